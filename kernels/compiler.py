@@ -1,0 +1,71 @@
+"""Compiler options: the only spelling of ``njit`` in this package, and the cache behind it.
+
+``error_model="numpy"``: a division check would stop LLVM from vectorizing.
+``nogil=True``: every kernel may run in any number of Python threads.
+No fast-math flag: NaN and inf pass through, and a sum has the order it is written in.
+"""
+
+import functools
+import hashlib
+import warnings
+from pathlib import Path
+
+import numba
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+
+def _fingerprint():
+    """Hash of every source file of this package (Numba adds its own version and the CPU)."""
+    digest = hashlib.sha256(__name__.encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+FINGERPRINT = _fingerprint()
+
+
+class _KernelCache(FunctionCache):
+    """Numba's on-disk cache, valid only as long as no kernel source has changed.
+
+    Numba looks at the one file that a function stands in; a kernel has its callees from other
+    files compiled into it, so its entry must go stale with any of them. A cache that can't be
+    read counts as empty.
+    """
+
+    def __init__(self, py_func):
+        super().__init__(py_func)
+        self._cache_file = IndexDataCacheFile(
+            cache_path=self._cache_path,
+            filename_base=self._impl.filename_base,
+            source_stamp=FINGERPRINT,
+        )
+
+    def load_overload(self, sig, target_context):
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # a truncated file raises whatever pickle meets
+            _warn_once(f"the cache in {self.cache_path} can't be read ({error!r})")
+            return None
+
+    def save_overload(self, sig, data):
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:  # no space, no permission, or an index that can't be read
+            _warn_once(f"the cache in {self.cache_path} can't be written ({error!r})")
+
+
+@functools.cache
+def _warn_once(problem):
+    message = f"deltajit: {problem}; kernels are compiled again in every process that needs them"
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
+def njit(function):
+    """Compile `function` as a kernel, cached on disk where a place for the cache can be found."""
+    dispatcher = numba.njit(error_model="numpy", nogil=True)(function)
+    try:
+        dispatcher._cache = _KernelCache(dispatcher.py_func)
+    except RuntimeError as error:  # neither __pycache__ nor the user's cache folder is writable
+        _warn_once(str(error))
+    return dispatcher

@@ -1,0 +1,116 @@
+"""A network as data: its parameters, its layer table, and the scratch memory that a sweep needs.
+
+Topology is data, so one compiled set of kernels serves every list of layers.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .compiler import njit
+from .views import matrix, vector
+
+# Columns of the layer table, one row a layer.
+N_IN, N_OUT, ACTIVATION, W_AT, B_AT, A_AT = range(6)
+
+# Floats that one block of samples may occupy in a sweep: half of a 1 MiB L2 cache in float32.
+BLOCK_FLOATS = 1 << 17
+SMALLEST_BLOCK, LARGEST_BLOCK = 32, 256
+
+
+class Model(NamedTuple):
+    """What a kernel knows of a network.
+
+    theta : (n_params,) float, all weights and biases; W of a layer is stored (n_in, n_out).
+    layers : (L, 6) int64, a row a layer: inputs, outputs, code of the activation, where W and b
+        begin in theta, and how many units the layers below have.
+    coef : (2,) in theta's dtype: the slope of leaky_relu, and l2.
+    loss : int, code of the loss.
+    """
+
+    theta: np.ndarray
+    layers: np.ndarray
+    coef: np.ndarray
+    loss: int
+
+
+class Workspace(NamedTuple):
+    """Sections of a flat workspace, for a block of m samples; all flat."""
+
+    a: np.ndarray  # activations of all layers
+    z: np.ndarray  # logits of the output layer
+    delta: np.ndarray  # of this layer,
+    delta_prev: np.ndarray  # and of the one below
+    W_T: np.ndarray  # transposed weights, each where W stands in theta
+    X: np.ndarray  # a gathered block: inputs,
+    Y: np.ndarray  # targets,
+    w: np.ndarray  # sample weights
+
+
+@njit
+def weight(theta, layer):
+    """View of W (n_in, n_out) in `theta` or in a gradient; `layer` is a row of the table."""
+    return matrix(theta, layer[W_AT], layer[N_IN], layer[N_OUT])
+
+
+@njit
+def bias(theta, layer):
+    """View of b (n_out,) in `theta` or in a gradient."""
+    return vector(theta, layer[B_AT], layer[N_OUT])
+
+
+@njit
+def activation(a, layer, samples):
+    """View of the layer's activations (samples, n_out) in a workspace."""
+    return matrix(a, layer[A_AT] * samples, samples, layer[N_OUT])
+
+
+@njit
+def rows(X, first, count):
+    """View of ``X[first : first + count]``."""
+    return matrix(X, first * X.shape[1], count, X.shape[1])
+
+
+@njit
+def _widths(layers):
+    """(inputs, outputs, units of all layers, units of the widest one)."""
+    units = layers[-1, A_AT] + layers[-1, N_OUT]
+    return layers[0, N_IN], layers[-1, N_OUT], units, layers[:, N_OUT].max()
+
+
+@njit
+def block_size(layers, batch):
+    """Samples that go through all layers together, forward and backward, while in cache."""
+    n_in, n_out, units, widest = _widths(layers)
+    fitting = BLOCK_FLOATS // (n_in + 2 * n_out + units + 2 * widest)
+    return max(1, min(batch, max(SMALLEST_BLOCK, min(LARGEST_BLOCK, fitting))))
+
+
+@njit
+def workspace_size(layers, batch):
+    """Floats of scratch memory that any kernel needs for `batch` samples of a network."""
+    n_in, n_out, units, widest = _widths(layers)
+    per_sample = n_in + 2 * n_out + units + 2 * widest + 1
+    return block_size(layers, batch) * per_sample + layers[-1, B_AT]
+
+
+@njit
+def carve(layers, work, m):
+    """Cut the flat `work` into the sections for a block of `m` samples."""
+    n_in, n_out, units, widest = _widths(layers)
+    at_z = m * units
+    at_delta = at_z + m * n_out
+    at_delta_prev = at_delta + m * widest
+    at_W_T = at_delta_prev + m * widest
+    at_X = at_W_T + layers[-1, B_AT]
+    at_Y = at_X + m * n_in
+    return Workspace(
+        vector(work, 0, m * units),
+        vector(work, at_z, m * n_out),
+        vector(work, at_delta, m * widest),
+        vector(work, at_delta_prev, m * widest),
+        vector(work, at_W_T, layers[-1, B_AT]),
+        vector(work, at_X, m * n_in),
+        vector(work, at_Y, m * n_out),
+        vector(work, at_Y + m * n_out, m),
+    )

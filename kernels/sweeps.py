@@ -1,0 +1,187 @@
+"""The sweeps over all layers: forward, backward, and what is made of them.
+
+Public kernels take (model, what is read, what is written, work). A batch is cut into blocks of
+samples; a block goes through all layers while it is in cache. The caller owns every buffer:
+`work` holds at least ``workspace_size(model.layers, batch)`` floats of theta's dtype. X (B, n_in)
+and Y are C-contiguous and of theta's dtype; `weights` (B,) are sample weights, or None.
+"""
+
+from .activations import activate
+from .compiler import njit
+from .layers import (
+    accumulate_gradient,
+    linear_activation_forward,
+    linear_forward,
+    propagate_delta,
+)
+from .losses import loss_sum, output_delta, sample_weight
+from .model import (
+    ACTIVATION,
+    N_IN,
+    N_OUT,
+    W_AT,
+    activation,
+    bias,
+    block_size,
+    carve,
+    rows,
+    weight,
+)
+from .views import matrix, vector
+
+
+@njit
+def predict(model, X, out, work):
+    """``out = predict(X)``; X (B, n_in), out (B, n_out)."""
+    batch = X.shape[0]
+    m = block_size(model.layers, batch)
+    parts = carve(model.layers, work, m)
+    for first in range(0, batch, m):
+        count = min(m, batch - first)
+        _, a = forward(model, rows(X, first, count), parts)
+        out[first : first + count] = a
+
+
+@njit
+def loss(model, X, Y, work, weights=None):
+    """Weighted mean over samples of the loss, plus ``l2/2 * sum(W**2)``."""
+    batch = X.shape[0]
+    m = block_size(model.layers, batch)
+    parts = carve(model.layers, work, m)
+    total = 0.0
+    for first in range(0, batch, m):
+        count = min(m, batch - first)
+        z, a = forward(model, rows(X, first, count), parts)
+        block_weights = _part(weights, first, count)
+        total += loss_sum(model.loss, z, a, rows(Y, first, count), block_weights)
+    return total / weight_sum(weights, batch) + penalty(model)
+
+
+@njit
+def value_and_grad(model, X, Y, grad, work, weights=None):
+    """The loss; its gradient with respect to theta overwrites `grad` (n_params,)."""
+    batch = X.shape[0]
+    m = block_size(model.layers, batch)
+    parts = carve(model.layers, work, m)
+    scale = 1.0 / weight_sum(weights, batch)
+    transpose_weights(model, parts.W_T)
+    total = 0.0
+    start_gradient(model, grad)
+    for first in range(0, batch, m):
+        count = min(m, batch - first)
+        block_weights = _part(weights, first, count)
+        X_block, Y_block = rows(X, first, count), rows(Y, first, count)
+        total += block_gradient(model, X_block, Y_block, block_weights, scale, grad, parts)
+    return total * scale + penalty(model)
+
+
+@njit
+def forward(model, X, parts):
+    """Activations of every layer for one block of samples, into `parts`.
+
+    Returns views of the output layer's logits z and activations a (B, n_out).
+    """
+    slope = model.coef[0]
+    count = X.shape[0]
+    a_prev = X
+    for layer in model.layers[:-1]:
+        a = activation(parts.a, layer, count)
+        W, b = weight(model.theta, layer), bias(model.theta, layer)
+        linear_activation_forward(a_prev, W, b, layer[ACTIVATION], slope, a)
+        a_prev = a
+    last = model.layers[-1]
+    z, a = matrix(parts.z, 0, count, last[N_OUT]), activation(parts.a, last, count)
+    linear_forward(a_prev, weight(model.theta, last), bias(model.theta, last), z)
+    a[:] = z  # the loss is computed from z, so it is kept here
+    activate(last[ACTIVATION], slope, a)
+    return z, a
+
+
+@njit
+def backward(model, X, grad, parts):
+    """Add to `grad` what one block of samples contributes.
+
+    `parts` holds the activations that `forward` left there, and delta of the output layer.
+    """
+    count = X.shape[0]
+    here, below = parts.delta, parts.delta_prev
+    for k in range(model.layers.shape[0] - 1, 0, -1):
+        layer, lower = model.layers[k], model.layers[k - 1]
+        delta = matrix(here, 0, count, layer[N_OUT])
+        delta_prev = matrix(below, 0, count, layer[N_IN])
+        a_prev = activation(parts.a, lower, count)
+        W_T = matrix(parts.W_T, layer[W_AT], layer[N_OUT], layer[N_IN])
+        accumulate_gradient(delta, a_prev, weight(grad, layer), bias(grad, layer))
+        propagate_delta(delta, W_T, a_prev, lower[ACTIVATION], model.coef[0], delta_prev)
+        here, below = below, here
+    layer = model.layers[0]
+    delta = matrix(here, 0, count, layer[N_OUT])
+    accumulate_gradient(delta, X, weight(grad, layer), bias(grad, layer))
+
+
+@njit
+def block_gradient(model, X, Y, weights, scale, grad, parts):
+    """Forward, BP1 and backward for one block; returns its ``sum(weight * loss)``."""
+    z, a = forward(model, X, parts)
+    value = loss_sum(model.loss, z, a, Y, weights)
+    delta = matrix(parts.delta, 0, a.shape[0], a.shape[1])
+    output = model.layers[-1, ACTIVATION]
+    output_delta(model.loss, output, model.coef[0], a, Y, weights, scale, delta)
+    backward(model, X, grad, parts)
+    return value
+
+
+@njit
+def transpose_weights(model, W_T):
+    """Write W.T (n_out, n_in) of every layer but the first, where BP2 reads it."""
+    for layer in model.layers[1:]:
+        W = weight(model.theta, layer)
+        target = matrix(W_T, layer[W_AT], layer[N_OUT], layer[N_IN])
+        for i in range(W.shape[0]):
+            for j in range(W.shape[1]):
+                target[j, i] = W[i, j]
+
+
+@njit
+def start_gradient(model, grad):
+    """Where the gradient's sum begins: the penalty's part, ``l2 * W``, and 0 for the biases."""
+    l2 = model.coef[1]
+    grad[:] = 0
+    if l2 != 0:
+        for layer in model.layers:
+            W, dW = weight(model.theta, layer), weight(grad, layer)
+            for i in range(W.shape[0]):
+                for j in range(W.shape[1]):
+                    dW[i, j] = l2 * W[i, j]
+
+
+@njit
+def penalty(model):
+    """``l2/2 * sum(W**2)`` over weights, not biases."""
+    l2 = float(model.coef[1])
+    if l2 == 0.0:
+        return 0.0
+    total = 0.0
+    for layer in model.layers:
+        W = weight(model.theta, layer)
+        for i in range(W.shape[0]):
+            for j in range(W.shape[1]):
+                total += float(W[i, j]) ** 2
+    return 0.5 * l2 * total
+
+
+@njit
+def weight_sum(weights, batch):
+    """Sum of the sample weights; `batch` where there are none."""
+    total = 0.0
+    for b in range(batch):
+        total += sample_weight(weights, b)
+    return total
+
+
+@njit
+def _part(weights, first, count):
+    """Weights of a block of samples; None stays None."""
+    if weights is None:
+        return None
+    return vector(weights, first, count)

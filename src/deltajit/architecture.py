@@ -1,0 +1,136 @@
+"""A network's description: what it is made of, without its parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deltajit import checks
+from deltajit.kernels import ACTIVATIONS, LOSSES
+
+HIDDEN = tuple(name for name in ACTIVATIONS if name != "softmax")
+
+# Outputs and losses that belong together: delta[L] = a[L] - Y.
+LOSS_OF_OUTPUT = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
+OUTPUT_OF_LOSS = {loss: output for output, loss in LOSS_OF_OUTPUT.items()}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes, activations and loss of a network, checked when it is made.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+        Inputs, hidden layers, outputs.
+    activations : tuple of str
+        One name a layer, the output's last.
+    loss : str
+    l2 : float
+        Penalty ``l2/2 * sum(W**2)``.
+    slope : float
+        Slope of leaky_relu below 0.
+    dtype : numpy.dtype
+        float32 or float64.
+    """
+
+    sizes: tuple[int, ...]
+    activations: tuple[str, ...]
+    loss: str
+    l2: float
+    slope: float
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def checked(
+        cls,
+        sizes: object,
+        activation: object,
+        output: object,
+        loss: object,
+        l2: object,
+        slope: object,
+        dtype: object,
+    ) -> Architecture:
+        """From a user's arguments; raises ValueError or TypeError naming the wrong one."""
+        units = checks.sizes(sizes)
+        names = _hidden_names(activation, len(units) - 2)
+        last, goal = _output_and_loss(output, loss, units[-1])
+        return cls(
+            sizes=units,
+            activations=(*names, last),
+            loss=goal,
+            l2=checks.real(l2, "l2", least=0),
+            slope=checks.real(slope, "slope", least=0),
+            dtype=checks.dtype(dtype),
+        )
+
+    @cached_property
+    def layers(self) -> NDArray[np.int64]:
+        """The kernels' layer table: see `deltajit.kernels.Model`."""
+        table = np.empty((len(self.sizes) - 1, 6), np.int64)
+        at = units = 0
+        pairs = zip(self.sizes[:-1], self.sizes[1:], self.activations, strict=True)
+        for row, (n_in, n_out, name) in zip(table, pairs, strict=True):
+            row[:] = n_in, n_out, ACTIVATIONS[name], at, at + n_in * n_out, units
+            at += (n_in + 1) * n_out
+            units += n_out
+        table.setflags(write=False)
+        return table
+
+    @property
+    def n_params(self) -> int:
+        """Number of weights and biases."""
+        return sum(
+            (n_in + 1) * n_out for n_in, n_out in zip(self.sizes[:-1], self.sizes[1:], strict=True)
+        )
+
+    def unflatten(
+        self, flat: NDArray[Any]
+    ) -> tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]:
+        """Views (W tuple, b tuple) of a vector like theta; W[l] is (n_l, n_{l-1})."""
+        weights, biases = [], []
+        for n_in, n_out, _, w_at, b_at, _ in self.layers.tolist():
+            weights.append(flat[w_at:b_at].reshape(n_in, n_out).T)
+            biases.append(flat[b_at : b_at + n_out])
+        return tuple(weights), tuple(biases)
+
+
+def _hidden_names(activation: object, n_hidden: int) -> tuple[str, ...]:
+    if isinstance(activation, str):
+        return (checks.choice(activation, "activation", HIDDEN),) * n_hidden
+    if not isinstance(activation, (list, tuple)):
+        raise TypeError(
+            f"activation must be a name, or a list of one name per hidden layer; got {activation!r}"
+        )
+    if len(activation) != n_hidden:
+        raise ValueError(
+            f"activation must name {n_hidden} hidden layers (sizes has {n_hidden + 2} entries), "
+            f"got {len(activation)}: {list(activation)}"
+        )
+    return tuple(
+        checks.choice(name, f"activation[{i}]", HIDDEN) for i, name in enumerate(activation)
+    )
+
+
+def _output_and_loss(output: object, loss: object, n_out: int) -> tuple[str, str]:
+    """Both names, with "auto" replaced by the other's partner."""
+    last = checks.choice(output, "output", ["auto", *ACTIVATIONS])
+    goal = checks.choice(loss, "loss", ["auto", *LOSSES])
+    if last == "auto":
+        last = OUTPUT_OF_LOSS.get(goal, "identity")
+    if goal == "auto":
+        goal = LOSS_OF_OUTPUT.get(last, "squared_error")
+    partner = OUTPUT_OF_LOSS.get(goal, last)
+    if last != partner:
+        raise ValueError(f"loss={goal!r} needs output={partner!r}, got output={last!r}")
+    if last == "softmax" and n_out < 2:
+        raise ValueError(
+            "output='softmax' needs at least 2 outputs, got 1, which would always be 1.0; "
+            "for two classes in one output use output='sigmoid', loss='binary_cross_entropy'"
+        )
+    return last, goal

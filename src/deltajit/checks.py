@@ -1,0 +1,270 @@
+"""What the user passed, checked and made ready for a kernel: every user-facing error is here.
+
+Each function names the argument, what it was and what was expected, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, SupportsIndex
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def choice(value: object, name: str, options: Iterable[str]) -> str:
+    """One of `options`; for anything else the error suggests the nearest."""
+    options = list(options)
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, one of {_listed(options)}; got {value!r}")
+    if value not in options:
+        near = difflib.get_close_matches(value, options, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? It" if near else f"{name}"
+        raise ValueError(f"{name}={value!r} is unknown; {hint} must be one of {_listed(options)}")
+    return value
+
+
+def whole(value: object, name: str, least: int = 1) -> int:
+    """A whole number of at least `least`."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"{name} must be a whole number >= {least}, got {value!r}")
+    number = operator.index(value)
+    if number < least:
+        raise ValueError(f"{name} must be >= {least}, got {number}")
+    return number
+
+
+def real(
+    value: object, name: str, least: float = -math.inf, most: float = math.inf
+) -> float:
+    """A finite number from `least` to `most`, both included."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    if not (math.isfinite(number) and least <= number <= most):
+        bounds = f" from {least} to {most}" if least > -math.inf or most < math.inf else ""
+        raise ValueError(f"{name} must be a finite number{bounds}, got {value!r}")
+    return number
+
+
+def above_zero(value: object, name: str) -> None:
+    """A finite number greater than 0."""
+    if real(value, name, least=0) == 0:
+        raise ValueError(f"{name} must be greater than 0, got {value!r}")
+
+
+def fraction(value: object, name: str) -> None:
+    """A number from 0 to 1, 1 excluded."""
+    if real(value, name, least=0, most=1) == 1:
+        raise ValueError(f"{name} must be less than 1, got {value!r}")
+
+
+def sizes(value: object) -> tuple[int, ...]:
+    """Numbers of units, inputs first, outputs last."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
+        raise TypeError(
+            f"sizes must be a list such as [64, 128, 10] (inputs, hidden layers, outputs), "
+            f"got {value!r}"
+        )
+    numbers = tuple(whole(n, f"sizes[{i}]") for i, n in enumerate(value))
+    if len(numbers) < 2:
+        raise ValueError(f"sizes needs at least inputs and outputs, got {list(numbers)}")
+    return numbers
+
+
+def dtype(value: object) -> np.dtype[Any]:
+    """float32 or float64."""
+    try:
+        kind = np.dtype(value)  # type: ignore[call-overload]
+    except TypeError:
+        raise TypeError(f"dtype must be float32 or float64, got {value!r}") from None
+    if kind not in (np.float32, np.float64):
+        raise TypeError(f"dtype must be float32 or float64, got {kind.name}")
+    return np.dtype(kind.newbyteorder("="))
+
+
+def generator(value: object, name: str = "rng") -> np.random.Generator:
+    """A seed or a Generator, as a Generator."""
+    try:
+        return np.random.default_rng(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"{name} must be None, a seed (int >= 0) or a numpy.random.Generator, got {value!r}"
+        ) from None
+
+
+def array(value: object, name: str, kind: np.dtype[Any]) -> Array:
+    """A C-contiguous, aligned, native array of dtype `kind`: `value` itself where it is one.
+
+    Lists, integers, bools, and float32 and float64 of any byte order and layout are converted.
+    """
+    if type(value) is np.ndarray and value.dtype == kind and value.flags.carray:
+        return value
+    given = _asarray(value, name)
+    real_float = given.dtype.kind == "f" and given.dtype.itemsize in (4, 8)
+    if not (real_float or given.dtype.kind in "iub"):
+        raise TypeError(
+            f"{name} must hold real numbers (float32, float64 or integers), "
+            f"got dtype {given.dtype.name}"
+        )
+    with np.errstate(over="ignore"):  # too large for float32 becomes inf, which fit reports
+        return np.require(given, kind, ["C", "A", "W"])
+
+
+def matrix(value: object, name: str, columns: int, kind: np.dtype[Any]) -> tuple[Array, bool]:
+    """(B, columns), and whether it was one sample of shape (columns,)."""
+    found = array(value, name, kind)
+    if found.ndim == 2 and found.shape[1] == columns:
+        return found, False
+    if found.ndim == 1 and found.shape[0] == columns:
+        return found.reshape(1, columns), True
+    hint = ""
+    if columns == 1 and found.ndim == 1:
+        hint = f"; for {found.shape[0]} samples of one feature pass {name}.reshape(-1, 1)"
+    raise ValueError(
+        f"{name} must have shape (batch, {columns}) or ({columns},), got {found.shape}{hint}"
+    )
+
+
+class TargetForm(NamedTuple):
+    """What a network expects of its targets."""
+
+    n_out: int
+    loss: str
+    kind: np.dtype[Any]
+
+
+def targets(value: object, name: str, batch: int, single: bool, form: TargetForm) -> Array:
+    """Y as the kernels take it: (batch, n_out), or (batch, 1) class labels for cross_entropy."""
+    given = _asarray(value, name)
+    if single and (given.ndim == 0 or given.shape == (form.n_out,)):
+        given = given[None]
+    if form.loss == "cross_entropy" and given.ndim == 1:
+        return _labels(given, name, batch, form)
+    if form.n_out == 1 and given.ndim == 1:
+        given = given[:, None]
+    found = array(given, name, form.kind)
+    if found.shape != (batch, form.n_out):
+        labels = f" or ({batch},) class labels" if form.loss == "cross_entropy" else ""
+        raise ValueError(
+            f"{name} must have shape ({batch}, {form.n_out}){labels}, got {given.shape}"
+        )
+    if form.loss != "squared_error" and (found.min() < 0 or found.max() > 1):
+        raise ValueError(
+            f"{name} must lie in [0, 1] for loss={form.loss!r}, "
+            f"got values from {found.min()} to {found.max()}"
+        )
+    return found
+
+
+def _labels(given: Array, name: str, batch: int, form: TargetForm) -> Array:
+    if given.dtype.kind not in "iub":
+        raise TypeError(
+            f"{name} of shape {given.shape} must be integer class labels 0..{form.n_out - 1} "
+            f"for loss='cross_entropy', got dtype {given.dtype.name}"
+        )
+    if given.shape != (batch,):
+        raise ValueError(
+            f"{name} must have one label a sample, shape ({batch},), got {given.shape}"
+        )
+    if given.min() < 0 or given.max() >= form.n_out:
+        wrong = given[(given < 0) | (given >= form.n_out)][0]
+        raise ValueError(f"{name} has the label {wrong}; labels must be 0..{form.n_out - 1}")
+    return given.astype(form.kind)[:, None]
+
+
+def sample_weight(value: object, name: str, batch: int, kind: np.dtype[Any]) -> Array | None:
+    """(batch,) finite weights >= 0 that are not all 0; None stays None."""
+    if value is None:
+        return None
+    found = array(value, name, kind)
+    if found.shape != (batch,):
+        raise ValueError(f"{name} must have shape ({batch},), got {found.shape}")
+    finite(found, name)
+    if found.min() < 0:
+        raise ValueError(f"{name} must be >= 0, got {found.min()}")
+    if found.max() == 0:
+        raise ValueError(f"{name} must not be 0 for every sample")
+    return found
+
+
+def validation_data(value: object) -> tuple[Any, Any, Any]:
+    """(X, Y, sample_weight or None)."""
+    if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
+        raise ValueError(
+            "validation_data must be a tuple (X, Y) or (X, Y, sample_weight), "
+            f"got {type(value).__name__}"
+            + (f" of {len(value)}" if isinstance(value, (tuple, list)) else "")
+        )
+    return (*value, None) if len(value) == 2 else tuple(value)  # type: ignore[return-value]
+
+
+def optimizer(value: Any) -> Any:
+    """Something with a `rule`, such as dj.SGD(0.1) or dj.Adam()."""
+    if isinstance(value, type) or not callable(getattr(value, "rule", None)):
+        raise TypeError(f"optimizer must be one such as dj.SGD(0.1) or dj.Adam(), got {value!r}")
+    return value
+
+
+def flat(value: object, name: str, n_params: int, kind: np.dtype[Any]) -> Array:
+    """A vector like theta."""
+    found = array(value, name, kind)
+    if found.shape != (n_params,):
+        raise ValueError(f"{name} must have shape ({n_params},), like theta, got {found.shape}")
+    return found
+
+
+def out(value: object, n_params: int, kind: np.dtype[Any]) -> Array:
+    """A caller's own buffer for a gradient: written in place, so it must fit as it is."""
+    if (
+        type(value) is not np.ndarray
+        or value.shape != (n_params,)
+        or value.dtype != kind
+        or not value.flags.carray
+    ):
+        got = (
+            f"{value.dtype.name} {value.shape}"
+            if isinstance(value, np.ndarray)
+            else type(value).__name__
+        )
+        raise ValueError(
+            f"out must be a writable, contiguous {kind.name} array of shape ({n_params},), "
+            f"like theta; got {got}"
+        )
+    return value
+
+
+def not_empty(found: Array, name: str) -> None:
+    """At least one sample: the mean over none is undefined."""
+    if found.shape[0] == 0:
+        raise ValueError(f"{name} has no samples; at least 1 is needed")
+
+
+def finite(found: Array, name: str) -> None:
+    """No NaN and no inf."""
+    if found.size and not (math.isfinite(found.min()) and math.isfinite(found.max())):
+        first = np.argwhere(~np.isfinite(found))[0]
+        where = ", ".join(str(i) for i in first)
+        raise ValueError(
+            f"{name} has NaN or inf (as {found.dtype.name}), first at [{where}]; "
+            "remove or impute such samples"
+        )
+
+
+def _asarray(value: object, name: str) -> Array:
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise TypeError(f"{name} has masked entries; fill them first, as in {name}.filled(0)")
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} is ragged: its rows differ in length") from None
+
+
+def _listed(options: Sequence[str]) -> str:
+    return ", ".join(repr(option) for option in options)

@@ -1,0 +1,335 @@
+"""The `Network`: a thin face over the kernels. It checks, allocates once, and calls one kernel."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from deltajit import checks, kernels, reference
+from deltajit.architecture import Architecture
+from deltajit.initializers import initial_theta
+from deltajit.kernels.model import LARGEST_BLOCK
+from deltajit.optimizers import Adam, Optimizer
+from deltajit.training import Data, History, train
+
+Array = NDArray[Any]
+
+
+class Network:
+    """A multilayer perceptron: predictions, loss, gradient and training.
+
+    Parameters
+    ----------
+    sizes : list of int
+        Units of each layer, inputs first, outputs last.
+    activation : str or list of str
+        Of the hidden layers, one name for all or one name each: "identity", "sigmoid", "tanh",
+        "relu", "leaky_relu".
+    output : str
+        Activation of the output layer: also "softmax". "auto" is the one that belongs to the
+        loss: softmax for cross_entropy, sigmoid for binary_cross_entropy, else identity.
+    loss : str
+        "squared_error", "cross_entropy" (with softmax), "binary_cross_entropy" (with sigmoid).
+        "auto" is the one that belongs to the output.
+    l2 : float
+        Adds ``l2/2 * sum(W**2)`` to the loss; biases are not penalized.
+    dtype : "float32" or "float64"
+        Of theta and of everything that is computed.
+    init : str
+        "auto" (he for layers of the relu family, glorot for others), "he", "glorot", "lecun",
+        "normal", "zeros". Biases start at 0.
+    rng : None, int or numpy.random.Generator
+        Draws the initial weights, and the order of samples in `fit`.
+    slope : float
+        Slope of leaky_relu below 0.
+    sigma : float
+        Standard deviation of init="normal".
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the wrong argument, what it was, and what was expected.
+
+    Examples
+    --------
+    >>> import deltajit as dj
+    >>> net = dj.Network([2, 2, 1], activation="tanh", output="sigmoid", rng=1)
+    >>> net
+    Network(2-2-1, tanh -> sigmoid, binary_cross_entropy, float32, 9 parameters)
+    """
+
+    def __init__(
+        self,
+        sizes: Any,
+        activation: Any = "tanh",
+        output: str = "auto",
+        loss: str = "auto",
+        l2: float = 0.0,
+        dtype: Any = "float32",
+        init: str = "auto",
+        rng: Any = 0,
+        *,
+        slope: float = 0.01,
+        sigma: float = 1.0,
+    ) -> None:
+        architecture = Architecture.checked(sizes, activation, output, loss, l2, slope, dtype)
+        generator = checks.generator(rng)
+        self._bind(architecture, initial_theta(architecture, init, sigma, generator), generator)
+
+    def _bind(self, architecture: Architecture, theta: Array, rng: np.random.Generator) -> None:
+        """Hold `theta` and the views of it that kernels and users work with."""
+        self._architecture = architecture
+        self._rng = rng
+        self._weights, self._biases = architecture.unflatten(theta)
+        self._model = kernels.Model(
+            theta=theta,
+            layers=np.array(architecture.layers),
+            coef=np.array([architecture.slope, architecture.l2], architecture.dtype),
+            loss=kernels.LOSSES[architecture.loss],
+        )
+        self._scratch = threading.local()
+
+    # ---------------------------------------------------------------- what it is
+
+    @property
+    def theta(self) -> Array:
+        """Every parameter in one vector (n_params,); assigning copies into it."""
+        theta: Array = self._model.theta
+        return theta
+
+    @theta.setter
+    def theta(self, value: ArrayLike) -> None:
+        self.theta[:] = checks.flat(value, "theta", self.n_params, self.dtype)
+
+    @property
+    def weights(self) -> tuple[Array, ...]:
+        """W[l] (n_l, n_{l-1}) of each layer, views of theta."""
+        return self._weights
+
+    @property
+    def biases(self) -> tuple[Array, ...]:
+        """b[l] (n_l,) of each layer, views of theta."""
+        return self._biases
+
+    @property
+    def architecture(self) -> Architecture:
+        """Sizes, activations and loss: what the network is, without its parameters."""
+        return self._architecture
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Units of each layer, inputs first."""
+        return self._architecture.sizes
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64."""
+        return self._architecture.dtype
+
+    @property
+    def n_params(self) -> int:
+        """Number of weights and biases."""
+        return self._architecture.n_params
+
+    def __repr__(self) -> str:
+        made_of = self._architecture
+        hidden = made_of.activations[:-1]
+        names = hidden[:1] if len(set(hidden)) == 1 else hidden
+        return (
+            f"Network({'-'.join(map(str, made_of.sizes))}, "
+            f"{' -> '.join((*names, made_of.activations[-1]))}, {made_of.loss}, "
+            f"{made_of.dtype.name}, {made_of.n_params:,} parameters)"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"architecture": self._architecture, "theta": self.theta.copy(), "rng": self._rng}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._bind(**state)
+
+    # ---------------------------------------------------------------- for jitted code and checks
+
+    @property
+    def model(self) -> kernels.Model:
+        """The network as the kernels take it; theta is shared with it, not copied."""
+        return self._model
+
+    def workspace(self, batch: int) -> Array:
+        """Scratch memory that the kernels need for batches of up to `batch` samples."""
+        samples = checks.whole(batch, "batch")
+        return np.empty(kernels.workspace_size(self._model.layers, samples), self.dtype)
+
+    @property
+    def reference(self) -> reference.Model:
+        """The same network for `deltajit.reference`, on views of the same theta."""
+        made_of = self._architecture
+        return reference.Model(
+            self.weights, self.biases, made_of.activations, made_of.loss, made_of.l2, made_of.slope
+        )
+
+    # ---------------------------------------------------------------- what it computes
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Outputs of the network.
+
+        Parameters
+        ----------
+        X : array_like, (B, n_in) or one sample (n_in,)
+
+        Returns
+        -------
+        ndarray, (B, n_out) or (n_out,)
+            Probabilities for softmax and sigmoid outputs.
+        """
+        X, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
+        out = np.empty((X.shape[0], self.sizes[-1]), self.dtype)
+        kernels.predict(self._model, X, out, self._work())
+        return out[0] if single else out
+
+    def loss(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Weighted mean over samples of the loss, plus ``l2/2 * sum(W**2)``.
+
+        Parameters
+        ----------
+        X : array_like, (B, n_in) or one sample (n_in,)
+        Y : array_like, (B, n_out), also (B,) if n_out is 1
+            For cross_entropy also integer class labels (B,).
+        sample_weight : array_like, (B,), optional
+            ``sum(w * loss) / sum(w)`` replaces the mean.
+        """
+        data = self._data(X, Y, sample_weight)
+        return float(kernels.loss(self._model, data.X, data.Y, self._work(), data.weights))
+
+    def value_and_grad(
+        self,
+        X: ArrayLike,
+        Y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        out: Array | None = None,
+    ) -> tuple[float, Array]:
+        """The loss and its gradient with respect to theta.
+
+        Parameters
+        ----------
+        X, Y, sample_weight
+            As for `loss`.
+        out : ndarray, (n_params,), optional
+            Where to write the gradient.
+
+        Returns
+        -------
+        value : float
+        grad : ndarray, (n_params,)
+            Laid out like theta; `unflatten` gives its dW and db.
+        """
+        data = self._data(X, Y, sample_weight)
+        if out is None:
+            grad = np.empty_like(self.theta)
+        else:
+            grad = checks.out(out, self.n_params, self.dtype)
+        work = self._work()
+        value = kernels.value_and_grad(self._model, data.X, data.Y, grad, work, data.weights)
+        return float(value), grad
+
+    def grad(
+        self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Array:
+        """Gradient of `loss` with respect to theta, (n_params,)."""
+        return self.value_and_grad(X, Y, sample_weight)[1]
+
+    def unflatten(self, grad: ArrayLike) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Views (dW tuple, db tuple) of a vector laid out like theta; dW[l] is like W[l]."""
+        found = np.asarray(grad)
+        if found.shape != (self.n_params,):
+            found = checks.flat(grad, "grad", self.n_params, self.dtype)
+        return self._architecture.unflatten(found)
+
+    def fit(
+        self,
+        X: ArrayLike,
+        Y: ArrayLike,
+        epochs: int = 10,
+        batch_size: int = 32,
+        optimizer: Optimizer | None = None,
+        *,
+        validation_data: tuple[Any, ...] | None = None,
+        sample_weight: ArrayLike | None = None,
+        progress: bool = True,
+        rng: Any = None,
+        shuffle: bool = True,
+    ) -> History:
+        """Train by minibatch descent; theta changes in place.
+
+        Parameters
+        ----------
+        X, Y, sample_weight
+            As for `loss`; finite.
+        epochs : int
+            Passes over the data.
+        batch_size : int
+            Samples a step; the last step of an epoch takes what is left.
+        optimizer : Optimizer, optional
+            ``dj.Adam()`` by default.
+        validation_data : (X, Y) or (X, Y, sample_weight), optional
+            Its loss is taken after each epoch.
+        progress : bool
+            Show a progress bar, if there is a terminal.
+        rng : None, int or numpy.random.Generator
+            Shuffles the samples; None goes on with the network's own generator.
+        shuffle : bool
+            A new order each epoch; else the order given.
+
+        Returns
+        -------
+        History
+            Loss of each epoch (the mean of its minibatches' losses, each before its step),
+            validation loss, and seconds.
+        """
+        data = self._data(X, Y, sample_weight, finite=True)
+        validation = None
+        if validation_data is not None:
+            parts = checks.validation_data(validation_data)
+            validation = self._data(*parts, "validation_data", finite=True)
+        return train(
+            self._model,
+            data,
+            validation,
+            epochs=checks.whole(epochs, "epochs", least=0),
+            batch_size=checks.whole(batch_size, "batch_size"),
+            optimizer=checks.optimizer(Adam() if optimizer is None else optimizer),
+            rng=self._rng if rng is None else checks.generator(rng),
+            shuffle=shuffle,
+            progress=progress,
+        )
+
+    # ---------------------------------------------------------------- helpers
+
+    def _data(
+        self, X: Any, Y: Any, weights: Any, source: str = "", *, finite: bool = False
+    ) -> Data:
+        """Samples as the kernels take them; errors name the argument, or `source` and its part."""
+        names = [f"{source}[{i}]" for i in range(3)] if source else ["X", "Y", "sample_weight"]
+        made_of = self._architecture
+        inputs, single = checks.matrix(X, names[0], made_of.sizes[0], made_of.dtype)
+        checks.not_empty(inputs, names[0])
+        form = checks.TargetForm(made_of.sizes[-1], made_of.loss, made_of.dtype)
+        data = Data(
+            inputs,
+            checks.targets(Y, names[1], len(inputs), single, form),
+            checks.sample_weight(weights, names[2], len(inputs), made_of.dtype),
+        )
+        if finite:
+            checks.finite(data.X, names[0])
+            checks.finite(data.Y, names[1])
+        return data
+
+    def _work(self) -> Array:
+        """This thread's scratch memory, enough for blocks of any batch."""
+        try:
+            work: Array = self._scratch.work
+        except AttributeError:
+            work = self._scratch.work = self.workspace(LARGEST_BLOCK)
+        return work

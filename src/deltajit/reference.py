@@ -1,0 +1,244 @@
+"""Backpropagation as the equations read, in NumPy: the twin of every kernel, without Numba.
+
+Nothing here is optimized, so that it can be checked by eye, and everything accepts float32,
+float64 and complex arrays: with a complex theta, ``loss(theta + 1e-30j * v).imag / 1e-30`` is the
+derivative along v to machine precision (complex step: Squire & Trapp 1998), which is how the
+gradient itself is checked.
+
+Shapes: X (B, n_in), Y (B, n_out) or class labels (B,), W[l] (n_l, n_{l-1}), b[l] (n_l,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Model(NamedTuple):
+    """A network: one weight matrix, bias vector and activation name a layer.
+
+    weights, biases : tuples of (n_l, n_{l-1}) and (n_l,) arrays.
+    activations : tuple of names, the output's last.
+    loss : name of the loss. l2 : penalty ``l2/2 * sum(W**2)``. slope : of leaky_relu below 0.
+    """
+
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
+    activations: tuple[str, ...]
+    loss: str
+    l2: float = 0.0
+    slope: float = 0.01
+
+
+# ------------------------------------------------------------------ activations and losses
+
+
+def activate(activation: str, z: Array, slope: float = 0.01) -> Array:
+    """``a = f(z)``, the same shape as z (B, n)."""
+    if activation == "identity":
+        return z
+    if activation == "sigmoid":
+        positive = z.real > 0  # either form overflows on the other side
+        e = np.exp(np.where(positive, -z, z))
+        result: Array = np.where(positive, 1, e) / (1 + e)
+        return result
+    if activation == "tanh":
+        return np.asarray(np.tanh(z))
+    if activation == "relu":
+        return np.where(z.real <= 0, 0, z)
+    if activation == "leaky_relu":
+        return np.where(z.real <= 0, slope * z, z)
+    if activation == "softmax":
+        e = np.exp(z - z.real.max(axis=1, keepdims=True))
+        return np.asarray(e / e.sum(axis=1, keepdims=True))
+    raise ValueError(f"activation is {activation!r}")
+
+
+def times_derivative(activation: str, a: Array, g: Array, slope: float = 0.01) -> Array:
+    """``g * f'(z)``, given ``a = f(z)``; for softmax g times the Jacobian ``diag(a) - a a^T``."""
+    if activation == "identity":
+        return g
+    if activation == "sigmoid":
+        return g * (a * (1 - a))
+    if activation == "tanh":
+        return g * (1 - a * a)
+    if activation == "relu":
+        return np.where(a.real <= 0, 0, g)
+    if activation == "leaky_relu":
+        return np.where(a.real <= 0, slope * g, g)
+    if activation == "softmax":
+        return np.asarray(a * (g - (a * g).sum(axis=1, keepdims=True)))
+    raise ValueError(f"activation is {activation!r}")
+
+
+def one_hot(labels: Array, n: int, dtype: Any) -> Array:
+    """Rows of the identity matrix, (B, n), for class labels (B,)."""
+    return np.asarray(np.eye(n, dtype=dtype)[labels])
+
+
+def sample_losses(loss: str, z: Array, a: Array, Y: Array) -> Array:
+    """Loss of each sample, (B,), from logits z and activations a of the output, (B, n_out)."""
+    if loss == "squared_error":
+        return np.asarray(((a - Y) ** 2).sum(axis=1) / 2)
+    if loss == "cross_entropy":
+        shifted = z - z.real.max(axis=1, keepdims=True)
+        log_sum = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        return np.asarray((Y * (log_sum - shifted)).sum(axis=1))
+    if loss == "binary_cross_entropy":
+        size = np.where(z.real > 0, z, -z)
+        positive = np.where(z.real > 0, z, 0)
+        return np.asarray((np.log1p(np.exp(-size)) + positive - z * Y).sum(axis=1))
+    raise ValueError(f"loss is {loss!r}")
+
+
+def output_delta(model: Model, a: Array, Y: Array) -> Array:
+    """BP1: ``delta[L] = dLoss/da[L] * f'(z[L])`` of each sample; `a - Y` where f' cancels."""
+    if model.loss == "cross_entropy":
+        return np.asarray(a * Y.sum(axis=1, keepdims=True) - Y)
+    if model.loss == "binary_cross_entropy":
+        return np.asarray(a - Y)
+    return times_derivative(model.activations[-1], a, a - Y, model.slope)
+
+
+# ------------------------------------------------------------------ the three layer kernels
+
+
+def linear_activation_forward(
+    a_prev: Array, W: Array, b: Array, activation: str, slope: float = 0.01
+) -> tuple[Array, Array]:
+    """``z = a_prev @ W.T + b`` and ``a = f(z)``, both (B, n_out)."""
+    z = a_prev @ W.T + b
+    return z, activate(activation, z, slope)
+
+
+def propagate_delta(
+    delta: Array, W: Array, a_prev: Array, activation: str, slope: float = 0.01
+) -> Array:
+    """BP2: ``delta_prev = (delta @ W) * f'(z_prev)``, (B, n_in), with f' of the layer below."""
+    return times_derivative(activation, a_prev, delta @ W, slope)
+
+
+def accumulate_gradient(delta: Array, a_prev: Array) -> tuple[Array, Array]:
+    """BP3 ``dW = delta.T @ a_prev`` and BP4 ``db = delta.sum(axis=0)``."""
+    return delta.T @ a_prev, delta.sum(axis=0)
+
+
+# ------------------------------------------------------------------ the sweeps
+
+
+def forward(model: Model, X: Array) -> tuple[Array, list[Array]]:
+    """Logits of the output layer, and the activations ``[X, a[1], ..., a[L]]``."""
+    activations = [X]
+    for W, b, name in zip(model.weights, model.biases, model.activations, strict=True):
+        z, a = linear_activation_forward(activations[-1], W, b, name, model.slope)
+        activations.append(a)
+    return z, activations
+
+
+def predict(model: Model, X: Array) -> Array:
+    """Outputs (B, n_out)."""
+    return forward(model, X)[1][-1]
+
+
+def loss(model: Model, X: Array, Y: Array, weights: Array | None = None) -> Any:
+    """Weighted mean over samples of the loss, plus ``l2/2 * sum(W**2)``; a scalar."""
+    z, activations = forward(model, X)
+    a = activations[-1]
+    w = _normalized(weights, len(X))
+    data = (w * sample_losses(model.loss, z, a, _targets(Y, a))).sum()
+    return data + model.l2 / 2 * sum((W**2).sum() for W in model.weights)
+
+
+def value_and_grad(
+    model: Model, X: Array, Y: Array, weights: Array | None = None
+) -> tuple[Any, list[Array], list[Array]]:
+    """The loss, and dW[l] and db[l] of every layer: the four equations of backpropagation."""
+    _, a = forward(model, X)
+    w = _normalized(weights, len(X))
+    dW, db = [], []
+    delta = output_delta(model, a[-1], _targets(Y, a[-1])) * w[:, None].astype(a[-1].real.dtype)
+    for k in reversed(range(len(model.weights))):
+        dW_k, db_k = accumulate_gradient(delta, a[k])
+        dW.insert(0, dW_k + model.l2 * model.weights[k])
+        db.insert(0, db_k)
+        if k > 0:
+            name = model.activations[k - 1]
+            delta = propagate_delta(delta, model.weights[k], a[k], name, model.slope)
+    return loss(model, X, Y, weights), dW, db
+
+
+# ------------------------------------------------------------------ training
+
+
+def sgd_step(
+    model: Model, X: Array, Y: Array, lr: float, weights: Array | None = None
+) -> Any:
+    """``theta -= lr * grad``, in place, on one batch; returns the loss before the step."""
+    value, dW, db = value_and_grad(model, X, Y, weights)
+    for parameter, gradient in zip(model.weights + model.biases, dW + db, strict=True):
+        parameter -= lr * gradient
+    return value
+
+
+def sgd_update(
+    parameters: Sequence[Array],
+    gradients: Sequence[Array],
+    velocity: Sequence[Array],
+    lr: float,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+) -> None:
+    """``v = mu v + g; p -= lr v`` in place; Nesterov: ``p -= lr (g + mu v)``."""
+    for p, g, v in zip(parameters, gradients, velocity, strict=True):
+        v *= momentum
+        v += g
+        p -= lr * (g + momentum * v if nesterov else v)
+
+
+def adam_update(
+    parameters: Sequence[Array],
+    gradients: Sequence[Array],
+    first: Sequence[Array],
+    second: Sequence[Array],
+    step: int,
+    lr: float = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> None:
+    """Adam (Kingma & Ba 2015, algorithm 1), in place; `step` counts from 1."""
+    for p, g, m, v in zip(parameters, gradients, first, second, strict=True):
+        m *= betas[0]
+        m += (1 - betas[0]) * g
+        v *= betas[1]
+        v += (1 - betas[1]) * g**2
+        m_hat, v_hat = m / (1 - betas[0] ** step), v / (1 - betas[1] ** step)
+        p -= lr * m_hat / (np.sqrt(v_hat) + eps)
+
+
+def fit_epoch(
+    model: Model, X: Array, Y: Array, order: Array, batch_size: int, lr: float
+) -> float:
+    """Mini-batch gradient descent over the samples in `order`; returns the mean loss."""
+    total = 0.0
+    for first in range(0, len(order), batch_size):
+        batch = order[first : first + batch_size]
+        total += len(batch) * float(sgd_step(model, X[batch], Y[batch], lr))
+    return total / len(order)
+
+
+# ------------------------------------------------------------------ helpers
+
+
+def _targets(Y: Array, a: Array) -> Array:
+    """Class labels (B,) as rows of 0 and 1; anything else as it is."""
+    return one_hot(Y, a.shape[1], a.real.dtype) if Y.ndim == 1 else Y
+
+
+def _normalized(weights: Array | None, n: int) -> Array:
+    w = np.ones(n) if weights is None else np.asarray(weights, float)
+    return np.asarray(w / w.sum())
