@@ -1,11 +1,14 @@
 """Activation functions: the value ``a = f(z)`` and, beside it, the derivative ``f'(z)``.
 
 Each derivative is a function of `a`, so that the forward sweep may write `a` over `z` and keep
-nothing else. Constants are typed, since Numba takes ``1 - x`` of a float32 to float64.
+nothing else. Both are written for one vector register; `slope` is leaky_relu's below 0.
 """
 
-from .compiler import njit
+from numba.extending import register_jitable
+
+from .compiler import OPTIONS, njit
 from .elementary import exp, sigmoid, tanh
+from .vectors import broadcast, fma, lanes, load_masked, maximum, select, store_masked
 from .views import vector
 
 IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, SOFTMAX = range(6)
@@ -20,23 +23,56 @@ ACTIVATIONS = {
 }
 
 
+def _activation(value, derivative):
+    """Jitted loops over whole arrays: ``a = value(a)``, and ``g *= derivative(a)``."""
+    value, derivative = register_jitable(**OPTIONS)(value), register_jitable(**OPTIONS)(derivative)
+
+    @njit
+    def apply(a, slope):
+        for i in range(0, a.size, lanes(a)):
+            count = min(lanes(a), a.size - i)
+            store_masked(a, i, value(load_masked(a, i, count), slope), count)
+
+    @njit
+    def times(a, slope, g):
+        for i in range(0, a.size, lanes(a)):
+            count = min(lanes(a), a.size - i)
+            factor = derivative(load_masked(a, i, count), slope)
+            store_masked(g, i, load_masked(g, i, count) * factor, count)
+
+    return apply, times
+
+
+_sigmoid, _times_sigmoid = _activation(
+    lambda z, slope: sigmoid(z),
+    lambda a, slope: fma(-a, a, a),  # a (1 - a)
+)
+_tanh, _times_tanh = _activation(
+    lambda z, slope: tanh(z),
+    lambda a, slope: fma(-a, a, broadcast(1, a)),  # 1 - a**2
+)
+_relu, _times_relu = _activation(
+    lambda z, slope: maximum(broadcast(0, z), z),
+    lambda a, slope: select(a <= broadcast(0, a), broadcast(0, a), broadcast(1, a)),
+)
+_leaky_relu, _times_leaky_relu = _activation(
+    lambda z, slope: select(z <= broadcast(0, z), slope * z, z),
+    lambda a, slope: select(a <= broadcast(0, a), broadcast(slope, a), broadcast(1, a)),
+)
+
+
 @njit
 def activate(code, slope, a):
-    """Overwrite `a` (B, n), which holds z, by f(z); `slope` is leaky_relu's below 0."""
-    zero = a.dtype.type(0)
+    """Overwrite `a` (B, n), which holds z, by f(z)."""
     flat = vector(a, 0, a.size)
     if code == SIGMOID:
-        for i in range(flat.size):
-            flat[i] = sigmoid(flat[i])
+        _sigmoid(flat, slope)
     elif code == TANH:
-        for i in range(flat.size):
-            flat[i] = tanh(flat[i])
+        _tanh(flat, slope)
     elif code == RELU:
-        for i in range(flat.size):  # `<=` and not `>`: NaN must come through
-            flat[i] = zero if flat[i] <= zero else flat[i]
+        _relu(flat, slope)
     elif code == LEAKY_RELU:
-        for i in range(flat.size):
-            flat[i] = slope * flat[i] if flat[i] <= zero else flat[i]
+        _leaky_relu(flat, slope)
     elif code == SOFTMAX:
         _softmax(a)
 
@@ -44,20 +80,15 @@ def activate(code, slope, a):
 @njit
 def times_derivative(code, slope, a, g):
     """Multiply `g` (B, n), in place, by f'(z), given ``a = f(z)`` (B, n)."""
-    zero, one = a.dtype.type(0), a.dtype.type(1)
     flat_a, flat_g = vector(a, 0, a.size), vector(g, 0, g.size)
     if code == SIGMOID:
-        for i in range(flat_g.size):
-            flat_g[i] *= flat_a[i] * (one - flat_a[i])
+        _times_sigmoid(flat_a, slope, flat_g)
     elif code == TANH:
-        for i in range(flat_g.size):
-            flat_g[i] *= one - flat_a[i] * flat_a[i]
+        _times_tanh(flat_a, slope, flat_g)
     elif code == RELU:
-        for i in range(flat_g.size):
-            flat_g[i] = zero if flat_a[i] <= zero else flat_g[i]
+        _times_relu(flat_a, slope, flat_g)
     elif code == LEAKY_RELU:
-        for i in range(flat_g.size):
-            flat_g[i] = slope * flat_g[i] if flat_a[i] <= zero else flat_g[i]
+        _times_leaky_relu(flat_a, slope, flat_g)
     elif code == SOFTMAX:
         _times_softmax_jacobian(a, g)
 
@@ -67,13 +98,27 @@ def _softmax(a):
     """``exp(z) / sum(exp(z))`` of each row; the row's maximum goes first, against overflow."""
     for b in range(a.shape[0]):
         row = vector(a, b * a.shape[1], a.shape[1])
-        top = row.max()
+        top = row[0]
+        for j in range(1, row.size):
+            top = max(top, row[j])
+        for j in range(row.size):
+            row[j] -= top
+    _exp(vector(a, 0, a.size))
+    for b in range(a.shape[0]):
+        row = vector(a, b * a.shape[1], a.shape[1])
         total = a.dtype.type(0)
         for j in range(row.size):
-            row[j] = exp(row[j] - top)
             total += row[j]
         for j in range(row.size):
             row[j] /= total
+
+
+@njit
+def _exp(x):
+    """``x = exp(x)`` of a whole array."""
+    for i in range(0, x.size, lanes(x)):
+        count = min(lanes(x), x.size - i)
+        store_masked(x, i, exp(load_masked(x, i, count)), count)
 
 
 @njit

@@ -13,6 +13,8 @@ from pathlib import Path
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
+OPTIONS = {"error_model": "numpy", "nogil": True}
+
 
 def _fingerprint():
     """Hash of every source file of this package (Numba adds its own version and the CPU)."""
@@ -63,7 +65,7 @@ def _warn_once(problem):
 
 def njit(function):
     """Compile `function` as a kernel, cached on disk where a place for the cache can be found."""
-    dispatcher = numba.njit(error_model="numpy", nogil=True)(function)
+    dispatcher = numba.njit(**OPTIONS)(function)
     try:
         dispatcher._cache = _KernelCache(dispatcher.py_func)
     except RuntimeError as error:  # neither __pycache__ nor the user's cache folder is writable

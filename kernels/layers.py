@@ -13,6 +13,7 @@ delta       (B, n_out)        dLoss/dz
 from .activations import activate, times_derivative
 from .compiler import njit
 from .tile import multiply_add
+from .views import fill
 
 
 @njit
@@ -37,7 +38,7 @@ def propagate_delta(delta, W_T, a_prev, activation, slope, delta_prev):
 
     W_T (n_out, n_in) is W transposed; delta_prev (B, n_in) is overwritten.
     """
-    delta_prev[:] = 0
+    fill(delta_prev, 0)
     multiply_add(delta, W_T, delta_prev)
     times_derivative(activation, slope, a_prev, delta_prev)
 

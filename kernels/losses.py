@@ -89,7 +89,10 @@ def _cross_entropy(z, y):
     With k the place of the largest logit, ``log(sum(exp(z))) - z_k = log1p(sum over j != k)``,
     which keeps its digits when the loss is small.
     """
-    k = z.argmax()
+    k = 0
+    for j in range(1, z.size):
+        if z[j] > z[k]:
+            k = j
     others = 0.0
     for j in range(z.size):
         if j != k:
@@ -117,7 +120,9 @@ def _cross_entropy_delta(a, y, w, delta):
             if j == y[0]:
                 delta[j] -= w
     else:
-        mass = y.sum()
+        mass = y.dtype.type(0)
+        for j in range(a.size):
+            mass += y[j]
         for j in range(a.size):
             delta[j] = w * (a[j] * mass - y[j])
 

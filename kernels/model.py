@@ -48,6 +48,12 @@ class Workspace(NamedTuple):
 
 
 @njit
+def layer_at(model, k):
+    """Row k of the layer table."""
+    return vector(model.layers, k * model.layers.shape[1], model.layers.shape[1])
+
+
+@njit
 def weight(theta, layer):
     """View of W (n_in, n_out) in `theta` or in a gradient; `layer` is a row of the table."""
     return matrix(theta, layer[W_AT], layer[N_IN], layer[N_OUT])
@@ -74,8 +80,11 @@ def rows(X, first, count):
 @njit
 def _widths(layers):
     """(inputs, outputs, units of all layers, units of the widest one)."""
-    units = layers[-1, A_AT] + layers[-1, N_OUT]
-    return layers[0, N_IN], layers[-1, N_OUT], units, layers[:, N_OUT].max()
+    units = widest = 0
+    for k in range(layers.shape[0]):
+        units += layers[k, N_OUT]
+        widest = max(widest, layers[k, N_OUT])
+    return layers[0, N_IN], layers[-1, N_OUT], units, widest
 
 
 @njit

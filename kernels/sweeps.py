@@ -24,10 +24,11 @@ from .model import (
     bias,
     block_size,
     carve,
+    layer_at,
     rows,
     weight,
 )
-from .views import matrix, vector
+from .views import copy, fill, matrix, vector
 
 
 @njit
@@ -39,7 +40,7 @@ def predict(model, X, out, work):
     for first in range(0, batch, m):
         count = min(m, batch - first)
         _, a = forward(model, rows(X, first, count), parts)
-        out[first : first + count] = a
+        copy(a, rows(out, first, count))
 
 
 @njit
@@ -63,7 +64,7 @@ def value_and_grad(model, X, Y, grad, work, weights=None):
     batch = X.shape[0]
     m = block_size(model.layers, batch)
     parts = carve(model.layers, work, m)
-    scale = 1.0 / weight_sum(weights, batch)
+    mass = weight_sum(weights, batch)
     transpose_weights(model, parts.W_T)
     total = 0.0
     start_gradient(model, grad)
@@ -71,8 +72,8 @@ def value_and_grad(model, X, Y, grad, work, weights=None):
         count = min(m, batch - first)
         block_weights = _part(weights, first, count)
         X_block, Y_block = rows(X, first, count), rows(Y, first, count)
-        total += block_gradient(model, X_block, Y_block, block_weights, scale, grad, parts)
-    return total * scale + penalty(model)
+        total += block_gradient(model, X_block, Y_block, block_weights, 1.0 / mass, grad, parts)
+    return total / mass + penalty(model)
 
 
 @njit
@@ -84,15 +85,17 @@ def forward(model, X, parts):
     slope = model.coef[0]
     count = X.shape[0]
     a_prev = X
-    for layer in model.layers[:-1]:
+    top = model.layers.shape[0] - 1
+    for k in range(top):
+        layer = layer_at(model, k)
         a = activation(parts.a, layer, count)
         W, b = weight(model.theta, layer), bias(model.theta, layer)
         linear_activation_forward(a_prev, W, b, layer[ACTIVATION], slope, a)
         a_prev = a
-    last = model.layers[-1]
+    last = layer_at(model, top)
     z, a = matrix(parts.z, 0, count, last[N_OUT]), activation(parts.a, last, count)
     linear_forward(a_prev, weight(model.theta, last), bias(model.theta, last), z)
-    a[:] = z  # the loss is computed from z, so it is kept here
+    copy(z, a)  # the loss is computed from z, so it is kept here
     activate(last[ACTIVATION], slope, a)
     return z, a
 
@@ -106,7 +109,7 @@ def backward(model, X, grad, parts):
     count = X.shape[0]
     here, below = parts.delta, parts.delta_prev
     for k in range(model.layers.shape[0] - 1, 0, -1):
-        layer, lower = model.layers[k], model.layers[k - 1]
+        layer, lower = layer_at(model, k), layer_at(model, k - 1)
         delta = matrix(here, 0, count, layer[N_OUT])
         delta_prev = matrix(below, 0, count, layer[N_IN])
         a_prev = activation(parts.a, lower, count)
@@ -114,7 +117,7 @@ def backward(model, X, grad, parts):
         accumulate_gradient(delta, a_prev, weight(grad, layer), bias(grad, layer))
         propagate_delta(delta, W_T, a_prev, lower[ACTIVATION], model.coef[0], delta_prev)
         here, below = below, here
-    layer = model.layers[0]
+    layer = layer_at(model, 0)
     delta = matrix(here, 0, count, layer[N_OUT])
     accumulate_gradient(delta, X, weight(grad, layer), bias(grad, layer))
 
@@ -134,7 +137,8 @@ def block_gradient(model, X, Y, weights, scale, grad, parts):
 @njit
 def transpose_weights(model, W_T):
     """Write W.T (n_out, n_in) of every layer but the first, where BP2 reads it."""
-    for layer in model.layers[1:]:
+    for k in range(1, model.layers.shape[0]):
+        layer = layer_at(model, k)
         W = weight(model.theta, layer)
         target = matrix(W_T, layer[W_AT], layer[N_OUT], layer[N_IN])
         for i in range(W.shape[0]):
@@ -146,9 +150,10 @@ def transpose_weights(model, W_T):
 def start_gradient(model, grad):
     """Where the gradient's sum begins: the penalty's part, ``l2 * W``, and 0 for the biases."""
     l2 = model.coef[1]
-    grad[:] = 0
+    fill(grad, 0)
     if l2 != 0:
-        for layer in model.layers:
+        for k in range(model.layers.shape[0]):
+            layer = layer_at(model, k)
             W, dW = weight(model.theta, layer), weight(grad, layer)
             for i in range(W.shape[0]):
                 for j in range(W.shape[1]):
@@ -162,7 +167,8 @@ def penalty(model):
     if l2 == 0.0:
         return 0.0
     total = 0.0
-    for layer in model.layers:
+    for k in range(model.layers.shape[0]):
+        layer = layer_at(model, k)
         W = weight(model.theta, layer)
         for i in range(W.shape[0]):
             for j in range(W.shape[1]):

@@ -11,6 +11,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
+from .compiler import njit
+
 
 def _view(context, builder, view_type, buffer_type, buffer, at, shape):
     """IR of an array of `shape` that starts `at` elements into `buffer` and owns nothing."""
@@ -64,3 +66,19 @@ def matrix(typingctx, buffer, at, rows, columns):
         return _view(context, builder, view_type, signature.args[0], args[0], at, [rows, columns])
 
     return view_type(buffer, at, rows, columns), codegen
+
+
+@njit
+def copy(source, target):
+    """``target[...] = source`` of C-contiguous arrays (Numba's own takes a second to compile)."""
+    a, b = vector(source, 0, source.size), vector(target, 0, target.size)
+    for i in range(a.size):
+        b[i] = a[i]
+
+
+@njit
+def fill(target, value):
+    """``target[...] = value`` of a C-contiguous array."""
+    flat = vector(target, 0, target.size)
+    for i in range(flat.size):
+        flat[i] = value

@@ -39,9 +39,7 @@ def whole(value: object, name: str, least: int = 1) -> int:
     return number
 
 
-def real(
-    value: object, name: str, least: float = -math.inf, most: float = math.inf
-) -> float:
+def real(value: object, name: str, least: float = -math.inf, most: float = math.inf) -> float:
     """A finite number from `least` to `most`, both included."""
     try:
         number = float(value)  # type: ignore[arg-type]
@@ -81,12 +79,12 @@ def sizes(value: object) -> tuple[int, ...]:
 def dtype(value: object) -> np.dtype[Any]:
     """float32 or float64."""
     try:
-        kind = np.dtype(value)  # type: ignore[call-overload]
+        kind: np.dtype[Any] = np.dtype(value)  # type: ignore[call-overload]
     except TypeError:
         raise TypeError(f"dtype must be float32 or float64, got {value!r}") from None
     if kind not in (np.float32, np.float64):
         raise TypeError(f"dtype must be float32 or float64, got {kind.name}")
-    return np.dtype(kind.newbyteorder("="))
+    return kind.newbyteorder("=")
 
 
 def generator(value: object, name: str = "rng") -> np.random.Generator:
@@ -202,7 +200,8 @@ def validation_data(value: object) -> tuple[Any, Any, Any]:
             f"got {type(value).__name__}"
             + (f" of {len(value)}" if isinstance(value, (tuple, list)) else "")
         )
-    return (*value, None) if len(value) == 2 else tuple(value)  # type: ignore[return-value]
+    X, Y, *weights = value
+    return X, Y, weights[0] if weights else None
 
 
 def optimizer(value: Any) -> Any:
@@ -212,11 +211,11 @@ def optimizer(value: Any) -> Any:
     return value
 
 
-def flat(value: object, name: str, n_params: int, kind: np.dtype[Any]) -> Array:
-    """A vector like theta."""
+def shaped(value: object, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> Array:
+    """An array of exactly this shape, as theta's is."""
     found = array(value, name, kind)
-    if found.shape != (n_params,):
-        raise ValueError(f"{name} must have shape ({n_params},), like theta, got {found.shape}")
+    if found.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {found.shape}")
     return found
 
 

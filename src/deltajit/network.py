@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ class Network:
 
     @theta.setter
     def theta(self, value: ArrayLike) -> None:
-        self.theta[:] = checks.flat(value, "theta", self.n_params, self.dtype)
+        self.theta[:] = checks.shaped(value, "theta", self.theta.shape, self.dtype)
 
     @property
     def weights(self) -> tuple[Array, ...]:
@@ -234,9 +235,7 @@ class Network:
         value = kernels.value_and_grad(self._model, data.X, data.Y, grad, work, data.weights)
         return float(value), grad
 
-    def grad(
-        self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> Array:
+    def grad(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
         """Gradient of `loss` with respect to theta, (n_params,)."""
         return self.value_and_grad(X, Y, sample_weight)[1]
 
@@ -244,8 +243,18 @@ class Network:
         """Views (dW tuple, db tuple) of a vector laid out like theta; dW[l] is like W[l]."""
         found = np.asarray(grad)
         if found.shape != (self.n_params,):
-            found = checks.flat(grad, "grad", self.n_params, self.dtype)
+            found = checks.shaped(grad, "grad", self.theta.shape, self.dtype)
         return self._architecture.unflatten(found)
+
+    def flatten(self, dW: Sequence[ArrayLike], db: Sequence[ArrayLike]) -> Array:
+        """One new vector like theta from dW and db of every layer: the inverse of `unflatten`."""
+        flat = np.empty_like(self.theta)
+        for name, views, given in zip(("dW", "db"), self.unflatten(flat), (dW, db), strict=True):
+            if len(given) != len(views):
+                raise ValueError(f"{name} must have {len(views)} arrays, got {len(given)}")
+            for i, (view, value) in enumerate(zip(views, given, strict=True)):
+                view[...] = checks.shaped(value, f"{name}[{i}]", view.shape, self.dtype)
+        return flat
 
     def fit(
         self,

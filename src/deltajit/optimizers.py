@@ -9,7 +9,8 @@ import numpy as np
 
 from deltajit import checks
 from deltajit.kernels import Rule
-from deltajit.kernels.training import ADAM, SGD as SGD_CODE
+from deltajit.kernels.training import ADAM
+from deltajit.kernels.training import SGD as SGD_CODE
 
 
 class Optimizer(Protocol):

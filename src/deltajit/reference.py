@@ -45,14 +45,13 @@ def activate(activation: str, z: Array, slope: float = 0.01) -> Array:
     if activation == "sigmoid":
         positive = z.real > 0  # either form overflows on the other side
         e = np.exp(np.where(positive, -z, z))
-        result: Array = np.where(positive, 1, e) / (1 + e)
-        return result
+        return np.asarray(np.where(positive, 1, e) / (1 + e))
     if activation == "tanh":
         return np.asarray(np.tanh(z))
     if activation == "relu":
-        return np.where(z.real <= 0, 0, z)
+        return np.asarray(np.where(z.real <= 0, 0, z))
     if activation == "leaky_relu":
-        return np.where(z.real <= 0, slope * z, z)
+        return np.asarray(np.where(z.real <= 0, slope * z, z))
     if activation == "softmax":
         e = np.exp(z - z.real.max(axis=1, keepdims=True))
         return np.asarray(e / e.sum(axis=1, keepdims=True))
@@ -64,9 +63,9 @@ def times_derivative(activation: str, a: Array, g: Array, slope: float = 0.01) -
     if activation == "identity":
         return g
     if activation == "sigmoid":
-        return g * (a * (1 - a))
+        return np.asarray(g * (a * (1 - a)))
     if activation == "tanh":
-        return g * (1 - a * a)
+        return np.asarray(g * (1 - a * a))
     if activation == "relu":
         return np.where(a.real <= 0, 0, g)
     if activation == "leaky_relu":
@@ -160,7 +159,8 @@ def value_and_grad(
     """The loss, and dW[l] and db[l] of every layer: the four equations of backpropagation."""
     _, a = forward(model, X)
     w = _normalized(weights, len(X))
-    dW, db = [], []
+    dW: list[Array] = []
+    db: list[Array] = []
     delta = output_delta(model, a[-1], _targets(Y, a[-1])) * w[:, None].astype(a[-1].real.dtype)
     for k in reversed(range(len(model.weights))):
         dW_k, db_k = accumulate_gradient(delta, a[k])
@@ -175,9 +175,7 @@ def value_and_grad(
 # ------------------------------------------------------------------ training
 
 
-def sgd_step(
-    model: Model, X: Array, Y: Array, lr: float, weights: Array | None = None
-) -> Any:
+def sgd_step(model: Model, X: Array, Y: Array, lr: float, weights: Array | None = None) -> Any:
     """``theta -= lr * grad``, in place, on one batch; returns the loss before the step."""
     value, dW, db = value_and_grad(model, X, Y, weights)
     for parameter, gradient in zip(model.weights + model.biases, dW + db, strict=True):
@@ -220,9 +218,7 @@ def adam_update(
         p -= lr * m_hat / (np.sqrt(v_hat) + eps)
 
 
-def fit_epoch(
-    model: Model, X: Array, Y: Array, order: Array, batch_size: int, lr: float
-) -> float:
+def fit_epoch(model: Model, X: Array, Y: Array, order: Array, batch_size: int, lr: float) -> float:
     """Mini-batch gradient descent over the samples in `order`; returns the mean loss."""
     total = 0.0
     for first in range(0, len(order), batch_size):

@@ -1,0 +1,495 @@
+"""One SIMD register as a Numba type, so that ordinary @njit code says which instruction runs.
+
+    v = load(x, i)                          # 16 float32, 8 float64 with AVX-512
+    store(y, i, fma(v, v, broadcast(1.0, v)))
+
+Every arithmetic primitive takes vectors, scalars, or both mixed (a scalar is broadcast), all of one
+dtype: nothing is promoted, so `v32 * 0.5` is a typing error and `v32 * np.float32(0.5)` is right.
+A function written with them runs on scalars too and gives the same bits there, because both are
+the same LLVM operation on `float` and on `<16 x float>`.
+"""
+
+import operator
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.registry import cpu_target
+from numba.extending import (
+    intrinsic,
+    lower_builtin,
+    models,
+    register_model,
+    type_callable,
+)
+
+
+def _probe_target():
+    """(bytes in a vector register, whether it has a fused multiply-add) of Numba's target CPU.
+
+    Asks the code generator instead of reading a feature list: a CPU name implies features that
+    no list shows, and NUMBA_CPU_NAME, NUMBA_CPU_FEATURES and NUMBA_ENABLE_AVX are all obeyed.
+    """
+    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
+    t = "<16 x float>"
+    module = llvm.parse_assembly(f"""
+        declare {t} @llvm.fmuladd.v16f32({t}, {t}, {t})
+        define void @f(ptr %p) {{
+          %v = load {t}, ptr %p
+          %w = call {t} @llvm.fmuladd.v16f32({t} %v, {t} %v, {t} %v)
+          store {t} %w, ptr %p
+          ret void
+        }}""")
+    module.triple = triple
+    assembly = machine.emit_assembly(module)
+    size = 64 if "%zmm" in assembly else 32 if "%ymm" in assembly else 16
+    return size, "vfmadd" in assembly or "fmla" in assembly
+
+
+VECTOR_BYTES, HAS_FMA = _probe_target()
+LANES_F32 = VECTOR_BYTES // 4
+LANES_F64 = VECTOR_BYTES // 8
+
+
+class Vector(types.Type):
+    """`count` lanes of `dtype`; of booleans it is a mask, as comparisons give."""
+
+    def __init__(self, dtype, count):
+        self.dtype = dtype
+        self.count = count
+        super().__init__(name=f"Vector({dtype}, {count})")
+
+    @property
+    def key(self):
+        """What makes two vector types the same."""
+        return self.dtype, self.count
+
+
+@register_model(Vector)
+class VectorModel(models.PrimitiveModel):
+    """In LLVM a `Vector` is ``<count x dtype>``; of booleans ``<count x i1>``."""
+
+    def __init__(self, dmm, fe_type):
+        lane = dmm.lookup(fe_type.dtype).get_value_type()  # i1 for a boolean
+        super().__init__(dmm, fe_type, ir.VectorType(lane, fe_type.count))
+
+
+_INTEGER = {types.float32: types.int32, types.float64: types.int64}
+_FLOAT = {integer: real for real, integer in _INTEGER.items()}
+
+
+def dtype_of(t):
+    """The element type of a scalar, vector or array type."""
+    return getattr(t, "dtype", t)
+
+
+def _with_dtype(t, dtype):
+    return Vector(dtype, t.count) if isinstance(t, Vector) else dtype
+
+
+def _vector_of(dtype):
+    return Vector(dtype, VECTOR_BYTES * 8 // dtype.bitwidth)
+
+
+def _splat(builder, value, llvm_type):
+    """`value` itself, or broadcast if a vector is wanted and it is a scalar."""
+    if value.type == llvm_type:
+        return value
+    empty = ir.Constant(llvm_type, ir.Undefined)
+    first = builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), llvm_type.count), None)
+    return builder.shuffle_vector(first, empty, zeros)
+
+
+def _overload(llvm_type):
+    """How the name of an LLVM intrinsic spells a type: f32, v8f64, v16i32."""
+    if isinstance(llvm_type, ir.VectorType):
+        return f"v{llvm_type.count}{_overload(llvm_type.element)}"
+    if isinstance(llvm_type, ir.IntType):
+        return f"i{llvm_type.width}"
+    return {ir.FloatType(): "f32", ir.DoubleType(): "f64"}[llvm_type]
+
+
+def _call(builder, name, result, *args):
+    kind = ir.FunctionType(result, [a.type for a in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}"), args)
+
+
+def _common(args):
+    """The one type that `args` broadcast to: the vector among them, else the scalar; or None."""
+    found = next((a for a in args if isinstance(a, Vector)), args[0])
+    dtypes_agree = all(dtype_of(a) == dtype_of(found) for a in args)
+    shapes_agree = all(a == found for a in args if isinstance(a, Vector))
+    return found if dtypes_agree and shapes_agree else None
+
+
+def _lanewise(build, result):
+    """(typing, lowering) of a primitive that works lane by lane.
+
+    `build(builder, *values)` emits it for values of one LLVM type; `result(common type)` is the
+    type of what it returns, None if it does not take that type.
+    """
+
+    def typing(args):
+        common = _common(args) if all(isinstance(a, _LANES) for a in args) else None
+        return common and result(common)
+
+    def lower(context, builder, sig, values):
+        llvm_type = context.get_value_type(_common(sig.args))
+        return build(builder, *(_splat(builder, v, llvm_type) for v in values))
+
+    return typing, lower
+
+
+_LANES = (Vector, types.Float, types.Integer, types.Boolean)
+
+
+def _real(t):
+    return t if dtype_of(t) in _INTEGER else None
+
+
+def _integer(t):
+    return t if dtype_of(t) in _FLOAT else None
+
+
+def _mask_of(t):
+    return _real(t) and _with_dtype(t, types.boolean)
+
+
+def _primitive(arity, build, result, doc):
+    """A jitted function of vectors and scalars; see `_lanewise`."""
+    typing, lower = _lanewise(build, result)
+
+    def typed(*args):
+        returned = typing(args)
+        return returned and (returned(*args), lower)
+
+    define = {
+        1: lambda context, a: typed(a),
+        2: lambda context, a, b: typed(a, b),
+        3: lambda context, a, b, c: typed(a, b, c),
+    }[arity]
+    define.__doc__ = doc
+    return intrinsic(define)
+
+
+def _operator(op, build, result):
+    """Let `op` take vectors, or a vector and a scalar. Scalars alone are Numba's own affair."""
+    typing, lower = _lanewise(build, result)
+
+    def typed(*args):
+        return typing(args) if any(isinstance(a, Vector) for a in args) else None
+
+    if op is operator.neg:
+        type_callable(op)(lambda context: lambda a: typed(a))
+        lower_builtin(op, Vector)(lower)
+        return
+    type_callable(op)(lambda context: lambda a, b: typed(a, b))
+    for pair in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
+        lower_builtin(op, *pair)(lower)
+
+
+_operator(operator.neg, lambda builder, a: builder.fneg(a), _real)
+_operator(operator.add, lambda builder, a, b: builder.fadd(a, b), _real)
+_operator(operator.sub, lambda builder, a, b: builder.fsub(a, b), _real)
+_operator(operator.mul, lambda builder, a, b: builder.fmul(a, b), _real)
+_operator(operator.truediv, lambda builder, a, b: builder.fdiv(a, b), _real)
+for _op, _symbol in (
+    (operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">="),
+    (operator.eq, "=="),
+):  # fmt: skip
+    # Ordered: false where an operand is NaN, as for scalars.
+    _operator(_op, lambda builder, a, b, s=_symbol: builder.fcmp_ordered(s, a, b), _mask_of)
+_operator(operator.ne, lambda builder, a, b: builder.fcmp_unordered("!=", a, b), _mask_of)
+
+
+def _llvm(name):
+    """Builder of a call to the LLVM intrinsic `name`, overloaded on the type of its operands."""
+    return lambda builder, *args: _call(
+        builder, f"{name}.{_overload(args[0].type)}", args[0].type, *args
+    )
+
+
+def _reinterpreted(table):
+    """Result type of a bit cast: the same lanes, their dtype looked up in `table`."""
+    return lambda t: _with_dtype(t, table[dtype_of(t)]) if dtype_of(t) in table else None
+
+
+def _as_integer(builder, a):
+    bits = {ir.FloatType(): 32, ir.DoubleType(): 64}
+    if isinstance(a.type, ir.VectorType):
+        return builder.bitcast(a, ir.VectorType(ir.IntType(bits[a.type.element]), a.type.count))
+    return builder.bitcast(a, ir.IntType(bits[a.type]))
+
+
+def _as_float(builder, a):
+    real = {32: ir.FloatType(), 64: ir.DoubleType()}
+    if isinstance(a.type, ir.VectorType):
+        return builder.bitcast(a, ir.VectorType(real[a.type.element.width], a.type.count))
+    return builder.bitcast(a, real[a.type.width])
+
+
+def _maximum(builder, a, b, symbol=">"):
+    larger = builder.select(builder.fcmp_ordered(symbol, a, b), a, b)  # b if either is NaN
+    return builder.select(builder.fcmp_unordered("uno", a, a), a, larger)
+
+
+_FMA = _llvm("fmuladd")
+fma = _primitive(
+    3,
+    _FMA,
+    _real,
+    """a * b + c, rounded once if the target has FMA (HAS_FMA), else twice; never a libm call.""",
+)
+sqrt = _primitive(1, _llvm("sqrt"), _real, """Square root, correctly rounded.""")
+absolute = _primitive(1, _llvm("fabs"), _real, """|a|; clears the sign of NaN and -0 too.""")
+copysign = _primitive(2, _llvm("copysign"), _real, """|a| with the sign of b.""")
+round_even = _primitive(
+    1,
+    _llvm("rint"),
+    _real,
+    """Nearest integer, ties to even, as a float. Without SSE4.1 a call to libm for every lane.""",
+)
+maximum = _primitive(
+    2,
+    _maximum,
+    _real,
+    """The larger; NaN if either is NaN; b if they are equal (so of +0 and -0 it takes b).
+
+    One instruction instead of three if a is a constant: write maximum(zero, x).""",
+)
+minimum = _primitive(
+    2,
+    lambda builder, a, b: _maximum(builder, a, b, "<"),
+    _real,
+    """The smaller; NaN, equal operands and constants as in `maximum`.""",
+)
+
+as_integer = _primitive(
+    1,
+    _as_integer,
+    _reinterpreted(_INTEGER),
+    """The bits of a float as a signed integer of the same width.""",
+)
+as_float = _primitive(
+    1, _as_float, _reinterpreted(_FLOAT), """The float whose bits are this int32 or int64."""
+)
+# Named functions, not operators: on scalars Numba's own int32 + int32 is an int64.
+integer_add = _primitive(2, lambda builder, a, b: builder.add(a, b), _integer, """a + b, wraps.""")
+integer_sub = _primitive(2, lambda builder, a, b: builder.sub(a, b), _integer, """a - b, wraps.""")
+integer_and = _primitive(2, lambda builder, a, b: builder.and_(a, b), _integer, """a & b.""")
+shift_left = _primitive(
+    2, lambda builder, a, b: builder.shl(a, b), _integer, """a << b, b below the width."""
+)
+shift_right = _primitive(
+    2,
+    lambda builder, a, b: builder.lshr(a, b),
+    _integer,
+    """a >> b, b below the width; zeros come in, also into a negative a.""",
+)
+
+
+@intrinsic
+def select(context, mask, a, b):
+    """a where the mask is set, else b."""
+    values = _common((a, b))
+    if dtype_of(mask) != types.boolean or values is None:
+        return None
+    if isinstance(mask, Vector):
+        values = Vector(dtype_of(values), mask.count)
+
+    def lower(context, builder, sig, args):
+        llvm_type = context.get_value_type(sig.return_type)
+        return builder.select(args[0], *(_splat(builder, v, llvm_type) for v in args[1:]))
+
+    return values(mask, a, b), lower
+
+
+@intrinsic
+def ldexp(context, a, n):
+    """a * 2**n, rounded once; a has an exponent near 0, n is an integer of the same width.
+
+    Scaled in two steps where there is no instruction for it: |n| may reach twice the largest
+    exponent, and results may be subnormal.
+    """
+    if not _real(a) or n != _with_dtype(a, _INTEGER[dtype_of(a)]):
+        return None
+    mantissa, bias = (23, 127) if dtype_of(a) == types.float32 else (52, 1023)
+
+    def lower(context, builder, sig, args):
+        a, n = args
+        if VECTOR_BYTES == 64:  # vscalef; elsewhere llvm.ldexp would be a call to libm
+            name = f"ldexp.{_overload(a.type)}.{_overload(n.type)}"
+            return _call(builder, name, a.type, a, n)
+
+        def power(exponent):
+            biased = builder.add(exponent, ir.Constant(n.type, bias))
+            return _as_float(builder, builder.shl(biased, ir.Constant(n.type, mantissa)))
+
+        half = builder.ashr(n, ir.Constant(n.type, 1))
+        return builder.fmul(builder.fmul(a, power(half)), power(builder.sub(n, half)))
+
+    return a(a, n), lower
+
+
+def _horner(builder, x, terms):
+    value = terms[-1]
+    for term in reversed(terms[:-1]):
+        value = _FMA(builder, value, x, term)
+    return value
+
+
+@intrinsic
+def polynomial(context, x, coefficients):
+    """coefficients[0] + coefficients[1] * x + ..., even and odd powers apart (Horner in x * x).
+
+    One multiplication more than Horner's rule in x, but half its latency: enough of a kernel then
+    fits in the CPU's scheduler to keep the arithmetic units busy.
+    """
+    if not _real(x) or any(c != dtype_of(x) for c in coefficients):
+        return None
+
+    def lower(context, builder, sig, args):
+        x, constants = args
+        terms = [_splat(builder, c, x.type) for c in cgutils.unpack_tuple(builder, constants)]
+        if len(terms) < 5:
+            return _horner(builder, x, terms)
+        square = builder.fmul(x, x)
+        even, odd = _horner(builder, square, terms[0::2]), _horner(builder, square, terms[1::2])
+        return _FMA(builder, odd, x, even)
+
+    return x(x, coefficients), lower
+
+
+@intrinsic
+def broadcast(context, value, like):
+    """`value` in every lane of a vector with the dtype of `like` (array, vector, scalar)."""
+    vector = _vector_of(dtype_of(like))
+
+    def lower(context, builder, sig, args):
+        scalar = context.cast(builder, args[0], sig.args[0], vector.dtype)
+        return _splat(builder, scalar, context.get_value_type(vector))
+
+    return vector(value, like), lower
+
+
+@intrinsic
+def lanes(context, like):
+    """How many lanes a vector with the dtype of `like` has: a constant to the compiler."""
+    count = _vector_of(dtype_of(like)).count
+    return types.intp(like), lambda *_: ir.Constant(ir.IntType(types.intp.bitwidth), count)
+
+
+@intrinsic
+def reduce_add(context, v):
+    """Sum of the lanes in one fixed order: the upper half is added to the lower, until one is left.
+
+    With four lanes: (v[0] + v[2]) + (v[1] + v[3]).
+    """
+    if not isinstance(v, Vector) or not _real(v):
+        return None
+
+    def lower(context, builder, sig, args):
+        value, half = args[0], v.count // 2
+        int32 = ir.IntType(32)
+        while half:
+            low, high = (
+                ir.Constant(ir.VectorType(int32, half), list(range(start, start + half)))
+                for start in (0, half)
+            )
+            value = builder.fadd(
+                builder.shuffle_vector(value, value, low),
+                builder.shuffle_vector(value, value, high),
+            )
+            half //= 2
+        return builder.extract_element(value, ir.Constant(int32, 0))
+
+    return v.dtype(v), lower
+
+
+# Memory. `offset` counts elements of a contiguous 1-d array; nothing is checked or need be aligned.
+
+
+def _takes_vectors(array):
+    return (
+        isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C" and _real(array)
+    )
+
+
+def _address(context, builder, array_type, array, offset):
+    data = context.make_array(array_type)(context, builder, array).data
+    pointer = builder.gep(data, [offset])
+    vector = context.get_value_type(_vector_of(array_type.dtype))
+    return builder.bitcast(pointer, vector.as_pointer()), array_type.dtype.bitwidth // 8
+
+
+def _first(builder, count, lanes_):
+    """The mask of the first `count` lanes."""
+    index = ir.IntType(32)
+    vector = ir.VectorType(index, lanes_)
+    limit = _splat(builder, builder.trunc(count, index), vector)
+    return builder.icmp_unsigned("<", ir.Constant(vector, list(range(lanes_))), limit)
+
+
+@intrinsic
+def load(context, array, offset):
+    """The vector array[offset : offset + lanes]."""
+    if not _takes_vectors(array):
+        return None
+
+    def lower(context, builder, sig, args):
+        pointer, align = _address(context, builder, array, *args)
+        return builder.load(pointer, align=align)
+
+    return _vector_of(array.dtype)(array, types.intp), lower
+
+
+@intrinsic
+def store(context, array, offset, v):
+    """array[offset : offset + lanes] = v, a vector or a scalar."""
+    if not _takes_vectors(array) or dtype_of(v) != array.dtype:
+        return None
+
+    def lower(context, builder, sig, args):
+        pointer, align = _address(context, builder, array, *args[:2])
+        builder.store(_splat(builder, args[2], pointer.type.pointee), pointer, align=align)
+
+    return types.none(array, types.intp, v), lower
+
+
+@intrinsic
+def load_masked(context, array, offset, count):
+    """The vector array[offset : offset + count], other lanes 0; they touch no memory."""
+    if not _takes_vectors(array):
+        return None
+    vector = _vector_of(array.dtype)
+
+    def lower(context, builder, sig, args):
+        pointer, align = _address(context, builder, array, *args[:2])
+        llvm_type = context.get_value_type(vector)
+        mask = _first(builder, args[2], vector.count)
+        alignment, zeros = ir.Constant(ir.IntType(32), align), ir.Constant(llvm_type, None)
+        name = f"masked.load.{_overload(llvm_type)}.p0"
+        return _call(builder, name, llvm_type, pointer, alignment, mask, zeros)
+
+    return vector(array, types.intp, types.intp), lower
+
+
+@intrinsic
+def store_masked(context, array, offset, v, count):
+    """array[offset : offset + count] = v[:count], v a vector or a scalar."""
+    if not _takes_vectors(array) or dtype_of(v) != array.dtype:
+        return None
+    vector = _vector_of(array.dtype)
+
+    def lower(context, builder, sig, args):
+        pointer, align = _address(context, builder, array, *args[:2])
+        value = _splat(builder, args[2], context.get_value_type(vector))
+        mask = _first(builder, args[3], vector.count)
+        alignment = ir.Constant(ir.IntType(32), align)
+        name = f"masked.store.{_overload(value.type)}.p0"
+        _call(builder, name, ir.VoidType(), value, pointer, alignment, mask)
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, v, types.intp), lower

@@ -1,0 +1,51 @@
+"""The command line: ``deltajit demo``, ``deltajit compare``, ``deltajit info``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        _run(options)
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").split(".")[0] not in ("sklearn", "matplotlib"):
+            raise
+        print(
+            f"deltajit {options.command} needs {missing.name}: pip install 'deltajit[demo]'",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="deltajit", description="Fast gradients of MLPs.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="train on handwritten digits, check, time, plot")
+    demo.add_argument("--figure", type=Path, default=Path("deltajit-demo.png"), metavar="PATH")
+    compare = commands.add_parser("compare", help="every kernel against the NumPy reference")
+    compare.add_argument("--json", action="store_true", help="for machines")
+    commands.add_parser("info", help="CPU, lanes, threads, cache, versions")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    # Each command's own imports: a command must not need what only another one uses.
+    if options.command == "demo":
+        from deltajit import demo
+
+        demo.run(options.figure)
+    elif options.command == "compare":
+        from deltajit import compare
+
+        compare.run(options.json)
+    else:
+        from deltajit import info
+
+        info.run()

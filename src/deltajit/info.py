@@ -1,0 +1,48 @@
+"""``deltajit info``: the CPU that the kernels are compiled for, threads, the cache, versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from importlib import import_module
+
+import llvmlite.binding as llvm
+import numba
+from numba.core.registry import cpu_target
+
+from deltajit import kernels
+from deltajit.kernels.vectors import LANES_F32, LANES_F64
+
+
+def rows() -> list[tuple[str, str]]:
+    """(what, value) pairs."""
+    return [
+        ("deltajit", importlib.metadata.version("deltajit")),
+        ("python", platform.python_version()),
+        ("numpy", importlib.metadata.version("numpy")),
+        ("numba", f"{numba.__version__} (LLVM {'.'.join(map(str, llvm.llvm_version_info))})"),
+        ("CPU", cpu_target.target_context.codegen().magic_tuple()[1]),
+        ("lanes", f"{LANES_F32} float32, {LANES_F64} float64"),
+        ("threading layers", ", ".join(_threading_layers()) or "none"),
+        ("cores", str(os.cpu_count())),
+        ("compilation cache", kernels.predict._cache.cache_path or "none"),
+    ]
+
+
+def _threading_layers() -> list[str]:
+    found = []
+    for name in ("omp", "tbb", "workqueue"):
+        module = "numba.np.ufunc." + {"omp": "omppool", "tbb": "tbbpool"}.get(name, name)
+        try:
+            import_module(module)
+        except ImportError:
+            continue
+        found.append(name)
+    return found
+
+
+def run() -> None:
+    """Print the table."""
+    for what, value in rows():
+        print(f"{what:<18} {value}")

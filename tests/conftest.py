@@ -1,0 +1,76 @@
+"""Shared helpers: awkward sizes, random networks, complex step."""
+
+import numpy as np
+import pytest
+from deltajit.kernels.vectors import LANES_F32, LANES_F64
+
+import deltajit as dj
+from deltajit import reference
+
+DTYPES = ["float32", "float64"]
+HIDDEN = ["identity", "sigmoid", "tanh", "relu", "leaky_relu"]
+
+# (output, loss) pairs that a network may have.
+ENDS = [(output, "squared_error") for output in [*HIDDEN, "softmax"]] + [
+    ("softmax", "cross_entropy"),
+    ("sigmoid", "binary_cross_entropy"),
+]
+
+
+def awkward(dtype):
+    """Sizes around the ends of a vector register, and 65."""
+    lanes = LANES_F32 if dtype == "float32" else LANES_F64
+    return sorted({1, 2, 3, lanes - 1, lanes, lanes + 1, 65} - {0})
+
+
+def make_targets(rng, loss, batch, n_out, *, labels=False):
+    """Targets of the kind that `loss` takes."""
+    if labels:
+        return rng.integers(n_out, size=batch)
+    if loss == "cross_entropy":
+        return rng.dirichlet(np.ones(n_out), size=batch)
+    if loss == "binary_cross_entropy":
+        return rng.uniform(size=(batch, n_out))
+    return rng.normal(size=(batch, n_out))
+
+
+def make_case(sizes, activation, output, loss, dtype, batch=7, seed=0, **options):
+    """A network with random biases, and data for it (as float64)."""
+    rng = np.random.default_rng(seed)
+    net = dj.Network(sizes, activation, output, loss, dtype=dtype, rng=seed, **options)
+    for b in net.biases:
+        b[:] = rng.normal(size=b.shape) / 2
+    X = rng.normal(size=(batch, sizes[0]))
+    return net, X, make_targets(rng, loss, batch, sizes[-1])
+
+
+def reference_grad(net, X, Y, weights=None):
+    """Loss and flat gradient by the NumPy reference."""
+    value, dW, db = reference.value_and_grad(net.reference, X, Y, weights)
+    return value, net.flatten(dW, db)
+
+
+def complex_step_grad(net, X, Y, weights=None):
+    """Flat gradient of a float64 network by complex step."""
+    theta = net.theta.astype(complex)
+    W, b = net.unflatten(theta)
+    model = net.reference._replace(weights=W, biases=b)
+    grad = np.empty(net.n_params)
+    for k in range(net.n_params):
+        theta[k] += 1e-30j
+        grad[k] = reference.loss(model, X, Y, weights).imag / 1e-30
+        theta[k] = theta[k].real
+    return grad
+
+
+def relative_error(found, expected):
+    """Largest difference over largest element."""
+    return np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-300)
+
+
+@pytest.fixture
+def digits():
+    """The demo's data."""
+    from deltajit import demo
+
+    return demo.load()

@@ -1,0 +1,111 @@
+"""Import rules: a floor imports only what lies below it (see DESIGN in CONTRIBUTING.md)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# From the ground up: a module may import modules of this package that stand before it.
+KERNEL_FLOORS = [
+    "compiler", "views", "vectors", "elementary", "ulp", "activations", "losses", "tile",
+    "layers", "model", "sweeps", "training", "__init__",
+]  # fmt: skip
+PACKAGE_FLOORS = [
+    "kernels", "checks", "reference", "architecture", "initializers", "optimizers", "training",
+    "network", "__init__", "timing", "demo", "compare", "info", "cli", "__main__",
+]  # fmt: skip
+FACES = {"demo", "compare", "info", "cli"}
+OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax"}
+
+
+def imports(source):
+    """(module, names, at top level) of each import statement in a source text."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, [], node in tree.body
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            yield module, [alias.name for alias in node.names], node in tree.body
+
+
+def siblings(source, floors):
+    """Modules of the own package that a source imports."""
+    for module, names, _ in imports(source):
+        parts = module.replace("deltajit", "", 1).split(".") if "deltajit" in module else None
+        if module.startswith("."):
+            parts = module.split(".")
+        if parts is None:
+            continue
+        if len(parts) > 1 and parts[1]:
+            yield parts[1]
+        else:
+            yield from (name if name in floors else "__init__" for name in names or [""])
+
+
+def violations(name, source, floors):
+    """Imports of `name` that look upwards, and optional packages below the faces."""
+    allowed = floors[: floors.index(name)]
+    wrong = [other for other in siblings(source, floors) if other not in allowed]
+    for module, _, top in imports(source):
+        package = module.split(".")[0]
+        if package in OPTIONAL and (name not in FACES or top):
+            wrong.append(package)
+    return wrong
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "kernels").glob("*.py")), ids=lambda p: p.stem)
+def test_kernels_look_down(path):
+    source = path.read_text()
+    assert violations(path.stem, source, KERNEL_FLOORS) == []
+    assert not any(module.split(".")[0] == "deltajit" for module, _, _ in imports(source))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "src/deltajit").glob("*.py")), ids=lambda p: p.stem)
+def test_package_looks_down(path):
+    assert violations(path.stem, path.read_text(), PACKAGE_FLOORS) == []
+
+
+def test_reference_is_numpy_only():
+    known = {module.split(".")[0] for module, _, _ in imports(
+        (ROOT / "src/deltajit/reference.py").read_text()
+    )}  # fmt: skip
+    assert known <= {"__future__", "collections", "typing", "numpy"}
+
+
+def test_one_spelling_of_njit():
+    for path in (ROOT / "kernels").glob("*.py"):
+        if path.stem != "compiler":
+            assert "numba.njit" not in path.read_text()
+            assert "@njit(" not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "wrong"),
+    [
+        ("tile", "from .layers import propagate_delta", ["layers"]),
+        ("tile", "from . import sweeps", ["sweeps"]),
+        ("views", "from .compiler import njit", []),
+    ],
+)
+def test_rule_for_kernels_can_fail(name, source, wrong):
+    assert violations(name, source, KERNEL_FLOORS) == wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "wrong"),
+    [
+        ("checks", "from deltajit.network import Network", ["network"]),
+        ("checks", "import deltajit", ["__init__"]),
+        ("reference", "from deltajit import demo", ["demo"]),
+        ("network", "def f():\n    import sklearn.datasets", ["sklearn"]),
+        ("demo", "import matplotlib", ["matplotlib"]),
+        ("demo", "def f():\n    import matplotlib", []),
+        ("network", "from deltajit import checks, kernels", []),
+    ],
+)
+def test_rule_for_the_package_can_fail(name, source, wrong):
+    assert violations(name, source, PACKAGE_FLOORS) == wrong

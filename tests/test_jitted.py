@@ -1,0 +1,51 @@
+"""The kernels called from a user's own jitted function."""
+
+import numba
+import numpy as np
+import pytest
+
+import deltajit as dj
+from deltajit import kernels
+from tests.conftest import DTYPES
+
+
+@numba.njit
+def descend(model, X, Y, steps, lr, grad, work):
+    before = kernels.loss(model, X, Y, work)
+    for _ in range(steps):
+        kernels.sgd_step(model, X, Y, lr, grad, work)
+    return before, kernels.value_and_grad(model, X, Y, grad, work)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_user_code_trains_the_network_in_place(dtype):
+    net = dj.Network([3, 8, 2], dtype=dtype)
+    twin = dj.Network([3, 8, 2], dtype=dtype)
+    X, Y = (np.random.default_rng(0).normal(size=(20, n)).astype(dtype) for n in (3, 2))
+    grad, work = np.empty(net.n_params, dtype), net.workspace(20)
+    before, after = descend(net.model, X, Y, 5, 0.1, grad, work)
+    assert before == twin.loss(X, Y)
+    twin.fit(X, Y, epochs=5, batch_size=20, optimizer=dj.SGD(0.1), shuffle=False)
+    np.testing.assert_array_equal(net.theta, twin.theta)
+    assert after == net.loss(X, Y) < before
+
+
+def test_one_compiled_set_for_every_topology():
+    """Topology is data: other layers, sizes and names compile nothing."""
+    X, Y = np.ones((4, 3)), np.ones((4, 2))
+    dj.Network([3, 5, 2], "tanh").value_and_grad(X, Y)
+    compiled = [len(f.signatures) for f in (kernels.value_and_grad, kernels.accumulate_gradient)]
+    for sizes, activation, output in [
+        ([3, 2], "relu", "identity"),
+        ([3, 9, 8, 7, 2], ["relu", "tanh", "sigmoid"], "sigmoid"),
+        ([3, 100, 2], "leaky_relu", "softmax"),
+    ]:
+        dj.Network(sizes, activation, output).value_and_grad(X, Y)
+    after = [len(f.signatures) for f in (kernels.value_and_grad, kernels.accumulate_gradient)]
+    assert after == compiled
+
+
+def test_the_gil_is_released():
+    assert all(
+        f.targetoptions.get("nogil") for f in (kernels.predict, kernels.fit_epoch, kernels.loss)
+    )
