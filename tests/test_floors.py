@@ -16,8 +16,8 @@ PACKAGE_FLOORS = [
     "kernels", "checks", "reference", "architecture", "initializers", "optimizers", "training",
     "network", "__init__", "timing", "demo", "compare", "info", "cli", "__main__",
 ]  # fmt: skip
-FACES = {"demo", "compare", "info", "cli"}
-OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax"}
+FACES = {"timing", "demo", "compare", "info", "cli"}
+OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax", "threadpoolctl"}
 
 
 def imports(source):

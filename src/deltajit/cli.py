@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(options)
     except ModuleNotFoundError as missing:
-        if (missing.name or "").split(".")[0] not in ("sklearn", "matplotlib"):
+        if (missing.name or "").split(".")[0] not in ("sklearn", "matplotlib", "threadpoolctl"):
             raise
         print(
             f"deltajit {options.command} needs {missing.name}: pip install 'deltajit[demo]'",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import deltajit as dj
 from deltajit import kernels, reference
-from deltajit.timing import medians, readable
+from deltajit.timing import medians, one_thread, readable
 
 Array = NDArray[Any]
 Run = Callable[[], Any]
@@ -62,7 +62,8 @@ def run(as_json: bool = False, seconds: float = 0.2) -> None:
         print(f"{'':44}{'dtype':9}{'error/ULP':>10}{'kernel':>10}{'NumPy':>10}{'ratio':>8}")
     for dtype in ("float32", "float64"):
         for case in cases(np.dtype(dtype)):
-            row = measure(case, dtype, seconds)
+            with one_thread():
+                row = measure(case, dtype, seconds)
             rows.append(row)
             if not as_json:
                 print(

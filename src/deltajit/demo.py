@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import deltajit as dj
 from deltajit import reference
-from deltajit.timing import medians, readable
+from deltajit.timing import medians, one_thread, readable
 
 Array = NDArray[Any]
 
@@ -57,7 +57,8 @@ def run(figure: Path, epochs: int = 40) -> None:
     print(f"   to complex step              {against_complex_step:.1e}")
 
     print("3. Is it fast? Medians, the two of each pair taken in turns, one thread:")
-    report_times(net, digits)
+    with one_thread():
+        report_times(net, digits)
 
     save_figure(figure, history, digits, guess)
     print(f"4. Loss curve and some test digits: {figure}")

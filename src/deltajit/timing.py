@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 def medians(*functions: Callable[[], object], seconds: float = 0.5) -> list[float]:
@@ -19,6 +20,15 @@ def medians(*functions: Callable[[], object], seconds: float = 0.5) -> list[floa
             function()
             found.append(time.perf_counter() - start)
     return [statistics.median(found) for found in times]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Hold NumPy's BLAS to one thread: then both sides of a comparison have one core."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def readable(seconds: float) -> str:
