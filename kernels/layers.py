@@ -12,17 +12,13 @@ delta       (B, n_out)        dLoss/dz
 
 from .activations import activate, times_derivative
 from .compiler import njit
-from .tile import multiply_add
-from .views import fill
+from .product import matmul, matmul_add, matmul_bias
 
 
 @njit
 def linear_forward(a_prev, W, b, z):
     """``z = a_prev @ W + b``; z (B, n_out) is overwritten."""
-    for row in range(z.shape[0]):
-        for j in range(z.shape[1]):
-            z[row, j] = b[j]
-    multiply_add(a_prev, W, z)
+    matmul_bias(a_prev, W, b, z)
 
 
 @njit
@@ -38,8 +34,7 @@ def propagate_delta(delta, W_T, a_prev, activation, slope, delta_prev):
 
     W_T (n_out, n_in) is W transposed; delta_prev (B, n_in) is overwritten.
     """
-    fill(delta_prev, 0)
-    multiply_add(delta, W_T, delta_prev)
+    matmul(delta, W_T, delta_prev)
     times_derivative(activation, slope, a_prev, delta_prev)
 
 
@@ -49,7 +44,7 @@ def accumulate_gradient(delta, a_prev, dW, db):
 
     dW (n_in, n_out), stored like W: the sum over the block of outer products.
     """
-    multiply_add(a_prev.T, delta, dW)
+    matmul_add(a_prev.T, delta, dW.dtype.type(1), dW)
     for row in range(delta.shape[0]):
         for j in range(delta.shape[1]):
             db[j] += delta[row, j]

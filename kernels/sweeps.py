@@ -28,6 +28,7 @@ from .model import (
     rows,
     weight,
 )
+from .transpose import transpose
 from .views import copy, fill, matrix, vector
 
 
@@ -141,9 +142,7 @@ def transpose_weights(model, W_T):
         layer = layer_at(model, k)
         W = weight(model.theta, layer)
         target = matrix(W_T, layer[W_AT], layer[N_OUT], layer[N_IN])
-        for i in range(W.shape[0]):
-            for j in range(W.shape[1]):
-                target[j, i] = W[i, j]
+        transpose(W, target)
 
 
 @njit

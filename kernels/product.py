@@ -1,0 +1,182 @@
+"""Products of matrices of any shape, by tiles: blocks for the caches, ragged edges, one row.
+
+b is cut into panels of DEPTH rows and a few vectors of columns, which stay in the L1 cache while
+all rows of a go by. A sum over more than DEPTH rows of b is so a sum of sums, cut in the same
+places whatever the rest of the shape.
+"""
+
+from functools import lru_cache
+
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .compiler import njit
+from .tile import (
+    ACCUMULATORS,
+    DEPTH,
+    ROW_VECS,
+    VECS,
+    View,
+    Writer,
+    at,
+    make_buffer,
+    make_tile,
+    view,
+    zeros,
+)
+from .vectors import VECTOR_BYTES
+
+BLOCK = 15  # vectors of rows of a that are packed together, when they are
+BIG = 2**20 // VECTOR_BYTES  # vectors: a that is larger (1 MB) leaves L2 between two panels
+
+
+@njit
+def matmul(a, b, c):
+    """``c = a @ b``."""
+    none = zeros(view(c))
+    product(none, a.dtype.type(1), view(a), view(b), view(c), c.shape, a.shape[1])
+
+
+@njit
+def matmul_bias(a, b, bias, c):
+    """``c = a @ b + bias``, one bias for each column."""
+    product(view(bias), a.dtype.type(1), view(a), view(b), view(c), c.shape, a.shape[1])
+
+
+@njit
+def matmul_add(a, b, scale, c):
+    """``c += scale * a @ b``."""
+    product(view(c), scale, view(a), view(b), view(c), c.shape, a.shape[1])
+
+
+@lru_cache
+def make_sweep(vecs):
+    """Make ``sweep(...)``: one panel of columns, `vecs` vectors wide, from first row to last."""
+    rows = ACCUMULATORS // vecs
+    head, tile = make_tile(rows, vecs, head=True), make_tile(rows, vecs, head=False)
+
+    @njit
+    def sweep(base, scale, a, b, c, panel, m, n, k):
+        head(base, scale, a, b, c, panel, k, n, 0)
+        packed = View(panel.data, panel.row * vecs // VECS, panel.col)
+        for i in range(rows, m, rows):
+            h = min(i, m - rows)  # the last tile overlaps its forerunner, and stores what is new
+            below, target = at(base, h, 0), at(c, h, 0)
+            tile(below, scale, at(a, h, 0), packed, target, panel, k, n, i - h)
+
+    return sweep
+
+
+HALF = VECS // 2
+panel_buffer, block_buffer = make_buffer(VECS), make_buffer(BLOCK + 2)
+wide, medium, narrow = make_sweep(VECS), make_sweep(HALF), make_sweep(1)
+# One row: a head tile of one row parks nothing.
+row, row_edge = make_tile(1, ROW_VECS, head=False), make_tile(1, VECS, head=True)
+
+
+@njit
+def product(base, scale, a, b, c, shape, k):
+    """``c = base + scale * a @ b`` for Views: a is m x k, b is k x n; base may be c.
+
+    a may have any strides; rows of b, base and c are contiguous.
+    """
+    m, n = shape
+    panel = panel_buffer(b)
+    lanes = panel.row // VECS
+    if m < ACCUMULATORS // VECS:  # fewer rows than the lowest tile
+        _rows(base, scale, a, b, c, shape, k)
+        return
+    packs = a.row == 1 and n > 2 * panel.row and m * k >= BIG * lanes
+    for p in range(0, max(k, 1), DEPTH):
+        depth = min(k - p, DEPTH)
+        deeper_b = at(b, p, 0)
+        if packs:
+            _packed(base, scale, at(a, 0, p), deeper_b, c, panel, shape, depth)
+        else:
+            _panels(base, scale, at(a, 0, p), deeper_b, c, panel, m, n, depth)
+        base = c
+
+
+@njit
+def _rows(base, scale, a, b, c, shape, k):
+    """The product row by row, for too few rows to make a tile."""
+    m, n = shape
+    panel = View(c.data, 0, 1)  # nothing is parked
+    lanes = VECTOR_BYTES // size_of(c)
+    for i in range(m):
+        start = base
+        for p in range(0, max(k, 1), DEPTH):
+            depth = min(k - p, DEPTH)
+            x = at(a, i, p)
+            edge = n - n % (ROW_VECS * lanes)
+            for j in range(0, edge, ROW_VECS * lanes):
+                row(at(start, i, j), scale, x, at(b, p, j), at(c, i, j), panel, depth, n - j, 0)
+            for j in range(edge, n, VECS * lanes):
+                s, y, z = at(start, i, j), at(b, p, j), at(c, i, j)
+                row_edge(s, scale, x, y, z, panel, depth, n - j, 0)
+            start = c
+
+
+@njit
+def _panels(base, scale, a, b, c, panel, m, n, depth):
+    """All columns of the product of m >= ACCUMULATORS // VECS rows, at most DEPTH deep."""
+    lanes = panel.row // VECS
+    j = 0
+    while j < n:
+        s, y, z, left = at(base, 0, j), at(b, 0, j), at(c, 0, j), n - j
+        if left > (VECS - 1) * lanes or m < ACCUMULATORS // HALF:
+            wide(s, scale, a, y, z, panel, m, left, depth)
+            j += VECS * lanes
+        elif left > lanes or m < ACCUMULATORS:
+            medium(s, scale, a, y, z, panel, m, left, depth)
+            j += HALF * lanes
+        else:
+            narrow(s, scale, a, y, z, panel, m, left, depth)
+            j += lanes
+
+
+@njit
+def _packed(base, scale, a, b, c, panel, shape, depth):
+    """`_panels` of a large transposed view a, by blocks of its rows that are packed first.
+
+    Each of its columns is on a page of its own, far from the next.
+    """
+    m, n = shape
+    block = block_buffer(b)
+    lanes = panel.row // VECS
+    i = 0
+    while i < m:
+        rows = m - i
+        if rows > block.row:
+            rows = BLOCK * lanes
+        for q in range(depth):
+            for h in range(0, rows, lanes):
+                copy_vector(View(at(a, i + h, q).data, 0, 1), at(block, q, h), rows - h)
+        x = View(block.data, 1, block.row)
+        _panels(at(base, i, 0), scale, x, b, at(c, i, 0), panel, rows, n, depth)
+        i += rows
+
+
+@intrinsic
+def size_of(typingctx, v):
+    """Bytes of an element of a View."""
+
+    def codegen(context, bld, sig, args):
+        return context.get_constant(types.intp, v[0].dtype.bitwidth // 8)
+
+    return types.intp(v), codegen
+
+
+@intrinsic
+def copy_vector(typingctx, a, b, n):
+    """``b[0, :n] = a[0, :n]``, one vector at most; both with contiguous rows."""
+
+    def codegen(context, bld, sig, args):
+        out = Writer(context, bld, a[0].dtype)
+        (a_p, _, _), (b_p, _, _) = (cgutils.unpack_tuple(bld, v) for v in args[:2])
+        (mask,) = out.masks(args[2], 1)
+        out.store(out.load(a_p, 0, mask), b_p, 0, mask)
+        return context.get_dummy_value()
+
+    return types.void(a, b, types.intp), codegen
