@@ -3,8 +3,8 @@
 Call these from your own ``@njit`` code with ``net.model`` and ``net.workspace(batch)``; see
 `deltajit.kernels.sweeps` for the arguments. `deltajit.reference` has the same in NumPy.
 
-Floors, each importing only from those before it: compiler, views, vectors, elementary (checked by
-ulp), activations, losses, tile, layers, model, sweeps, training.
+Floors, each importing only from those before it: compiler, vectors, views, elementary (checked by
+ulp), activations, losses, tile, product, transpose, layers, model, sweeps, training.
 """
 
 from .activations import ACTIVATIONS

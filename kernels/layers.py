@@ -12,7 +12,11 @@ delta       (B, n_out)        dLoss/dz
 
 from .activations import activate, times_derivative
 from .compiler import njit
-from .product import matmul, matmul_add, matmul_bias
+from .product import column_sum_add, matmul, matmul_add, matmul_bias, matmul_rows
+from .transpose import transpose
+
+# Samples from which on it pays to transpose W for BP2.
+FEW = 8
 
 
 @njit
@@ -29,22 +33,25 @@ def linear_activation_forward(a_prev, W, b, activation, slope, a):
 
 
 @njit
-def propagate_delta(delta, W_T, a_prev, activation, slope, delta_prev):
+def propagate_delta(delta, W, W_T, a_prev, activation, slope, delta_prev):
     """BP2: ``delta_prev = (delta @ W.T) * f'(z_prev)``, with f' of the layer below.
 
-    W_T (n_out, n_in) is W transposed; delta_prev (B, n_in) is overwritten.
+    delta_prev (B, n_in) is overwritten; W_T (n_out, n_in) is scratch for W transposed.
     """
-    matmul(delta, W_T, delta_prev)
+    if delta.shape[0] < FEW:
+        matmul_rows(delta, W, delta_prev)
+    else:
+        transpose(W, W_T)
+        matmul(delta, W_T, delta_prev)
     times_derivative(activation, slope, a_prev, delta_prev)
 
 
 @njit
-def accumulate_gradient(delta, a_prev, dW, db):
-    """BP3 and BP4: add ``a_prev.T @ delta`` to dW and ``delta.sum(axis=0)`` to db.
+def accumulate_gradient(delta, a_prev, scale, dW, db):
+    """BP3 and BP4: ``dW += scale * a_prev.T @ delta``, ``db += scale * delta.sum(axis=0)``.
 
-    dW (n_in, n_out), stored like W: the sum over the block of outer products.
+    dW (n_in, n_out), stored like W: the sum over the block of outer products. With W and b in place
+    of dW and db, and ``scale = -lr``, it is a step of gradient descent that writes no gradient.
     """
-    matmul_add(a_prev.T, delta, dW.dtype.type(1), dW)
-    for row in range(delta.shape[0]):
-        for j in range(delta.shape[1]):
-            db[j] += delta[row, j]
+    matmul_add(a_prev.T, delta, scale, dW)
+    column_sum_add(delta, scale, db)

@@ -11,19 +11,20 @@ from .compiler import njit
 from .views import matrix, vector
 
 # Columns of the layer table, one row a layer.
-N_IN, N_OUT, ACTIVATION, W_AT, B_AT, A_AT = range(6)
+N_IN, N_OUT, ACTIVATION, W_AT, B_AT, A_AT, UNITS, WIDEST, LARGEST_W = range(9)
 
-# Floats that one block of samples may occupy in a sweep: half of a 1 MiB L2 cache in float32.
-BLOCK_FLOATS = 1 << 17
-SMALLEST_BLOCK, LARGEST_BLOCK = 32, 256
+# Samples that go through all layers together, forward and backward, at most: their activations stay
+# in L2 for layers up to a thousand units wide, and the time to read W is spread over so many.
+LARGEST_BLOCK = 256
 
 
 class Model(NamedTuple):
     """What a kernel knows of a network.
 
     theta : (n_params,) float, all weights and biases; W of a layer is stored (n_in, n_out).
-    layers : (L, 6) int64, a row a layer: inputs, outputs, code of the activation, where W and b
-        begin in theta, and how many units the layers below have.
+    layers : (L, 9) int64, a row a layer: inputs, outputs, code of the activation, where W and b
+        begin in theta, how many units the layers below have; and, the same in every row, how many
+        units all layers have, the widest, and the largest W above the first.
     coef : (2,) in theta's dtype: the slope of leaky_relu, and l2.
     loss : int, code of the loss.
     """
@@ -41,7 +42,7 @@ class Workspace(NamedTuple):
     z: np.ndarray  # logits of the output layer
     delta: np.ndarray  # of this layer,
     delta_prev: np.ndarray  # and of the one below
-    W_T: np.ndarray  # transposed weights, each where W stands in theta
+    W_T: np.ndarray  # one transposed W
     X: np.ndarray  # a gathered block: inputs,
     Y: np.ndarray  # targets,
     w: np.ndarray  # sample weights
@@ -80,19 +81,15 @@ def rows(X, first, count):
 @njit
 def _widths(layers):
     """(inputs, outputs, units of all layers, units of the widest one)."""
-    units = widest = 0
-    for k in range(layers.shape[0]):
-        units += layers[k, N_OUT]
-        widest = max(widest, layers[k, N_OUT])
-    return layers[0, N_IN], layers[-1, N_OUT], units, widest
+    last = layers.shape[0] - 1
+    return layers[0, N_IN], layers[last, N_OUT], layers[0, UNITS], layers[0, WIDEST]
 
 
 @njit
-def block_size(layers, batch):
-    """Samples that go through all layers together, forward and backward, while in cache."""
-    n_in, n_out, units, widest = _widths(layers)
-    fitting = BLOCK_FLOATS // (n_in + 2 * n_out + units + 2 * widest)
-    return max(1, min(batch, max(SMALLEST_BLOCK, min(LARGEST_BLOCK, fitting))))
+def block_size(batch):
+    """Samples in each of the blocks, as equal as can be, that a batch is cut into."""
+    blocks = max(1, (batch + LARGEST_BLOCK - 1) // LARGEST_BLOCK)
+    return max(1, (batch + blocks - 1) // blocks)
 
 
 @njit
@@ -100,7 +97,7 @@ def workspace_size(layers, batch):
     """Floats of scratch memory that any kernel needs for `batch` samples of a network."""
     n_in, n_out, units, widest = _widths(layers)
     per_sample = n_in + 2 * n_out + units + 2 * widest + 1
-    return block_size(layers, batch) * per_sample + layers[-1, B_AT]
+    return block_size(batch) * per_sample + layers[0, LARGEST_W]
 
 
 @njit
@@ -111,14 +108,14 @@ def carve(layers, work, m):
     at_delta = at_z + m * n_out
     at_delta_prev = at_delta + m * widest
     at_W_T = at_delta_prev + m * widest
-    at_X = at_W_T + layers[-1, B_AT]
+    at_X = at_W_T + layers[0, LARGEST_W]
     at_Y = at_X + m * n_in
     return Workspace(
         vector(work, 0, m * units),
         vector(work, at_z, m * n_out),
         vector(work, at_delta, m * widest),
         vector(work, at_delta_prev, m * widest),
-        vector(work, at_W_T, layers[-1, B_AT]),
+        vector(work, at_W_T, layers[0, LARGEST_W]),
         vector(work, at_X, m * n_in),
         vector(work, at_Y, m * n_out),
         vector(work, at_Y + m * n_out, m),

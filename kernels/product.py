@@ -22,10 +22,12 @@ from .tile import (
     at,
     make_buffer,
     make_tile,
+    ones,
     view,
     zeros,
 )
-from .vectors import VECTOR_BYTES
+from .vectors import VECTOR_BYTES, broadcast, fma, lanes, load_masked, reduce_add
+from .views import vector
 
 BLOCK = 15  # vectors of rows of a that are packed together, when they are
 BIG = 2**20 // VECTOR_BYTES  # vectors: a that is larger (1 MB) leaves L2 between two panels
@@ -48,6 +50,28 @@ def matmul_bias(a, b, bias, c):
 def matmul_add(a, b, scale, c):
     """``c += scale * a @ b``."""
     product(view(c), scale, view(a), view(b), view(c), c.shape, a.shape[1])
+
+
+@njit
+def column_sum_add(a, scale, c):
+    """``c += scale * a.sum(axis=0)``, as the product of a row of ones and a."""
+    x = view(c)
+    product(x, scale, ones(x), view(a), x, (1, c.size), a.shape[0])
+
+
+@njit
+def matmul_rows(a, b, c):
+    """``c = a @ b.T`` for a few rows of a, by inner products: transposing b would cost more."""
+    n = b.shape[1]
+    flat_a, flat_b = vector(a, 0, a.size), vector(b, 0, b.size)
+    for i in range(a.shape[0]):
+        for j in range(b.shape[0]):
+            total = broadcast(0, flat_b)
+            for k in range(0, n, lanes(flat_b)):
+                count = min(lanes(flat_b), n - k)
+                x = load_masked(flat_a, i * n + k, count)
+                total = fma(x, load_masked(flat_b, j * n + k, count), total)
+            c[i, j] = reduce_add(total)
 
 
 @lru_cache
@@ -83,11 +107,11 @@ def product(base, scale, a, b, c, shape, k):
     """
     m, n = shape
     panel = panel_buffer(b)
-    lanes = panel.row // VECS
+    width = panel.row // VECS
     if m < ACCUMULATORS // VECS:  # fewer rows than the lowest tile
         _rows(base, scale, a, b, c, shape, k)
         return
-    packs = a.row == 1 and n > 2 * panel.row and m * k >= BIG * lanes
+    packs = a.row == 1 and n > 2 * panel.row and m * k >= BIG * width
     for p in range(0, max(k, 1), DEPTH):
         depth = min(k - p, DEPTH)
         deeper_b = at(b, p, 0)
@@ -103,16 +127,16 @@ def _rows(base, scale, a, b, c, shape, k):
     """The product row by row, for too few rows to make a tile."""
     m, n = shape
     panel = View(c.data, 0, 1)  # nothing is parked
-    lanes = VECTOR_BYTES // size_of(c)
+    width = VECTOR_BYTES // size_of(c)
     for i in range(m):
         start = base
         for p in range(0, max(k, 1), DEPTH):
             depth = min(k - p, DEPTH)
             x = at(a, i, p)
-            edge = n - n % (ROW_VECS * lanes)
-            for j in range(0, edge, ROW_VECS * lanes):
+            edge = n - n % (ROW_VECS * width)
+            for j in range(0, edge, ROW_VECS * width):
                 row(at(start, i, j), scale, x, at(b, p, j), at(c, i, j), panel, depth, n - j, 0)
-            for j in range(edge, n, VECS * lanes):
+            for j in range(edge, n, VECS * width):
                 s, y, z = at(start, i, j), at(b, p, j), at(c, i, j)
                 row_edge(s, scale, x, y, z, panel, depth, n - j, 0)
             start = c
@@ -121,19 +145,19 @@ def _rows(base, scale, a, b, c, shape, k):
 @njit
 def _panels(base, scale, a, b, c, panel, m, n, depth):
     """All columns of the product of m >= ACCUMULATORS // VECS rows, at most DEPTH deep."""
-    lanes = panel.row // VECS
+    width = panel.row // VECS
     j = 0
     while j < n:
         s, y, z, left = at(base, 0, j), at(b, 0, j), at(c, 0, j), n - j
-        if left > (VECS - 1) * lanes or m < ACCUMULATORS // HALF:
+        if left > (VECS - 1) * width or m < ACCUMULATORS // HALF:
             wide(s, scale, a, y, z, panel, m, left, depth)
-            j += VECS * lanes
-        elif left > lanes or m < ACCUMULATORS:
+            j += VECS * width
+        elif left > width or m < ACCUMULATORS:
             medium(s, scale, a, y, z, panel, m, left, depth)
-            j += HALF * lanes
+            j += HALF * width
         else:
             narrow(s, scale, a, y, z, panel, m, left, depth)
-            j += lanes
+            j += width
 
 
 @njit
@@ -144,14 +168,14 @@ def _packed(base, scale, a, b, c, panel, shape, depth):
     """
     m, n = shape
     block = block_buffer(b)
-    lanes = panel.row // VECS
+    width = panel.row // VECS
     i = 0
     while i < m:
         rows = m - i
         if rows > block.row:
-            rows = BLOCK * lanes
+            rows = BLOCK * width
         for q in range(depth):
-            for h in range(0, rows, lanes):
+            for h in range(0, rows, width):
                 copy_vector(View(at(a, i + h, q).data, 0, 1), at(block, q, h), rows - h)
         x = View(block.data, 1, block.row)
         _panels(at(base, i, 0), scale, x, b, at(c, i, 0), panel, rows, n, depth)

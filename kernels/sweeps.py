@@ -6,6 +6,8 @@ samples; a block goes through all layers while it is in cache. The caller owns e
 and Y are C-contiguous and of theta's dtype; `weights` (B,) are sample weights, or None.
 """
 
+from typing import Any, NamedTuple
+
 from .activations import activate
 from .compiler import njit
 from .layers import (
@@ -14,12 +16,11 @@ from .layers import (
     linear_forward,
     propagate_delta,
 )
-from .losses import loss_sum, output_delta, sample_weight
+from .losses import loss_sum, output_delta
 from .model import (
     ACTIVATION,
     N_IN,
     N_OUT,
-    W_AT,
     activation,
     bias,
     block_size,
@@ -28,15 +29,22 @@ from .model import (
     rows,
     weight,
 )
-from .transpose import transpose
 from .views import copy, fill, matrix, vector
+
+
+class Block(NamedTuple):
+    """Samples that go through the layers together: X, Y and weights (or None) of each."""
+
+    X: Any
+    Y: Any
+    weights: Any
 
 
 @njit
 def predict(model, X, out, work):
     """``out = predict(X)``; X (B, n_in), out (B, n_out)."""
     batch = X.shape[0]
-    m = block_size(model.layers, batch)
+    m = block_size(batch)
     parts = carve(model.layers, work, m)
     for first in range(0, batch, m):
         count = min(m, batch - first)
@@ -48,7 +56,7 @@ def predict(model, X, out, work):
 def loss(model, X, Y, work, weights=None):
     """Weighted mean over samples of the loss, plus ``l2/2 * sum(W**2)``."""
     batch = X.shape[0]
-    m = block_size(model.layers, batch)
+    m = block_size(batch)
     parts = carve(model.layers, work, m)
     total = 0.0
     for first in range(0, batch, m):
@@ -63,17 +71,15 @@ def loss(model, X, Y, work, weights=None):
 def value_and_grad(model, X, Y, grad, work, weights=None):
     """The loss; its gradient with respect to theta overwrites `grad` (n_params,)."""
     batch = X.shape[0]
-    m = block_size(model.layers, batch)
+    m = block_size(batch)
     parts = carve(model.layers, work, m)
     mass = weight_sum(weights, batch)
-    transpose_weights(model, parts.W_T)
     total = 0.0
     start_gradient(model, grad)
     for first in range(0, batch, m):
         count = min(m, batch - first)
-        block_weights = _part(weights, first, count)
-        X_block, Y_block = rows(X, first, count), rows(Y, first, count)
-        total += block_gradient(model, X_block, Y_block, block_weights, 1.0 / mass, grad, parts)
+        block = Block(rows(X, first, count), rows(Y, first, count), _part(weights, first, count))
+        total += block_gradient(model, block, mass, 1.0, grad, parts)
     return total / mass + penalty(model)
 
 
@@ -102,47 +108,43 @@ def forward(model, X, parts):
 
 
 @njit
-def backward(model, X, grad, parts):
-    """Add to `grad` what one block of samples contributes.
+def backward(model, X, scale, grad, parts):
+    """Add to `grad` `scale` times what one block of samples contributes.
 
-    `parts` holds the activations that `forward` left there, and delta of the output layer.
+    `parts` holds the activations that `forward` left there, and delta of the output layer. `grad`
+    may be theta itself: each W is read before it is written.
     """
     count = X.shape[0]
     here, below = parts.delta, parts.delta_prev
-    for k in range(model.layers.shape[0] - 1, 0, -1):
-        layer, lower = layer_at(model, k), layer_at(model, k - 1)
-        delta = matrix(here, 0, count, layer[N_OUT])
-        delta_prev = matrix(below, 0, count, layer[N_IN])
-        a_prev = activation(parts.a, lower, count)
-        W_T = matrix(parts.W_T, layer[W_AT], layer[N_OUT], layer[N_IN])
-        accumulate_gradient(delta, a_prev, weight(grad, layer), bias(grad, layer))
-        propagate_delta(delta, W_T, a_prev, lower[ACTIVATION], model.coef[0], delta_prev)
-        here, below = below, here
-    layer = layer_at(model, 0)
-    delta = matrix(here, 0, count, layer[N_OUT])
-    accumulate_gradient(delta, X, weight(grad, layer), bias(grad, layer))
-
-
-@njit
-def block_gradient(model, X, Y, weights, scale, grad, parts):
-    """Forward, BP1 and backward for one block; returns its ``sum(weight * loss)``."""
-    z, a = forward(model, X, parts)
-    value = loss_sum(model.loss, z, a, Y, weights)
-    delta = matrix(parts.delta, 0, a.shape[0], a.shape[1])
-    output = model.layers[-1, ACTIVATION]
-    output_delta(model.loss, output, model.coef[0], a, Y, weights, scale, delta)
-    backward(model, X, grad, parts)
-    return value
-
-
-@njit
-def transpose_weights(model, W_T):
-    """Write W.T (n_out, n_in) of every layer but the first, where BP2 reads it."""
-    for k in range(1, model.layers.shape[0]):
+    for k in range(model.layers.shape[0] - 1, -1, -1):
         layer = layer_at(model, k)
-        W = weight(model.theta, layer)
-        target = matrix(W_T, layer[W_AT], layer[N_OUT], layer[N_IN])
-        transpose(W, target)
+        delta = matrix(here, 0, count, layer[N_OUT])
+        a_prev = X
+        if k > 0:
+            lower = layer_at(model, k - 1)
+            a_prev = activation(parts.a, lower, count)
+            delta_prev = matrix(below, 0, count, layer[N_IN])
+            W_T = matrix(parts.W_T, 0, layer[N_OUT], layer[N_IN])
+            W, slope = weight(model.theta, layer), model.coef[0]
+            propagate_delta(delta, W, W_T, a_prev, lower[ACTIVATION], slope, delta_prev)
+        accumulate_gradient(delta, a_prev, scale, weight(grad, layer), bias(grad, layer))
+        here, below = below, here
+
+
+@njit
+def block_gradient(model, block, mass, scale, grad, parts):
+    """Forward, BP1 and backward: ``grad += scale * gradient`` of one block's part of the mean.
+
+    `mass` is the weight of all blocks. Returns the block's ``sum(weight * loss)``.
+    """
+    z, a = forward(model, block.X, parts)
+    value = loss_sum(model.loss, z, a, block.Y, block.weights)
+    delta = matrix(parts.delta, 0, a.shape[0], a.shape[1])
+    output = layer_at(model, model.layers.shape[0] - 1)[ACTIVATION]
+    slope = model.coef[0]
+    output_delta(model.loss, output, slope, a, block.Y, block.weights, 1.0 / mass, delta)
+    backward(model, block.X, a.dtype.type(scale), grad, parts)
+    return value
 
 
 @njit
@@ -178,9 +180,11 @@ def penalty(model):
 @njit
 def weight_sum(weights, batch):
     """Sum of the sample weights; `batch` where there are none."""
+    if weights is None:
+        return float(batch)
     total = 0.0
     for b in range(batch):
-        total += sample_weight(weights, b)
+        total += weights[b]
     return total
 
 

@@ -133,17 +133,24 @@ def at(typingctx, v, i, j):
     return v(v, i, j), codegen
 
 
-@intrinsic
-def zeros(typingctx, like):
-    """A View that reads 0 wherever it is moved: a constant row, both strides 0."""
+def make_constant(value):
+    """Make ``constant(like)``: a View that reads `value` wherever it is moved, strides 0."""
 
-    def codegen(context, bld, sig, args):
-        element = context.get_data_type(like[0].dtype)
-        constant = ir.Constant(ir.ArrayType(I8, ROW_VECS * VECTOR_BYTES), None)
-        data = bld.bitcast(cgutils.global_constant(bld, "zeros", constant), element.as_pointer())
-        return context.make_tuple(bld, like, [data, integer(0), integer(0)])
+    @intrinsic
+    def constant(typingctx, like):
+        def codegen(context, bld, sig, args):
+            element = context.get_data_type(like[0].dtype)
+            row = ir.ArrayType(element, ROW_VECS * VECTOR_BYTES // (like[0].dtype.bitwidth // 8))
+            memory = cgutils.global_constant(bld, "constant", ir.Constant(row, [value] * row.count))
+            data = bld.bitcast(memory, element.as_pointer())
+            return context.make_tuple(bld, like, [data, integer(0), integer(0)])
 
-    return like(like), codegen
+        return like(like), codegen
+
+    return constant
+
+
+zeros, ones = make_constant(0.0), make_constant(1.0)
 
 
 def make_buffer(vecs):

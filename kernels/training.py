@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .compiler import njit
-from .losses import sample_weight
-from .model import block_size, carve
-from .sweeps import block_gradient, penalty, start_gradient, transpose_weights, value_and_grad
-from .views import matrix, vector
+from .model import LARGEST_BLOCK, block_size, carve, rows
+from .sweeps import Block, block_gradient, penalty, start_gradient, value_and_grad, weight_sum
+from .views import copy, matrix, vector
 
 SGD, ADAM = range(2)
 
@@ -86,10 +85,24 @@ def _adam(rule, theta, grad):
 
 @njit
 def sgd_step(model, X, Y, lr, grad, work, weights=None):
-    """One step of gradient descent on a batch, ``theta -= lr * grad``; returns the loss before."""
-    value = value_and_grad(model, X, Y, grad, work, weights)
-    _sgd(lr, model.theta, grad)
-    return value
+    """One step of gradient descent on a batch, ``theta -= lr * grad``; returns the loss before.
+
+    `grad` (n_params,) is scratch, and is not used for a batch of one block without l2.
+    """
+    batch = X.shape[0]
+    if not fuses(model, batch):
+        value = value_and_grad(model, X, Y, grad, work, weights)
+        _sgd(lr, model.theta, grad)
+        return value
+    mass = weight_sum(weights, batch)
+    parts = carve(model.layers, work, batch)
+    return block_gradient(model, Block(X, Y, weights), mass, -lr, model.theta, parts) / mass
+
+
+@njit
+def fuses(model, batch):
+    """May a step of plain descent go straight into theta? Only if nobody reads theta after it."""
+    return batch <= LARGEST_BLOCK and model.coef[1] == 0
 
 
 @njit
@@ -100,51 +113,58 @@ def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None):
     `batch_size` samples, are scratch. Returns the sum over minibatches of weight times loss, each
     loss taken before its step, and the sum of weights.
     """
-    m = block_size(model.layers, batch_size)
+    m = block_size(batch_size)
     parts = carve(model.layers, work, m)
-    loss_total, weight_total = 0.0, 0.0
+    plain = rule.code == SGD and rule.state.shape[0] == 0 and fuses(model, batch_size)
+    loss_total, mass_total = 0.0, 0.0
     for first in range(0, order.size, batch_size):
         batch = vector(order, first, min(batch_size, order.size - first))
-        value, weight = _minibatch_gradient(model, X, Y, weights, batch, m, grad, parts)
-        if weight > 0.0:
+        mass = _mass(weights, batch)
+        if mass == 0.0:
+            continue
+        if plain:
+            block = _gather(X, Y, weights, batch, parts)
+            total = block_gradient(model, block, mass, -rule.hyper[0], model.theta, parts)
+            rule.count[0] += 1
+        else:
+            total = mass * penalty(model)
+            start_gradient(model, grad)
+            for start in range(0, batch.size, m):
+                indices = vector(batch, start, min(m, batch.size - start))
+                block = _gather(X, Y, weights, indices, parts)
+                total += block_gradient(model, block, mass, 1.0, grad, parts)
             update(rule, model.theta, grad)
-            loss_total += weight * value
-            weight_total += weight
-    return loss_total, weight_total
+        loss_total += total
+        mass_total += mass
+    return loss_total, mass_total
 
 
 @njit
-def _minibatch_gradient(model, X, Y, weights, batch, m, grad, parts):
-    """Gradient over the samples listed in `batch`, into `grad`; returns loss and weight."""
-    weight = 0.0
-    for i in batch:
-        weight += sample_weight(weights, i)
-    if weight == 0.0:
-        return 0.0, 0.0
-    transpose_weights(model, parts.W_T)
-    start_gradient(model, grad)
+def _mass(weights, batch):
+    """Sum of the weights of the samples listed in `batch`."""
+    if weights is None:
+        return float(batch.size)
     total = 0.0
-    for first in range(0, batch.size, m):
-        block = vector(batch, first, min(m, batch.size - first))
-        X_block, Y_block = _gather(X, block, parts.X), _gather(Y, block, parts.Y)
-        w_block = _gather_weights(weights, block, parts.w)
-        total += block_gradient(model, X_block, Y_block, w_block, 1.0 / weight, grad, parts)
-    return total / weight + penalty(model), weight
+    for i in range(batch.size):
+        total += weights[batch[i]]
+    return total
 
 
 @njit
-def _gather(X, indices, buffer):
-    """``X[indices]``, written into the flat `buffer`."""
-    out = matrix(buffer, 0, indices.size, X.shape[1])
-    for i in range(indices.size):
-        for j in range(X.shape[1]):
-            out[i, j] = X[indices[i], j]
-    return out
+def _gather(X, Y, weights, indices, parts):
+    """The samples that `indices` lists, copied side by side into the workspace."""
+    count = indices.size
+    X_block = matrix(parts.X, 0, count, X.shape[1])
+    Y_block = matrix(parts.Y, 0, count, Y.shape[1])
+    for i in range(count):
+        copy(rows(X, indices[i], 1), rows(X_block, i, 1))
+        copy(rows(Y, indices[i], 1), rows(Y_block, i, 1))
+    return Block(X_block, Y_block, _gather_weights(weights, indices, parts.w))
 
 
 @njit
 def _gather_weights(weights, indices, buffer):
-    """``weights[indices]``, written into the flat `buffer`; None stays None."""
+    """``weights[indices]``, written into `buffer`; None stays None."""
     if weights is None:
         return None
     out = vector(buffer, 0, indices.size)

@@ -12,6 +12,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
 from .compiler import njit
+from .vectors import lanes, load_masked, store_masked
 
 
 def _view(context, builder, view_type, buffer_type, buffer, at, shape):
@@ -70,10 +71,11 @@ def matrix(typingctx, buffer, at, rows, columns):
 
 @njit
 def copy(source, target):
-    """``target[...] = source`` of C-contiguous arrays (Numba's own takes a second to compile)."""
+    """``target[...] = source`` of C-contiguous arrays of one size."""
     a, b = vector(source, 0, source.size), vector(target, 0, target.size)
-    for i in range(a.size):
-        b[i] = a[i]
+    for i in range(0, a.size, lanes(a)):
+        count = min(lanes(a), a.size - i)
+        store_masked(b, i, load_masked(a, i, count), count)
 
 
 @njit

@@ -54,7 +54,8 @@ def test_propagate_delta(dtype, activation):
         a_prev = reference.activate(activation, z, 0.2).astype(dtype)
         found = np.full((batch, n_in), np.nan, dtype)
         code = kernels.ACTIVATIONS[activation]
-        kernels.propagate_delta(delta, W, a_prev, code, found.dtype.type(0.2), found)
+        W_T, scratch = np.ascontiguousarray(W.T), np.empty_like(W)
+        kernels.propagate_delta(delta, W_T, scratch, a_prev, code, found.dtype.type(0.2), found)
         expected = reference.propagate_delta(
             delta.astype(float), W.astype(float), a_prev.astype(float), activation, 0.2
         )
@@ -71,10 +72,10 @@ def test_accumulate_gradient(dtype):
         )
         delta64, a64 = delta.astype(float), a_prev.astype(float)
         more_W, more_b = reference.accumulate_gradient(delta64, a64)
-        expected_W, expected_b = dW + more_W.T, db + more_b
+        expected_W, expected_b = dW + more_W.T / 2, db + more_b / 2
         size_W = abs(dW) + abs(a64.T) @ abs(delta64)
         size_b = abs(db) + abs(delta64).sum(axis=0)
-        kernels.accumulate_gradient(delta, a_prev, dW, db)
+        kernels.accumulate_gradient(delta, a_prev, dW.dtype.type(0.5), dW, db)
         assert_close(dW, expected_W, size_W, (batch, n_in, n_out))
         assert_close(db, expected_b, size_b, (batch, n_in, n_out))
 
@@ -87,7 +88,9 @@ def test_nan_comes_through(activation):
     kernels.linear_activation_forward(a, W_T, b, kernels.ACTIVATIONS[activation], 0.1, out)
     assert np.isnan(out[0, 0])
     back = np.empty((1, 2))
-    kernels.propagate_delta(a, np.eye(2), out, kernels.ACTIVATIONS[activation], 0.1, back)
+    kernels.propagate_delta(
+        a, np.eye(2), np.eye(2), out, kernels.ACTIVATIONS[activation], 0.1, back
+    )
     assert np.isnan(back[0, 0])
 
 
@@ -100,11 +103,13 @@ def test_score_of_one_hidden_layer():
     a = np.empty((1, 3))
     kernels.linear_activation_forward(x, np.ascontiguousarray(W.T), b, tanh, 0.0, a)
     delta = np.empty((1, 3))
-    kernels.propagate_delta(np.ones((1, 1)), u[None, :], a, tanh, 0.0, delta)
+    kernels.propagate_delta(
+        np.ones((1, 1)), u[:, None].copy(), np.empty((1, 3)), a, tanh, 0.0, delta
+    )
     z = W @ x[0] + b
     np.testing.assert_allclose(delta[0], u * (1 - np.tanh(z) ** 2), rtol=1e-13)
     dW, db = np.zeros((4, 3)), np.zeros(3)
-    kernels.accumulate_gradient(delta, x, dW, db)
+    kernels.accumulate_gradient(delta, x, 1.0, dW, db)
     np.testing.assert_allclose(dW.T, np.outer(delta[0], x[0]), rtol=1e-14)
     step = 1e-30
     for i, j in np.ndindex(3, 4):

@@ -72,11 +72,17 @@ class Architecture:
     @cached_property
     def layers(self) -> NDArray[np.int64]:
         """The kernels' layer table: see `deltajit.kernels.Model`."""
-        table = np.empty((len(self.sizes) - 1, 6), np.int64)
+        table = np.empty((len(self.sizes) - 1, 9), np.int64)
+        inner = zip(self.sizes[1:-1], self.sizes[2:], strict=True)
+        totals = (
+            sum(self.sizes[1:]),
+            max(self.sizes[1:]),
+            max((n_in * n_out for n_in, n_out in inner), default=0),
+        )
         at = units = 0
         pairs = zip(self.sizes[:-1], self.sizes[1:], self.activations, strict=True)
         for row, (n_in, n_out, name) in zip(table, pairs, strict=True):
-            row[:] = n_in, n_out, ACTIVATIONS[name], at, at + n_in * n_out, units
+            row[:] = n_in, n_out, ACTIVATIONS[name], at, at + n_in * n_out, units, *totals
             at += (n_in + 1) * n_out
             units += n_out
         table.setflags(write=False)
@@ -94,7 +100,7 @@ class Architecture:
     ) -> tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]:
         """Views (W tuple, b tuple) of a vector like theta; W[l] is (n_l, n_{l-1})."""
         weights, biases = [], []
-        for n_in, n_out, _, w_at, b_at, _ in self.layers.tolist():
+        for n_in, n_out, _, w_at, b_at, _ in self.layers[:, :6].tolist():
             weights.append(flat[w_at:b_at].reshape(n_in, n_out).T)
             biases.append(flat[b_at : b_at + n_out])
         return tuple(weights), tuple(biases)
