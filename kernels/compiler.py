@@ -65,7 +65,19 @@ def _warn_once(problem):
 
 def njit(function):
     """Compile `function` as a kernel, cached on disk where a place for the cache can be found."""
-    dispatcher = numba.njit(**OPTIONS)(function)
+    return _cached(numba.njit(**OPTIONS)(function))
+
+
+def inlined(function):
+    """Like njit, but a jitted caller gets the function's text: nothing is compiled for it.
+
+    For all that is short or has one caller. LLVM optimizes what a function calls once more with
+    each of its callers, so every floor between a tile and an entry point would double the time.
+    """
+    return _cached(numba.njit(inline="always", **OPTIONS)(function))
+
+
+def _cached(dispatcher):
     try:
         dispatcher._cache = _KernelCache(dispatcher.py_func)
     except RuntimeError as error:  # neither __pycache__ nor the user's cache folder is writable

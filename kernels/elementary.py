@@ -6,7 +6,8 @@ as a scalar. NaN in, NaN out; signed zeros, infinities and subnormals are right.
 
 The ideas are textbook (J.-M. Muller, "Elementary Functions"; W. J. Cody and W. Waite, "Software
 Manual for the Elementary Functions"): exp and its relatives write x = n ln2 + r, |r| <= ln2 / 2;
-log and log1p write their argument as 2**n (1 + f), 1 + f between sqrt(1/2) and sqrt(2).
+log and log1p write their argument as 2**n (1 + f), 1 + f between 3/4 and 3/2. (There log1p's f
+is exact, the difference of two numbers within a factor of 2; up to sqrt(2) it would not be.)
 """
 
 from typing import NamedTuple
@@ -72,13 +73,12 @@ class Constants(NamedTuple):
     rounder_bits: np.integer
     biased_rounder_bits: np.integer
     one_bits: np.integer
-    sqrt_half_bits: np.integer
-    one_less_sqrt_half_bits: np.integer
+    break_bits: np.integer
+    one_less_break_bits: np.integer
     four_bits: np.integer
-    # Polynomials. Minimax for the relative error of what they are part of (erfc's: absolute);
-    # Remez's algorithm in 45 digits, then coefficients rounded one by one, from the lowest, the
-    # rest fitted anew after each.
-    exp: tuple  # e**r
+    # Polynomials. Minimax for the relative error of what they are part of, by Remez's algorithm in
+    # 45 digits; then, where it helps, coefficients rounded one by one, from the lowest, the rest
+    # fitted anew after each.
     expm1: tuple  # (e**r - 1 - r) / r**2
     log: tuple  # (log(1 + f) - f + f**2 / 2) / f**3
     tanh: tuple  # (tanh(x) - x) / x**3, in x**2
@@ -95,7 +95,7 @@ def _constants(real, integer, ln2_high, ln2_low, *, polynomials, **limits):
         return int(real(value).view(integer))
 
     rounder = 1.5 * 2.0**mantissa
-    one, sqrt_half = bits(1), bits(np.sqrt(0.5))
+    one, log_break = bits(1), bits(0.75)
     floats = {
         "zero": 0,
         "quarter": 0.25,
@@ -121,11 +121,10 @@ def _constants(real, integer, ln2_high, ln2_low, *, polynomials, **limits):
         "rounder_bits": bits(rounder),
         "biased_rounder_bits": bits(rounder + bias),
         "one_bits": one,
-        "sqrt_half_bits": sqrt_half,
-        "one_less_sqrt_half_bits": one - sqrt_half,
+        "break_bits": log_break,
+        "one_less_break_bits": one - log_break,
         "four_bits": bits(4),
     }
-    polynomials["exp"] = (1, 1, *polynomials["expm1"])
     return Constants(
         **{name: real(value) for name, value in (floats | limits).items()},
         **{name: integer(value) for name, value in integers.items()},
@@ -143,18 +142,18 @@ _F32 = _constants(
     expm1_lowest=-20,
     tanh_highest=10,
     erf_highest=4,
-    tanh_cut=0.8,
+    tanh_cut=0.9,
     erf_cut=1,
     tiny=2.0**-30,
     polynomials={
         "expm1": (0.49999997, 0.16666539, 0.0416677594, 0.00836713612, 0.00138352439),
         "log": (
-            0.333333313, -0.250008225, 0.200012639, -0.166233212,
-            0.14200978, -0.131598949, 0.127661213, -0.0763984993,
+            0.333334506, -0.250000656, 0.199906901, -0.166484162,
+            0.144837096, -0.131552875, 0.104155585, -0.0445745625,
         ),
         "tanh": (
-            -0.333332986, 0.133322418, -0.0538535975,
-            0.0213065259, -0.00741417008, 0.00158703874,
+            -0.333333224, 0.133329809, -0.0539294742, 0.0216640923,
+            -0.00826545432, 0.00258342316, -0.000455708097,
         ),
         "erf": (
             0.128379166, -0.37612626, 0.112835787, -0.0268533472,
@@ -188,11 +187,11 @@ _F64 = _constants(
             2.0895363044879154e-09,
         ),
         "log": (
-            0.33333333333333454, -0.24999999999998926, 0.1999999999994562, -0.1666666666691226,
-            0.14285714293913432, -0.12499999982234687, 0.11111110511166188, -0.10000000370062741,
-            0.09090933682452172, -0.08333346278942377, 0.07691710981681153, -0.07141987336277042,
-            0.06675181488027399, -0.06269986530210535, 0.058177565573678675, -0.05325397792842358,
-            0.054138939011416164, -0.06278113102395098, 0.05708360179229532, -0.02436797494656186,
+            0.3333333333333375, -0.2500000000001058, 0.19999999999850204, -0.16666666663799717,
+            0.1428571429993486, -0.12500000290663102, 0.111111107727064, -0.0999998554212504,
+            0.09090893018495225, -0.08333704398652322, 0.07693387268005582, -0.07138582072076141,
+            0.06643360570692004, -0.06249851669670986, 0.06083046646377011, -0.05968092171632487,
+            0.050695437680781684, -0.02938862265132979, 0.008090818936396413,
         ),
         "tanh": (
             -0.33333333333333315, 0.13333333333329958, -0.05396825396614741, 0.0218694884706381,
@@ -207,13 +206,12 @@ _F64 = _constants(
             1.6027011906417976e-08, -1.6522557326561897e-09, 1.444861699305819e-10,
         ),
         "log_erfc": (
-            -2.9445194764596778e-08, -1.128378898888249, -0.6366208148308276,
-            -0.10277058557622753, 0.019127546603383495, 0.00020306944732402296,
-            -0.0016758659464948763, 0.0005531932325040583, 2.139537666395352e-05,
-            -0.00011042132448901146, 6.458813177141648e-05, -2.4213577192751256e-05,
-            6.763481841511009e-06, -1.4646010465559688e-06, 2.471489863627988e-07,
-            -3.2047366358841776e-08, 3.0919552268062145e-09, -2.0928236559385198e-10,
-            8.869587190751571e-12, -1.7707002641364251e-13,
+            -5.028767883972381e-07, -1.1283740892175977, -0.6366436292379996,
+            -0.10270343635979359, 0.018990172845510717, 0.00041063633258558665,
+            -0.001915952401032463, 0.0007706508387144742, -0.00013505544538007679,
+            -2.0263989788423896e-05, 2.282139622253846e-05, -8.66680570772947e-06,
+            2.1355875308517113e-06, -3.732857406066697e-07, 4.6420491062999276e-08,
+            -3.934029436232083e-09, 2.0448272549827777e-10, -4.928255418037879e-12,
         ),
     },
 )  # fmt: skip
@@ -259,8 +257,8 @@ def exp(k):
     def exp(x):
         x = minimum(k.exp_highest, maximum(k.exp_lowest, x))
         rounded, r = split(x, k.rounder)
-        p = polynomial(r, k.exp)
-        return ldexp(p, integer_sub(as_integer(rounded), k.rounder_bits))
+        q = fma(r, polynomial(r, k.expm1), k.one)  # (e**r - 1) / r
+        return ldexp(fma(r, q, k.one), integer_sub(as_integer(rounded), k.rounder_bits))
 
     return exp
 
@@ -287,15 +285,17 @@ def expm1(k):
 def tanh(k):
     """Hyperbolic tangent."""
     split = _split(k)
+    first, rest = k.tanh[0], k.tanh[1:]
 
     def tanh(x):
         a = minimum(k.tanh_highest, absolute(x))
         square = a * a
-        small = fma(a * square, polynomial(square, k.tanh), a)
+        small = fma(a * square, fma(square, polynomial(square, rest), first), a)
         rounded, r = split(a + a, k.biased_rounder)
         scale = as_float(shift_left(as_integer(rounded), k.mantissa))
         # 1 - 2 / (e**2a + 1): its errors count for less than half, as the quotient does.
-        large = k.one - k.two / fma(scale, polynomial(r, k.exp), k.one)
+        e = fma(r * r, polynomial(r, k.expm1), r)
+        large = k.one - k.two / fma(scale, e, scale + k.one)
         return copysign(select(a < k.tanh_cut, small, large), x)
 
     return tanh
@@ -310,9 +310,9 @@ def sigmoid(k):
         a = -minimum(-k.exp_lowest, absolute(x))
         rounded, r = split(a, k.biased_rounder)
         # e**a = 2**n (high + low) = 2**n (1 + e)
-        e = fma(r * r, polynomial(r, k.expm1), r)
-        high = k.one + e
-        low = e - (high - k.one)
+        q = fma(r, polynomial(r, k.expm1), k.one)  # (e**r - 1) / r
+        high = fma(r, q, k.one)
+        low = fma(r, q, k.one - high)
         # Below 2**-60 or so it does not matter to 1 + e**a, and might not be a normal number.
         scale = as_float(
             shift_left(as_integer(maximum(k.smallest_biased_rounder, rounded)), k.mantissa)
@@ -339,7 +339,10 @@ def _log_sum(k):
     def log_sum(n, f):
         square = f * f
         y = square * fma(f, polynomial(f, k.log), -k.half)
-        return fma(n, k.ln2_high, f + fma(n, k.ln2_low, y))
+        # n ln2_high + f = high + low, exactly
+        high = fma(n, k.ln2_high, f)
+        low = f - fma(n, -k.ln2_high, high)
+        return high + (y + fma(n, k.ln2_low, low))
 
     return log_sum
 
@@ -353,10 +356,10 @@ def log(k):
     def log(x):
         subnormal = x < k.normal
         bits = as_integer(select(subnormal, x * k.to_normal, x))
-        biased = integer_add(bits, k.one_less_sqrt_half_bits)
+        biased = integer_add(bits, k.one_less_break_bits)
         exponent = as_float(integer_add(shift_right(biased, k.mantissa), k.rounder_bits))
         n = exponent - select(subnormal, k.biased_rounder_subnormal, k.biased_rounder)
-        m = as_float(integer_add(integer_and(biased, k.mantissa_mask), k.sqrt_half_bits))
+        m = as_float(integer_add(integer_and(biased, k.mantissa_mask), k.break_bits))
         y = log_sum(n, m - k.one)
         y = select(x < k.infinity, y, x)
         return select(x <= k.zero, select(x == k.zero, -k.infinity, k.nan), y)
@@ -370,7 +373,7 @@ def log1p(k):
     log_sum = _log_sum(k)
 
     def log1p(x):
-        biased = integer_add(as_integer(k.one + x), k.one_less_sqrt_half_bits)
+        biased = integer_add(as_integer(k.one + x), k.one_less_break_bits)
         exponent = as_float(integer_add(shift_right(biased, k.mantissa), k.rounder_bits))
         shift = integer_sub(integer_and(biased, k.exponent_mask), k.one_bits)  # n, as an exponent
         # f = x / 2**n + (1 / 2**n - 1), from x itself as 1 + x was rounded; 4 / 2**n, since
@@ -394,7 +397,8 @@ def erf(k):
         small = fma(a, polynomial(a * a, k.erf), a)
         rounded, r = split(polynomial(a, k.log_erfc), k.biased_rounder)
         scale = as_float(shift_left(as_integer(rounded), k.mantissa))
-        large = fma(-scale, polynomial(r, k.exp), k.one)
+        q = fma(r, polynomial(r, k.expm1), k.one)
+        large = fma(-scale, fma(r, q, k.one), k.one)
         return copysign(select(a < k.erf_cut, small, large), x)
 
     return erf

@@ -11,7 +11,7 @@ delta       (B, n_out)        dLoss/dz
 """
 
 from .activations import activate, times_derivative
-from .compiler import njit
+from .compiler import inlined
 from .product import column_sum_add, matmul, matmul_add, matmul_bias, matmul_rows
 from .transpose import transpose
 
@@ -19,20 +19,20 @@ from .transpose import transpose
 FEW = 8
 
 
-@njit
+@inlined
 def linear_forward(a_prev, W, b, z):
     """``z = a_prev @ W + b``; z (B, n_out) is overwritten."""
     matmul_bias(a_prev, W, b, z)
 
 
-@njit
+@inlined
 def linear_activation_forward(a_prev, W, b, activation, slope, a):
     """``a = f(a_prev @ W + b)``; a (B, n_out) is overwritten, and is all that BP2 needs of z."""
     linear_forward(a_prev, W, b, a)
     activate(activation, slope, a)
 
 
-@njit
+@inlined
 def propagate_delta(delta, W, W_T, a_prev, activation, slope, delta_prev):
     """BP2: ``delta_prev = (delta @ W.T) * f'(z_prev)``, with f' of the layer below.
 
@@ -46,7 +46,7 @@ def propagate_delta(delta, W, W_T, a_prev, activation, slope, delta_prev):
     times_derivative(activation, slope, a_prev, delta_prev)
 
 
-@njit
+@inlined
 def accumulate_gradient(delta, a_prev, scale, dW, db):
     """BP3 and BP4: ``dW += scale * a_prev.T @ delta``, ``db += scale * delta.sum(axis=0)``.
 

@@ -10,7 +10,7 @@ a label that is no class gives NaN, never an access out of bounds.
 import math
 
 from .activations import times_derivative
-from .compiler import njit
+from .compiler import inlined, njit
 from .elementary import exp, log1p
 from .views import vector
 
@@ -23,7 +23,7 @@ LOSSES = {
 }
 
 
-@njit
+@inlined
 def sample_weight(weights, b):
     """Weight of sample `b`; None means 1 for all."""
     if weights is None:

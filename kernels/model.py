@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiler import njit
-from .views import matrix, vector
+from .compiler import inlined, njit
+from .views import borrow, matrix, vector
 
 # Columns of the layer table, one row a layer.
 N_IN, N_OUT, ACTIVATION, W_AT, B_AT, A_AT, UNITS, WIDEST, LARGEST_W = range(9)
@@ -48,44 +48,51 @@ class Workspace(NamedTuple):
     w: np.ndarray  # sample weights
 
 
-@njit
+@inlined
+def borrowed(model):
+    """The model on views, for use inside the kernels: see `views`."""
+    layers = rows(model.layers, 0, model.layers.shape[0])
+    return Model(borrow(model.theta), layers, borrow(model.coef), model.loss)
+
+
+@inlined
 def layer_at(model, k):
     """Row k of the layer table."""
     return vector(model.layers, k * model.layers.shape[1], model.layers.shape[1])
 
 
-@njit
+@inlined
 def weight(theta, layer):
     """View of W (n_in, n_out) in `theta` or in a gradient; `layer` is a row of the table."""
     return matrix(theta, layer[W_AT], layer[N_IN], layer[N_OUT])
 
 
-@njit
+@inlined
 def bias(theta, layer):
     """View of b (n_out,) in `theta` or in a gradient."""
     return vector(theta, layer[B_AT], layer[N_OUT])
 
 
-@njit
+@inlined
 def activation(a, layer, samples):
     """View of the layer's activations (samples, n_out) in a workspace."""
     return matrix(a, layer[A_AT] * samples, samples, layer[N_OUT])
 
 
-@njit
+@inlined
 def rows(X, first, count):
     """View of ``X[first : first + count]``."""
     return matrix(X, first * X.shape[1], count, X.shape[1])
 
 
-@njit
+@inlined
 def _widths(layers):
     """(inputs, outputs, units of all layers, units of the widest one)."""
     last = layers.shape[0] - 1
     return layers[0, N_IN], layers[last, N_OUT], layers[0, UNITS], layers[0, WIDEST]
 
 
-@njit
+@inlined
 def block_size(batch):
     """Samples in each of the blocks, as equal as can be, that a batch is cut into."""
     blocks = max(1, (batch + LARGEST_BLOCK - 1) // LARGEST_BLOCK)
@@ -100,7 +107,7 @@ def workspace_size(layers, batch):
     return block_size(batch) * per_sample + layers[0, LARGEST_W]
 
 
-@njit
+@inlined
 def carve(layers, work, m):
     """Cut the flat `work` into the sections for a block of `m` samples."""
     n_in, n_out, units, widest = _widths(layers)

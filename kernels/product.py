@@ -7,11 +7,12 @@ places whatever the rest of the shape.
 
 from functools import lru_cache
 
+import numpy as np
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiler import njit
+from .compiler import inlined, njit
 from .tile import (
     ACCUMULATORS,
     DEPTH,
@@ -33,30 +34,31 @@ BLOCK = 15  # vectors of rows of a that are packed together, when they are
 BIG = 2**20 // VECTOR_BYTES  # vectors: a that is larger (1 MB) leaves L2 between two panels
 
 
-@njit
+@inlined
 def matmul(a, b, c):
     """``c = a @ b``."""
     none = zeros(view(c))
     product(none, a.dtype.type(1), view(a), view(b), view(c), c.shape, a.shape[1])
 
 
-@njit
+@inlined
 def matmul_bias(a, b, bias, c):
     """``c = a @ b + bias``, one bias for each column."""
     product(view(bias), a.dtype.type(1), view(a), view(b), view(c), c.shape, a.shape[1])
 
 
-@njit
+@inlined
 def matmul_add(a, b, scale, c):
     """``c += scale * a @ b``."""
     product(view(c), scale, view(a), view(b), view(c), c.shape, a.shape[1])
 
 
-@njit
+@inlined
 def column_sum_add(a, scale, c):
     """``c += scale * a.sum(axis=0)``, as the product of a row of ones and a."""
     x = view(c)
-    product(x, scale, ones(x), view(a), x, (1, c.size), a.shape[0])
+    one = np.intp(1)  # a literal 1 would be a type of its own, and compile everything again
+    _rows(x, scale, ones(x), view(a), x, (one, c.size), a.shape[0])
 
 
 @njit

@@ -9,7 +9,7 @@ and Y are C-contiguous and of theta's dtype; `weights` (B,) are sample weights, 
 from typing import Any, NamedTuple
 
 from .activations import activate
-from .compiler import njit
+from .compiler import inlined, njit
 from .layers import (
     accumulate_gradient,
     linear_activation_forward,
@@ -24,12 +24,13 @@ from .model import (
     activation,
     bias,
     block_size,
+    borrowed,
     carve,
     layer_at,
     rows,
     weight,
 )
-from .views import copy, fill, matrix, vector
+from .views import borrow, copy, fill, matrix, vector
 
 
 class Block(NamedTuple):
@@ -43,6 +44,7 @@ class Block(NamedTuple):
 @njit
 def predict(model, X, out, work):
     """``out = predict(X)``; X (B, n_in), out (B, n_out)."""
+    model = borrowed(model)
     batch = X.shape[0]
     m = block_size(batch)
     parts = carve(model.layers, work, m)
@@ -55,6 +57,7 @@ def predict(model, X, out, work):
 @njit
 def loss(model, X, Y, work, weights=None):
     """Weighted mean over samples of the loss, plus ``l2/2 * sum(W**2)``."""
+    model = borrowed(model)
     batch = X.shape[0]
     m = block_size(batch)
     parts = carve(model.layers, work, m)
@@ -70,11 +73,13 @@ def loss(model, X, Y, work, weights=None):
 @njit
 def value_and_grad(model, X, Y, grad, work, weights=None):
     """The loss; its gradient with respect to theta overwrites `grad` (n_params,)."""
+    model = borrowed(model)
     batch = X.shape[0]
     m = block_size(batch)
     parts = carve(model.layers, work, m)
     mass = weight_sum(weights, batch)
     total = 0.0
+    grad = borrow(grad)
     start_gradient(model, grad)
     for first in range(0, batch, m):
         count = min(m, batch - first)
@@ -83,7 +88,7 @@ def value_and_grad(model, X, Y, grad, work, weights=None):
     return total / mass + penalty(model)
 
 
-@njit
+@inlined
 def forward(model, X, parts):
     """Activations of every layer for one block of samples, into `parts`.
 
@@ -91,7 +96,7 @@ def forward(model, X, parts):
     """
     slope = model.coef[0]
     count = X.shape[0]
-    a_prev = X
+    a_prev = rows(X, 0, count)
     top = model.layers.shape[0] - 1
     for k in range(top):
         layer = layer_at(model, k)
@@ -107,7 +112,7 @@ def forward(model, X, parts):
     return z, a
 
 
-@njit
+@inlined
 def backward(model, X, scale, grad, parts):
     """Add to `grad` `scale` times what one block of samples contributes.
 
@@ -119,7 +124,7 @@ def backward(model, X, scale, grad, parts):
     for k in range(model.layers.shape[0] - 1, -1, -1):
         layer = layer_at(model, k)
         delta = matrix(here, 0, count, layer[N_OUT])
-        a_prev = X
+        a_prev = rows(X, 0, count)
         if k > 0:
             lower = layer_at(model, k - 1)
             a_prev = activation(parts.a, lower, count)
@@ -131,7 +136,7 @@ def backward(model, X, scale, grad, parts):
         here, below = below, here
 
 
-@njit
+@inlined
 def block_gradient(model, block, mass, scale, grad, parts):
     """Forward, BP1 and backward: ``grad += scale * gradient`` of one block's part of the mean.
 
@@ -177,7 +182,7 @@ def penalty(model):
     return 0.5 * l2 * total
 
 
-@njit
+@inlined
 def weight_sum(weights, batch):
     """Sum of the sample weights; `batch` where there are none."""
     if weights is None:
@@ -188,7 +193,7 @@ def weight_sum(weights, batch):
     return total
 
 
-@njit
+@inlined
 def _part(weights, first, count):
     """Weights of a block of samples; None stays None."""
     if weights is None:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiler import njit
-from .model import LARGEST_BLOCK, block_size, carve, rows
+from .compiler import inlined, njit
+from .model import LARGEST_BLOCK, block_size, borrowed, carve, rows
 from .sweeps import Block, block_gradient, penalty, start_gradient, value_and_grad, weight_sum
 from .views import copy, matrix, vector
 
@@ -44,7 +44,7 @@ def update(rule, theta, grad):
         _momentum(rule, theta, grad)
 
 
-@njit
+@inlined
 def _sgd(lr, theta, grad):
     """``theta -= lr * grad``."""
     rate = theta.dtype.type(lr)
@@ -89,6 +89,7 @@ def sgd_step(model, X, Y, lr, grad, work, weights=None):
 
     `grad` (n_params,) is scratch, and is not used for a batch of one block without l2.
     """
+    model = borrowed(model)
     batch = X.shape[0]
     if not fuses(model, batch):
         value = value_and_grad(model, X, Y, grad, work, weights)
@@ -99,7 +100,7 @@ def sgd_step(model, X, Y, lr, grad, work, weights=None):
     return block_gradient(model, Block(X, Y, weights), mass, -lr, model.theta, parts) / mass
 
 
-@njit
+@inlined
 def fuses(model, batch):
     """May a step of plain descent go straight into theta? Only if nobody reads theta after it."""
     return batch <= LARGEST_BLOCK and model.coef[1] == 0
@@ -113,6 +114,7 @@ def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None):
     `batch_size` samples, are scratch. Returns the sum over minibatches of weight times loss, each
     loss taken before its step, and the sum of weights.
     """
+    model = borrowed(model)
     m = block_size(batch_size)
     parts = carve(model.layers, work, m)
     plain = rule.code == SGD and rule.state.shape[0] == 0 and fuses(model, batch_size)
@@ -139,7 +141,7 @@ def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None):
     return loss_total, mass_total
 
 
-@njit
+@inlined
 def _mass(weights, batch):
     """Sum of the weights of the samples listed in `batch`."""
     if weights is None:
@@ -150,7 +152,7 @@ def _mass(weights, batch):
     return total
 
 
-@njit
+@inlined
 def _gather(X, Y, weights, indices, parts):
     """The samples that `indices` lists, copied side by side into the workspace."""
     count = indices.size
@@ -162,7 +164,7 @@ def _gather(X, Y, weights, indices, parts):
     return Block(X_block, Y_block, _gather_weights(weights, indices, parts.w))
 
 
-@njit
+@inlined
 def _gather_weights(weights, indices, buffer):
     """``weights[indices]``, written into `buffer`; None stays None."""
     if weights is None:

@@ -1,7 +1,7 @@
 """Errors of the elementary functions in ULP: `python -m deltajit.kernels.ulp [--sample N] [names]`.
 
 float32 is checked over all 2**32 inputs against NumPy's float64 functions, whose own error is below
-2**-28 float32 ULP; float64 at sampled inputs against mpmath. Exits with 1 if a bound is exceeded.
+2**-26 float32 ULP; float64 at sampled inputs against mpmath. Exits with 1 if a bound is exceeded.
 """
 
 import argparse
@@ -13,9 +13,11 @@ import numpy as np
 
 from . import elementary
 from .compiler import njit
-from .vectors import lanes, load_masked, store_masked
+from .vectors import HAS_FMA, lanes, load_masked, store_masked
 
 BOUNDS = {"exp": 1, "expm1": 2, "log": 2, "log1p": 1, "tanh": 1, "sigmoid": 1, "erf": 2}
+if not HAS_FMA:  # each a * b + c is then rounded twice
+    BOUNDS = dict.fromkeys(BOUNDS, 2)
 BOUND_F64 = 2
 CHUNK = 1 << 20
 
@@ -42,7 +44,8 @@ def _erf(x):
 
 
 def _sigmoid(x):
-    return 1 / (1 + np.exp(-x))
+    e = np.exp(-np.abs(x))
+    return np.where(x < 0, e, 1) / (1 + e)
 
 
 def reference_f64(name):
@@ -54,7 +57,7 @@ def reference_f64(name):
 def worst_f32(y, reference):
     """(largest error, its index); a wrong NaN or sign of zero is an infinite error.
 
-    An infinite y counts as 2**128, so that rounding to it is judged like any other.
+    Infinity and all beyond count as 2**128, so that rounding to it is judged like any other.
     """
     largest, where = -1.0, 0
     for i in range(y.size):
@@ -67,7 +70,8 @@ def worst_f32(y, reference):
         else:
             if math.isinf(got):
                 got = math.copysign(2.0**128, got)
-            exponent = max(math.frexp(want)[1], -125)
+            want = min(max(want, -(2.0**128)), 2.0**128)
+            exponent = min(max(math.frexp(want)[1], -125), 128)
             error = math.ldexp(abs(got - want), 24 - exponent)
         if error > largest:
             largest, where = error, i
@@ -138,12 +142,14 @@ def check_f64(name, count):
 def main(arguments=None):
     """Check the functions that the command line names; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("names", nargs="*", default=list(BOUNDS), metavar="names", choices=BOUNDS)
+    # "all", since Python 3.11 wants the default among the choices too.
+    choices = [*BOUNDS, "all"]
+    parser.add_argument("names", nargs="*", default="all", metavar="names", choices=choices)
     parser.add_argument("--sample", type=int, help="float32: about so many inputs instead of all")
     options = parser.parse_args(arguments)
     step = 1 if options.sample is None else max(1, (1 << 32) // options.sample)
     failed = False
-    for name in options.names:
+    for name in BOUNDS if "all" in options.names else options.names:
         for kind, bound, check in (
             ("float32", BOUNDS[name], lambda name=name: check_f32(name, step)),
             ("float64", BOUND_F64, lambda name=name: check_f64(name, 2000)),

@@ -1,18 +1,47 @@
 """Views of flat buffers: 1-D and 2-D arrays that cost nothing to make.
 
-A slice of a Numba array counts references, with atomic instructions, and a reshape checks its
-strides. These views do neither: they are a pointer and a shape, valid as long as the buffer is,
+A slice of a Numba array counts references, by calls that LLVM can't remove, and a reshape checks
+its strides. These views do neither: they are a pointer and a shape, valid as long as the buffer is,
 which the caller of a kernel owns. Nothing here checks a bound; the workspace's size is checked
 once, where a kernel is entered.
 """
 
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic, models, register_model
 from numba.np.arrayobj import make_array, populate_array
 
-from .compiler import njit
+from .compiler import inlined, njit
 from .vectors import lanes, load_masked, store_masked
+
+
+class Borrowed(types.Array):
+    """A C-contiguous array that owns nothing; to Numba an array like any other."""
+
+    def __init__(self, dtype, ndim):
+        super().__init__(dtype, ndim, "C", name=f"Borrowed({dtype}, {ndim})")
+
+    def copy(self, dtype=None, ndim=None, layout=None, readonly=None):
+        """The same with another number of dimensions; else what Numba makes of any array."""
+        if layout in (None, "C"):
+            return Borrowed(dtype or self.dtype, ndim or self.ndim)
+        return super().copy(dtype, ndim, layout, readonly)
+
+    def unify(self, typingctx, other):
+        """Nothing but itself."""
+
+
+@register_model(Borrowed)
+class BorrowedModel(models.ArrayModel):
+    """An array's struct, in which the memory's owner is a plain pointer, so nobody counts it."""
+
+    def __init__(self, dmm, fe_type):
+        super().__init__(dmm, fe_type)
+        members = [
+            (name, types.voidptr if name == "meminfo" else kind)
+            for name, kind in zip(self._fields, self._members, strict=True)
+        ]
+        models.StructModel.__init__(self, dmm, fe_type, members)
 
 
 def _view(context, builder, view_type, buffer_type, buffer, at, shape):
@@ -46,7 +75,7 @@ def vector(typingctx, buffer, at, size):
     """``buffer.ravel()[at : at + size]`` of a C-contiguous `buffer`."""
     if not (isinstance(buffer, types.Array) and buffer.layout == "C"):
         return None
-    view_type = buffer.copy(ndim=1)
+    view_type = Borrowed(buffer.dtype, 1)
 
     def codegen(context, builder, signature, args):
         at, size = _intp(context, builder, args, signature)
@@ -60,13 +89,19 @@ def matrix(typingctx, buffer, at, rows, columns):
     """``buffer.ravel()[at : at + rows * columns].reshape(rows, columns)``, C-contiguous."""
     if not (isinstance(buffer, types.Array) and buffer.layout == "C"):
         return None
-    view_type = buffer.copy(ndim=2)
+    view_type = Borrowed(buffer.dtype, 2)
 
     def codegen(context, builder, signature, args):
         at, rows, columns = _intp(context, builder, args, signature)
         return _view(context, builder, view_type, signature.args[0], args[0], at, [rows, columns])
 
     return view_type(buffer, at, rows, columns), codegen
+
+
+@inlined
+def borrow(array):
+    """A C-contiguous 1-D array as a view."""
+    return vector(array, 0, array.size)
 
 
 @njit
@@ -78,7 +113,7 @@ def copy(source, target):
         store_masked(b, i, load_masked(a, i, count), count)
 
 
-@njit
+@inlined
 def fill(target, value):
     """``target[...] = value`` of a C-contiguous array."""
     flat = vector(target, 0, target.size)
