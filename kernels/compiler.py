@@ -13,12 +13,17 @@ from pathlib import Path
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
+try:
+    from numba.np.ufunc import omppool as openmp
+except ImportError:  # Numba was built without it, or its runtime library is missing
+    openmp = None
+
 OPTIONS = {"error_model": "numpy", "nogil": True}
 
 
 def _fingerprint():
     """Hash of every source file of this package (Numba adds its own version and the CPU)."""
-    digest = hashlib.sha256(__name__.encode())
+    digest = hashlib.sha256(f"{__name__} {openmp is not None}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

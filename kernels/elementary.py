@@ -73,7 +73,7 @@ class Constants(NamedTuple):
     rounder_bits: np.integer
     biased_rounder_bits: np.integer
     one_bits: np.integer
-    break_bits: np.integer
+    break_bits: np.integer  # of 3/4, where log's 1 + f begins
     one_less_break_bits: np.integer
     four_bits: np.integer
     # Polynomials. Minimax for the relative error of what they are part of, by Remez's algorithm in
@@ -293,7 +293,8 @@ def tanh(k):
         small = fma(a * square, fma(square, polynomial(square, rest), first), a)
         rounded, r = split(a + a, k.biased_rounder)
         scale = as_float(shift_left(as_integer(rounded), k.mantissa))
-        # 1 - 2 / (e**2a + 1): its errors count for less than half, as the quotient does.
+        # 1 - 2 / (e**2a + 1): its errors count for less than half, as the quotient does. With
+        # e**2a = scale (1 + e) only e and the sum are rounded; scale + 1, where it matters, is not.
         e = fma(r * r, polynomial(r, k.expm1), r)
         large = k.one - k.two / fma(scale, e, scale + k.one)
         return copysign(select(a < k.tanh_cut, small, large), x)
@@ -309,7 +310,7 @@ def sigmoid(k):
     def sigmoid(x):
         a = -minimum(-k.exp_lowest, absolute(x))
         rounded, r = split(a, k.biased_rounder)
-        # e**a = 2**n (high + low) = 2**n (1 + e)
+        # e**a = 2**n (high + low)
         q = fma(r, polynomial(r, k.expm1), k.one)  # (e**r - 1) / r
         high = fma(r, q, k.one)
         low = fma(r, q, k.one - high)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .compiler import inlined, njit
-from .views import borrow, matrix, vector
+from .views import borrow, matrix, rows, vector
 
 # Columns of the layer table, one row a layer.
 N_IN, N_OUT, ACTIVATION, W_AT, B_AT, A_AT, UNITS, WIDEST, LARGEST_W = range(9)
@@ -27,12 +27,14 @@ class Model(NamedTuple):
         units all layers have, the widest, and the largest W above the first.
     coef : (2,) in theta's dtype: the slope of leaky_relu, and l2.
     loss : int, code of the loss.
+    threads : int, how many a large batch may use.
     """
 
     theta: np.ndarray
     layers: np.ndarray
     coef: np.ndarray
     loss: int
+    threads: int
 
 
 class Workspace(NamedTuple):
@@ -52,7 +54,8 @@ class Workspace(NamedTuple):
 def borrowed(model):
     """The model on views, for use inside the kernels: see `views`."""
     layers = rows(model.layers, 0, model.layers.shape[0])
-    return Model(borrow(model.theta), layers, borrow(model.coef), model.loss)
+    theta, coef = borrow(model.theta), borrow(model.coef)
+    return Model(theta, layers, coef, model.loss, model.threads)
 
 
 @inlined
@@ -77,12 +80,6 @@ def bias(theta, layer):
 def activation(a, layer, samples):
     """View of the layer's activations (samples, n_out) in a workspace."""
     return matrix(a, layer[A_AT] * samples, samples, layer[N_OUT])
-
-
-@inlined
-def rows(X, first, count):
-    """View of ``X[first : first + count]``."""
-    return matrix(X, first * X.shape[1], count, X.shape[1])
 
 
 @inlined

@@ -48,9 +48,12 @@ def matmul_bias(a, b, bias, c):
 
 
 @inlined
-def matmul_add(a, b, scale, c):
-    """``c += scale * a @ b``."""
-    product(view(c), scale, view(a), view(b), view(c), c.shape, a.shape[1])
+def outer_add(a, b, scale, c, first, count):
+    """``c += scale * a.T @ b``, rows `first` to ``first + count`` of c alone."""
+    x = view(a)
+    transposed = at(View(x.data, x.col, x.row), first, 0)
+    target = at(view(c), first, 0)
+    product(target, scale, transposed, view(b), target, (count, c.shape[1]), a.shape[0])
 
 
 @inlined

@@ -8,12 +8,11 @@ and Y are C-contiguous and of theta's dtype; `weights` (B,) are sample weights, 
 
 from typing import Any, NamedTuple
 
-from .activations import activate
+from .activations import IDENTITY, activate
 from .compiler import inlined, njit
 from .layers import (
     accumulate_gradient,
     linear_activation_forward,
-    linear_forward,
     propagate_delta,
 )
 from .losses import loss_sum, output_delta
@@ -27,10 +26,9 @@ from .model import (
     borrowed,
     carve,
     layer_at,
-    rows,
     weight,
 )
-from .views import borrow, copy, fill, matrix, vector
+from .views import borrow, copy, fill, matrix, rows, vector
 
 
 class Block(NamedTuple):
@@ -102,11 +100,12 @@ def forward(model, X, parts):
         layer = layer_at(model, k)
         a = activation(parts.a, layer, count)
         W, b = weight(model.theta, layer), bias(model.theta, layer)
-        linear_activation_forward(a_prev, W, b, layer[ACTIVATION], slope, a)
+        linear_activation_forward(a_prev, W, b, layer[ACTIVATION], slope, a, model.threads)
         a_prev = a
     last = layer_at(model, top)
     z, a = matrix(parts.z, 0, count, last[N_OUT]), activation(parts.a, last, count)
-    linear_forward(a_prev, weight(model.theta, last), bias(model.theta, last), z)
+    W, b = weight(model.theta, last), bias(model.theta, last)
+    linear_activation_forward(a_prev, W, b, IDENTITY, slope, z, model.threads)
     copy(z, a)  # the loss is computed from z, so it is kept here
     activate(last[ACTIVATION], slope, a)
     return z, a
@@ -130,9 +129,10 @@ def backward(model, X, scale, grad, parts):
             a_prev = activation(parts.a, lower, count)
             delta_prev = matrix(below, 0, count, layer[N_IN])
             W_T = matrix(parts.W_T, 0, layer[N_OUT], layer[N_IN])
-            W, slope = weight(model.theta, layer), model.coef[0]
-            propagate_delta(delta, W, W_T, a_prev, lower[ACTIVATION], slope, delta_prev)
-        accumulate_gradient(delta, a_prev, scale, weight(grad, layer), bias(grad, layer))
+            W, slope, f = weight(model.theta, layer), model.coef[0], lower[ACTIVATION]
+            propagate_delta(delta, W, W_T, a_prev, f, slope, delta_prev, model.threads)
+        dW, db = weight(grad, layer), bias(grad, layer)
+        accumulate_gradient(delta, a_prev, scale, dW, db, model.threads)
         here, below = below, here
 
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .compiler import inlined, njit
-from .model import LARGEST_BLOCK, block_size, borrowed, carve, rows
+from .model import LARGEST_BLOCK, block_size, borrowed, carve
 from .sweeps import Block, block_gradient, penalty, start_gradient, value_and_grad, weight_sum
-from .views import copy, matrix, vector
+from .views import copy, matrix, rows, vector
 
 SGD, ADAM = range(2)
 

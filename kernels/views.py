@@ -99,6 +99,12 @@ def matrix(typingctx, buffer, at, rows, columns):
 
 
 @inlined
+def rows(X, first, count):
+    """View of ``X[first : first + count]``."""
+    return matrix(X, first * X.shape[1], count, X.shape[1])
+
+
+@inlined
 def borrow(array):
     """A C-contiguous 1-D array as a view."""
     return vector(array, 0, array.size)

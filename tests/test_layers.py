@@ -39,7 +39,7 @@ def test_linear_activation_forward(dtype, activation):
         a = np.full((batch, n_out), np.nan, dtype)
         code = kernels.ACTIVATIONS[activation]
         W_T = np.ascontiguousarray(W.T)
-        kernels.linear_activation_forward(X, W_T, b, code, a.dtype.type(0.2), a)
+        kernels.linear_activation_forward(X, W_T, b, code, a.dtype.type(0.2), a, 1)
         X64, W64, b64 = X.astype(float), W.astype(float), b.astype(float)
         _, expected = reference.linear_activation_forward(X64, W64, b64, activation, 0.2)
         assert_close(a, expected, abs(X64) @ abs(W64.T) + abs(b64), (batch, n_in, n_out))
@@ -55,7 +55,7 @@ def test_propagate_delta(dtype, activation):
         found = np.full((batch, n_in), np.nan, dtype)
         code = kernels.ACTIVATIONS[activation]
         W_T, scratch = np.ascontiguousarray(W.T), np.empty_like(W)
-        kernels.propagate_delta(delta, W_T, scratch, a_prev, code, found.dtype.type(0.2), found)
+        kernels.propagate_delta(delta, W_T, scratch, a_prev, code, found.dtype.type(0.2), found, 1)
         expected = reference.propagate_delta(
             delta.astype(float), W.astype(float), a_prev.astype(float), activation, 0.2
         )
@@ -75,7 +75,7 @@ def test_accumulate_gradient(dtype):
         expected_W, expected_b = dW + more_W.T / 2, db + more_b / 2
         size_W = abs(dW) + abs(a64.T) @ abs(delta64)
         size_b = abs(db) + abs(delta64).sum(axis=0)
-        kernels.accumulate_gradient(delta, a_prev, dW.dtype.type(0.5), dW, db)
+        kernels.accumulate_gradient(delta, a_prev, dW.dtype.type(0.5), dW, db, 1)
         assert_close(dW, expected_W, size_W, (batch, n_in, n_out))
         assert_close(db, expected_b, size_b, (batch, n_in, n_out))
 
@@ -85,11 +85,11 @@ def test_nan_comes_through(activation):
     a = np.array([[np.nan, 1.0]])
     W_T, b = np.eye(2), np.zeros(2)
     out = np.empty((1, 2))
-    kernels.linear_activation_forward(a, W_T, b, kernels.ACTIVATIONS[activation], 0.1, out)
+    kernels.linear_activation_forward(a, W_T, b, kernels.ACTIVATIONS[activation], 0.1, out, 1)
     assert np.isnan(out[0, 0])
     back = np.empty((1, 2))
     kernels.propagate_delta(
-        a, np.eye(2), np.eye(2), out, kernels.ACTIVATIONS[activation], 0.1, back
+        a, np.eye(2), np.eye(2), out, kernels.ACTIVATIONS[activation], 0.1, back, 1
     )
     assert np.isnan(back[0, 0])
 
@@ -101,15 +101,15 @@ def test_score_of_one_hidden_layer():
     W /= 4  # away from where 1 - tanh(z)^2 cancels
     tanh = kernels.ACTIVATIONS["tanh"]
     a = np.empty((1, 3))
-    kernels.linear_activation_forward(x, np.ascontiguousarray(W.T), b, tanh, 0.0, a)
+    kernels.linear_activation_forward(x, np.ascontiguousarray(W.T), b, tanh, 0.0, a, 1)
     delta = np.empty((1, 3))
     kernels.propagate_delta(
-        np.ones((1, 1)), u[:, None].copy(), np.empty((1, 3)), a, tanh, 0.0, delta
+        np.ones((1, 1)), u[:, None].copy(), np.empty((1, 3)), a, tanh, 0.0, delta, 1
     )
     z = W @ x[0] + b
     np.testing.assert_allclose(delta[0], u * (1 - np.tanh(z) ** 2), rtol=1e-13)
     dW, db = np.zeros((4, 3)), np.zeros(3)
-    kernels.accumulate_gradient(delta, x, 1.0, dW, db)
+    kernels.accumulate_gradient(delta, x, 1.0, dW, db, 1)
     np.testing.assert_allclose(dW.T, np.outer(delta[0], x[0]), rtol=1e-14)
     step = 1e-30
     for i, j in np.ndindex(3, 4):

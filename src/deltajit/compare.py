@@ -124,7 +124,7 @@ def _layer_cases(dtype: np.dtype[Any]) -> Iterator[Case]:
     def gradient() -> Array:
         dW[:] = 0
         db[:] = 0
-        kernels.accumulate_gradient(delta, a_prev, dtype.type(1), dW, db)
+        kernels.accumulate_gradient(delta, a_prev, dtype.type(1), dW, db, 1)
         return dW
 
     yield Case(
@@ -136,7 +136,7 @@ def _layer_cases(dtype: np.dtype[Any]) -> Iterator[Case]:
 
 
 def _filled(kernel: Callable[..., Any], out: Array, *arguments: Any) -> Array:
-    kernel(*arguments, out)
+    kernel(*arguments, out, 1)
     return out
 
 
@@ -144,7 +144,7 @@ def _network_cases(
     dtype: np.dtype[Any], sizes: list[int], activation: str, output: str, batch: int
 ) -> Iterator[Case]:
     rng = np.random.default_rng(0)
-    net = dj.Network(sizes, activation, output, dtype=dtype)
+    net = dj.Network(sizes, activation, output, dtype=dtype, threads=1)
     double = dj.Network(sizes, activation, output, dtype="float64")
     double.theta = net.theta
     X = rng.normal(size=(batch, sizes[0])).astype(dtype)

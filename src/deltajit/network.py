@@ -13,6 +13,8 @@ from deltajit import checks, kernels, reference
 from deltajit.architecture import Architecture
 from deltajit.initializers import initial_theta
 from deltajit.kernels.model import LARGEST_BLOCK
+from deltajit.kernels.parallel import start as start_threads
+from deltajit.kernels.parallel import usable_cores
 from deltajit.optimizers import Adam, Optimizer
 from deltajit.training import Data, History, train
 
@@ -48,6 +50,10 @@ class Network:
         Slope of leaky_relu below 0.
     sigma : float
         Standard deviation of init="normal".
+    threads : int, optional
+        How many threads a batch may use that is large enough for it to pay; None is one for each
+        core that this process may use, and without OpenMP it is 1. The results are the same bits
+        for any number.
 
     Raises
     ------
@@ -75,12 +81,17 @@ class Network:
         *,
         slope: float = 0.01,
         sigma: float = 1.0,
+        threads: int | None = None,
     ) -> None:
         architecture = Architecture.checked(sizes, activation, output, loss, l2, slope, dtype)
         generator = checks.generator(rng)
-        self._bind(architecture, initial_theta(architecture, init, sigma, generator), generator)
+        theta = initial_theta(architecture, init, sigma, generator)
+        workers = usable_cores() if threads is None else checks.whole(threads, "threads")
+        self._bind(architecture, theta, generator, workers)
 
-    def _bind(self, architecture: Architecture, theta: Array, rng: np.random.Generator) -> None:
+    def _bind(
+        self, architecture: Architecture, theta: Array, rng: np.random.Generator, threads: int
+    ) -> None:
         """Hold `theta` and the views of it that kernels and users work with."""
         self._architecture = architecture
         self._rng = rng
@@ -90,6 +101,7 @@ class Network:
             layers=np.array(architecture.layers),
             coef=np.array([architecture.slope, architecture.l2], architecture.dtype),
             loss=kernels.LOSSES[architecture.loss],
+            threads=threads if threads > 1 and start_threads() else 1,
         )
         self._scratch = threading.local()
 
@@ -135,6 +147,12 @@ class Network:
         """Number of weights and biases."""
         return self._architecture.n_params
 
+    @property
+    def threads(self) -> int:
+        """How many threads a large batch may use; the results are the same bits for any number."""
+        threads: int = self._model.threads
+        return threads
+
     def __repr__(self) -> str:
         made_of = self._architecture
         hidden = made_of.activations[:-1]
@@ -146,7 +164,12 @@ class Network:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"architecture": self._architecture, "theta": self.theta.copy(), "rng": self._rng}
+        return {
+            "architecture": self._architecture,
+            "theta": self.theta.copy(),
+            "rng": self._rng,
+            "threads": self.threads,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._bind(**state)

@@ -1,0 +1,151 @@
+"""Rows of a result over threads: one OpenMP region where the work pays for it, else a plain call.
+
+Each element of a result is computed by one thread, in the order it would be computed alone, so the
+bits are the same for every number of threads. Numba's OpenMP pool is called directly: which
+threading layer the user's own parallel functions have, and how many threads, is theirs to choose.
+"""
+
+import ctypes
+import os
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .compiler import inlined, njit, openmp
+
+# Multiply-adds from which on a region, some microseconds until all threads are at work, pays.
+WORTH = 1_000_000
+
+# Chunks are whole tiles: a multiple of all their heights.
+WHOLE = 24
+
+WORD, POINTER = ir.IntType(64), ir.IntType(8).as_pointer()
+
+# 1 if this process may open a region. Jitted code reads it by its symbol's name.
+_ready = ctypes.c_int64(0)
+llvm.add_symbol("deltajit_openmp_ready", ctypes.addressof(_ready))
+if openmp is not None:
+    llvm.add_symbol("deltajit_openmp_for", openmp.parallel_for)
+    # GNU OpenMP does not survive a fork: a child runs serially.
+    os.register_at_fork(after_in_child=lambda: setattr(_ready, "value", 0))
+
+
+def start():
+    """Let kernels of this process use threads, where there is OpenMP; returns whether there is."""
+    if openmp is not None and not _ready.value:
+        ctypes.CFUNCTYPE(None, ctypes.c_int)(openmp.launch_threads)(os.cpu_count() or 1)
+        _ready.value = 1
+    return openmp is not None
+
+
+def usable_cores():
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@intrinsic
+def _is_ready(typingctx):
+    """Whether `start` was called in this process."""
+
+    def codegen(context, builder, signature, args):
+        name = "deltajit_openmp_ready"
+        flag = builder.module.globals.get(name) or ir.GlobalVariable(builder.module, WORD, name)
+        return builder.trunc(builder.load(flag), ir.IntType(1))
+
+    return types.boolean(), codegen
+
+
+def _region_of(task):
+    """Make ``region(state, rows, chunk, threads)``: `task` for each chunk of the rows."""
+
+    @intrinsic
+    def region(typingctx, state, rows, chunk, threads):
+        arguments = (state, types.intp, types.intp)
+        call = typingctx.resolve_function_type(types.Dispatcher(task), arguments, {})
+        compiled = task.get_compile_result(call)
+
+        def codegen(context, builder, signature, args):
+            state_value, rows, chunk, threads = args
+            types_of = types.Tuple((state, types.intp, types.intp))
+            data = context.make_tuple(builder, types_of, (state_value, rows, chunk))
+            data = cgutils.alloca_once_value(builder, data)
+            loop = _loop(context, builder, data.type, compiled, call)
+            last = builder.sub(builder.add(rows, chunk), WORD(1))
+            _openmp_for(builder, loop, builder.sdiv(last, chunk), data, threads)
+            return context.get_dummy_value()
+
+        return types.void(state, types.intp, types.intp, types.intp), codegen
+
+    return region
+
+
+def _loop(context, builder, data_type, compiled, call):
+    """``void loop(char **args, intp *dimensions, intp *steps, void *data)``, as of a ufunc.
+
+    args[0], which moves by 1 from chunk to chunk, is the number of the chunk.
+    """
+    parameters = [POINTER.as_pointer(), WORD.as_pointer(), WORD.as_pointer(), POINTER]
+    name = builder.module.get_unique_name("deltajit_region")
+    loop = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), parameters), name)
+    loop.linkage = "internal"
+    inner = ir.IRBuilder(loop.append_basic_block("entry"))
+    data = inner.load(inner.bitcast(loop.args[3], data_type))
+    state, rows, chunk = cgutils.unpack_tuple(inner, data)
+    first = inner.mul(inner.ptrtoint(inner.load(loop.args[0]), WORD), chunk)
+    left = inner.sub(rows, first)
+    count = inner.select(inner.icmp_signed("<", left, chunk), left, chunk)
+    context.active_code_library.add_linking_library(compiled.library)
+    function = context.declare_function(builder.module, compiled.fndesc)
+    # Called without Numba's check of the status: a kernel raises nothing.
+    context.call_conv.call_function(inner, function, types.none, call.args, (state, first, count))
+    inner.ret_void()
+    return loop
+
+
+def _openmp_for(builder, loop, chunks, data, threads):
+    """Call ``parallel_for(loop, args, dimensions, steps, data, inner_ndim, arrays, threads)``."""
+    first = cgutils.alloca_once_value(builder, ir.Constant(POINTER, None))
+    dimensions = cgutils.alloca_once_value(builder, ir.Constant(ir.ArrayType(WORD, 2), [1, 1]))
+    dimensions = builder.bitcast(dimensions, WORD.as_pointer())
+    builder.store(chunks, dimensions)
+    steps = cgutils.alloca_once_value(builder, WORD(1))
+    arguments = [builder.bitcast(loop, POINTER), first, dimensions, steps]
+    arguments += [builder.bitcast(data, POINTER), WORD(1), WORD(1)]
+    arguments += [builder.trunc(threads, ir.IntType(32))]
+    kind = ir.FunctionType(ir.VoidType(), [x.type for x in arguments])
+    function = cgutils.get_or_insert_function(builder.module, kind, "deltajit_openmp_for")
+    builder.call(function, arguments)
+
+
+def over_rows(task):
+    """Make ``run(state, rows, work, threads)`` of ``task(state, first, count)``.
+
+    `task` computes `count` rows of a result from `first` on; `work` is the number of multiply-adds
+    of all rows together.
+    """
+    task = njit(task)
+    if openmp is None:
+
+        @inlined
+        def run(state, rows, work, threads):
+            task(state, 0, rows)
+
+        return run
+
+    region = _region_of(task)
+
+    @inlined
+    def run(state, rows, work, threads):
+        if threads > 1 and work >= WORTH and _is_ready():
+            chunk = (rows + threads - 1) // threads
+            chunk += -chunk % WHOLE
+            region(state, rows, chunk, threads)
+        else:
+            task(state, 0, rows)
+
+    return run
