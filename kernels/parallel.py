@@ -24,21 +24,30 @@ WHOLE = 24
 
 WORD, POINTER = ir.IntType(64), ir.IntType(8).as_pointer()
 
-# 1 if this process may open a region. Jitted code reads it by its symbol's name.
-_ready = ctypes.c_int64(0)
-llvm.add_symbol("deltajit_openmp_ready", ctypes.addressof(_ready))
+# Whether this process may open a region. Jitted code reads it by its symbol's name.
+NOT_STARTED, READY, LOST = 0, 1, 2
+_state = ctypes.c_int64(NOT_STARTED)
+llvm.add_symbol("deltajit_openmp_state", ctypes.addressof(_state))
 if openmp is not None:
     llvm.add_symbol("deltajit_openmp_for", openmp.parallel_for)
-    # GNU OpenMP does not survive a fork: a child runs serially.
-    os.register_at_fork(after_in_child=lambda: setattr(_ready, "value", 0))
 
 
 def start():
-    """Let kernels of this process use threads, where there is OpenMP; returns whether there is."""
-    if openmp is not None and not _ready.value:
+    """Let kernels of this process use threads; returns whether they can."""
+    if openmp is not None and _state.value == NOT_STARTED:
         ctypes.CFUNCTYPE(None, ctypes.c_int)(openmp.launch_threads)(os.cpu_count() or 1)
-        _ready.value = 1
-    return openmp is not None
+        _state.value = READY
+    return openmp is not None and _state.value == READY
+
+
+def _after_fork():
+    """In a child: the parent's threads are not here, and GNU OpenMP would wait for them forever."""
+    if _state.value == READY:
+        _state.value = LOST
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def usable_cores():
@@ -50,12 +59,12 @@ def usable_cores():
 
 @intrinsic
 def _is_ready(typingctx):
-    """Whether `start` was called in this process."""
+    """Whether this process may open a region."""
 
     def codegen(context, builder, signature, args):
-        name = "deltajit_openmp_ready"
+        name = "deltajit_openmp_state"
         flag = builder.module.globals.get(name) or ir.GlobalVariable(builder.module, WORD, name)
-        return builder.trunc(builder.load(flag), ir.IntType(1))
+        return builder.icmp_signed("==", builder.load(flag), WORD(READY))
 
     return types.boolean(), codegen
 

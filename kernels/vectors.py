@@ -342,10 +342,10 @@ def _horner(builder, x, terms):
 
 @intrinsic
 def polynomial(context, x, coefficients):
-    """coefficients[0] + coefficients[1] * x + ..., even and odd powers apart (Horner in x * x).
+    """coefficients[0] + coefficients[1] * x + ... by Horner's rule.
 
-    One multiplication more than Horner's rule in x, but half its latency: enough of a kernel then
-    fits in the CPU's scheduler to keep the arithmetic units busy.
+    A long one goes as even + x * odd, two chains in x * x: one instruction more, but half the
+    latency, so that enough of a kernel fits in the CPU's scheduler to keep its units busy.
     """
     if not _real(x) or any(c != dtype_of(x) for c in coefficients):
         return None
@@ -353,7 +353,7 @@ def polynomial(context, x, coefficients):
     def lower(context, builder, sig, args):
         x, constants = args
         terms = [_splat(builder, c, x.type) for c in cgutils.unpack_tuple(builder, constants)]
-        if len(terms) < 5:
+        if len(terms) <= 10:  # measured
             return _horner(builder, x, terms)
         square = builder.fmul(x, x)
         even, odd = _horner(builder, square, terms[0::2]), _horner(builder, square, terms[1::2])

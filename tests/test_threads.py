@@ -5,9 +5,9 @@ import os
 
 import numpy as np
 import pytest
+from deltajit.kernels.parallel import start
 
 import deltajit as dj
-from deltajit.kernels.parallel import start
 
 SIZES = [300, 256, 101, 7]
 
