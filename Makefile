@@ -2,13 +2,24 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+# The kernels' own tests, which CI also runs for CPUs with AVX2 and with SSE2 alone.
+KERNEL_TESTS := tests/test_vectors.py tests/test_elementary.py tests/test_layers.py \
+	tests/test_gradient.py tests/test_jitted.py
+AVX2 := +sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2
+
+.PHONY: demo test test-avx2 test-sse2 lint clean
 
 demo: .venv/demo
 	$(BIN)/deltajit demo
 
 test: .venv/test
 	$(BIN)/python -m pytest
+
+test-avx2: .venv/test
+	NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=$(AVX2) $(BIN)/python -m pytest $(KERNEL_TESTS)
+
+test-sse2: .venv/test
+	NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES= $(BIN)/python -m pytest $(KERNEL_TESTS)
 
 lint: .venv/test .venv/lint
 	$(BIN)/ruff check .

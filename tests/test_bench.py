@@ -1,0 +1,82 @@
+"""The peers benchmark: what it compares is right, and it runs from timing to table and picture."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("sklearn")
+
+from bench import cases, checks, figure, libraries, machine, peak, peers, table
+
+SMALL = [case for case in cases.CASES if case.n_params < 30_000]
+OURS = [libraries.Deltajit, libraries.NumPy, libraries.ScikitLearn]
+
+
+@pytest.mark.parametrize("case", SMALL, ids=lambda case: f"{case.name} {case.batch}")
+@pytest.mark.parametrize("library", OURS, ids=lambda library: library.name)
+def test_equal_to_reference(library, case):
+    if not library.takes(case):
+        pytest.skip("the library can't express it")
+    checks.check(library, cases.problem(case))
+
+
+@pytest.mark.parametrize("library", OURS[:2], ids=lambda library: library.name)
+def test_reorder_is_cumulative(library):
+    problem = cases.problem(cases.Case((2, 3, 1), "tanh", 2))
+    problem = problem._replace(X=problem.X[:8], Y=problem.Y[:8])
+    order = np.array([3, 1, 0, 2, 7, 6, 5, 4])
+    twice = order[order]
+    shuffled, ready = (
+        library(problem),
+        library(problem._replace(X=problem.X[twice], Y=problem.Y[twice])),
+    )
+    shuffled.reorder(order)
+    shuffled.reorder(order)
+    for subject in (shuffled, ready):
+        subject.train(4)
+    for a, b in zip(shuffled.parameters(), ready.parameters(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_wrong_gradient_is_found():
+    class Wrong(libraries.NumPy):
+        def gradient(self):
+            value, grads = super().gradient()
+            return value, [grads[0] * 1.01, *grads[1:]]
+
+    with pytest.raises(AssertionError, match="gradient is off"):
+        checks.check(Wrong, cases.problem(SMALL[0]))
+
+
+def test_flops_of_a_step():
+    case = cases.Case((16, 64, 64, 8), "tanh", 64)
+    assert case.flops == 6 * 64 * (16 * 64 + 64 * 64 + 64 * 8) - 2 * 64 * 16 * 64
+    assert case.n_params == 17 * 64 + 65 * 64 + 65 * 8
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_peak_kernel_does_every_multiply_add(dtype):
+    lanes = peak.flops(np.dtype(dtype).name, 1) // (2 * peak.CHAINS)
+    value = np.arange(peak.CHAINS, dtype=dtype) * dtype(0.75)
+    for _ in range(3):
+        value = value * dtype(0.75) + dtype(0.25)
+    found = peak.multiply_adds(dtype(0.75), dtype(0.25), 3)
+    np.testing.assert_allclose(found, value.sum() * lanes, rtol=1e-5)
+
+
+def test_from_timing_to_table_and_picture(tmp_path):
+    row = peers.measure(SMALL[0], OURS, SimpleNamespace(quick=True, threads=1))
+    peers.share_of_peak([row], threads=1)
+    assert 0 < row["share_of_peak"] < 1
+    report = {
+        "machine": machine.describe(OURS, None),
+        "settings": {"threads": 1, "quick": True},
+        "rows": [row],
+    }
+    for fastest in (False, True):
+        lines = table.table(report, fastest).splitlines()
+        assert lines[-1].startswith("| 2-16-1 tanh | 1 |")
+        assert "no JAX scan, no PyTorch" in lines[-1]
+    assert figure.save(report, tmp_path / "report.png").stat().st_size > 10_000
