@@ -8,7 +8,17 @@ from numba.extending import register_jitable
 
 from .compiler import OPTIONS, njit
 from .elementary import exp, sigmoid, tanh
-from .vectors import broadcast, fma, lanes, load_masked, maximum, select, store_masked
+from .vectors import (
+    broadcast,
+    fma,
+    lanes,
+    load,
+    load_masked,
+    maximum,
+    select,
+    store,
+    store_masked,
+)
 from .views import vector
 
 IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, SOFTMAX = range(6)
@@ -29,16 +39,20 @@ def _activation(value, derivative):
 
     @njit
     def apply(a, slope):
-        for i in range(0, a.size, lanes(a)):
-            count = min(lanes(a), a.size - i)
-            store_masked(a, i, value(load_masked(a, i, count), slope), count)
+        whole = a.size - a.size % lanes(a)
+        for i in range(0, whole, lanes(a)):
+            store(a, i, value(load(a, i), slope))
+        rest = a.size - whole
+        store_masked(a, whole, value(load_masked(a, whole, rest), slope), rest)
 
     @njit
     def times(a, slope, g):
-        for i in range(0, a.size, lanes(a)):
-            count = min(lanes(a), a.size - i)
-            factor = derivative(load_masked(a, i, count), slope)
-            store_masked(g, i, load_masked(g, i, count) * factor, count)
+        whole = a.size - a.size % lanes(a)
+        for i in range(0, whole, lanes(a)):
+            store(g, i, load(g, i) * derivative(load(a, i), slope))
+        rest = a.size - whole
+        factor = derivative(load_masked(a, whole, rest), slope)
+        store_masked(g, whole, load_masked(g, whole, rest) * factor, rest)
 
     return apply, times
 

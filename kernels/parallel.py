@@ -9,6 +9,7 @@ import ctypes
 import os
 
 import llvmlite.binding as llvm
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -21,6 +22,9 @@ WORTH = 1_000_000
 
 # Chunks are whole tiles: a multiple of all their heights.
 WHOLE = 24
+
+# A literal 0 would be a type of its own, and compile everything again.
+ZERO = np.intp(0)
 
 WORD, POINTER = ir.IntType(64), ir.IntType(8).as_pointer()
 
@@ -142,7 +146,7 @@ def over_rows(task):
 
         @inlined
         def run(state, rows, work, threads):
-            task(state, 0, rows)
+            task(state, ZERO, rows)
 
         return run
 
@@ -155,6 +159,6 @@ def over_rows(task):
             chunk += -chunk % WHOLE
             region(state, rows, chunk, threads)
         else:
-            task(state, 0, rows)
+            task(state, ZERO, rows)
 
     return run

@@ -28,7 +28,7 @@ from .tile import (
     zeros,
 )
 from .vectors import VECTOR_BYTES, broadcast, fma, lanes, load_masked, reduce_add
-from .views import vector
+from .views import matrix, vector
 
 BLOCK = 15  # vectors of rows of a that are packed together, when they are
 BIG = 2**20 // VECTOR_BYTES  # vectors: a that is larger (1 MB) leaves L2 between two panels
@@ -44,23 +44,33 @@ def matmul(a, b, c):
 @inlined
 def matmul_bias(a, b, bias, c):
     """``c = a @ b + bias``, one bias for each column."""
-    product(view(bias), a.dtype.type(1), view(a), view(b), view(c), c.shape, a.shape[1])
+    if c.shape[1] == 1:  # a tile would use one lane of each vector; b is a row in memory
+        matmul_rows(a, matrix(b, 0, 1, b.shape[0]), c)
+        for i in range(c.shape[0]):
+            c[i, 0] += bias[0]
+    else:
+        product(view(bias), a.dtype.type(1), view(a), view(b), view(c), c.shape, a.shape[1])
 
 
 @inlined
 def outer_add(a, b, scale, c, first, count):
     """``c += scale * a.T @ b``, rows `first` to ``first + count`` of c alone."""
-    x = view(a)
-    transposed = at(View(x.data, x.col, x.row), first, 0)
+    x, y = view(a), view(b)
     target = at(view(c), first, 0)
-    product(target, scale, transposed, view(b), target, (count, c.shape[1]), a.shape[0])
+    if c.shape[1] == 1:  # a column is a row in memory: the lanes go along it
+        one = np.intp(1)  # a literal 1 would be a type of its own, and compile everything again
+        rows = at(x, 0, first)
+        _rows(target, scale, View(y.data, y.col, y.row), rows, target, (one, count), a.shape[0])
+    else:
+        transposed = at(View(x.data, x.col, x.row), first, 0)
+        product(target, scale, transposed, y, target, (count, c.shape[1]), a.shape[0])
 
 
 @inlined
 def column_sum_add(a, scale, c):
     """``c += scale * a.sum(axis=0)``, as the product of a row of ones and a."""
     x = view(c)
-    one = np.intp(1)  # a literal 1 would be a type of its own, and compile everything again
+    one = np.intp(1)  # not a literal, as above
     _rows(x, scale, ones(x), view(a), x, (one, c.size), a.shape[0])
 
 

@@ -8,6 +8,8 @@ and Y are C-contiguous and of theta's dtype; `weights` (B,) are sample weights, 
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .activations import IDENTITY, activate
 from .compiler import inlined, njit
 from .layers import (
@@ -105,7 +107,7 @@ def forward(model, X, parts):
     last = layer_at(model, top)
     z, a = matrix(parts.z, 0, count, last[N_OUT]), activation(parts.a, last, count)
     W, b = weight(model.theta, last), bias(model.theta, last)
-    linear_activation_forward(a_prev, W, b, IDENTITY, slope, z, model.threads)
+    linear_activation_forward(a_prev, W, b, np.int64(IDENTITY), slope, z, model.threads)
     copy(z, a)  # the loss is computed from z, so it is kept here
     activate(last[ACTIVATION], slope, a)
     return z, a
