@@ -98,10 +98,11 @@ def block_size(batch):
 
 @njit
 def workspace_size(layers, batch):
-    """Floats of scratch memory that any kernel needs for `batch` samples of a network."""
+    """Floats of scratch memory that any kernel needs for up to `batch` samples of a network."""
     n_in, n_out, units, widest = _widths(layers)
     per_sample = n_in + 2 * n_out + units + 2 * widest + 1
-    return block_size(batch) * per_sample + layers[0, LARGEST_W]
+    # Not block_size(batch): 257 samples go in blocks of 129, but 256 in one.
+    return min(batch, LARGEST_BLOCK) * per_sample + layers[0, LARGEST_W]
 
 
 @inlined

@@ -331,6 +331,11 @@ def test_bad_out(net, out):
         net.value_and_grad(X, Y, out=out)
 
 
+def test_workspace_suffices_for_every_smaller_batch(net):
+    sizes = [net.workspace(batch).size for batch in (*range(1, 260), 511, 512, 513, 10_000)]
+    assert sizes == sorted(sizes)
+
+
 def test_bad_theta(net):
     before = net.theta.copy()
     with pytest.raises(ValueError, match=r"theta must have shape \(26,\), got \(3,\)"):
