@@ -1,0 +1,90 @@
+"""``python -m bench.single``: one sample at a time, from Python and from inside ``@njit`` code."""
+
+import argparse
+
+from bench import limits
+
+NETWORKS = [((16, 64, 64, 8), "tanh"), ((4, 32, 16, 4), "tanh")]
+SECONDS, CHUNK_SECONDS = 3.0, 0.002
+
+
+def run():
+    """Print a table of latencies, in nanoseconds a call."""
+    from bench import cases, checks, libraries
+    from bench.clock import race
+
+    found = [x for x in libraries.available() if x.name in ("deltajit", "PyTorch", "JAX scan")]
+    for sizes, activation in NETWORKS:
+        case = cases.Case(sizes, activation, 1)
+        problem = cases.problem(case)
+        for library in found:
+            checks.check(library, problem)
+        subjects = [library(problem) for library in found]
+        times = race(_contestants(subjects), SECONDS, CHUNK_SECONDS)
+        print(f"{case.name}, one sample, float32: median ns a call (fastest decile)")
+        for name, found_times in times.items():
+            print(f"  {name:42}{found_times['median'] * 1e9:10.0f}{found_times['p10'] * 1e9:10.0f}")
+
+
+def _contestants(subjects):
+    """Calls from Python for every library, and loops of calls inside one jitted function."""
+    from bench.clock import Contestant, repeat
+    from bench.libraries import Jax
+
+    contestants = [
+        Contestant(f"deltajit {name} from @njit", call, 1 << 40)
+        for name, call in _jitted(subjects[0]).items()
+    ]
+    for subject in subjects:
+        library = "JAX (jit)" if isinstance(subject, Jax) else subject.name
+        for what in ("predict", "value_and_grad"):
+            name = f"{library} {what} from Python"
+            contestants.append(Contestant(name, repeat(getattr(subject, what)), 1 << 40))
+    return contestants
+
+
+def _jitted(subject):
+    """{kernel: function of how often to call it}. The sample changes, so that no call is moot."""
+    import numba
+    import numpy as np
+
+    from deltajit import kernels
+
+    net, lr = subject.net, np.float32(1e-6)
+    x, y = subject.X[:1].copy(), subject.targets[:1].copy()
+    out, grad, work = np.empty_like(y), subject.grad, net.workspace(1)
+
+    @numba.njit
+    def predict(model, x, out, work, times):
+        for i in range(times):
+            x[0, 0] = i & 1
+            kernels.predict(model, x, out, work)
+
+    @numba.njit
+    def value_and_grad(model, x, y, grad, work, times):
+        for i in range(times):
+            x[0, 0] = i & 1
+            kernels.value_and_grad(model, x, y, grad, work)
+
+    @numba.njit
+    def sgd_step(model, x, y, lr, grad, work, times):
+        for i in range(times):
+            x[0, 0] = i & 1
+            kernels.sgd_step(model, x, y, lr, grad, work)
+
+    return {
+        "predict": lambda times: predict(net.model, x, out, work, times),
+        "value_and_grad": lambda times: value_and_grad(net.model, x, y, grad, work, times),
+        "sgd_step": lambda times: sgd_step(net.model, x, y, lr, grad, work, times),
+    }
+
+
+def main():
+    """Hold the machine still, then run."""
+    argparse.ArgumentParser(prog="python -m bench.single", description=__doc__).parse_args()
+    limits.hold(1)
+    run()
+
+
+if __name__ == "__main__":
+    main()
