@@ -209,7 +209,7 @@ CONSTRUCTOR = [
     (dict(sizes=[3, 1], output="softmax"), ValueError, "needs at least 2 outputs, got 1"),
     (dict(l2=-1), ValueError, "l2 must be a finite number from 0"),
     (dict(l2=np.nan), ValueError, "l2 must be a finite number"),
-    (dict(l2="a"), TypeError, "l2 must be a number, got 'a'"),
+    (dict(l2="0.1"), TypeError, "l2 must be a number, got '0.1'"),
     (dict(dtype="float16"), TypeError, "dtype must be float32 or float64, got float16"),
     (dict(dtype="flaot"), TypeError, "dtype must be float32 or float64, got 'flaot'"),
     (dict(dtype=complex), TypeError, "dtype must be float32 or float64, got complex128"),

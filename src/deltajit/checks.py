@@ -9,7 +9,7 @@ import difflib
 import math
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, SupportsFloat, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,10 +41,9 @@ def whole(value: object, name: str, least: int = 1) -> int:
 
 def real(value: object, name: str, least: float = -math.inf, most: float = math.inf) -> float:
     """A finite number from `least` to `most`, both included."""
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    if not isinstance(value, SupportsFloat):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    number = float(value)
     if not (math.isfinite(number) and least <= number <= most):
         bounds = f" from {least} to {most}" if least > -math.inf or most < math.inf else ""
         raise ValueError(f"{name} must be a finite number{bounds}, got {value!r}")
