@@ -10,16 +10,19 @@ from .compiler import OPTIONS, njit
 from .elementary import exp, sigmoid, tanh
 from .vectors import (
     broadcast,
+    first_lanes,
     fma,
     lanes,
     load,
     load_masked,
     maximum,
+    reduce_add,
+    reduce_max,
     select,
     store,
     store_masked,
 )
-from .views import vector
+from .views import flat, row
 
 IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, SOFTMAX = range(6)
 
@@ -78,15 +81,14 @@ _leaky_relu, _times_leaky_relu = _activation(
 @njit
 def activate(code, slope, a):
     """Overwrite `a` (B, n), which holds z, by f(z)."""
-    flat = vector(a, 0, a.size)
     if code == SIGMOID:
-        _sigmoid(flat, slope)
+        _sigmoid(flat(a), slope)
     elif code == TANH:
-        _tanh(flat, slope)
+        _tanh(flat(a), slope)
     elif code == RELU:
-        _relu(flat, slope)
+        _relu(flat(a), slope)
     elif code == LEAKY_RELU:
-        _leaky_relu(flat, slope)
+        _leaky_relu(flat(a), slope)
     elif code == SOFTMAX:
         _softmax(a)
 
@@ -94,15 +96,14 @@ def activate(code, slope, a):
 @njit
 def times_derivative(code, slope, a, g):
     """Multiply `g` (B, n), in place, by f'(z), given ``a = f(z)`` (B, n)."""
-    flat_a, flat_g = vector(a, 0, a.size), vector(g, 0, g.size)
     if code == SIGMOID:
-        _times_sigmoid(flat_a, slope, flat_g)
+        _times_sigmoid(flat(a), slope, flat(g))
     elif code == TANH:
-        _times_tanh(flat_a, slope, flat_g)
+        _times_tanh(flat(a), slope, flat(g))
     elif code == RELU:
-        _times_relu(flat_a, slope, flat_g)
+        _times_relu(flat(a), slope, flat(g))
     elif code == LEAKY_RELU:
-        _times_leaky_relu(flat_a, slope, flat_g)
+        _times_leaky_relu(flat(a), slope, flat(g))
     elif code == SOFTMAX:
         _times_softmax_jacobian(a, g)
 
@@ -111,36 +112,34 @@ def times_derivative(code, slope, a, g):
 def _softmax(a):
     """``exp(z) / sum(exp(z))`` of each row; the row's maximum goes first, against overflow."""
     for b in range(a.shape[0]):
-        row = vector(a, b * a.shape[1], a.shape[1])
-        top = row[0]
-        for j in range(1, row.size):
-            top = max(top, row[j])
-        for j in range(row.size):
-            row[j] -= top
-    _exp(vector(a, 0, a.size))
-    for b in range(a.shape[0]):
-        row = vector(a, b * a.shape[1], a.shape[1])
-        total = a.dtype.type(0)
-        for j in range(row.size):
-            total += row[j]
-        for j in range(row.size):
-            row[j] /= total
+        z = row(a, b)
+        top, total = largest(z), broadcast(0, z)
+        for j in range(0, z.size, lanes(z)):
+            count = min(lanes(z), z.size - j)
+            x = exp(load_masked(z, j, count) - top)
+            total = total + select(first_lanes(count, z), x, broadcast(0, z))
+            store_masked(z, j, x, count)
+        inverse = a.dtype.type(1) / reduce_add(total)
+        for j in range(0, z.size, lanes(z)):
+            count = min(lanes(z), z.size - j)
+            store_masked(z, j, load_masked(z, j, count) * inverse, count)
 
 
 @njit
-def _exp(x):
-    """``x = exp(x)`` of a whole array."""
-    for i in range(0, x.size, lanes(x)):
-        count = min(lanes(x), x.size - i)
-        store_masked(x, i, exp(load_masked(x, i, count)), count)
+def largest(z):
+    """Maximum of a vector that has no NaN; some element if it has one."""
+    top = broadcast(z[0], z)
+    for j in range(0, z.size, lanes(z)):
+        count = min(lanes(z), z.size - j)
+        top = maximum(top, select(first_lanes(count, z), load_masked(z, j, count), top))
+    return reduce_max(top)
 
 
 @njit
 def _times_softmax_jacobian(a, g):
     """Each row of `g` times ``diag(a) - a a^T``: softmax's outputs depend on all z of a row."""
     for b in range(a.shape[0]):
-        row_a = vector(a, b * a.shape[1], a.shape[1])
-        row_g = vector(g, b * a.shape[1], a.shape[1])
+        row_a, row_g = row(a, b), row(g, b)
         mean = a.dtype.type(0)
         for j in range(row_a.size):
             mean += row_a[j] * row_g[j]

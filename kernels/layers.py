@@ -16,7 +16,7 @@ from .compiler import inlined
 from .parallel import over_rows
 from .product import column_sum_add, matmul, matmul_bias, matmul_rows, outer_add
 from .transpose import transpose
-from .views import rows
+from .views import matrix, rows
 
 # Samples from which on it pays to transpose W for BP2.
 FEW = 8
@@ -47,9 +47,13 @@ def propagate_delta(delta, W, W_T, a_prev, activation, slope, delta_prev, thread
         matmul_rows(delta, W, delta_prev)
         times_derivative(activation, slope, a_prev, delta_prev)
     else:
-        transpose(W, W_T)
+        transposed = rows(W_T, 0, W_T.shape[0])
+        if W.shape[1] == 1:  # a column lies in memory like a row
+            transposed = matrix(W, 0, 1, W.shape[0])
+        else:
+            transpose(W, transposed)
         work = delta.size * delta_prev.shape[1]
-        state = (delta, W_T, a_prev, activation, slope, delta_prev)
+        state = (delta, transposed, a_prev, activation, slope, delta_prev)
         _propagate_rows(state, delta.shape[0], work, threads)
 
 

@@ -9,10 +9,21 @@ a label that is no class gives NaN, never an access out of bounds.
 
 import math
 
-from .activations import times_derivative
+from .activations import largest, times_derivative
 from .compiler import inlined, njit
 from .elementary import exp, log1p
-from .views import vector
+from .vectors import (
+    absolute,
+    accumulate,
+    broadcast,
+    first_lanes,
+    lanes,
+    load_masked,
+    reduce_add,
+    select,
+    store_masked,
+)
+from .views import flat, matrix, row
 
 SQUARED_ERROR, CROSS_ENTROPY, BINARY_CROSS_ENTROPY = range(3)
 
@@ -37,17 +48,16 @@ def loss_sum(code, z, a, Y, weights):
 
     z, a : (B, n_out), the output layer's logits and activations. Y : (B, n_out) or (B, 1) labels.
     """
-    n = z.shape[1]
+    if weights is None and code != CROSS_ENTROPY:  # one long row: its vectors are full
+        z, a, Y = matrix(z, 0, 1, z.size), matrix(a, 0, 1, a.size), matrix(Y, 0, 1, Y.size)
     total = 0.0
     for b in range(z.shape[0]):
-        row_z, row_a = vector(z, b * n, n), vector(a, b * n, n)
-        row_y = vector(Y, b * Y.shape[1], Y.shape[1])
         if code == SQUARED_ERROR:
-            loss = _squared_error(row_a, row_y)
+            loss = _squared_error(row(a, b), row(Y, b))
         elif code == CROSS_ENTROPY:
-            loss = _cross_entropy(row_z, row_y)
+            loss = _cross_entropy(row(z, b), row(Y, b))
         else:
-            loss = _binary_cross_entropy(row_z, row_y)
+            loss = _binary_cross_entropy(row(z, b), row(Y, b))
         total += sample_weight(weights, b) * loss
     return total
 
@@ -58,16 +68,15 @@ def output_delta(code, activation, slope, a, Y, weights, scale, delta):
 
     The loss is ``scale * sum(weight * loss)``. a, delta : (B, n_out), delta is overwritten.
     """
-    n = a.shape[1]
-    for b in range(a.shape[0]):
-        w = a.dtype.type(scale * sample_weight(weights, b))
-        row_a, row_delta = vector(a, b * n, n), vector(delta, b * n, n)
-        row_y = vector(Y, b * Y.shape[1], Y.shape[1])
-        if code == CROSS_ENTROPY:
-            _cross_entropy_delta(row_a, row_y, w, row_delta)
-        else:
-            for j in range(n):
-                row_delta[j] = w * (row_a[j] - row_y[j])
+    if weights is None and code != CROSS_ENTROPY:
+        _difference(flat(a), flat(Y), a.dtype.type(scale), flat(delta))
+    else:
+        for b in range(a.shape[0]):
+            w = a.dtype.type(scale * sample_weight(weights, b))
+            if code == CROSS_ENTROPY:
+                _cross_entropy_delta(row(a, b), row(Y, b), w, row(delta, b))
+            else:
+                _difference(row(a, b), row(Y, b), w, row(delta, b))
     if code == SQUARED_ERROR:
         times_derivative(activation, slope, a, delta)
 
@@ -75,11 +84,20 @@ def output_delta(code, activation, slope, a, Y, weights, scale, delta):
 @njit
 def _squared_error(a, y):
     """``1/2 ||a - y||^2``."""
-    total = 0.0
-    for j in range(a.size):
-        difference = float(a[j]) - float(y[j])
-        total += difference * difference
-    return 0.5 * total
+    total = broadcast(0.0, 0.0)
+    for j in range(0, a.size, lanes(a)):
+        count = min(lanes(a), a.size - j)
+        difference = load_masked(a, j, count) - load_masked(y, j, count)
+        total = accumulate(total, difference * difference)
+    return 0.5 * reduce_add(total)
+
+
+@njit
+def _difference(a, y, w, delta):
+    """``delta = w (a - y)``."""
+    for j in range(0, a.size, lanes(a)):
+        count = min(lanes(a), a.size - j)
+        store_masked(delta, j, w * (load_masked(a, j, count) - load_masked(y, j, count)), count)
 
 
 @njit
@@ -89,23 +107,24 @@ def _cross_entropy(z, y):
     With k the place of the largest logit, ``log(sum(exp(z))) - z_k = log1p(sum over j != k)``,
     which keeps its digits when the loss is small.
     """
-    k = 0
-    for j in range(1, z.size):
-        if z[j] > z[k]:
-            k = j
-    others = 0.0
-    for j in range(z.size):
-        if j != k:
-            others += exp(float(z[j]) - float(z[k]))
-    spread = log1p(others)
+    top = largest(z)
+    zero, one = broadcast(0, z), broadcast(1, z)
+    below = equal = zero
+    for j in range(0, z.size, lanes(z)):
+        count = min(lanes(z), z.size - j)
+        x = load_masked(z, j, count) - top
+        is_top, is_there = x == zero, first_lanes(count, z)
+        below = below + select(is_there, select(is_top, zero, exp(x)), zero)
+        equal = equal + select(is_there, select(is_top, one, zero), zero)
+    spread = float(log1p(reduce_add(below) + (reduce_add(equal) - z.dtype.type(1))))
     if y.size == 1:
         if not 0 <= y[0] < z.size:
             return math.nan
-        return spread + (float(z[k]) - float(z[int(y[0])]))
+        return spread + (float(top) - float(z[int(y[0])]))
     total = 0.0
     for j in range(z.size):
         if y[j] != 0:  # 0 * inf: an impossible class that is not asked for costs nothing
-            total += float(y[j]) * (spread + (float(z[k]) - float(z[j])))
+            total += float(y[j]) * (spread + (float(top) - float(z[j])))
     return total
 
 
@@ -115,10 +134,11 @@ def _cross_entropy_delta(a, y, w, delta):
     if y.size == 1:
         if not 0 <= y[0] < a.size:
             w = a.dtype.type(math.nan)
-        for j in range(a.size):
-            delta[j] = w * a[j]
-            if j == y[0]:
-                delta[j] -= w
+        for j in range(0, a.size, lanes(a)):
+            count = min(lanes(a), a.size - j)
+            store_masked(delta, j, w * load_masked(a, j, count), count)
+        if 0 <= y[0] < a.size:
+            delta[int(y[0])] -= w
     else:
         mass = y.dtype.type(0)
         for j in range(a.size):
@@ -133,8 +153,11 @@ def _binary_cross_entropy(z, y):
 
     Written as ``log1p(exp(-|z|))`` plus a part that is 0 for a sure and right answer.
     """
-    total = 0.0
-    for j in range(z.size):
-        zj, yj = float(z[j]), float(y[j])
-        total += log1p(exp(-abs(zj))) + (zj * (1.0 - yj) if zj > 0.0 else -zj * yj)
-    return total
+    total, zero, one = broadcast(0.0, 0.0), broadcast(0, z), broadcast(1, z)
+    for j in range(0, z.size, lanes(z)):
+        count = min(lanes(z), z.size - j)
+        x, target = load_masked(z, j, count), load_masked(y, j, count)
+        linear = select(x > zero, x * (one - target), -x * target)
+        loss = log1p(exp(-absolute(x))) + linear
+        total = accumulate(total, select(first_lanes(count, z), loss, zero))
+    return reduce_add(total)

@@ -15,8 +15,13 @@ from numba.extending import intrinsic
 from .compiler import inlined, njit
 from .tile import (
     ACCUMULATORS,
+    BODY,
     DEPTH,
+    HEAD,
     ROW_VECS,
+    SMALL,
+    SMALL_ROWS,
+    SMALL_VECS,
     VECS,
     View,
     Writer,
@@ -24,11 +29,20 @@ from .tile import (
     make_buffer,
     make_tile,
     ones,
+    row_sums,
     view,
     zeros,
 )
-from .vectors import VECTOR_BYTES, broadcast, fma, lanes, load_masked, reduce_add
-from .views import matrix, vector
+from .vectors import (
+    VECTOR_BYTES,
+    broadcast,
+    fma,
+    lanes,
+    load,
+    load_masked,
+    store_masked,
+)
+from .views import flat, row
 
 BLOCK = 15  # vectors of rows of a that are packed together, when they are
 BIG = 2**20 // VECTOR_BYTES  # vectors: a that is larger (1 MB) leaves L2 between two panels
@@ -45,9 +59,7 @@ def matmul(a, b, c):
 def matmul_bias(a, b, bias, c):
     """``c = a @ b + bias``, one bias for each column."""
     if c.shape[1] == 1:  # a tile would use one lane of each vector; b is a row in memory
-        matmul_rows(a, matrix(b, 0, 1, b.shape[0]), c)
-        for i in range(c.shape[0]):
-            c[i, 0] += bias[0]
+        matvec(a, flat(b), flat(c), bias[0])
     else:
         product(view(bias), a.dtype.type(1), view(a), view(b), view(c), c.shape, a.shape[1])
 
@@ -56,44 +68,83 @@ def matmul_bias(a, b, bias, c):
 def outer_add(a, b, scale, c, first, count):
     """``c += scale * a.T @ b``, rows `first` to ``first + count`` of c alone."""
     x, y = view(a), view(b)
-    target = at(view(c), first, 0)
-    if c.shape[1] == 1:  # a column is a row in memory: the lanes go along it
-        one = np.intp(1)  # a literal 1 would be a type of its own, and compile everything again
-        rows = at(x, 0, first)
-        _rows(target, scale, View(y.data, y.col, y.row), rows, target, (one, count), a.shape[0])
+    if c.shape[1] == 1:  # columns are rows in memory: the lanes go along them
+        _sum_add(a, flat(b), View(y.data, y.col, y.row), scale, flat(c), first, count)
     else:
-        transposed = at(View(x.data, x.col, x.row), first, 0)
+        transposed, target = at(View(x.data, x.col, x.row), first, 0), at(view(c), first, 0)
         product(target, scale, transposed, y, target, (count, c.shape[1]), a.shape[0])
 
 
 @inlined
 def column_sum_add(a, scale, c):
-    """``c += scale * a.sum(axis=0)``, as the product of a row of ones and a."""
-    x = view(c)
-    one = np.intp(1)  # not a literal, as above
-    _rows(x, scale, ones(x), view(a), x, (one, c.size), a.shape[0])
+    """``c += scale * a.sum(axis=0)``."""
+    _sum_add(a, None, ones(view(a)), scale, c, np.intp(0), c.size)
+
+
+@inlined
+def _sum_add(a, weights, row_of_weights, scale, c, first, count):
+    """``c += scale * weights @ a``, columns `first` to ``first + count``; None is weights of 1."""
+    if count > 4 * lanes(a):
+        x, shape = view(c), (np.intp(1), count)
+        target = at(x, 0, first)
+        _few_rows(target, scale, row_of_weights, at(view(a), 0, first), target, shape, a.shape[0])
+    else:
+        _narrow_sum_add(a, weights, scale, c, first, count)
 
 
 @njit
+def _narrow_sum_add(a, weights, scale, c, first, count):
+    """`_sum_add` of few columns: a single chain down each would wait for itself, so four do it."""
+    x, (m, n), width = flat(a), a.shape, lanes(a)
+    fours = m - m % 4
+    for j in range(first, first + count, width):
+        here = min(width, first + count - j)
+        s = t = u = v = broadcast(0, x)
+        for i in range(0, fours, 4):
+            k = i * n + j
+            s = _term(s, weights, i, load_masked(x, k, here))
+            t = _term(t, weights, i + 1, load_masked(x, k + n, here))
+            u = _term(u, weights, i + 2, load_masked(x, k + 2 * n, here))
+            v = _term(v, weights, i + 3, load_masked(x, k + 3 * n, here))
+        for i in range(fours, m):
+            s = _term(s, weights, i, load_masked(x, i * n + j, here))
+        total = fma((s + t) + (u + v), scale, load_masked(c, j, here))
+        store_masked(c, j, total, here)
+
+
+@inlined
+def _term(total, weights, i, x):
+    """``total + weights[i] * x``."""
+    if weights is None:
+        return total + x
+    return fma(x, weights[i], total)
+
+
+@inlined
 def matmul_rows(a, b, c):
-    """``c = a @ b.T`` for a few rows of a, by inner products: transposing b would cost more."""
-    n = b.shape[1]
-    flat_a, flat_b = vector(a, 0, a.size), vector(b, 0, b.size)
+    """``c = a @ b.T`` for a few rows of a: transposing b would cost more."""
     for i in range(a.shape[0]):
-        for j in range(b.shape[0]):
-            total = broadcast(0, flat_b)
-            for k in range(0, n, lanes(flat_b)):
-                count = min(lanes(flat_b), n - k)
-                x = load_masked(flat_a, i * n + k, count)
-                total = fma(x, load_masked(flat_b, j * n + k, count), total)
-            c[i, j] = reduce_add(total)
+        matvec(b, row(a, i), row(c, i), a.dtype.type(0))
+
+
+@njit
+def matvec(a, x, y, bias):
+    """``y = a @ x + bias`` by inner products: the lanes go along the rows of a, then along y.
+
+    Each row's sum has one order: a chain in each lane, and then as `reduce_add` has it.
+    """
+    m, width = a.shape[0], lanes(y)
+    for i in range(0, m, width):
+        rows = min(m - i, width)
+        sums = row_sums(at(view(a), i, 0), view(x), a.shape[1], rows)
+        store_masked(y, i, sums + bias, rows)
 
 
 @lru_cache
 def make_sweep(vecs):
     """Make ``sweep(...)``: one panel of columns, `vecs` vectors wide, from first row to last."""
     rows = ACCUMULATORS // vecs
-    head, tile = make_tile(rows, vecs, head=True), make_tile(rows, vecs, head=False)
+    head, tile = make_tile(rows, vecs, HEAD), make_tile(rows, vecs, BODY)
 
     @njit
     def sweep(base, scale, a, b, c, panel, m, n, k):
@@ -108,10 +159,10 @@ def make_sweep(vecs):
 
 
 HALF = VECS // 2
+LOW, TALL = ACCUMULATORS // VECS, ACCUMULATORS // HALF  # rows of the lowest tiles
 panel_buffer, block_buffer = make_buffer(VECS), make_buffer(BLOCK + 2)
 wide, medium, narrow = make_sweep(VECS), make_sweep(HALF), make_sweep(1)
-# One row: a head tile of one row parks nothing.
-row, row_edge = make_tile(1, ROW_VECS, head=False), make_tile(1, VECS, head=True)
+one_row, small = make_tile(1, ROW_VECS, SMALL), make_tile(SMALL_ROWS, SMALL_VECS, SMALL)
 
 
 @njit
@@ -123,8 +174,8 @@ def product(base, scale, a, b, c, shape, k):
     m, n = shape
     panel = panel_buffer(b)
     width = panel.row // VECS
-    if m < ACCUMULATORS // VECS:  # fewer rows than the lowest tile
-        _rows(base, scale, a, b, c, shape, k)
+    if m < TALL and (m < LOW or n <= SMALL_VECS * width):
+        _few_rows(base, scale, a, b, c, shape, k)
         return
     packs = a.row == 1 and n > 2 * panel.row and m * k >= BIG * width
     for p in range(0, max(k, 1), DEPTH):
@@ -138,23 +189,23 @@ def product(base, scale, a, b, c, shape, k):
 
 
 @njit
-def _rows(base, scale, a, b, c, shape, k):
-    """The product row by row, for too few rows to make a tile."""
+def _few_rows(base, scale, a, b, c, shape, k):
+    """The product by tiles of one row or a few, which read b where it lies."""
     m, n = shape
     panel = View(c.data, 0, 1)  # nothing is parked
     width = VECTOR_BYTES // size_of(c)
-    for i in range(m):
-        start = base
-        for p in range(0, max(k, 1), DEPTH):
-            depth = min(k - p, DEPTH)
-            x = at(a, i, p)
-            edge = n - n % (ROW_VECS * width)
-            for j in range(0, edge, ROW_VECS * width):
-                row(at(start, i, j), scale, x, at(b, p, j), at(c, i, j), panel, depth, n - j, 0)
-            for j in range(edge, n, VECS * width):
-                s, y, z = at(start, i, j), at(b, p, j), at(c, i, j)
-                row_edge(s, scale, x, y, z, panel, depth, n - j, 0)
-            start = c
+    for p in range(0, max(k, 1), DEPTH):
+        depth = min(k - p, DEPTH)
+        for i in range(0, m, SMALL_ROWS):
+            x, rows = at(a, i, p), min(m - i, SMALL_ROWS)
+            step = (ROW_VECS if rows == 1 else SMALL_VECS) * width
+            for j in range(0, n, step):
+                s, y, z, left = at(base, i, j), at(b, p, j), at(c, i, j), n - j
+                if rows == 1:
+                    one_row(s, scale, x, y, z, panel, depth, left, rows)
+                else:
+                    small(s, scale, x, y, z, panel, depth, left, rows)
+        base = c
 
 
 @njit
@@ -164,7 +215,7 @@ def _panels(base, scale, a, b, c, panel, m, n, depth):
     j = 0
     while j < n:
         s, y, z, left = at(base, 0, j), at(b, 0, j), at(c, 0, j), n - j
-        if left > (VECS - 1) * width or m < ACCUMULATORS // HALF:
+        if left > (VECS - 1) * width or m < TALL:
             wide(s, scale, a, y, z, panel, m, left, depth)
             j += VECS * width
         elif left > width or m < ACCUMULATORS:

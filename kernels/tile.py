@@ -14,12 +14,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .vectors import HAS_FMA, VECTOR_BYTES
+from .vectors import HAS_FMA, VECTOR_BYTES, vector_of
 
 # Accumulators in a tile, vectors across the widest tile, steps of k per turn of its loop. Two FMA
 # units of latency 4 need 8 chains if all goes well; measured, 16 reach 96 % of the peak and 24 all.
 ACCUMULATORS, VECS, UNROLL = {64: (24, 4, 2), 32: (12, 2, 4), 16: (8, 2, 2)}[VECTOR_BYTES]
 ROW_VECS = 2 * VECS  # one row alone has as many chains as vectors
+SMALL_ROWS, SMALL_VECS = (5 if VECTOR_BYTES == 64 else 4), 2
 DEPTH = 128 if VECTOR_BYTES == 64 else 256  # rows of a panel of b: 2/3 of a 48 KB L1 cache
 AHEAD = 24  # rows of b that are prefetched ahead: no hardware prefetcher follows long strides
 
@@ -171,18 +172,19 @@ def make_buffer(vecs):
     return buffer
 
 
-def make_tile(rows, vecs, head):
-    """Make ``tile(base, scale, a, b, c, panel, k, n, skip)``: rows x vecs vectors of c.
+def make_tile(rows, vecs, kind):
+    """Make ``tile(base, scale, a, b, c, panel, k, n, edge)``: rows x vecs vectors of c, n columns.
 
-    `n` columns, and the rows from `skip` on, are stored. A head tile reads b where it lies, masked
-    and with prefetch, and parks what it read in the panel, zero-padded and contiguous, at no cost,
-    since its store ports are idle. The other tiles read the panel as their b.
+    kind : HEAD reads b where it lies, masked and with prefetch, and parks what it read in the
+        panel, zero-padded and contiguous, at no cost, since its store ports are idle. BODY reads
+        the panel as its b. Both store the rows from `edge` on. SMALL reads b where it lies; it has
+        `edge` rows, and computes the last of them again in place of those that it lacks.
     """
 
     @intrinsic
-    def tile(typingctx, base, scale, a, b, c, panel, k, n, skip):
+    def tile(typingctx, base, scale, a, b, c, panel, k, n, edge):
         def codegen(context, bld, sig, args):
-            _Tile(context, bld, a[0].dtype, (rows, vecs, head), args).write()
+            _Tile(context, bld, a[0].dtype, (rows, vecs, kind), args).write()
             return context.get_dummy_value()
 
         return types.void(base, scale, a, b, c, panel, types.intp, types.intp, types.intp), codegen
@@ -190,21 +192,35 @@ def make_tile(rows, vecs, head):
     return tile
 
 
+HEAD, BODY, SMALL = range(3)
+
+
 class _Tile(Writer):
     """Writes one tile: accumulators at 0, two loops over k (unrolled, rest), and the stores."""
 
     def __init__(self, context, builder, dtype, shape, args):
         super().__init__(context, builder, dtype)
-        self.rows, self.vecs, self.head = shape
+        self.rows, self.vecs, self.kind = shape
         self.base, self.scale, self.a, self.b, self.c, self.panel = (
             x if i == 1 else cgutils.unpack_tuple(builder, x) for i, x in enumerate(args[:6])
         )
-        self.k, self.n, self.skip = args[6:]
+        self.k, self.n, self.edge = args[6:]
         self.mask = self.masks(self.n, self.vecs)
 
     def row(self, view, r):
-        """Pointer to row r of an unpacked View."""
-        return self.step(view[0], self.bld.mul(integer(r), view[1]))
+        """Pointer to row r of an unpacked View, or to the last that a small tile has."""
+        return self.step(view[0], self.bld.mul(self.number(r), view[1]))
+
+    def number(self, r):
+        """r, or the number of the last row that a small tile has."""
+        if self.kind != SMALL:
+            return integer(r)
+        last = self.bld.sub(self.edge, integer(1))
+        return self.bld.select(self.bld.icmp_signed("<", integer(r), last), integer(r), last)
+
+    def is_stored(self, r):
+        """Whether row r is this tile's to store."""
+        return self.bld.icmp_signed("<" if self.kind == SMALL else ">=", integer(r), self.edge)
 
     def write(self):
         """Write it all."""
@@ -219,22 +235,33 @@ class _Tile(Writer):
         """Two pointers into a, half the rows each, and odd multiples of its row stride in bytes.
 
         x86 scales these by 1, 2, 4 or 8 for free. Hidden, because LLVM else sees row r as row r - 1
-        plus a stride: a chain of additions as slow as the multiply-adds, or spills.
+        plus a stride: a chain of additions as slow as the multiply-adds, or spills. The rows of a
+        small tile are in no such order: one pointer, and an offset each.
         """
+        if self.kind == SMALL:
+            self.anchors = [self.a[0]]
+            self.offset = [
+                self.bld.mul(self.bld.mul(self.number(r), self.a[1]), integer(self.bytes))
+                for r in range(self.rows)
+            ]
+            return
         half = self.half = -(-self.rows // 2)
         self.anchors = [self.hide(self.row(self.a, r)) for r in range(0, self.rows, half)]
-        self.odd = {
+        odd = {
             r: self.hide(self.bld.mul(integer(r * self.bytes), self.a[1]))
             for r in range(1, half, 2)
         }
+        powers = [r & -r for r in range(half)]
+        self.offset = [
+            self.bld.mul(odd[r // power], integer(power)) if r else integer(0)
+            for r, power in enumerate(powers)
+        ]
 
     def element_of_a(self, anchors, r):
         """a[r, k] in every lane."""
-        p, r = self.bld.bitcast(anchors[r // self.half], I8.as_pointer()), r % self.half
-        if r:
-            power = r & -r
-            offset = self.bld.mul(self.odd[r // power], integer(power))
-            p = self.bld.gep(p, [offset], source_etype=I8)
+        rows = len(self.offset)
+        p = self.bld.bitcast(anchors[r // rows], I8.as_pointer())
+        p = self.bld.gep(p, [self.offset[r % rows]], source_etype=I8)
         p = self.bld.bitcast(p, self.element.as_pointer())
         return self.splat(self.bld.load(p, typ=self.element))
 
@@ -242,8 +269,9 @@ class _Tile(Writer):
         """One step of k: an outer product of a column of a and a row of b, added to c."""
         count = len(self.anchors)
         anchors, b, panel, acc = state[:count], state[count], state[count + 1], state[count + 2 :]
-        row_of_b = [self.load(b, v, self.mask[v] if self.head else None) for v in range(self.vecs)]
-        if self.head and self.rows > 1:
+        mask = [None] * self.vecs if self.kind == BODY else self.mask
+        row_of_b = [self.load(b, v, mask[v]) for v in range(self.vecs)]
+        if self.kind == HEAD:
             ahead = self.bld.mul(self.b[1], integer(AHEAD))
             for v in range(self.vecs):
                 self.prefetch(self.step(b, self.bld.add(ahead, integer(v * self.lanes))))
@@ -268,7 +296,7 @@ class _Tile(Writer):
         bld.cbranch(bld.icmp_signed(">", count, integer(0)), body, after)
         bld.position_at_end(body)
         todo, *new = phis = [bld.phi(x.type) for x in (count, *state)]
-        if not self.head:
+        if self.kind == BODY:
             self.prefetch_next_c(todo)
         for _ in range(unroll):
             new = self.turn(new)
@@ -294,20 +322,92 @@ class _Tile(Writer):
         """``c = base + scale * acc``; masked only where the tile reaches over an edge."""
         bld = self.bld
         full = bld.icmp_signed(">=", self.n, integer(self.vecs * self.lanes))
-        whole = bld.and_(full, bld.icmp_signed("<=", self.skip, integer(0)))
-        scale = self.splat(self.scale)
-
-        def store(r, mask):
-            base, c = self.row(self.base, r), self.row(self.c, r)
-            for v in range(self.vecs):
-                total = acc[r * self.vecs + v]
-                self.store(self.muladd(total, scale, self.load(base, v, mask[v])), c, v, mask[v])
-
+        everything = self.is_stored(self.rows - 1 if self.kind == SMALL else 0)
+        whole = bld.and_(full, everything)
         with bld.if_else(whole, likely=True) as (plain, edge):
             with plain:
-                for r in range(self.rows):
-                    store(r, [None] * self.vecs)
+                every_lane = [None] * self.vecs
+                for r, totals in enumerate(self.totals(acc, every_lane)):
+                    self.store_row(totals, r, every_lane)
             with edge:
-                for r in range(self.rows):
-                    with bld.if_then(bld.icmp_signed(">=", integer(r), self.skip)):
-                        store(r, self.mask)
+                for r, totals in enumerate(self.totals(acc, self.mask)):
+                    with bld.if_then(self.is_stored(r)):
+                        self.store_row(totals, r, self.mask)
+
+    def totals(self, acc, mask):
+        """``base + scale * acc`` of all rows: read before any is stored, since base may be c.
+
+        A load that overlaps a masked store under way waits until the store is in the cache.
+        """
+        scale, rows = self.splat(self.scale), []
+        for r in range(self.rows):
+            base, of_row = self.row(self.base, r), acc[r * self.vecs : (r + 1) * self.vecs]
+            loaded = [self.load(base, v, mask[v]) for v in range(self.vecs)]
+            pairs = zip(of_row, loaded, strict=True)
+            rows.append([self.muladd(x, scale, old) for x, old in pairs])
+        return rows
+
+    def store_row(self, totals, r, mask):
+        """Row r of c."""
+        for v, total in enumerate(totals):
+            self.store(total, self.row(self.c, r), v, mask[v])
+
+
+@intrinsic
+def row_sums(typingctx, a, x, k, rows):
+    """Vector of ``sum(a[i, :k] * x[:k])`` for i < rows, at most one vector of rows."""
+
+    def codegen(context, bld, sig, args):
+        return _RowSums(context, bld, a[0].dtype, args).write()
+
+    return vector_of(a[0].dtype)(a, x, types.intp, types.intp), codegen
+
+
+class _RowSums(Writer):
+    """Writes inner products of as many rows as a vector has lanes with one vector."""
+
+    def __init__(self, context, builder, dtype, args):
+        super().__init__(context, builder, dtype)
+        (data, stride, _), (self.x, _, _) = (cgutils.unpack_tuple(builder, v) for v in args[:2])
+        self.k, rows = args[2:]
+        last = builder.sub(rows, integer(1))
+        self.a = []
+        for r in range(self.lanes):  # in place of rows that do not exist the last one is read
+            exists = builder.icmp_signed("<", integer(r), last)
+            number = builder.select(exists, integer(r), last)
+            self.a.append(self.step(data, builder.mul(number, stride)))
+
+    def write(self):
+        """A loop over whole vectors of k, the rest with a mask, and the sums over lanes."""
+        bld, zero = self.bld, ir.Constant(self.type, None)
+        totals = [cgutils.alloca_once_value(bld, zero) for _ in self.a]  # registers, to LLVM
+
+        def add_products(k, mask):
+            x = self.load(self.step(self.x, k), 0, mask)
+            for total, row in zip(totals, self.a, strict=True):
+                product = self.muladd(self.load(self.step(row, k), 0, mask), x, bld.load(total))
+                bld.store(product, total)
+
+        whole = bld.and_(self.k, integer(-self.lanes))
+        with cgutils.for_range_slice(bld, integer(0), whole, integer(self.lanes)) as (k, _):
+            add_products(k, None)
+        with bld.if_then(bld.icmp_signed("<", whole, self.k)):
+            add_products(whole, self.masks(bld.sub(self.k, whole), 1)[0])
+        return self.sums_of_lanes([bld.load(total) for total in totals])
+
+    def sums_of_lanes(self, x):
+        """The sums of vectors, side by side in one: they are halved and joined until they fit."""
+        size = self.lanes
+        while size > 1:
+            x = [self.halved(*pair, size) for pair in zip(x[0::2], x[1::2], strict=True)]
+            size //= 2
+        return x[0]
+
+    def halved(self, x, y, size):
+        """Of x and then y, from each block of `size` lanes, its lower half plus its upper half."""
+        def pick(start):
+            firsts = range(start, 2 * self.lanes, size)
+            lanes = [first + i for first in firsts for i in range(size // 2)]
+            return self.bld.shuffle_vector(x, y, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
+
+        return self.bld.fadd(pick(0), pick(size // 2))

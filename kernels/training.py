@@ -154,14 +154,26 @@ def _mass(weights, batch):
 
 @inlined
 def _gather(X, Y, weights, indices, parts):
-    """The samples that `indices` lists, copied side by side into the workspace."""
+    """The samples that `indices` lists, side by side: copied into the workspace, unless they are."""
     count = indices.size
+    if weights is None:
+        if _consecutive(indices):
+            return Block(rows(X, indices[0], count), rows(Y, indices[0], count), None)
     X_block = matrix(parts.X, 0, count, X.shape[1])
     Y_block = matrix(parts.Y, 0, count, Y.shape[1])
     for i in range(count):
         copy(rows(X, indices[i], 1), rows(X_block, i, 1))
         copy(rows(Y, indices[i], 1), rows(Y_block, i, 1))
     return Block(X_block, Y_block, _gather_weights(weights, indices, parts.w))
+
+
+@inlined
+def _consecutive(indices):
+    """Whether each index is one more than the one before."""
+    for i in range(1, indices.size):
+        if indices[i] != indices[i - 1] + 1:
+            return False
+    return True
 
 
 @inlined

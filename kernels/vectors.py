@@ -88,7 +88,8 @@ def _with_dtype(t, dtype):
     return Vector(dtype, t.count) if isinstance(t, Vector) else dtype
 
 
-def _vector_of(dtype):
+def vector_of(dtype):
+    """The type of one register of `dtype`."""
     return Vector(dtype, VECTOR_BYTES * 8 // dtype.bitwidth)
 
 
@@ -365,7 +366,7 @@ def polynomial(context, x, coefficients):
 @intrinsic
 def broadcast(context, value, like):
     """`value` in every lane of a vector with the dtype of `like` (array, vector, scalar)."""
-    vector = _vector_of(dtype_of(like))
+    vector = vector_of(dtype_of(like))
 
     def lower(context, builder, sig, args):
         scalar = context.cast(builder, args[0], sig.args[0], vector.dtype)
@@ -377,35 +378,62 @@ def broadcast(context, value, like):
 @intrinsic
 def lanes(context, like):
     """How many lanes a vector with the dtype of `like` has: a constant to the compiler."""
-    count = _vector_of(dtype_of(like)).count
+    count = vector_of(dtype_of(like)).count
     return types.intp(like), lambda *_: ir.Constant(ir.IntType(types.intp.bitwidth), count)
 
 
-@intrinsic
-def reduce_add(context, v):
-    """Sum of the lanes in one fixed order: the upper half is added to the lower, until one is left.
+def _reduction(combine, doc):
+    """A jitted function of one vector: the upper half joins the lower, until one lane is left."""
 
-    With four lanes: (v[0] + v[2]) + (v[1] + v[3]).
-    """
-    if not isinstance(v, Vector) or not _real(v):
+    @intrinsic
+    def reduce(context, v):
+        if not isinstance(v, Vector) or not _real(v):
+            return None
+
+        def lower(context, builder, sig, args):
+            value, half = args[0], v.count // 2
+            int32 = ir.IntType(32)
+            while half:
+                halves = [
+                    ir.Constant(ir.VectorType(int32, half), list(range(start, start + half)))
+                    for start in (0, half)
+                ]
+                value = combine(builder, *(builder.shuffle_vector(value, value, h) for h in halves))
+                half //= 2
+            return builder.extract_element(value, ir.Constant(int32, 0))
+
+        return v.dtype(v), lower
+
+    reduce.__doc__ = doc
+    return reduce
+
+
+reduce_add = _reduction(
+    lambda builder, low, high: builder.fadd(low, high),
+    """Sum of the lanes in one fixed order; of four lanes (v[0] + v[2]) + (v[1] + v[3]).""",
+)
+reduce_max = _reduction(
+    lambda builder, low, high: builder.select(builder.fcmp_ordered(">", low, high), low, high),
+    """The largest lane. What it gives if a lane is NaN is not defined.""",
+)
+
+
+@intrinsic
+def accumulate(context, total, v):
+    """``total + v``, lane by lane, for a float64 total; the lanes of float32 go in two halves."""
+    if total != vector_of(types.float64) or not isinstance(v, Vector) or not _real(v):
         return None
 
     def lower(context, builder, sig, args):
-        value, half = args[0], v.count // 2
-        int32 = ir.IntType(32)
-        while half:
-            low, high = (
-                ir.Constant(ir.VectorType(int32, half), list(range(start, start + half)))
-                for start in (0, half)
-            )
-            value = builder.fadd(
-                builder.shuffle_vector(value, value, low),
-                builder.shuffle_vector(value, value, high),
-            )
-            half //= 2
-        return builder.extract_element(value, ir.Constant(int32, 0))
+        value, x = args
+        count, wide = total.count, value.type
+        for start in range(0, v.count, count):
+            part = ir.Constant(ir.VectorType(ir.IntType(32), count), [*range(start, start + count)])
+            half = builder.shuffle_vector(x, x, part)
+            value = builder.fadd(value, half if half.type == wide else builder.fpext(half, wide))
+        return value
 
-    return v.dtype(v), lower
+    return total(total, v), lower
 
 
 # Memory. `offset` counts elements of a contiguous 1-d array; nothing is checked or need be aligned.
@@ -420,7 +448,7 @@ def _takes_vectors(array):
 def _address(context, builder, array_type, array, offset):
     data = context.make_array(array_type)(context, builder, array).data
     pointer = builder.gep(data, [offset])
-    vector = context.get_value_type(_vector_of(array_type.dtype))
+    vector = context.get_value_type(vector_of(array_type.dtype))
     return builder.bitcast(pointer, vector.as_pointer()), array_type.dtype.bitwidth // 8
 
 
@@ -442,7 +470,7 @@ def load(context, array, offset):
         pointer, align = _address(context, builder, array, *args)
         return builder.load(pointer, align=align)
 
-    return _vector_of(array.dtype)(array, types.intp), lower
+    return vector_of(array.dtype)(array, types.intp), lower
 
 
 @intrinsic
@@ -459,11 +487,22 @@ def store(context, array, offset, v):
 
 
 @intrinsic
+def first_lanes(context, count, like):
+    """The mask of the first `count` lanes of a vector with the dtype of `like`."""
+    vector = vector_of(dtype_of(like))
+
+    def lower(context, builder, sig, args):
+        return _first(builder, args[0], vector.count)
+
+    return Vector(types.boolean, vector.count)(types.intp, like), lower
+
+
+@intrinsic
 def load_masked(context, array, offset, count):
     """The vector array[offset : offset + count], other lanes 0; they touch no memory."""
     if not _takes_vectors(array):
         return None
-    vector = _vector_of(array.dtype)
+    vector = vector_of(array.dtype)
 
     def lower(context, builder, sig, args):
         pointer, align = _address(context, builder, array, *args[:2])
@@ -481,7 +520,7 @@ def store_masked(context, array, offset, v, count):
     """array[offset : offset + count] = v[:count], v a vector or a scalar."""
     if not _takes_vectors(array) or dtype_of(v) != array.dtype:
         return None
-    vector = _vector_of(array.dtype)
+    vector = vector_of(array.dtype)
 
     def lower(context, builder, sig, args):
         pointer, align = _address(context, builder, array, *args[:2])

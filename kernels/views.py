@@ -105,6 +105,18 @@ def rows(X, first, count):
 
 
 @inlined
+def row(X, i):
+    """View of ``X[i]``."""
+    return vector(X, i * X.shape[1], X.shape[1])
+
+
+@inlined
+def flat(X):
+    """View of ``X.ravel()``."""
+    return vector(X, 0, X.size)
+
+
+@inlined
 def borrow(array):
     """A C-contiguous 1-D array as a view."""
     return vector(array, 0, array.size)
