@@ -6,7 +6,7 @@ nothing else. Both are written for one vector register; `slope` is leaky_relu's 
 
 from numba.extending import register_jitable
 
-from .compiler import OPTIONS, njit
+from .compiler import OPTIONS, inlined, njit
 from .elementary import exp, sigmoid, tanh
 from .vectors import (
     broadcast,
@@ -37,16 +37,16 @@ ACTIVATIONS = {
 
 
 def _activation(value, derivative):
-    """Jitted loops over whole arrays: ``a = value(a)``, and ``g *= derivative(a)``."""
+    """Jitted loops over whole arrays: ``a = value(z)``, and ``g *= derivative(a)``."""
     value, derivative = register_jitable(**OPTIONS)(value), register_jitable(**OPTIONS)(derivative)
 
     @njit
-    def apply(a, slope):
+    def apply(z, slope, a):
         whole = a.size - a.size % lanes(a)
         for i in range(0, whole, lanes(a)):
-            store(a, i, value(load(a, i), slope))
+            store(a, i, value(load(z, i), slope))
         rest = a.size - whole
-        store_masked(a, whole, value(load_masked(a, whole, rest), slope), rest)
+        store_masked(a, whole, value(load_masked(z, whole, rest), slope), rest)
 
     @njit
     def times(a, slope, g):
@@ -60,6 +60,7 @@ def _activation(value, derivative):
     return apply, times
 
 
+_copy, _ = _activation(lambda z, slope: z, lambda a, slope: a)
 _sigmoid, _times_sigmoid = _activation(
     lambda z, slope: sigmoid(z),
     lambda a, slope: fma(-a, a, a),  # a (1 - a)
@@ -79,18 +80,21 @@ _leaky_relu, _times_leaky_relu = _activation(
 
 
 @njit
-def activate(code, slope, a):
-    """Overwrite `a` (B, n), which holds z, by f(z)."""
+def activate(code, slope, z, a):
+    """``a = f(z)``, both (B, n); they may be one array."""
     if code == SIGMOID:
-        _sigmoid(flat(a), slope)
+        _sigmoid(flat(z), slope, flat(a))
     elif code == TANH:
-        _tanh(flat(a), slope)
+        _tanh(flat(z), slope, flat(a))
     elif code == RELU:
-        _relu(flat(a), slope)
+        _relu(flat(z), slope, flat(a))
     elif code == LEAKY_RELU:
-        _leaky_relu(flat(a), slope)
+        _leaky_relu(flat(z), slope, flat(a))
     elif code == SOFTMAX:
-        _softmax(a)
+        for b in range(a.shape[0]):
+            _softmax(row(z, b), row(a, b))
+    else:
+        _copy(flat(z), slope, flat(a))
 
 
 @njit
@@ -108,30 +112,41 @@ def times_derivative(code, slope, a, g):
         _times_softmax_jacobian(a, g)
 
 
-@njit
-def _softmax(a):
-    """``exp(z) / sum(exp(z))`` of each row; the row's maximum goes first, against overflow."""
-    for b in range(a.shape[0]):
-        z = row(a, b)
-        top, total = largest(z), broadcast(0, z)
-        for j in range(0, z.size, lanes(z)):
-            count = min(lanes(z), z.size - j)
-            x = exp(load_masked(z, j, count) - top)
-            total = total + select(first_lanes(count, z), x, broadcast(0, z))
-            store_masked(z, j, x, count)
-        inverse = a.dtype.type(1) / reduce_add(total)
-        for j in range(0, z.size, lanes(z)):
-            count = min(lanes(z), z.size - j)
-            store_masked(z, j, load_masked(z, j, count) * inverse, count)
+@inlined
+def _softmax(z, a):
+    """``exp(z) / sum(exp(z))`` of a row; its maximum goes first, against overflow.
+
+    The ragged last vector stays in a register: memory just written under a mask is slow to read.
+    """
+    last = last_vector(z)
+    rest = z.size - last
+    top = largest(z)
+    x_last = exp(load_masked(z, last, rest) - top)
+    total = select(first_lanes(rest, z), x_last, broadcast(0, z))
+    for j in range(0, last, lanes(z)):
+        x = exp(load(z, j) - top)
+        store(a, j, x)
+        total = total + x
+    inverse = a.dtype.type(1) / reduce_add(total)
+    for j in range(0, last, lanes(z)):
+        store(a, j, load(a, j) * inverse)
+    store_masked(a, last, x_last * inverse, rest)
 
 
-@njit
+@inlined
+def last_vector(z):
+    """Where the last vector of `z` begins, which may be a full one."""
+    return (z.size - 1) // lanes(z) * lanes(z)
+
+
+@inlined
 def largest(z):
     """Maximum of a vector that has no NaN; some element if it has one."""
-    top = broadcast(z[0], z)
-    for j in range(0, z.size, lanes(z)):
-        count = min(lanes(z), z.size - j)
-        top = maximum(top, select(first_lanes(count, z), load_masked(z, j, count), top))
+    last = last_vector(z)
+    top = broadcast(z[last], z)
+    top = select(first_lanes(z.size - last, z), load_masked(z, last, z.size - last), top)
+    for j in range(0, last, lanes(z)):
+        top = maximum(top, load(z, j))
     return reduce_max(top)
 
 

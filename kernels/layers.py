@@ -11,7 +11,7 @@ delta      (B, n_out)                dLoss/dz
 =========  ========================  ===========================================================
 """
 
-from .activations import activate, times_derivative
+from .activations import IDENTITY, activate, times_derivative
 from .compiler import inlined
 from .parallel import over_rows
 from .product import column_sum_add, matmul, matmul_bias, matmul_rows, outer_add
@@ -34,7 +34,8 @@ def _forward_rows(state, first, count):
     a_prev, W, b, activation, slope, a = state
     a = rows(a, first, count)
     matmul_bias(rows(a_prev, first, count), W, b, a)
-    activate(activation, slope, a)
+    if activation != IDENTITY:
+        activate(activation, slope, a, a)
 
 
 @inlined

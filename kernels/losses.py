@@ -9,15 +9,17 @@ a label that is no class gives NaN, never an access out of bounds.
 
 import math
 
-from .activations import largest, times_derivative
+from .activations import largest, last_vector, times_derivative
 from .compiler import inlined, njit
 from .elementary import exp, log1p
 from .vectors import (
     absolute,
     accumulate,
     broadcast,
+    count,
     first_lanes,
     lanes,
+    load,
     load_masked,
     reduce_add,
     select,
@@ -86,8 +88,8 @@ def _squared_error(a, y):
     """``1/2 ||a - y||^2``."""
     total = broadcast(0.0, 0.0)
     for j in range(0, a.size, lanes(a)):
-        count = min(lanes(a), a.size - j)
-        difference = load_masked(a, j, count) - load_masked(y, j, count)
+        here = min(lanes(a), a.size - j)
+        difference = load_masked(a, j, here) - load_masked(y, j, here)
         total = accumulate(total, difference * difference)
     return 0.5 * reduce_add(total)
 
@@ -96,8 +98,8 @@ def _squared_error(a, y):
 def _difference(a, y, w, delta):
     """``delta = w (a - y)``."""
     for j in range(0, a.size, lanes(a)):
-        count = min(lanes(a), a.size - j)
-        store_masked(delta, j, w * (load_masked(a, j, count) - load_masked(y, j, count)), count)
+        here = min(lanes(a), a.size - j)
+        store_masked(delta, j, w * (load_masked(a, j, here) - load_masked(y, j, here)), here)
 
 
 @njit
@@ -107,16 +109,17 @@ def _cross_entropy(z, y):
     With k the place of the largest logit, ``log(sum(exp(z))) - z_k = log1p(sum over j != k)``,
     which keeps its digits when the loss is small.
     """
-    top = largest(z)
-    zero, one = broadcast(0, z), broadcast(1, z)
-    below = equal = zero
-    for j in range(0, z.size, lanes(z)):
-        count = min(lanes(z), z.size - j)
-        x = load_masked(z, j, count) - top
-        is_top, is_there = x == zero, first_lanes(count, z)
-        below = below + select(is_there, select(is_top, zero, exp(x)), zero)
-        equal = equal + select(is_there, select(is_top, one, zero), zero)
-    spread = float(log1p(reduce_add(below) + (reduce_add(equal) - z.dtype.type(1))))
+    top, last = largest(z), last_vector(z)
+    rest = z.size - last
+    zero, there = broadcast(0, z), first_lanes(rest, z)
+    x = load_masked(z, last, rest) - top
+    below = select(there, _exp_below(x, zero), zero)
+    ties = count(select(there, x, zero - z.dtype.type(1)) == zero)
+    for j in range(0, last, lanes(z)):
+        x = load(z, j) - top
+        below = below + _exp_below(x, zero)
+        ties += count(x == zero)
+    spread = float(log1p(reduce_add(below) + z.dtype.type(ties - 1)))
     if y.size == 1:
         if not 0 <= y[0] < z.size:
             return math.nan
@@ -128,17 +131,26 @@ def _cross_entropy(z, y):
     return total
 
 
+@inlined
+def _exp_below(x, zero):
+    """``exp(x)``, and 0 where x is 0, the largest logit's own."""
+    return select(x == zero, zero, exp(x))
+
+
 @njit
 def _cross_entropy_delta(a, y, w, delta):
     """``w (a - y)``; rows of `y` need not sum to 1, hence ``a sum(y) - y``."""
     if y.size == 1:
-        if not 0 <= y[0] < a.size:
+        label, zero = -1, broadcast(0, a)
+        if 0 <= y[0] < a.size:
+            label = int(y[0])
+        else:
             w = a.dtype.type(math.nan)
         for j in range(0, a.size, lanes(a)):
-            count = min(lanes(a), a.size - j)
-            store_masked(delta, j, w * load_masked(a, j, count), count)
-        if 0 <= y[0] < a.size:
-            delta[int(y[0])] -= w
+            here = min(lanes(a), a.size - j)
+            upto = select(first_lanes(label + 1 - j, a), broadcast(1, a), zero)
+            target = select(first_lanes(label - j, a), zero, upto)
+            store_masked(delta, j, w * (load_masked(a, j, here) - target), here)
     else:
         mass = y.dtype.type(0)
         for j in range(a.size):
@@ -155,9 +167,9 @@ def _binary_cross_entropy(z, y):
     """
     total, zero, one = broadcast(0.0, 0.0), broadcast(0, z), broadcast(1, z)
     for j in range(0, z.size, lanes(z)):
-        count = min(lanes(z), z.size - j)
-        x, target = load_masked(z, j, count), load_masked(y, j, count)
+        here = min(lanes(z), z.size - j)
+        x, target = load_masked(z, j, here), load_masked(y, j, here)
         linear = select(x > zero, x * (one - target), -x * target)
         loss = log1p(exp(-absolute(x))) + linear
-        total = accumulate(total, select(first_lanes(count, z), loss, zero))
+        total = accumulate(total, select(first_lanes(here, z), loss, zero))
     return reduce_add(total)

@@ -108,8 +108,7 @@ def forward(model, X, parts):
     z, a = matrix(parts.z, 0, count, last[N_OUT]), activation(parts.a, last, count)
     W, b = weight(model.theta, last), bias(model.theta, last)
     linear_activation_forward(a_prev, W, b, np.int64(IDENTITY), slope, z, model.threads)
-    copy(z, a)  # the loss is computed from z, so it is kept here
-    activate(last[ACTIVATION], slope, a)
+    activate(last[ACTIVATION], slope, z, a)  # the loss is computed from z, so it is kept
     return z, a
 
 

@@ -156,15 +156,15 @@ def _mass(weights, batch):
 def _gather(X, Y, weights, indices, parts):
     """The samples that `indices` lists, side by side: copied into the workspace, unless they are."""
     count = indices.size
-    if weights is None:
-        if _consecutive(indices):
-            return Block(rows(X, indices[0], count), rows(Y, indices[0], count), None)
+    block_weights = _gather_weights(weights, indices, parts.w)
+    if _consecutive(indices):
+        return Block(rows(X, indices[0], count), rows(Y, indices[0], count), block_weights)
     X_block = matrix(parts.X, 0, count, X.shape[1])
     Y_block = matrix(parts.Y, 0, count, Y.shape[1])
     for i in range(count):
         copy(rows(X, indices[i], 1), rows(X_block, i, 1))
         copy(rows(Y, indices[i], 1), rows(Y_block, i, 1))
-    return Block(X_block, Y_block, _gather_weights(weights, indices, parts.w))
+    return Block(X_block, Y_block, block_weights)
 
 
 @inlined

@@ -457,7 +457,7 @@ def _first(builder, count, lanes_):
     index = ir.IntType(32)
     vector = ir.VectorType(index, lanes_)
     limit = _splat(builder, builder.trunc(count, index), vector)
-    return builder.icmp_unsigned("<", ir.Constant(vector, list(range(lanes_))), limit)
+    return builder.icmp_signed("<", ir.Constant(vector, list(range(lanes_))), limit)
 
 
 @intrinsic
@@ -495,6 +495,19 @@ def first_lanes(context, count, like):
         return _first(builder, args[0], vector.count)
 
     return Vector(types.boolean, vector.count)(types.intp, like), lower
+
+
+@intrinsic
+def count(context, mask):
+    """How many lanes of a mask are set."""
+    if not isinstance(mask, Vector) or mask.dtype != types.boolean:
+        return None
+
+    def lower(context, builder, sig, args):
+        bits = builder.bitcast(args[0], ir.IntType(mask.count))
+        return builder.zext(builder.ctpop(bits), ir.IntType(types.intp.bitwidth))
+
+    return types.intp(mask), lower
 
 
 @intrinsic
