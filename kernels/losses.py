@@ -102,7 +102,7 @@ def _difference(a, y, w, delta):
         store_masked(delta, j, w * (load_masked(a, j, here) - load_masked(y, j, here)), here)
 
 
-@njit
+@inlined
 def _cross_entropy(z, y):
     """``-sum(y log softmax(z)) = sum(y (log(sum(exp(z))) - z))``.
 

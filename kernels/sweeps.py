@@ -30,7 +30,8 @@ from .model import (
     layer_at,
     weight,
 )
-from .views import borrow, copy, fill, matrix, rows, vector
+from .sample import backward_sample, forward_sample
+from .views import borrow, copy, fill, matrix, row, rows, vector
 
 
 class Block(NamedTuple):
@@ -65,7 +66,7 @@ def loss(model, X, Y, work, weights=None):
     for first in range(0, batch, m):
         count = min(m, batch - first)
         z, a = forward(model, rows(X, first, count), parts)
-        block_weights = _part(weights, first, count)
+        block_weights = part(weights, first, count)
         total += loss_sum(model.loss, z, a, rows(Y, first, count), block_weights)
     return total / weight_sum(weights, batch) + penalty(model)
 
@@ -83,7 +84,7 @@ def value_and_grad(model, X, Y, grad, work, weights=None):
     start_gradient(model, grad)
     for first in range(0, batch, m):
         count = min(m, batch - first)
-        block = Block(rows(X, first, count), rows(Y, first, count), _part(weights, first, count))
+        block = Block(rows(X, first, count), rows(Y, first, count), part(weights, first, count))
         total += block_gradient(model, block, mass, 1.0, grad, parts)
     return total / mass + penalty(model)
 
@@ -98,6 +99,10 @@ def forward(model, X, parts):
     count = X.shape[0]
     a_prev = rows(X, 0, count)
     top = model.layers.shape[0] - 1
+    if count == 1:
+        n_out = model.layers[top, N_OUT]
+        forward_sample(model, row(X, 0), parts.a, vector(parts.z, 0, n_out))
+        return matrix(parts.z, 0, 1, n_out), activation(parts.a, layer_at(model, top), 1)
     for k in range(top):
         layer = layer_at(model, k)
         a = activation(parts.a, layer, count)
@@ -120,6 +125,9 @@ def backward(model, X, scale, grad, parts):
     may be theta itself: each W is read before it is written.
     """
     count = X.shape[0]
+    if count == 1:
+        backward_sample(model, row(X, 0), scale, grad, parts.a, parts.delta, parts.delta_prev)
+        return
     here, below = parts.delta, parts.delta_prev
     for k in range(model.layers.shape[0] - 1, -1, -1):
         layer = layer_at(model, k)
@@ -195,7 +203,7 @@ def weight_sum(weights, batch):
 
 
 @inlined
-def _part(weights, first, count):
+def part(weights, first, count):
     """Weights of a block of samples; None stays None."""
     if weights is None:
         return None

@@ -326,13 +326,22 @@ class _Tile(Writer):
         whole = bld.and_(full, everything)
         with bld.if_else(whole, likely=True) as (plain, edge):
             with plain:
-                every_lane = [None] * self.vecs
-                for r, totals in enumerate(self.totals(acc, every_lane)):
-                    self.store_row(totals, r, every_lane)
+                totals = self.totals(acc, [None] * self.vecs)
+                for r in range(self.rows):
+                    for v in range(self.vecs):
+                        self.store(totals[r][v], self.row(self.c, r), v)
             with edge:
-                for r, totals in enumerate(self.totals(acc, self.mask)):
-                    with bld.if_then(self.is_stored(r)):
-                        self.store_row(totals, r, self.mask)
+                totals = self.totals(acc, self.mask)
+                for v in range(self.vecs):
+                    # Even a store of no lane at all makes later loads from there wait.
+                    with bld.if_then(bld.icmp_signed(">", self.n, integer(v * self.lanes))):
+                        self.store_column(totals, v)
+
+    def store_column(self, totals, v):
+        """Vector v of the rows that are this tile's."""
+        for r in range(self.rows):
+            with self.bld.if_then(self.is_stored(r)):
+                self.store(totals[r][v], self.row(self.c, r), v, self.mask[v])
 
     def totals(self, acc, mask):
         """``base + scale * acc`` of all rows: read before any is stored, since base may be c.
@@ -346,11 +355,6 @@ class _Tile(Writer):
             pairs = zip(of_row, loaded, strict=True)
             rows.append([self.muladd(x, scale, old) for x, old in pairs])
         return rows
-
-    def store_row(self, totals, r, mask):
-        """Row r of c."""
-        for v, total in enumerate(totals):
-            self.store(total, self.row(self.c, r), v, mask[v])
 
 
 @intrinsic

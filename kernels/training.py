@@ -10,7 +10,7 @@ import numpy as np
 
 from .compiler import inlined, njit
 from .model import LARGEST_BLOCK, block_size, borrowed, carve
-from .sweeps import Block, block_gradient, penalty, start_gradient, value_and_grad, weight_sum
+from .sweeps import Block, block_gradient, part, penalty, start_gradient, value_and_grad, weight_sum
 from .views import copy, matrix, rows, vector
 
 SGD, ADAM = range(2)
@@ -97,7 +97,8 @@ def sgd_step(model, X, Y, lr, grad, work, weights=None):
         return value
     mass = weight_sum(weights, batch)
     parts = carve(model.layers, work, batch)
-    return block_gradient(model, Block(X, Y, weights), mass, -lr, model.theta, parts) / mass
+    block = Block(rows(X, 0, batch), rows(Y, 0, batch), part(weights, 0, batch))
+    return block_gradient(model, block, mass, -lr, model.theta, parts) / mass
 
 
 @inlined
