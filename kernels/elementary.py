@@ -18,6 +18,7 @@ from numba.extending import overload, register_jitable
 
 from .compiler import OPTIONS
 from .vectors import (
+    VECTOR_BYTES,
     absolute,
     as_float,
     as_integer,
@@ -26,8 +27,10 @@ from .vectors import (
     fma,
     integer_add,
     integer_and,
+    integer_max,
     integer_sub,
     ldexp,
+    make_lookup,
     maximum,
     minimum,
     polynomial,
@@ -141,7 +144,7 @@ _F32 = _constants(
     exp_lowest=-104,
     exp_highest=89,
     expm1_lowest=-20,
-    tanh_highest=10,
+    tanh_highest=9.5,
     erf_highest=4,
     tanh_cut=0.9,
     erf_cut=1,
@@ -285,9 +288,66 @@ def expm1(k):
     return expm1
 
 
+def _tanh_table():
+    """(centers, values, coefficients of 5 powers) of `_tanh_by_table`, each 32 float32.
+
+    Interval i holds the x whose exponent and first two bits of mantissa, as one number, are i
+    modulo 32: from 1/8 to 10 four to an octave, and all smaller ones in the last before them. There
+    ``tanh(x) = value + t (c0 + c1 t + ...)``, t = x - center: a center is such a float near the
+    middle that its tanh is almost one, so it costs no digits; the polynomial interpolates.
+    """
+    centers, values, powers = np.zeros(32, np.float32), np.zeros(32, np.float32), np.zeros((5, 32))
+    for i in range(_FIRST_INTERVAL, _FIRST_INTERVAL + 26):
+        begin, end = np.array([i, i + 1], np.int32).__lshift__(21).view(np.float32).astype(float)
+        center = 0.0
+        if i == _FIRST_INTERVAL:  # tanh(x) = x + x (c0 + ...): see where it is used
+            begin = 0.0
+        else:
+            near = np.float32((begin + end) / 2).view(np.int32) + np.arange(-99, 100, dtype="i4")
+            exact = np.tanh(near.view(np.float32).astype(float))
+            best = np.argmin(np.abs(exact - exact.astype(np.float32)))
+            center = near.view(np.float32)[best].astype(float)
+        centers[i % 32], values[i % 32] = center, np.tanh(center)
+
+        def slope(t, center=center):
+            """(tanh(center + t) - tanh(center)) / t, without cancellation; less 1 at center 0."""
+            steep = np.tanh(t) / t * (1 - np.tanh(center) * np.tanh(center + t))
+            return steep if center else steep - 1
+
+        domain = [begin - center, end - center]
+        fit = np.polynomial.Chebyshev.interpolate(slope, 4, domain)
+        powers[:, i % 32] = fit.convert(kind=np.polynomial.Polynomial).coef
+    return [centers, values, *powers.astype(np.float32)]
+
+
+_FIRST_INTERVAL = int(np.float32(0.125).view(np.int32) >> 21) - 1
+_TANH_LOOKUPS = [make_lookup(column) for column in _tanh_table()] if VECTOR_BYTES == 64 else None
+
+
+def _tanh_by_table(k):
+    """tanh without a division, in float32 with AVX-512: half the time of the other."""
+    center_of, value_of, lookup_0, lookup_1, lookup_2, lookup_3, lookup_4 = _TANH_LOOKUPS
+    first, to_interval, table_begin = np.int32(_FIRST_INTERVAL), np.int32(21), np.float32(0.125)
+
+    def tanh(x):
+        a = minimum(k.tanh_highest, absolute(x))
+        i = integer_max(shift_right(as_integer(a), to_interval), first)
+        t = a - center_of(i)
+        p = fma(lookup_4(i), t, lookup_3(i))
+        p = fma(p, t, lookup_2(i))
+        p = fma(p, t, lookup_1(i))
+        p = fma(p, t, lookup_0(i))
+        value = select(a < table_begin, a, value_of(i))
+        return copysign(fma(p, t, value), x)
+
+    return tanh
+
+
 @_elementary
 def tanh(k):
     """Hyperbolic tangent."""
+    if k is _F32 and VECTOR_BYTES == 64:
+        return _tanh_by_table(k)
     split = _split(k)
 
     def tanh(x):

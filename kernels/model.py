@@ -18,6 +18,10 @@ N_IN, N_OUT, ACTIVATION, W_AT, B_AT, A_AT, UNITS, WIDEST, LARGEST_W = range(9)
 LARGEST_BLOCK = 256
 
 
+# Floats in a cache line, if they are float32; of float64 it is two.
+LINE = 16
+
+
 class Model(NamedTuple):
     """What a kernel knows of a network.
 
@@ -48,6 +52,9 @@ class Workspace(NamedTuple):
     X: np.ndarray  # a gathered block: inputs,
     Y: np.ndarray  # targets,
     w: np.ndarray  # sample weights
+
+
+SECTIONS = len(Workspace._fields)
 
 
 @inlined
@@ -102,19 +109,25 @@ def workspace_size(layers, batch):
     n_in, n_out, units, widest = _widths(layers)
     per_sample = n_in + 2 * n_out + units + 2 * widest + 1
     # Not block_size(batch): 257 samples go in blocks of 129, but 256 in one.
-    return min(batch, LARGEST_BLOCK) * per_sample + layers[0, LARGEST_W]
+    return min(batch, LARGEST_BLOCK) * per_sample + layers[0, LARGEST_W] + SECTIONS * LINE
+
+
+@inlined
+def _on_line(floats):
+    """The next place where a cache line begins, if the workspace begins on one."""
+    return (floats + LINE - 1) // LINE * LINE
 
 
 @inlined
 def carve(layers, work, m):
     """Cut the flat `work` into the sections for a block of `m` samples."""
     n_in, n_out, units, widest = _widths(layers)
-    at_z = m * units
-    at_delta = at_z + m * n_out
-    at_delta_prev = at_delta + m * widest
-    at_W_T = at_delta_prev + m * widest
-    at_X = at_W_T + layers[0, LARGEST_W]
-    at_Y = at_X + m * n_in
+    at_z = _on_line(m * units)
+    at_delta = _on_line(at_z + m * n_out)
+    at_delta_prev = _on_line(at_delta + m * widest)
+    at_W_T = _on_line(at_delta_prev + m * widest)
+    at_X = _on_line(at_W_T + layers[0, LARGEST_W])
+    at_Y = _on_line(at_X + m * n_in)
     return Workspace(
         vector(work, 0, m * units),
         vector(work, at_z, m * n_out),

@@ -280,6 +280,12 @@ as_float = _primitive(
 integer_add = _primitive(2, lambda builder, a, b: builder.add(a, b), _integer, """a + b, wraps.""")
 integer_sub = _primitive(2, lambda builder, a, b: builder.sub(a, b), _integer, """a - b, wraps.""")
 integer_and = _primitive(2, lambda builder, a, b: builder.and_(a, b), _integer, """a & b.""")
+integer_max = _primitive(
+    2,
+    lambda builder, a, b: builder.select(builder.icmp_signed(">", a, b), a, b),
+    _integer,
+    """The larger.""",
+)
 shift_left = _primitive(
     2, lambda builder, a, b: builder.shl(a, b), _integer, """a << b, b below the width."""
 )
@@ -361,6 +367,35 @@ def polynomial(context, x, coefficients):
         return _FMA(builder, odd, x, even)
 
     return x(x, coefficients), lower
+
+
+def make_lookup(table):
+    """Make ``lookup(i)``: element i % 32 of a table of 32 float32, for int32 i, in registers.
+
+    One instruction of AVX-512; there is none for it elsewhere.
+    """
+    count = len(table) // 2
+    vector = ir.VectorType(ir.FloatType(), count)
+    low, high = (
+        ir.Constant(vector, [float(x) for x in half]) for half in (table[:count], table[count:])
+    )
+
+    @intrinsic
+    def lookup(context, i):
+        if dtype_of(i) != types.int32:
+            return None
+
+        def lower(context, builder, sig, args):
+            index = _splat(builder, args[0], ir.VectorType(ir.IntType(32), count))
+            name = "x86.avx512.vpermi2var.ps.512"
+            found = _call(builder, name, vector, low, index, high)
+            if isinstance(i, Vector):
+                return found
+            return builder.extract_element(found, ir.Constant(ir.IntType(32), 0))
+
+        return _with_dtype(i, types.float32)(i), lower
+
+    return lookup
 
 
 @intrinsic

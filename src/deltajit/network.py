@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deltajit import checks, kernels, reference
+from deltajit import checks, kernels, memory, reference
 from deltajit.architecture import Architecture
 from deltajit.initializers import initial_theta
 from deltajit.kernels.model import LARGEST_BLOCK
@@ -92,12 +92,14 @@ class Network:
     def _bind(
         self, architecture: Architecture, theta: Array, rng: np.random.Generator, threads: int
     ) -> None:
-        """Hold `theta` and the views of it that kernels and users work with."""
+        """Hold a copy of `theta` and the views of it that kernels and users work with."""
+        own = memory.empty(theta.size, theta.dtype)
+        own[:] = theta
         self._architecture = architecture
         self._rng = rng
-        self._weights, self._biases = architecture.unflatten(theta)
+        self._weights, self._biases = architecture.unflatten(own)
         self._model = kernels.Model(
-            theta=theta,
+            theta=own,
             layers=np.array(architecture.layers),
             coef=np.array([architecture.slope, architecture.l2], architecture.dtype),
             loss=kernels.LOSSES[architecture.loss],
@@ -166,7 +168,7 @@ class Network:
     def __getstate__(self) -> dict[str, Any]:
         return {
             "architecture": self._architecture,
-            "theta": self.theta.copy(),
+            "theta": self.theta,
             "rng": self._rng,
             "threads": self.threads,
         }
@@ -184,7 +186,7 @@ class Network:
     def workspace(self, batch: int) -> Array:
         """Scratch memory that the kernels need for batches of up to `batch` samples."""
         samples = checks.whole(batch, "batch")
-        return np.empty(kernels.workspace_size(self._model.layers, samples), self.dtype)
+        return memory.empty(kernels.workspace_size(self._model.layers, samples), self.dtype)
 
     @property
     def reference(self) -> reference.Model:
@@ -251,7 +253,7 @@ class Network:
         """
         data = self._data(X, Y, sample_weight)
         if out is None:
-            grad = np.empty_like(self.theta)
+            grad = memory.empty(self.n_params, self.dtype)
         else:
             grad = checks.out(out, self.n_params, self.dtype)
         work = self._work()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from deltajit import kernels
+from deltajit import kernels, memory
 from deltajit.optimizers import Optimizer
 
 Array = NDArray[Any]
@@ -63,9 +63,9 @@ def train(
     history = History()
     n = len(data.X)
     rule = optimizer.rule(model.theta.size, model.theta.dtype)
-    grad = np.empty_like(model.theta)
+    grad = memory.empty(model.theta.size, model.theta.dtype)
     batch_size = min(batch_size, n)
-    work = np.empty(kernels.workspace_size(model.layers, batch_size), model.theta.dtype)
+    work = memory.empty(kernels.workspace_size(model.layers, batch_size), model.theta.dtype)
     in_order = np.arange(n)
     # disable=None: tqdm shows the bar only where there is a terminal.
     with tqdm(total=epochs, unit="epoch", disable=None if progress else True) as bar:
@@ -76,7 +76,7 @@ def train(
             shown = {"loss": f"{history.loss[-1]:.4g}"}
             if validation is not None:
                 X, Y, weights = validation
-                work_v = np.empty(kernels.workspace_size(model.layers, len(X)), work.dtype)
+                work_v = memory.empty(kernels.workspace_size(model.layers, len(X)), work.dtype)
                 history.val_loss.append(float(kernels.loss(model, X, Y, work_v, weights)))
                 shown["val_loss"] = f"{history.val_loss[-1]:.4g}"
             history.time.append(time.perf_counter() - start)

@@ -1,0 +1,18 @@
+"""Buffers that begin on a cache line: vectors of a layer as wide as a line then never cross one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LINE = 64
+
+
+def empty(size: int, dtype: Any) -> NDArray[Any]:
+    """``np.empty(size, dtype)`` at an address that is a multiple of a cache line's 64 bytes."""
+    kind = np.dtype(dtype)
+    spare = np.empty(size * kind.itemsize + LINE, np.uint8)
+    first = -spare.ctypes.data % LINE
+    return spare[first : first + size * kind.itemsize].view(kind)
