@@ -1,7 +1,8 @@
 """Activation functions: the value ``a = f(z)`` and, beside it, the derivative ``f'(z)``.
 
 Each derivative is a function of `a`, so that the forward sweep may write `a` over `z` and keep
-nothing else. Both are written for one vector register; `slope` is leaky_relu's below 0.
+nothing else. Both are written for one vector register (LLVM takes the choice among them out of the
+loops over arrays); `slope` is leaky_relu's below 0.
 """
 
 from numba.extending import register_jitable
@@ -36,80 +37,63 @@ ACTIVATIONS = {
 }
 
 
-def _activation(value, derivative):
-    """Jitted loops over whole arrays: ``a = value(z)``, and ``g *= derivative(a)``."""
-    value, derivative = register_jitable(**OPTIONS)(value), register_jitable(**OPTIONS)(derivative)
-
-    @njit
-    def apply(z, slope, a):
-        whole = a.size - a.size % lanes(a)
-        for i in range(0, whole, lanes(a)):
-            store(a, i, value(load(z, i), slope))
-        rest = a.size - whole
-        store_masked(a, whole, value(load_masked(z, whole, rest), slope), rest)
-
-    @njit
-    def times(a, slope, g):
-        whole = a.size - a.size % lanes(a)
-        for i in range(0, whole, lanes(a)):
-            store(g, i, load(g, i) * derivative(load(a, i), slope))
-        rest = a.size - whole
-        factor = derivative(load_masked(a, whole, rest), slope)
-        store_masked(g, whole, load_masked(g, whole, rest) * factor, rest)
-
-    return apply, times
+@register_jitable(**OPTIONS)
+def value(code, slope, z):
+    """f(z) of a vector register, or z where f is no function of one unit (softmax)."""
+    if code == SIGMOID:
+        return sigmoid(z)
+    if code == TANH:
+        return tanh(z)
+    if code == RELU:
+        return maximum(broadcast(0, z), z)
+    if code == LEAKY_RELU:
+        return select(z <= broadcast(0, z), slope * z, z)
+    return z
 
 
-_copy, _ = _activation(lambda z, slope: z, lambda a, slope: a)
-_sigmoid, _times_sigmoid = _activation(
-    lambda z, slope: sigmoid(z),
-    lambda a, slope: fma(-a, a, a),  # a (1 - a)
-)
-_tanh, _times_tanh = _activation(
-    lambda z, slope: tanh(z),
-    lambda a, slope: fma(-a, a, broadcast(1, a)),  # 1 - a**2
-)
-_relu, _times_relu = _activation(
-    lambda z, slope: maximum(broadcast(0, z), z),
-    lambda a, slope: select(a <= broadcast(0, a), broadcast(0, a), broadcast(1, a)),
-)
-_leaky_relu, _times_leaky_relu = _activation(
-    lambda z, slope: select(z <= broadcast(0, z), slope * z, z),
-    lambda a, slope: select(a <= broadcast(0, a), broadcast(slope, a), broadcast(1, a)),
-)
+@register_jitable(**OPTIONS)
+def derivative(code, slope, a):
+    """f'(z) of a vector register, given ``a = f(z)``."""
+    zero, one = broadcast(0, a), broadcast(1, a)
+    if code == SIGMOID:
+        return fma(-a, a, a)  # a (1 - a)
+    if code == TANH:
+        return fma(-a, a, one)  # 1 - a**2
+    if code == RELU:
+        return select(a <= zero, zero, one)
+    if code == LEAKY_RELU:
+        return select(a <= zero, broadcast(slope, a), one)
+    return one
 
 
 @njit
 def activate(code, slope, z, a):
     """``a = f(z)``, both (B, n); they may be one array."""
-    if code == SIGMOID:
-        _sigmoid(flat(z), slope, flat(a))
-    elif code == TANH:
-        _tanh(flat(z), slope, flat(a))
-    elif code == RELU:
-        _relu(flat(z), slope, flat(a))
-    elif code == LEAKY_RELU:
-        _leaky_relu(flat(z), slope, flat(a))
-    elif code == SOFTMAX:
+    if code == SOFTMAX:
         for b in range(a.shape[0]):
             _softmax(row(z, b), row(a, b))
     else:
-        _copy(flat(z), slope, flat(a))
+        x, y = flat(z), flat(a)
+        last = last_vector(x)
+        for i in range(0, last, lanes(x)):
+            store(y, i, value(code, slope, load(x, i)))
+        rest = x.size - last
+        store_masked(y, last, value(code, slope, load_masked(x, last, rest)), rest)
 
 
 @njit
 def times_derivative(code, slope, a, g):
     """Multiply `g` (B, n), in place, by f'(z), given ``a = f(z)`` (B, n)."""
-    if code == SIGMOID:
-        _times_sigmoid(flat(a), slope, flat(g))
-    elif code == TANH:
-        _times_tanh(flat(a), slope, flat(g))
-    elif code == RELU:
-        _times_relu(flat(a), slope, flat(g))
-    elif code == LEAKY_RELU:
-        _times_leaky_relu(flat(a), slope, flat(g))
-    elif code == SOFTMAX:
+    if code == SOFTMAX:
         _times_softmax_jacobian(a, g)
+    else:
+        x, y = flat(a), flat(g)
+        last = last_vector(x)
+        for i in range(0, last, lanes(x)):
+            store(y, i, load(y, i) * derivative(code, slope, load(x, i)))
+        rest = x.size - last
+        factor = derivative(code, slope, load_masked(x, last, rest))
+        store_masked(y, last, load_masked(y, last, rest) * factor, rest)
 
 
 @inlined

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .compiler import inlined, njit
-from .views import borrow, matrix, rows, vector
+from .views import matrix, vector
 
 # Columns of the layer table, one row a layer.
 N_IN, N_OUT, ACTIVATION, W_AT, B_AT, A_AT, UNITS, WIDEST, LARGEST_W = range(9)
@@ -58,14 +58,6 @@ SECTIONS = len(Workspace._fields)
 
 
 @inlined
-def borrowed(model):
-    """The model on views, for use inside the kernels: see `views`."""
-    layers = rows(model.layers, 0, model.layers.shape[0])
-    theta, coef = borrow(model.theta), borrow(model.coef)
-    return Model(theta, layers, coef, model.loss, model.threads)
-
-
-@inlined
 def layer_at(model, k):
     """Row k of the layer table."""
     return vector(model.layers, k * model.layers.shape[1], model.layers.shape[1])
@@ -99,8 +91,10 @@ def _widths(layers):
 @inlined
 def block_size(batch):
     """Samples in each of the blocks, as equal as can be, that a batch is cut into."""
-    blocks = max(1, (batch + LARGEST_BLOCK - 1) // LARGEST_BLOCK)
-    return max(1, (batch + blocks - 1) // blocks)
+    if batch <= LARGEST_BLOCK:
+        return max(1, batch)
+    blocks = (batch + LARGEST_BLOCK - 1) // LARGEST_BLOCK
+    return (batch + blocks - 1) // blocks
 
 
 @njit

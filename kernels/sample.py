@@ -5,70 +5,49 @@ lanes go along the outputs, four vectors side by side; sums have the order that 
 batch, so that one sample's outputs are the bits that it has among others.
 """
 
-from .activations import activate, times_derivative
+from .activations import SOFTMAX, activate, derivative, value
 from .compiler import inlined, njit
 from .model import A_AT, ACTIVATION, B_AT, N_IN, N_OUT, W_AT, layer_at
-from .product import matvec
-from .tile import DEPTH
+from .tile import DEPTH, at, row_sums, view
 from .vectors import broadcast, fma, lanes, load, load_masked, reduce_add, store_masked
 from .views import matrix, vector
 
 
 @njit
-def forward_sample(model, x, a, z):
-    """Activations of every layer for one sample x, side by side in `a`; logits of the last in `z`.
+def forward_sample(model, x, a, z, out):
+    """Activations of the hidden layers for one sample x, side by side in `a`; the outputs in `out`.
 
-    x, a, z : flat.
+    x, a, z, out : flat; z (n_out,) is overwritten by the logits of the output layer.
     """
-    at = 0
+    slope = model.coef[0]
     top = model.layers.shape[0] - 1
-    for k in range(top + 1):
+    for k in range(top):
         layer = layer_at(model, k)
-        n = layer[N_OUT]
-        W, out = vector(model.theta, layer[W_AT], (layer[N_IN] + 1) * n), vector(a, at, n)
-        if k < top:
-            _affine(x, W, out)
-            _activate(layer, model, out, out)
-        else:
-            _affine(x, W, z)
-            _activate(layer, model, z, out)
-        x = out
-        at += n
+        here = vector(a, layer[A_AT], layer[N_OUT])
+        _layer(x, _parameters(model, layer), layer[ACTIVATION], slope, here, here)
+        x = here
+    layer = layer_at(model, top)
+    f = layer[ACTIVATION]
+    _layer(x, _parameters(model, layer), f, slope, z, out)
+    if f == SOFTMAX:
+        activate(f, slope, matrix(z, 0, 1, z.size), matrix(out, 0, 1, z.size))
 
 
 @inlined
-def _activate(layer, model, z, a):
-    n = z.size
-    activate(layer[ACTIVATION], model.coef[0], matrix(z, 0, 1, n), matrix(a, 0, 1, n))
+def _parameters(model, layer):
+    """View of a layer's W, row by row, and b behind it."""
+    return vector(model.theta, layer[W_AT], (layer[N_IN] + 1) * layer[N_OUT])
 
 
 @inlined
-def _affine(x, W, z):
-    """``z = x @ W + b``; W holds b behind its rows."""
-    if z.size == 1:
-        z[0] = _dot(x, W) + W[x.size]
-    else:
-        _combine_rows(x, W, z)
-
-
-@inlined
-def _dot(x, y):
-    """``sum(x * y)`` in the order of `matvec`."""
-    total, whole = broadcast(0, x), x.size - x.size % lanes(x)
-    for k in range(0, whole, lanes(x)):
-        total = fma(load(x, k), load(y, k), total)
-    rest = x.size - whole
-    if rest > 0:
-        total = fma(load_masked(x, whole, rest), load_masked(y, whole, rest), total)
-    return reduce_add(total)
-
-
-@inlined
-def _combine_rows(x, W, z):
-    """``z = x @ W + b`` by chains over the rows of W, each at most DEPTH long."""
+def _layer(x, W, f, slope, z, a):
+    """``z = x @ W + b`` and ``a = f(z)``; W holds b behind its rows. z may be a."""
     n, width = z.size, lanes(z)
+    if n == 1:
+        _put(_dot(x, W, W[x.size]), f, slope, z, a, 0)
+        return
     for j in range(0, n, 4 * width):
-        in_p, in_q = min(n - j, width), n - j - width
+        in_p, in_q = n - j, n - j - width
         in_r, in_s = in_q - width, in_q - 2 * width
         b = x.size * n + j
         p, q = load_masked(W, b, in_p), load_masked(W, b + width, in_q)
@@ -82,13 +61,30 @@ def _combine_rows(x, W, z):
                 v = fma(load_masked(W, i + 2 * width, in_r), xk, v)
                 w = fma(load_masked(W, i + 3 * width, in_s), xk, w)
             p, q, r, s = p + t, q + u, r + v, s + w
-        store_masked(z, j, p, in_p)
-        if in_q > 0:  # even a store of no lane makes later loads from there wait
-            store_masked(z, j + width, q, in_q)
-        if in_r > 0:
-            store_masked(z, j + 2 * width, r, in_r)
-        if in_s > 0:
-            store_masked(z, j + 3 * width, s, in_s)
+        _put(p, f, slope, z, a, j)
+        _put(q, f, slope, z, a, j + width)
+        _put(r, f, slope, z, a, j + 2 * width)
+        _put(s, f, slope, z, a, j + 3 * width)
+
+
+@inlined
+def _put(total, f, slope, z, a, j):
+    """A vector of z and of ``a = f(z)``, from place j on, where there is any."""
+    if j < z.size:  # even a store of no lane makes later loads from there wait
+        store_masked(z, j, total, z.size - j)
+        store_masked(a, j, value(f, slope, total), z.size - j)
+
+
+@inlined
+def _dot(x, y, start):
+    """``sum(x * y) + start`` in each lane, in the order of `matvec`."""
+    total, whole = broadcast(0, x), x.size - x.size % lanes(x)
+    for k in range(0, whole, lanes(x)):
+        total = fma(load(x, k), load(y, k), total)
+    rest = x.size - whole
+    if rest > 0:
+        total = fma(load_masked(x, whole, rest), load_masked(y, whole, rest), total)
+    return broadcast(reduce_add(total) + start, x)
 
 
 @njit
@@ -100,18 +96,29 @@ def backward_sample(model, x, scale, grad, a, delta, delta_prev):
     for k in range(model.layers.shape[0] - 1, -1, -1):
         layer = layer_at(model, k)
         n_in, n = layer[N_IN], layer[N_OUT]
-        here = vector(delta, 0, n)
-        a_prev = vector(x, 0, n_in)
+        here, a_prev = vector(delta, 0, n), vector(x, 0, n_in)
         if k > 0:
             lower = layer_at(model, k - 1)
-            a_prev = vector(a, lower[A_AT], n_in)
-            below = vector(delta_prev, 0, n_in)
-            matvec(matrix(model.theta, layer[W_AT], n_in, n), here, below, model.theta.dtype.type(0))
-            f, slope = lower[ACTIVATION], model.coef[0]
-            times_derivative(f, slope, matrix(a_prev, 0, 1, n_in), matrix(below, 0, 1, n_in))
+            a_prev, below = vector(a, lower[A_AT], n_in), vector(delta_prev, 0, n_in)
+            W = matrix(model.theta, layer[W_AT], n_in, n)
+            _propagate(here, W, a_prev, lower[ACTIVATION], model.coef[0], below)
         _add_outer(a_prev, here, scale, vector(grad, layer[W_AT], n_in * n))
-        _add_outer_row(here, scale, vector(grad, layer[B_AT], n))
+        _add_row(here, scale, vector(grad, layer[B_AT], n))
         delta, delta_prev = delta_prev, delta
+
+
+@inlined
+def _propagate(delta, W, a_prev, f, slope, delta_prev):
+    """BP2: ``delta_prev = (W @ delta) * f'(z_prev)``."""
+    width, column = lanes(delta), vector(W, 0, W.size)
+    for i in range(0, a_prev.size, width):
+        here = a_prev.size - i
+        if W.shape[1] == 1:  # a column lies in memory like a row
+            total = load_masked(column, i, here) * delta[0]
+        else:
+            total = row_sums(at(view(W), i, 0), view(delta), W.shape[1], min(here, width))
+        factor = derivative(f, slope, load_masked(a_prev, i, here))
+        store_masked(delta_prev, i, total * factor, here)
 
 
 @inlined
@@ -122,7 +129,7 @@ def _add_outer(x, d, scale, c):
     """
     n = d.size
     if n == 1:  # a column lies in memory like a row
-        _add_outer_row(x, scale * d[0], c)
+        _add_row(x, scale * d[0], c)
         return
     fours = x.size - x.size % 4
     for i in range(0, fours, 4):
@@ -139,11 +146,11 @@ def _add_outer(x, d, scale, c):
             store_masked(c, k + 2 * n, row_r, here)
             store_masked(c, k + 3 * n, row_s, here)
     for i in range(fours, x.size):
-        _add_outer_row(d, scale * x[i], vector(c, i * n, n))
+        _add_row(d, scale * x[i], vector(c, i * n, n))
 
 
 @inlined
-def _add_outer_row(d, scale, c):
+def _add_row(d, scale, c):
     """``c += scale * d``."""
     for j in range(0, d.size, lanes(d)):
         here = d.size - j

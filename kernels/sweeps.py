@@ -25,13 +25,12 @@ from .model import (
     activation,
     bias,
     block_size,
-    borrowed,
     carve,
     layer_at,
     weight,
 )
 from .sample import backward_sample, forward_sample
-from .views import borrow, copy, fill, matrix, row, rows, vector
+from .views import borrow, borrow_all, copy, fill, matrix, row, rows, vector
 
 
 class Block(NamedTuple):
@@ -45,8 +44,13 @@ class Block(NamedTuple):
 @njit
 def predict(model, X, out, work):
     """``out = predict(X)``; X (B, n_in), out (B, n_out)."""
-    model = borrowed(model)
+    model = borrow_all(model)
     batch = X.shape[0]
+    if batch == 1:
+        parts = carve(model.layers, work, 1)
+        z = vector(parts.z, 0, out.shape[1])
+        forward_sample(model, row(X, 0), parts.a, z, row(out, 0))
+        return
     m = block_size(batch)
     parts = carve(model.layers, work, m)
     for first in range(0, batch, m):
@@ -58,7 +62,7 @@ def predict(model, X, out, work):
 @njit
 def loss(model, X, Y, work, weights=None):
     """Weighted mean over samples of the loss, plus ``l2/2 * sum(W**2)``."""
-    model = borrowed(model)
+    model = borrow_all(model)
     batch = X.shape[0]
     m = block_size(batch)
     parts = carve(model.layers, work, m)
@@ -74,7 +78,7 @@ def loss(model, X, Y, work, weights=None):
 @njit
 def value_and_grad(model, X, Y, grad, work, weights=None):
     """The loss; its gradient with respect to theta overwrites `grad` (n_params,)."""
-    model = borrowed(model)
+    model = borrow_all(model)
     batch = X.shape[0]
     m = block_size(batch)
     parts = carve(model.layers, work, m)
@@ -95,26 +99,24 @@ def forward(model, X, parts):
 
     Returns views of the output layer's logits z and activations a (B, n_out).
     """
-    slope = model.coef[0]
-    count = X.shape[0]
-    a_prev = rows(X, 0, count)
+    slope, count = model.coef[0], X.shape[0]
     top = model.layers.shape[0] - 1
+    last = layer_at(model, top)
+    z, out = matrix(parts.z, 0, count, last[N_OUT]), activation(parts.a, last, count)
     if count == 1:
-        n_out = model.layers[top, N_OUT]
-        forward_sample(model, row(X, 0), parts.a, vector(parts.z, 0, n_out))
-        return matrix(parts.z, 0, 1, n_out), activation(parts.a, layer_at(model, top), 1)
+        forward_sample(model, row(X, 0), parts.a, row(z, 0), row(out, 0))
+        return z, out
+    a_prev = rows(X, 0, count)
     for k in range(top):
         layer = layer_at(model, k)
         a = activation(parts.a, layer, count)
         W, b = weight(model.theta, layer), bias(model.theta, layer)
         linear_activation_forward(a_prev, W, b, layer[ACTIVATION], slope, a, model.threads)
         a_prev = a
-    last = layer_at(model, top)
-    z, a = matrix(parts.z, 0, count, last[N_OUT]), activation(parts.a, last, count)
     W, b = weight(model.theta, last), bias(model.theta, last)
     linear_activation_forward(a_prev, W, b, np.int64(IDENTITY), slope, z, model.threads)
-    activate(last[ACTIVATION], slope, z, a)  # the loss is computed from z, so it is kept
-    return z, a
+    activate(last[ACTIVATION], slope, z, out)  # the loss is computed from z, so it is kept
+    return z, out
 
 
 @inlined
@@ -161,26 +163,38 @@ def block_gradient(model, block, mass, scale, grad, parts):
     return value
 
 
-@njit
+@inlined
 def start_gradient(model, grad):
     """Where the gradient's sum begins: the penalty's part, ``l2 * W``, and 0 for the biases."""
-    l2 = model.coef[1]
     fill(grad, 0)
-    if l2 != 0:
-        for k in range(model.layers.shape[0]):
-            layer = layer_at(model, k)
-            W, dW = weight(model.theta, layer), weight(grad, layer)
-            for i in range(W.shape[0]):
-                for j in range(W.shape[1]):
-                    dW[i, j] = l2 * W[i, j]
+    if model.coef[1] != 0:
+        _penalty_gradient(model, grad)
 
 
 @njit
+def _penalty_gradient(model, grad):
+    """``dW = l2 * W``."""
+    l2 = model.coef[1]
+    for k in range(model.layers.shape[0]):
+        layer = layer_at(model, k)
+        W, dW = weight(model.theta, layer), weight(grad, layer)
+        for i in range(W.shape[0]):
+            for j in range(W.shape[1]):
+                dW[i, j] = l2 * W[i, j]
+
+
+@inlined
 def penalty(model):
     """``l2/2 * sum(W**2)`` over weights, not biases."""
-    l2 = float(model.coef[1])
-    if l2 == 0.0:
-        return 0.0
+    value = 0.0
+    if model.coef[1] != 0:
+        value = 0.5 * model.coef[1] * _sum_of_squares(model)
+    return value
+
+
+@njit
+def _sum_of_squares(model):
+    """``sum(W**2)`` of all layers, in float64."""
     total = 0.0
     for k in range(model.layers.shape[0]):
         layer = layer_at(model, k)
@@ -188,7 +202,7 @@ def penalty(model):
         for i in range(W.shape[0]):
             for j in range(W.shape[1]):
                 total += float(W[i, j]) ** 2
-    return 0.5 * l2 * total
+    return total
 
 
 @inlined

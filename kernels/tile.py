@@ -18,10 +18,10 @@ from .vectors import HAS_FMA, VECTOR_BYTES, vector_of
 
 # Accumulators in a tile, vectors across the widest tile, steps of k per turn of its loop. Two FMA
 # units of latency 4 need 8 chains if all goes well; measured, 16 reach 96 % of the peak and 24 all.
-ACCUMULATORS, VECS, UNROLL = {64: (24, 4, 2), 32: (12, 2, 4), 16: (8, 2, 2)}[VECTOR_BYTES]
+ACCUMULATORS, VECS, UNROLL = {64: (16, 2, 4), 32: (12, 2, 4), 16: (8, 2, 2)}[VECTOR_BYTES]
 ROW_VECS = 2 * VECS  # one row alone has as many chains as vectors
 SMALL_ROWS, SMALL_VECS = (5 if VECTOR_BYTES == 64 else 4), 2
-DEPTH = 128 if VECTOR_BYTES == 64 else 256  # rows of a panel of b: 2/3 of a 48 KB L1 cache
+DEPTH = 256  # rows of a panel of b: with AVX-512 32 KB of float32, of an L1 cache of 48 KB
 AHEAD = 24  # rows of b that are prefetched ahead: no hardware prefetcher follows long strides
 
 I8, I32, I64 = (ir.IntType(bits) for bits in (8, 32, 64))

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .compiler import inlined, njit
-from .model import LARGEST_BLOCK, block_size, borrowed, carve
+from .model import LARGEST_BLOCK, block_size, carve
 from .sweeps import Block, block_gradient, part, penalty, start_gradient, value_and_grad, weight_sum
-from .views import copy, matrix, rows, vector
+from .views import borrow_all, copy, matrix, rows, vector
 
 SGD, ADAM = range(2)
 
@@ -89,7 +89,7 @@ def sgd_step(model, X, Y, lr, grad, work, weights=None):
 
     `grad` (n_params,) is scratch, and is not used for a batch of one block without l2.
     """
-    model = borrowed(model)
+    model = borrow_all(model)
     batch = X.shape[0]
     if not fuses(model, batch):
         value = value_and_grad(model, X, Y, grad, work, weights)
@@ -115,7 +115,7 @@ def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None):
     `batch_size` samples, are scratch. Returns the sum over minibatches of weight times loss, each
     loss taken before its step, and the sum of weights.
     """
-    model = borrowed(model)
+    model = borrow_all(model)
     m = block_size(batch_size)
     parts = carve(model.layers, work, m)
     plain = rule.code == SGD and rule.state.shape[0] == 0 and fuses(model, batch_size)

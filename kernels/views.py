@@ -98,6 +98,33 @@ def matrix(typingctx, buffer, at, rows, columns):
     return view_type(buffer, at, rows, columns), codegen
 
 
+@intrinsic
+def borrow_all(typingctx, record):
+    """A named tuple with views in place of its C-contiguous arrays.
+
+    All in one: to take an array out of a tuple counts a reference, an atomic operation.
+    """
+    if not isinstance(record, types.NamedTuple):
+        return None
+    kinds = [
+        Borrowed(t.dtype, t.ndim) if isinstance(t, types.Array) and t.layout == "C" else t
+        for t in record.types
+    ]
+    views = types.NamedTuple(kinds, record.instance_class)
+
+    def codegen(context, builder, signature, args):
+        values = cgutils.unpack_tuple(builder, args[0])
+        for i, (kind, view_type) in enumerate(zip(record.types, kinds, strict=True)):
+            if kind != view_type:
+                array = make_array(kind)(context, builder, values[i])
+                shape = cgutils.unpack_tuple(builder, array.shape)
+                start = context.get_constant(types.intp, 0)
+                values[i] = _view(context, builder, view_type, kind, values[i], start, shape)
+        return context.make_tuple(builder, views, values)
+
+    return views(record), codegen
+
+
 @inlined
 def rows(X, first, count):
     """View of ``X[first : first + count]``."""
