@@ -18,7 +18,7 @@ try:
 except ImportError:  # Numba was built without it, or its runtime library is missing
     openmp = None
 
-OPTIONS = {"error_model": "numpy", "nogil": True}
+OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
 
 
 def _fingerprint():

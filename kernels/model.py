@@ -12,6 +12,7 @@ from .views import matrix, vector
 
 # Columns of the layer table, one row a layer.
 N_IN, N_OUT, ACTIVATION, W_AT, B_AT, A_AT, UNITS, WIDEST, LARGEST_W = range(9)
+N_COLUMNS = 9
 
 # Samples that go through all layers together, forward and backward, at most: their activations stay
 # in L2 for layers up to a thousand units wide, and the time to read W is spread over so many.

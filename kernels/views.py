@@ -47,14 +47,19 @@ class BorrowedModel(models.ArrayModel):
 def _view(context, builder, view_type, buffer_type, buffer, at, shape):
     """IR of an array of `shape` that starts `at` elements into `buffer` and owns nothing."""
     source = make_array(buffer_type)(context, builder, buffer)
+    return _array(context, builder, view_type, builder.gep(source.data, [at]), shape)
+
+
+def _array(context, builder, view_type, data, shape):
+    """IR of an array of `shape` at a pointer."""
     view = make_array(view_type)(context, builder)
-    itemsize = context.get_constant(types.intp, context.get_abi_sizeof(source.data.type.pointee))
+    itemsize = context.get_constant(types.intp, context.get_abi_sizeof(data.type.pointee))
     strides = [itemsize]
     for extent in shape[:0:-1]:
         strides.insert(0, builder.mul(strides[0], extent))
     populate_array(
         view,
-        data=builder.gep(source.data, [at]),
+        data=data,
         shape=cgutils.pack_array(builder, shape),
         strides=cgutils.pack_array(builder, strides),
         itemsize=itemsize,
@@ -96,6 +101,18 @@ def matrix(typingctx, buffer, at, rows, columns):
         return _view(context, builder, view_type, signature.args[0], args[0], at, [rows, columns])
 
     return view_type(buffer, at, rows, columns), codegen
+
+
+@intrinsic
+def vector_at(typingctx, address, size, like):
+    """The `size` elements at an address, of the dtype of `like`."""
+    view_type = Borrowed(like.dtype, 1)
+
+    def codegen(context, builder, signature, args):
+        pointer = context.get_data_type(like.dtype).as_pointer()
+        return _array(context, builder, view_type, builder.inttoptr(args[0], pointer), [args[1]])
+
+    return view_type(types.intp, types.intp, like), codegen
 
 
 @intrinsic

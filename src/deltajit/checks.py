@@ -114,19 +114,25 @@ def array(value: object, name: str, kind: np.dtype[Any]) -> Array:
         return np.require(given, kind, ["C", "A", "W"])
 
 
-def matrix(value: object, name: str, columns: int, kind: np.dtype[Any]) -> tuple[Array, bool]:
-    """(B, columns), and whether it was one sample of shape (columns,)."""
+def samples(value: object, name: str, columns: int, kind: np.dtype[Any]) -> Array:
+    """(B, columns), or one sample (columns,)."""
     found = array(value, name, kind)
-    if found.ndim == 2 and found.shape[1] == columns:
-        return found, False
-    if found.ndim == 1 and found.shape[0] == columns:
-        return found.reshape(1, columns), True
+    if found.ndim in (1, 2) and found.shape[-1] == columns:
+        return found
     hint = ""
     if columns == 1 and found.ndim == 1:
         hint = f"; for {found.shape[0]} samples of one feature pass {name}.reshape(-1, 1)"
     raise ValueError(
         f"{name} must have shape (batch, {columns}) or ({columns},), got {found.shape}{hint}"
     )
+
+
+def matrix(value: object, name: str, columns: int, kind: np.dtype[Any]) -> tuple[Array, bool]:
+    """(B, columns), and whether it was one sample of shape (columns,)."""
+    found = samples(value, name, columns, kind)
+    if found.ndim == 1:
+        return found.reshape(1, columns), True
+    return found, False
 
 
 class TargetForm(NamedTuple):

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from deltajit import checks, kernels, memory, reference
 from deltajit.architecture import Architecture
 from deltajit.initializers import initial_theta
+from deltajit.kernels import handle
 from deltajit.kernels.model import LARGEST_BLOCK
 from deltajit.kernels.parallel import start as start_threads
 from deltajit.kernels.parallel import usable_cores
@@ -210,10 +211,15 @@ class Network:
         ndarray, (B, n_out) or (n_out,)
             Probabilities for softmax and sigmoid outputs.
         """
-        X, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
-        out = np.empty((X.shape[0], self.sizes[-1]), self.dtype)
-        kernels.predict(self._model, X, out, self._work())
-        return out[0] if single else out
+        made_of = self._architecture
+        samples = checks.samples(X, "X", made_of.sizes[0], made_of.dtype)
+        if samples.ndim == 1:
+            out = np.empty(made_of.sizes[-1], made_of.dtype)
+            handle.predict_sample(self._handle(), samples, out)
+        else:
+            out = np.empty((samples.shape[0], made_of.sizes[-1]), made_of.dtype)
+            handle.predict(self._handle(), samples, out)
+        return out
 
     def loss(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Weighted mean over samples of the loss, plus ``l2/2 * sum(W**2)``.
@@ -227,7 +233,7 @@ class Network:
             ``sum(w * loss) / sum(w)`` replaces the mean.
         """
         data = self._data(X, Y, sample_weight)
-        return float(kernels.loss(self._model, data.X, data.Y, self._work(), data.weights))
+        return float(handle.loss(self._handle(), data.X, data.Y, data.weights))
 
     def value_and_grad(
         self,
@@ -256,8 +262,7 @@ class Network:
             grad = memory.empty(self.n_params, self.dtype)
         else:
             grad = checks.out(out, self.n_params, self.dtype)
-        work = self._work()
-        value = kernels.value_and_grad(self._model, data.X, data.Y, grad, work, data.weights)
+        value = handle.value_and_grad(self._handle(), data.X, data.Y, grad, data.weights)
         return float(value), grad
 
     def grad(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
@@ -360,10 +365,11 @@ class Network:
             checks.finite(data.Y, names[1])
         return data
 
-    def _work(self) -> Array:
-        """This thread's scratch memory, enough for blocks of any batch."""
+    def _handle(self) -> Array:
+        """What the kernels need, with this thread's scratch memory, for blocks of any batch."""
         try:
-            work: Array = self._scratch.work
+            found: Array = self._scratch.handle
         except AttributeError:
-            work = self._scratch.work = self.workspace(LARGEST_BLOCK)
-        return work
+            self._scratch.work = self.workspace(LARGEST_BLOCK)
+            found = self._scratch.handle = handle.make_handle(self._model, self._scratch.work)
+        return found
