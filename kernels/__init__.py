@@ -4,8 +4,8 @@ Call these from your own ``@njit`` code with ``net.model`` and ``net.workspace(b
 `deltajit.kernels.sweeps` for the arguments. `deltajit.reference` has the same in NumPy.
 
 Floors, each importing only from those before it: compiler, vectors, views, elementary (checked by
-ulp), activations, losses, tile, product, transpose,
-parallel, layers, model, sweeps, training.
+ulp), activations, losses, tile, transpose, product, parallel, layers, model, sample (one goes by
+itself), sweeps, training, handle (for callers in Python).
 """
 
 from .activations import ACTIVATIONS

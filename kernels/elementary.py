@@ -299,9 +299,10 @@ def _tanh_table():
     centers, values, powers = np.zeros(32, np.float32), np.zeros(32, np.float32), np.zeros((5, 32))
     for i in range(_FIRST_INTERVAL, _FIRST_INTERVAL + 26):
         begin, end = np.array([i, i + 1], np.int32).__lshift__(21).view(np.float32).astype(float)
-        center = 0.0
         if i == _FIRST_INTERVAL:  # tanh(x) = x + x (c0 + ...): see where it is used
-            begin = 0.0
+            begin = center = 0.0
+        elif end > _F32.tanh_highest:  # as far as it goes; and tanh(10) is 1 in float32
+            end, center = float(_F32.tanh_highest), 10.0
         else:
             near = np.float32((begin + end) / 2).view(np.int32) + np.arange(-99, 100, dtype="i4")
             exact = np.tanh(near.view(np.float32).astype(float))

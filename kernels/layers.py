@@ -14,12 +14,17 @@ delta      (B, n_out)                dLoss/dz
 from .activations import IDENTITY, activate, times_derivative
 from .compiler import inlined
 from .parallel import over_rows
-from .product import column_sum_add, matmul, matmul_bias, matmul_rows, outer_add
-from .transpose import transpose
-from .views import matrix, rows
+from .product import (
+    LOW,
+    column_sum_add,
+    matmul_bias,
+    matmul_rows,
+    matmul_transposed,
+    outer_add,
+)
+from .views import rows
 
-# Samples from which on it pays to transpose W for BP2.
-FEW = 8
+FEW = LOW  # samples from which on BP2 goes by tiles
 
 
 @inlined
@@ -39,30 +44,25 @@ def _forward_rows(state, first, count):
 
 
 @inlined
-def propagate_delta(delta, W, W_T, a_prev, activation, slope, delta_prev, threads):
+def propagate_delta(delta, W, a_prev, activation, slope, delta_prev, threads):
     """BP2: ``delta_prev = (delta @ W.T) * f'(z_prev)``, with f' of the layer below.
 
-    delta_prev (B, n_in) is overwritten; W_T (n_out, n_in) is scratch for W transposed.
+    delta_prev (B, n_in) is overwritten.
     """
     if delta.shape[0] < FEW:
         matmul_rows(delta, W, delta_prev)
         times_derivative(activation, slope, a_prev, delta_prev)
     else:
-        transposed = rows(W_T, 0, W_T.shape[0])
-        if W.shape[1] == 1:  # a column lies in memory like a row
-            transposed = matrix(W, 0, 1, W.shape[0])
-        else:
-            transpose(W, transposed)
         work = delta.size * delta_prev.shape[1]
-        state = (delta, transposed, a_prev, activation, slope, delta_prev)
+        state = (delta, W, a_prev, activation, slope, delta_prev)
         _propagate_rows(state, delta.shape[0], work, threads)
 
 
 @over_rows
 def _propagate_rows(state, first, count):
-    delta, W_T, a_prev, activation, slope, delta_prev = state
+    delta, W, a_prev, activation, slope, delta_prev = state
     delta_prev = rows(delta_prev, first, count)
-    matmul(rows(delta, first, count), W_T, delta_prev)
+    matmul_transposed(rows(delta, first, count), W, delta_prev)
     times_derivative(activation, slope, rows(a_prev, first, count), delta_prev)
 
 

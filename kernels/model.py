@@ -11,8 +11,8 @@ from .compiler import inlined, njit
 from .views import matrix, vector
 
 # Columns of the layer table, one row a layer.
-N_IN, N_OUT, ACTIVATION, W_AT, B_AT, A_AT, UNITS, WIDEST, LARGEST_W = range(9)
-N_COLUMNS = 9
+N_IN, N_OUT, ACTIVATION, W_AT, B_AT, A_AT, UNITS, WIDEST = range(8)
+N_COLUMNS = 8
 
 # Samples that go through all layers together, forward and backward, at most: their activations stay
 # in L2 for layers up to a thousand units wide, and the time to read W is spread over so many.
@@ -27,9 +27,9 @@ class Model(NamedTuple):
     """What a kernel knows of a network.
 
     theta : (n_params,) float, all weights and biases; W of a layer is stored (n_in, n_out).
-    layers : (L, 9) int64, a row a layer: inputs, outputs, code of the activation, where W and b
+    layers : (L, 8) int64, a row a layer: inputs, outputs, code of the activation, where W and b
         begin in theta, how many units the layers below have; and, the same in every row, how many
-        units all layers have, the widest, and the largest W above the first.
+        units all layers have, and the widest.
     coef : (2,) in theta's dtype: the slope of leaky_relu, and l2.
     loss : int, code of the loss.
     threads : int, how many a large batch may use.
@@ -49,7 +49,6 @@ class Workspace(NamedTuple):
     z: np.ndarray  # logits of the output layer
     delta: np.ndarray  # of this layer,
     delta_prev: np.ndarray  # and of the one below
-    W_T: np.ndarray  # one transposed W
     X: np.ndarray  # a gathered block: inputs,
     Y: np.ndarray  # targets,
     w: np.ndarray  # sample weights
@@ -104,7 +103,7 @@ def workspace_size(layers, batch):
     n_in, n_out, units, widest = _widths(layers)
     per_sample = n_in + 2 * n_out + units + 2 * widest + 1
     # Not block_size(batch): 257 samples go in blocks of 129, but 256 in one.
-    return min(batch, LARGEST_BLOCK) * per_sample + layers[0, LARGEST_W] + SECTIONS * LINE
+    return min(batch, LARGEST_BLOCK) * per_sample + SECTIONS * LINE
 
 
 @inlined
@@ -120,15 +119,13 @@ def carve(layers, work, m):
     at_z = _on_line(m * units)
     at_delta = _on_line(at_z + m * n_out)
     at_delta_prev = _on_line(at_delta + m * widest)
-    at_W_T = _on_line(at_delta_prev + m * widest)
-    at_X = _on_line(at_W_T + layers[0, LARGEST_W])
+    at_X = _on_line(at_delta_prev + m * widest)
     at_Y = _on_line(at_X + m * n_in)
     return Workspace(
         vector(work, 0, m * units),
         vector(work, at_z, m * n_out),
         vector(work, at_delta, m * widest),
         vector(work, at_delta_prev, m * widest),
-        vector(work, at_W_T, layers[0, LARGEST_W]),
         vector(work, at_X, m * n_in),
         vector(work, at_Y, m * n_out),
         vector(work, at_Y + m * n_out, m),

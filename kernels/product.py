@@ -5,9 +5,8 @@ all rows of a go by. A sum over more than DEPTH rows of b is so a sum of sums, c
 places whatever the rest of the shape.
 """
 
-from functools import lru_cache
-
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -21,7 +20,6 @@ from .tile import (
     ROW_VECS,
     SMALL,
     SMALL_ROWS,
-    SMALL_VECS,
     VECS,
     View,
     Writer,
@@ -33,6 +31,7 @@ from .tile import (
     view,
     zeros,
 )
+from .transpose import transpose_block
 from .vectors import (
     VECTOR_BYTES,
     broadcast,
@@ -42,7 +41,7 @@ from .vectors import (
     load_masked,
     store_masked,
 )
-from .views import flat, row
+from .views import flat, matrix, row
 
 BLOCK = 15  # vectors of rows of a that are packed together, when they are
 BIG = 2**20 // VECTOR_BYTES  # vectors: a that is larger (1 MB) leaves L2 between two panels
@@ -53,6 +52,22 @@ def matmul(a, b, c):
     """``c = a @ b``."""
     none = zeros(view(c))
     product(none, a.dtype.type(1), view(a), view(b), view(c), c.shape, a.shape[1])
+
+
+@inlined
+def matmul_transposed(a, b, c):
+    """``c = a @ b.T``."""
+    if b.shape[1] == 1:  # a column lies in memory like a row
+        matmul(a, matrix(b, 0, 1, b.shape[0]), c)
+    else:
+        transposed_product(view(a), view(b), view(c), c.shape, a.shape[1])
+
+
+@inlined
+def matmul_rows(a, b, c):
+    """``c = a @ b.T`` for a few rows of a, by inner products: nothing is transposed for them."""
+    for i in range(a.shape[0]):
+        matvec(b, row(a, i), row(c, i), a.dtype.type(0))
 
 
 @inlined
@@ -120,13 +135,6 @@ def _term(total, weights, i, x):
     return fma(x, weights[i], total)
 
 
-@inlined
-def matmul_rows(a, b, c):
-    """``c = a @ b.T`` for a few rows of a: transposing b would cost more."""
-    for i in range(a.shape[0]):
-        matvec(b, row(a, i), row(c, i), a.dtype.type(0))
-
-
 @njit
 def matvec(a, x, y, bias):
     """``y = a @ x + bias`` by inner products: the lanes go along the rows of a, then along y.
@@ -140,29 +148,35 @@ def matvec(a, x, y, bias):
         store_masked(y, i, sums + bias, rows)
 
 
-@lru_cache
-def make_sweep(vecs):
-    """Make ``sweep(...)``: one panel of columns, `vecs` vectors wide, from first row to last."""
-    rows = ACCUMULATORS // vecs
-    head, tile = make_tile(rows, vecs, HEAD), make_tile(rows, vecs, BODY)
+def make_sweeps(vecs):
+    """Make two sweeps through one panel of columns, `vecs` vectors wide, from first row to last.
+
+    The first finds the panel packed; the second reads b where it lies, and packs it as it goes.
+    """
+    rows = np.intp(ACCUMULATORS // vecs)
+    head, body = (make_tile(int(rows), vecs, kind) for kind in (HEAD, BODY))
+
+    @njit
+    def sweep_packed(base, scale, a, c, panel, first, m, n, k):
+        packed = View(panel.data, panel.row * vecs // VECS, panel.col)
+        for i in range(first, m, rows):
+            h = min(i, m - rows)  # the last tile overlaps its forerunner, and stores what is new
+            below, target = at(base, h, 0), at(c, h, 0)
+            body(below, scale, at(a, h, 0), packed, target, panel, k, n, i - h)
 
     @njit
     def sweep(base, scale, a, b, c, panel, m, n, k):
         head(base, scale, a, b, c, panel, k, n, 0)
-        packed = View(panel.data, panel.row * vecs // VECS, panel.col)
-        for i in range(rows, m, rows):
-            h = min(i, m - rows)  # the last tile overlaps its forerunner, and stores what is new
-            below, target = at(base, h, 0), at(c, h, 0)
-            tile(below, scale, at(a, h, 0), packed, target, panel, k, n, i - h)
+        sweep_packed(base, scale, a, c, panel, rows, m, n, k)
 
-    return sweep
+    return sweep_packed, sweep
 
 
-HALF = VECS // 2
-LOW, TALL = ACCUMULATORS // VECS, ACCUMULATORS // HALF  # rows of the lowest tiles
+ZERO = np.intp(0)  # a literal 0 would be a type of its own, and compile everything again
+LOW, TALL = ACCUMULATORS // VECS, ACCUMULATORS  # rows of the tiles of two vectors and of one
 panel_buffer, block_buffer = make_buffer(VECS), make_buffer(BLOCK + 2)
-wide, medium, narrow = make_sweep(VECS), make_sweep(HALF), make_sweep(1)
-one_row, small = make_tile(1, ROW_VECS, SMALL), make_tile(SMALL_ROWS, SMALL_VECS, SMALL)
+(wide_packed, wide), (narrow_packed, narrow) = make_sweeps(VECS), make_sweeps(1)
+one_row, small = make_tile(1, ROW_VECS, SMALL), make_tile(SMALL_ROWS, VECS, SMALL)
 
 
 @njit
@@ -174,7 +188,7 @@ def product(base, scale, a, b, c, shape, k):
     m, n = shape
     panel = panel_buffer(b)
     width = panel.row // VECS
-    if m < TALL and (m < LOW or n <= SMALL_VECS * width):
+    if m < LOW or (LOW < m < TALL and n <= VECS * width):
         _few_rows(base, scale, a, b, c, shape, k)
         return
     packs = a.row == 1 and n > 2 * panel.row and m * k >= BIG * width
@@ -198,7 +212,7 @@ def _few_rows(base, scale, a, b, c, shape, k):
         depth = min(k - p, DEPTH)
         for i in range(0, m, SMALL_ROWS):
             x, rows = at(a, i, p), min(m - i, SMALL_ROWS)
-            step = (ROW_VECS if rows == 1 else SMALL_VECS) * width
+            step = (ROW_VECS if rows == 1 else VECS) * width
             for j in range(0, n, step):
                 s, y, z, left = at(base, i, j), at(b, p, j), at(c, i, j), n - j
                 if rows == 1:
@@ -210,20 +224,64 @@ def _few_rows(base, scale, a, b, c, shape, k):
 
 @njit
 def _panels(base, scale, a, b, c, panel, m, n, depth):
-    """All columns of the product of m >= ACCUMULATORS // VECS rows, at most DEPTH deep."""
+    """All columns of the product of m >= LOW rows, at most DEPTH deep."""
     width = panel.row // VECS
     j = 0
     while j < n:
         s, y, z, left = at(base, 0, j), at(b, 0, j), at(c, 0, j), n - j
-        if left > (VECS - 1) * width or m < TALL:
+        if left > width or m < TALL:
             wide(s, scale, a, y, z, panel, m, left, depth)
             j += VECS * width
-        elif left > width or m < ACCUMULATORS:
-            medium(s, scale, a, y, z, panel, m, left, depth)
-            j += HALF * width
         else:
             narrow(s, scale, a, y, z, panel, m, left, depth)
             j += width
+
+
+@njit
+def transposed_product(a, b, c, shape, k):
+    """``c = a @ b.T`` for Views; rows of all three are contiguous.
+
+    Panels are packed from b's rows by transposing blocks in registers, so nobody needs b.T.
+    """
+    m, n = shape
+    panel, base, one = panel_buffer(b), zeros(c), unit(c)
+    width = panel.row // VECS
+    for p in range(0, k, DEPTH):
+        depth = min(k - p, DEPTH)
+        x = at(a, 0, p)
+        j = 0
+        while j < n:
+            s, y, z, left = at(base, 0, j), at(b, j, p), at(c, 0, j), n - j
+            if left > width or m < TALL:
+                _pack_transposed(y, panel, left, depth, VECS)
+                if m < LOW:
+                    _small_packed(s, one, x, z, panel, m, left, depth)
+                else:
+                    wide_packed(s, one, x, z, panel, ZERO, m, left, depth)
+                j += VECS * width
+            else:
+                _pack_transposed(y, View(panel.data, width, panel.col), left, depth, 1)
+                narrow_packed(s, one, x, z, panel, ZERO, m, left, depth)
+                j += width
+        base = c
+
+
+@inlined
+def _small_packed(base, scale, a, c, panel, m, n, k):
+    """Less rows than a tile has, against a packed panel."""
+    for i in range(0, m, SMALL_ROWS):
+        rows = min(m - i, SMALL_ROWS)
+        small(at(base, i, 0), scale, at(a, i, 0), panel, at(c, i, 0), panel, k, n, rows)
+
+
+@inlined
+def _pack_transposed(b, panel, n, depth, vecs):
+    """Row q of the panel is column q of b, which has n rows."""
+    width = VECTOR_BYTES // size_of(b)
+    for v in range(vecs):
+        for q in range(0, depth, width):
+            block, place = at(b, v * width, q), at(panel, q, v * width)
+            transpose_block(block, place, n - v * width, depth - q)
 
 
 @njit
@@ -246,6 +304,16 @@ def _packed(base, scale, a, b, c, panel, shape, depth):
         x = View(block.data, 1, block.row)
         _panels(at(base, i, 0), scale, x, b, at(c, i, 0), panel, rows, n, depth)
         i += rows
+
+
+@intrinsic
+def unit(typingctx, v):
+    """1 in the dtype of a View."""
+
+    def codegen(context, bld, sig, args):
+        return ir.Constant(context.get_data_type(v[0].dtype), 1.0)
+
+    return v[0].dtype(v), codegen
 
 
 @intrinsic

@@ -139,9 +139,8 @@ def backward(model, X, scale, grad, parts):
             lower = layer_at(model, k - 1)
             a_prev = activation(parts.a, lower, count)
             delta_prev = matrix(below, 0, count, layer[N_IN])
-            W_T = matrix(parts.W_T, 0, layer[N_OUT], layer[N_IN])
             W, slope, f = weight(model.theta, layer), model.coef[0], lower[ACTIVATION]
-            propagate_delta(delta, W, W_T, a_prev, f, slope, delta_prev, model.threads)
+            propagate_delta(delta, W, a_prev, f, slope, delta_prev, model.threads)
         dW, db = weight(grad, layer), bias(grad, layer)
         accumulate_gradient(delta, a_prev, scale, dW, db, model.threads)
         here, below = below, here

@@ -16,11 +16,13 @@ from numba.extending import intrinsic
 
 from .vectors import HAS_FMA, VECTOR_BYTES, vector_of
 
-# Accumulators in a tile, vectors across the widest tile, steps of k per turn of its loop. Two FMA
-# units of latency 4 need 8 chains if all goes well; measured, 16 reach 96 % of the peak and 24 all.
-ACCUMULATORS, VECS, UNROLL = {64: (16, 2, 4), 32: (12, 2, 4), 16: (8, 2, 2)}[VECTOR_BYTES]
-ROW_VECS = 2 * VECS  # one row alone has as many chains as vectors
-SMALL_ROWS, SMALL_VECS = (5 if VECTOR_BYTES == 64 else 4), 2
+# Accumulators in a tile, and steps of k per turn of its loop. Two FMA units of latency 4 need 8
+# chains if all goes well; 16 leave room. With 24 (of 32 registers) tiles of 6 x 4 vectors are no
+# faster, and waste more at the edges of layers whose width is a power of 2.
+ACCUMULATORS, UNROLL = {64: (16, 4), 32: (12, 4), 16: (8, 2)}[VECTOR_BYTES]
+VECS = 2  # vectors across the widest tile that has many rows
+ROW_VECS = 4  # one row alone has as many chains as vectors
+SMALL_ROWS = 5 if VECTOR_BYTES == 64 else 4
 DEPTH = 256  # rows of a panel of b: with AVX-512 32 KB of float32, of an L1 cache of 48 KB
 AHEAD = 24  # rows of b that are prefetched ahead: no hardware prefetcher follows long strides
 

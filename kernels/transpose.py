@@ -1,13 +1,11 @@
-"""Transposing a matrix, by blocks of vector registers."""
+"""Transposing a block of a matrix in vector registers."""
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiler import njit
-from .tile import I32, Writer, at, integer, view
-from .vectors import VECTOR_BYTES
+from .tile import I32, Writer, integer
 
 
 @intrinsic
@@ -41,15 +39,3 @@ def transpose_block(typingctx, a, b, m, n):
         return context.get_dummy_value()
 
     return types.void(a, b, types.intp, types.intp), codegen
-
-
-@njit
-def transpose(a, b):
-    """b = a.T; both with contiguous rows"""
-    x, y, lanes, (m, n) = view(a), view(b), VECTOR_BYTES // a.itemsize, a.shape
-    for top in range(
-        0, m, 4 * lanes
-    ):  # rows of b get four whole cache lines at a time: fewer pages are open
-        for j in range(0, n, lanes):
-            for i in range(top, min(top + 4 * lanes, m), lanes):
-                transpose_block(at(x, i, j), at(y, j, i), m - i, n - j)

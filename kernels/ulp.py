@@ -36,10 +36,14 @@ def evaluator(name):
 
 
 @njit
-def _erf(x):
-    y = np.empty_like(x)
+def _fill_erf(x, y):
     for i in range(x.size):
         y[i] = math.erf(x[i])
+
+
+def _erf(x):
+    y = np.empty_like(x)
+    _fill_erf(x, y)
     return y
 
 

@@ -10,10 +10,11 @@ ROOT = Path(__file__).parent.parent
 # From the ground up: a module may import modules of this package that stand before it.
 KERNEL_FLOORS = [
     "compiler", "vectors", "views", "elementary", "ulp", "activations", "losses", "tile",
-    "product", "transpose", "parallel", "layers", "model", "sweeps", "training", "__init__",
+    "transpose", "product", "parallel", "layers", "model", "sample", "sweeps", "training",
+    "handle", "__init__",
 ]  # fmt: skip
 PACKAGE_FLOORS = [
-    "kernels", "checks", "reference", "architecture", "initializers", "optimizers", "training",
+    "kernels", "memory", "checks", "reference", "architecture", "initializers", "optimizers", "training",
     "network", "__init__", "timing", "demo", "compare", "info", "cli", "__main__",
 ]  # fmt: skip
 FACES = {"timing", "demo", "compare", "info", "cli"}

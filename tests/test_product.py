@@ -11,9 +11,9 @@ from deltajit.kernels.product import (
     matmul,
     matmul_bias,
     matmul_rows,
+    matmul_transposed,
     outer_add,
 )
-from deltajit.kernels.transpose import transpose
 from deltajit.kernels.vectors import VECTOR_BYTES
 
 from tests.conftest import DTYPES, awkward
@@ -105,12 +105,33 @@ def test_bits_of_an_element_depend_on_its_row_and_column_alone(dtype):
             np.testing.assert_array_equal(x, y[i : i + m, j : j + n])
 
 
+@numba.njit
+def both_transposed(a, b, by_tiles, by_rows):
+    """a @ b.T in two ways."""
+    matmul_transposed(a, b, by_tiles)
+    matmul_rows(a, b, by_rows)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_inner_products_of_rows_and_transpose(dtype):
-    for m, k, n in itertools.product((1, 3, 7), awkward(dtype), awkward(dtype)):
-        a, b, _, c = operands(dtype, m, k, n)
-        b_T = np.full((n, k), np.nan, dtype)
-        transpose(b, b_T)
-        np.testing.assert_array_equal(b_T, b.T)
-        matmul_rows(a, b_T, c)
-        assert_within(c, expect(0.0, 1.0, a, b, dtype), (m, k, n))
+def test_products_with_a_transpose(dtype):
+    sizes = awkward(dtype)
+    shapes = [*itertools.product((1, 3, 7, 23), sizes, sizes), (40, 300, 70), (17, 513, 33)]
+    for m, k, n in shapes:
+        a, b, _, _ = operands(dtype, m, k, n)
+        by_tiles, by_rows = np.full((2, m, n), np.nan, dtype)
+        both_transposed(a, b.T.copy(), by_tiles, by_rows)
+        expected = expect(0.0, 1.0, a, b, dtype)
+        assert_within(by_tiles, expected, (m, k, n))
+        assert_within(by_rows, expected, (m, k, n))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_of_a_product_with_a_transpose_have_their_own_bits(dtype):
+    """Threads cut the rows anywhere."""
+    a, b, _, whole = operands(dtype, 70, 300, 150)
+    by_rows = np.empty_like(whole)
+    both_transposed(a, b.T.copy(), whole, by_rows)
+    for i, m in itertools.product((0, 1, 66), (1, 2, 4)):
+        part = np.empty_like(whole[i : i + m])
+        both_transposed(a[i : i + m].copy(), b.T.copy(), part, by_rows[:m])
+        np.testing.assert_array_equal(part, whole[i : i + m])

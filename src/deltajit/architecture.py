@@ -72,13 +72,8 @@ class Architecture:
     @cached_property
     def layers(self) -> NDArray[np.int64]:
         """The kernels' layer table: see `deltajit.kernels.Model`."""
-        table = np.empty((len(self.sizes) - 1, 9), np.int64)
-        inner = zip(self.sizes[1:-1], self.sizes[2:], strict=True)
-        totals = (
-            sum(self.sizes[1:]),
-            max(self.sizes[1:]),
-            max((n_in * n_out for n_in, n_out in inner), default=0),
-        )
+        table = np.empty((len(self.sizes) - 1, 8), np.int64)
+        totals = sum(self.sizes[1:]), max(self.sizes[1:])
         at = units = 0
         pairs = zip(self.sizes[:-1], self.sizes[1:], self.activations, strict=True)
         for row, (n_in, n_out, name) in zip(table, pairs, strict=True):

@@ -98,7 +98,7 @@ def _layer_cases(dtype: np.dtype[Any]) -> Iterator[Case]:
         for shape in ((batch, n_in), (n_out, n_in), (n_out,), (batch, n_out))
     )
     W /= dtype.type(np.sqrt(n_in))
-    W_T, W_again = np.ascontiguousarray(W.T), np.empty_like(W)
+    W_T = np.ascontiguousarray(W.T)
     a_prev64, W64, b64, delta64 = (x.astype(float) for x in (a_prev, W, b, delta))
     slope = dtype.type(0.01)
     for name, code in kernels.ACTIVATIONS.items():
@@ -113,9 +113,7 @@ def _layer_cases(dtype: np.dtype[Any]) -> Iterator[Case]:
         prev = reference.activate(name, a_prev)
         yield Case(
             f"propagate_delta {name}",
-            partial(
-                _filled, kernels.propagate_delta, below, delta, W_T, W_again, prev, code, slope
-            ),
+            partial(_filled, kernels.propagate_delta, below, delta, W_T, prev, code, slope),
             partial(reference.propagate_delta, delta, W, prev, name),
             reference.propagate_delta(delta64, W64, prev.astype(float), name),
         )
