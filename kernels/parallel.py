@@ -16,12 +16,13 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiler import inlined, njit, openmp
+from .tile import ACCUMULATORS
 
 # Multiply-adds from which on a region, some microseconds until all threads are at work, pays.
 WORTH = 1_000_000
 
-# Chunks are whole tiles: a multiple of all their heights.
-WHOLE = 24
+# Chunks are whole tiles: a multiple of both their heights.
+WHOLE = ACCUMULATORS
 
 # A literal 0 would be a type of its own, and compile everything again.
 ZERO = np.intp(0)

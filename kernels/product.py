@@ -37,7 +37,6 @@ from .vectors import (
     broadcast,
     fma,
     lanes,
-    load,
     load_masked,
     store_masked,
 )
@@ -172,11 +171,26 @@ def make_sweeps(vecs):
     return sweep_packed, sweep
 
 
+FEW, WIDE, NARROW = range(3)
 ZERO = np.intp(0)  # a literal 0 would be a type of its own, and compile everything again
 LOW, TALL = ACCUMULATORS // VECS, ACCUMULATORS  # rows of the tiles of two vectors and of one
 panel_buffer, block_buffer = make_buffer(VECS), make_buffer(BLOCK + 2)
 (wide_packed, wide), (narrow_packed, narrow) = make_sweeps(VECS), make_sweeps(1)
 one_row, small = make_tile(1, ROW_VECS, SMALL), make_tile(SMALL_ROWS, VECS, SMALL)
+
+
+@inlined
+def tile_of(m, n, width):
+    """The plan: which tiles a product of m rows takes for n columns, of `width` lanes a vector.
+
+    FEW reads b where it lies; WIDE (LOW rows, two vectors) and NARROW (TALL rows, one vector) go
+    through packed panels.
+    """
+    if m < LOW or (LOW < m < TALL and n <= VECS * width):
+        return FEW
+    if n > width or m < TALL:
+        return WIDE
+    return NARROW
 
 
 @njit
@@ -188,7 +202,7 @@ def product(base, scale, a, b, c, shape, k):
     m, n = shape
     panel = panel_buffer(b)
     width = panel.row // VECS
-    if m < LOW or (LOW < m < TALL and n <= VECS * width):
+    if tile_of(m, n, width) == FEW:
         _few_rows(base, scale, a, b, c, shape, k)
         return
     packs = a.row == 1 and n > 2 * panel.row and m * k >= BIG * width
@@ -229,7 +243,7 @@ def _panels(base, scale, a, b, c, panel, m, n, depth):
     j = 0
     while j < n:
         s, y, z, left = at(base, 0, j), at(b, 0, j), at(c, 0, j), n - j
-        if left > width or m < TALL:
+        if tile_of(m, left, width) != NARROW:
             wide(s, scale, a, y, z, panel, m, left, depth)
             j += VECS * width
         else:
@@ -252,7 +266,7 @@ def transposed_product(a, b, c, shape, k):
         j = 0
         while j < n:
             s, y, z, left = at(base, 0, j), at(b, j, p), at(c, 0, j), n - j
-            if left > width or m < TALL:
+            if tile_of(m, left, width) != NARROW:
                 _pack_transposed(y, panel, left, depth, VECS)
                 if m < LOW:
                     _small_packed(s, one, x, z, panel, m, left, depth)

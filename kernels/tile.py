@@ -411,6 +411,7 @@ class _RowSums(Writer):
 
     def halved(self, x, y, size):
         """Of x and then y, from each block of `size` lanes, its lower half plus its upper half."""
+
         def pick(start):
             firsts = range(start, 2 * self.lanes, size)
             lanes = [first + i for first in firsts for i in range(size // 2)]

@@ -155,7 +155,7 @@ def _mass(weights, batch):
 
 @inlined
 def _gather(X, Y, weights, indices, parts):
-    """The samples that `indices` lists, side by side: copied into the workspace, unless they are."""
+    """The samples that `indices` lists, side by side: copied, unless they already are."""
     count = indices.size
     block_weights = _gather_weights(weights, indices, parts.w)
     if _consecutive(indices):
@@ -171,10 +171,10 @@ def _gather(X, Y, weights, indices, parts):
 @inlined
 def _consecutive(indices):
     """Whether each index is one more than the one before."""
-    for i in range(1, indices.size):
-        if indices[i] != indices[i - 1] + 1:
-            return False
-    return True
+    i = 1
+    while i < indices.size and indices[i] == indices[i - 1] + 1:
+        i += 1
+    return i >= indices.size
 
 
 @inlined

@@ -75,3 +75,19 @@ def test_complex_step_of_the_demo_can_disagree(digits):
     grad = demo.complex_step(net, digits.X[:2], digits.Y[:2])
     assert abs(grad - net.grad(digits.X[:2], digits.Y[:2])).max() < 1e-15
     assert abs(grad - net.grad(digits.X[2:4], digits.Y[2:4])).max() > 1e-3
+
+
+def test_plan(capsys):
+    assert cli.main(["info", "--plan", "784,128,1", "--batch", "64"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    products = [line.split()[:2] for line in lines[2:]]
+    assert products == [
+        ["784-128", "forward"], ["128-1", "forward"],
+        ["128-1", "BP2"], ["128-1", "BP3"], ["784-128", "BP3"],
+    ]  # fmt: skip
+    assert all(0 < int(line.split()[-1].rstrip("%")) <= 100 for line in lines[2:])
+
+
+def test_plan_of_nonsense(capsys):
+    assert cli.main(["info", "--plan", "784,x"]) == 2
+    assert "sizes[1]" in capsys.readouterr().err

@@ -14,10 +14,11 @@ KERNEL_FLOORS = [
     "handle", "__init__",
 ]  # fmt: skip
 PACKAGE_FLOORS = [
-    "kernels", "memory", "checks", "reference", "architecture", "initializers", "optimizers", "training",
-    "network", "__init__", "timing", "demo", "compare", "info", "cli", "__main__",
+    "kernels", "memory", "checks", "reference", "architecture", "initializers", "optimizers",
+    "training", "network", "__init__", "timing", "demo", "compare", "info", "plan", "cli",
+    "__main__",
 ]  # fmt: skip
-FACES = {"timing", "demo", "compare", "info", "cli"}
+FACES = {"timing", "demo", "compare", "info", "plan", "cli"}
 OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax", "threadpoolctl"}
 
 

@@ -13,6 +13,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _run(options)
+    except (TypeError, ValueError) as error:
+        if options.command != "info":
+            raise
+        print(error, file=sys.stderr)
+        return 2
     except ModuleNotFoundError as missing:
         if (missing.name or "").split(".")[0] not in ("sklearn", "matplotlib", "threadpoolctl"):
             raise
@@ -31,7 +36,12 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--figure", type=Path, default=Path("deltajit-demo.png"), metavar="PATH")
     compare = commands.add_parser("compare", help="every kernel against the NumPy reference")
     compare.add_argument("--json", action="store_true", help="for machines")
-    commands.add_parser("info", help="CPU, lanes, threads, cache, versions")
+    info = commands.add_parser("info", help="CPU, lanes, threads, cache, versions; or a plan")
+    info.add_argument(
+        "--plan", metavar="SIZES", help="such as 784,128,10: the tiles of its products"
+    )
+    info.add_argument("--batch", type=int, default=64, help="samples a step, for --plan")
+    info.add_argument("--dtype", default="float32", help="for --plan")
     return parser
 
 
@@ -45,6 +55,10 @@ def _run(options: argparse.Namespace) -> None:
         from deltajit import compare
 
         compare.run(options.json)
+    elif options.plan:
+        from deltajit import plan
+
+        plan.run(options.plan, options.batch, options.dtype)
     else:
         from deltajit import info
 
