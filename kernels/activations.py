@@ -66,6 +66,16 @@ def derivative(code, slope, a):
     return one
 
 
+@register_jitable(**OPTIONS)
+def curvature(code, a):
+    """f''(z) / f'(z) of a vector register, given ``a = f(z)``; 0 where f is straight."""
+    if code == SIGMOID:
+        return fma(broadcast(-2, a), a, broadcast(1, a))
+    if code == TANH:
+        return broadcast(-2, a) * a
+    return broadcast(0, a)
+
+
 @njit
 def activate(code, slope, z, a):
     """``a = f(z)``, both (B, n); they may be one array."""
@@ -94,6 +104,26 @@ def times_derivative(code, slope, a, g):
         rest = x.size - last
         factor = derivative(code, slope, load_masked(x, last, rest))
         store_masked(y, last, load_masked(y, last, rest) * factor, rest)
+
+
+@njit
+def times_tangent_derivative(code, slope, a, delta, Rz, g):
+    """``g = g * f'(z) + delta * (f''(z) / f'(z)) * Rz``, all (B, n): BP2's derivative along v.
+
+    ``delta = u * f'(z)`` for some u; what replaces g is then the derivative of it, where g was the
+    derivative of u, and Rz is that of z. Not for softmax.
+    """
+    a, delta, Rz, g = flat(a), flat(delta), flat(Rz), flat(g)
+    last = last_vector(g)
+    for i in range(0, last, lanes(g)):
+        x = load(a, i)
+        turned = load(delta, i) * curvature(code, x) * load(Rz, i)
+        store(g, i, fma(load(g, i), derivative(code, slope, x), turned))
+    rest = g.size - last
+    x = load_masked(a, last, rest)
+    turned = load_masked(delta, last, rest) * curvature(code, x) * load_masked(Rz, last, rest)
+    total = fma(load_masked(g, last, rest), derivative(code, slope, x), turned)
+    store_masked(g, last, total, rest)
 
 
 @inlined

@@ -57,6 +57,19 @@ class Workspace(NamedTuple):
 SECTIONS = len(Workspace._fields)
 
 
+class Tangents(NamedTuple):
+    """Sections of a workspace of order 2, behind those of `Workspace`; all flat."""
+
+    delta: np.ndarray  # of all layers
+    Rz: np.ndarray  # derivatives along a direction of z of all layers,
+    Ra: np.ndarray  # of a of all layers,
+    Rdelta: np.ndarray  # of this layer's delta,
+    Rdelta_prev: np.ndarray  # and of that of the layer below
+
+
+TANGENT_SECTIONS = Tangents._fields
+
+
 @inlined
 def layer_at(model, k):
     """Row k of the layer table."""
@@ -98,12 +111,19 @@ def block_size(batch):
 
 
 @njit
-def workspace_size(layers, batch):
-    """Floats of scratch memory that any kernel needs for up to `batch` samples of a network."""
+def workspace_size(layers, batch, order=1):
+    """Floats of scratch memory that a kernel needs for up to `batch` samples of a network.
+
+    order : 1 for predict, loss, gradient and training; 2 for everything in `tangents`.
+    """
     n_in, n_out, units, widest = _widths(layers)
     per_sample = n_in + 2 * n_out + units + 2 * widest + 1
     # Not block_size(batch): 257 samples go in blocks of 129, but 256 in one.
-    return min(batch, LARGEST_BLOCK) * per_sample + SECTIONS * LINE
+    samples = min(batch, LARGEST_BLOCK)
+    size = samples * per_sample + SECTIONS * LINE
+    if order == 1:
+        return size
+    return size + samples * (3 * units + 2 * widest) + len(TANGENT_SECTIONS) * LINE
 
 
 @inlined
@@ -130,3 +150,28 @@ def carve(layers, work, m):
         vector(work, at_Y, m * n_out),
         vector(work, at_Y + m * n_out, m),
     )
+
+
+@inlined
+def carve_tangents(layers, work, m):
+    """Cut the rest of a flat `work` of order 2 into the sections for a block of `m` samples."""
+    _, _, units, widest = _widths(layers)
+    at_delta = _on_line(workspace_size(layers, m))
+    at_Rz = _on_line(at_delta + m * units)
+    at_Ra = _on_line(at_Rz + m * units)
+    at_Rdelta = _on_line(at_Ra + m * units)
+    at_Rdelta_prev = _on_line(at_Rdelta + m * widest)
+    return Tangents(
+        vector(work, at_delta, m * units),
+        vector(work, at_Rz, m * units),
+        vector(work, at_Ra, m * units),
+        vector(work, at_Rdelta, m * widest),
+        vector(work, at_Rdelta_prev, m * widest),
+    )
+
+
+@njit
+def points_size(layers, batch):
+    """Floats of memory that `tangents.linearize` fills for `batch` samples."""
+    _, n_out, units, _ = _widths(layers)
+    return batch * (2 * units + n_out)

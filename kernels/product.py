@@ -54,12 +54,28 @@ def matmul(a, b, c):
 
 
 @inlined
+def matmul_add(a, b, c):
+    """``c += a @ b``."""
+    x = view(c)
+    product(x, a.dtype.type(1), view(a), view(b), x, c.shape, a.shape[1])
+
+
+@inlined
 def matmul_transposed(a, b, c):
     """``c = a @ b.T``."""
     if b.shape[1] == 1:  # a column lies in memory like a row
         matmul(a, matrix(b, 0, 1, b.shape[0]), c)
     else:
-        transposed_product(view(a), view(b), view(c), c.shape, a.shape[1])
+        transposed_product(zeros(view(c)), view(a), view(b), view(c), c.shape, a.shape[1])
+
+
+@inlined
+def matmul_transposed_add(a, b, c):
+    """``c += a @ b.T``."""
+    if b.shape[1] == 1:
+        matmul_add(a, matrix(b, 0, 1, b.shape[0]), c)
+    else:
+        transposed_product(view(c), view(a), view(b), view(c), c.shape, a.shape[1])
 
 
 @inlined
@@ -252,13 +268,13 @@ def _panels(base, scale, a, b, c, panel, m, n, depth):
 
 
 @njit
-def transposed_product(a, b, c, shape, k):
-    """``c = a @ b.T`` for Views; rows of all three are contiguous.
+def transposed_product(base, a, b, c, shape, k):
+    """``c = base + a @ b.T`` for Views, all with contiguous rows; base may be c.
 
     Panels are packed from b's rows by transposing blocks in registers, so nobody needs b.T.
     """
     m, n = shape
-    panel, base, one = panel_buffer(b), zeros(c), unit(c)
+    panel, one = panel_buffer(b), unit(c)
     width = panel.row // VECS
     for p in range(0, k, DEPTH):
         depth = min(k - p, DEPTH)

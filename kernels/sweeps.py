@@ -85,7 +85,7 @@ def value_and_grad(model, X, Y, grad, work, weights=None):
     mass = weight_sum(weights, batch)
     total = 0.0
     grad = borrow(grad)
-    start_gradient(model, grad)
+    start_gradient(model, model.theta, grad)
     for first in range(0, batch, m):
         count = min(m, batch - first)
         block = Block(rows(X, first, count), rows(Y, first, count), part(weights, first, count))
@@ -163,20 +163,23 @@ def block_gradient(model, block, mass, scale, grad, parts):
 
 
 @inlined
-def start_gradient(model, grad):
-    """Where the gradient's sum begins: the penalty's part, ``l2 * W``, and 0 for the biases."""
+def start_gradient(model, theta, grad):
+    """Where the gradient's sum begins: the penalty's part, ``l2 * W``, and 0 for the biases.
+
+    With a direction in place of theta, where a product with second derivatives begins.
+    """
     fill(grad, 0)
     if model.coef[1] != 0:
-        _penalty_gradient(model, grad)
+        _penalty_gradient(model, theta, grad)
 
 
 @njit
-def _penalty_gradient(model, grad):
+def _penalty_gradient(model, theta, grad):
     """``dW = l2 * W``."""
     l2 = model.coef[1]
     for k in range(model.layers.shape[0]):
         layer = layer_at(model, k)
-        W, dW = weight(model.theta, layer), weight(grad, layer)
+        W, dW = weight(theta, layer), weight(grad, layer)
         for i in range(W.shape[0]):
             for j in range(W.shape[1]):
                 dW[i, j] = l2 * W[i, j]

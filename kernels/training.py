@@ -131,7 +131,7 @@ def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None):
             rule.count[0] += 1
         else:
             total = mass * penalty(model)
-            start_gradient(model, grad)
+            start_gradient(model, model.theta, grad)
             for start in range(0, batch.size, m):
                 indices = vector(batch, start, min(m, batch.size - start))
                 block = _gather(X, Y, weights, indices, parts)

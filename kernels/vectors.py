@@ -533,6 +533,19 @@ def first_lanes(context, count, like):
 
 
 @intrinsic
+def insert(context, v, i, x):
+    """v with x in lane i."""
+    if not isinstance(v, Vector) or x != v.dtype:
+        return None
+
+    def lower(context, builder, sig, args):
+        v, i, x = args
+        return builder.insert_element(v, x, builder.trunc(i, ir.IntType(32)))
+
+    return v(v, types.intp, x), lower
+
+
+@intrinsic
 def count(context, mask):
     """How many lanes of a mask are set."""
     if not isinstance(mask, Vector) or mask.dtype != types.boolean:

@@ -1,0 +1,445 @@
+"""Derivatives beyond the gradient: along a direction, of second order, and of each sample.
+
+R x is the derivative of x along v, a vector like theta whose parts are V and vb of each layer
+(Pearlmutter 1994: the R-operator). It takes one more sweep forward, and one more back:
+
+    Rz = Ra_prev @ W + a_prev @ V + vb            Ra = f'(z) * Rz
+    Rdelta_prev = (Rdelta @ W.T + delta @ V.T) * f'(z_prev) + delta_prev * (f'' / f') * Rz_prev
+    RdW = Ra_prev.T @ delta + a_prev.T @ Rdelta   Rdb = Rdelta.sum(axis=0)
+
+Public kernels take (model, what is read, what is written, work), where `work` holds at least
+``workspace_size(model.layers, batch, 2)`` floats of theta's dtype; else as in `sweeps`.
+"""
+
+from .activations import times_derivative, times_tangent_derivative
+from .compiler import inlined, njit
+from .layers import propagate_delta
+from .losses import output_curvature, output_delta, output_tangent
+from .model import (
+    ACTIVATION,
+    N_IN,
+    N_OUT,
+    UNITS,
+    Tangents,
+    Workspace,
+    activation,
+    bias,
+    block_size,
+    carve,
+    carve_tangents,
+    layer_at,
+    weight,
+)
+from .parallel import over_rows
+from .product import (
+    column_sum_add,
+    matmul,
+    matmul_add,
+    matmul_bias,
+    matmul_transposed,
+    matmul_transposed_add,
+    outer_add,
+)
+from .sweeps import Block, backward, forward, part, start_gradient, weight_sum
+from .vectors import lanes, load_masked, store_masked
+from .views import borrow, borrow_all, copy, matrix, row, rows, vector
+
+
+@njit
+def hvp(model, X, Y, v, out, work, weights=None):
+    """``out = H v``, H the Hessian of `loss` at theta; v, out (n_params,)."""
+    model, v, out = borrow_all(model), borrow(v), borrow(out)
+    m, mass = block_size(X.shape[0]), weight_sum(weights, X.shape[0])
+    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
+    start_gradient(model, v, out)
+    for first in range(0, X.shape[0], m):
+        block = _block(X, Y, weights, first, m)
+        _linearize_block(model, block, mass, parts, tangents.delta)
+        _hessian_block(model, block, mass, v, parts, tangents, out)
+
+
+@njit
+def gnvp(model, X, Y, v, out, work, weights=None):
+    """``out = G v``, G = J^T (d2 loss / d out2) J the Gauss-Newton matrix, plus the penalty's part.
+
+    Schraudolph (2002); where the loss matches the output (see `losses`) the outputs are the logits.
+    """
+    model, v, out = borrow_all(model), borrow(v), borrow(out)
+    m, mass = block_size(X.shape[0]), weight_sum(weights, X.shape[0])
+    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
+    start_gradient(model, v, out)
+    for first in range(0, X.shape[0], m):
+        block = _block(X, Y, weights, first, m)
+        forward(model, block.X, parts)
+        _gauss_newton_block(model, block, mass, v, parts, tangents, out)
+
+
+@njit
+def jvp(model, X, v, out, work):
+    """``out = d predict(X) / d theta @ v``; v (n_params,), out (B, n_out)."""
+    model, v = borrow_all(model), borrow(v)
+    m = block_size(X.shape[0])
+    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
+    for first in range(0, X.shape[0], m):
+        block = rows(X, first, min(m, X.shape[0] - first))
+        forward(model, block, parts)
+        copy(_tangent_forward(model, v, block, parts, tangents), rows(out, first, block.shape[0]))
+
+
+@njit
+def vjp(model, X, u, out, work):
+    """``out = u @ d predict(X) / d theta``, summed over samples; u (B, n_out), out (n_params,)."""
+    model, out = borrow_all(model), borrow(out)
+    m = block_size(X.shape[0])
+    parts = carve(model.layers, work, m)
+    out[:] = 0
+    for first in range(0, X.shape[0], m):
+        block = rows(X, first, min(m, X.shape[0] - first))
+        forward(model, block, parts)
+        _vjp_block(model, block, rows(u, first, block.shape[0]), parts, out)
+
+
+# ---------------------------------------------------------------- at a point that is kept
+
+
+@njit
+def linearize(model, X, Y, points, work, weights=None):
+    """Forward and backward once, kept in `points` (points_size(layers, B) floats)."""
+    model = borrow_all(model)
+    m, mass = block_size(X.shape[0]), weight_sum(weights, X.shape[0])
+    parts = carve(model.layers, work, m)
+    for first in range(0, X.shape[0], m):
+        block = _block(X, Y, weights, first, m)
+        here, delta = _point(model, points, parts, first, block.X.shape[0])
+        _linearize_block(model, block, mass, here, delta)
+
+
+@njit
+def hvp_at(model, X, Y, points, v, out, work, weights=None):
+    """`hvp` at a point that `linearize` has kept."""
+    model, v, out = borrow_all(model), borrow(v), borrow(out)
+    m, mass = block_size(X.shape[0]), weight_sum(weights, X.shape[0])
+    parts, t = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
+    start_gradient(model, v, out)
+    for first in range(0, X.shape[0], m):
+        block = _block(X, Y, weights, first, m)
+        here, delta = _point(model, points, parts, first, block.X.shape[0])
+        tangents = Tangents(delta, t.Rz, t.Ra, t.Rdelta, t.Rdelta_prev)
+        _hessian_block(model, block, mass, v, here, tangents, out)
+
+
+@njit
+def gnvp_at(model, X, Y, points, v, out, work, weights=None):
+    """`gnvp` at a point that `linearize` has kept."""
+    model, v, out = borrow_all(model), borrow(v), borrow(out)
+    m, mass = block_size(X.shape[0]), weight_sum(weights, X.shape[0])
+    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
+    start_gradient(model, v, out)
+    for first in range(0, X.shape[0], m):
+        block = _block(X, Y, weights, first, m)
+        here, _ = _point(model, points, parts, first, block.X.shape[0])
+        _gauss_newton_block(model, block, mass, v, here, tangents, out)
+
+
+@njit
+def jvp_at(model, X, points, v, out, work):
+    """`jvp` at a point that `linearize` has kept."""
+    model, v = borrow_all(model), borrow(v)
+    m = block_size(X.shape[0])
+    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
+    for first in range(0, X.shape[0], m):
+        block = rows(X, first, min(m, X.shape[0] - first))
+        here, _ = _point(model, points, parts, first, block.shape[0])
+        copy(_tangent_forward(model, v, block, here, tangents), rows(out, first, block.shape[0]))
+
+
+@njit
+def vjp_at(model, X, points, u, out, work):
+    """`vjp` at a point that `linearize` has kept."""
+    model, out = borrow_all(model), borrow(out)
+    m = block_size(X.shape[0])
+    parts = carve(model.layers, work, m)
+    out[:] = 0
+    for first in range(0, X.shape[0], m):
+        block = rows(X, first, min(m, X.shape[0] - first))
+        here, _ = _point(model, points, parts, first, block.shape[0])
+        _vjp_block(model, block, rows(u, first, block.shape[0]), here, out)
+
+
+# ---------------------------------------------------------------- of each sample
+
+
+@njit
+def per_sample_grads(model, X, Y, out, work):
+    """Gradient of each sample's own loss, without l2; out (B, n_params)."""
+    model = borrow_all(model)
+    m = block_size(X.shape[0])
+    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
+    for first in range(0, X.shape[0], m):
+        block = _block(X, Y, None, first, m)
+        _linearize_block(model, block, 1.0, parts, tangents.delta)
+        for k in range(model.layers.shape[0]):
+            layer = layer_at(model, k)
+            delta = activation(tangents.delta, layer, block.X.shape[0])
+            a_prev = _below(model, block.X, parts.a, k)
+            for b in range(block.X.shape[0]):
+                grad = row(out, first + b)
+                _outer(row(a_prev, b), row(delta, b), weight(grad, layer))
+                copy(row(delta, b), bias(grad, layer))
+
+
+@njit
+def input_grad(model, X, Y, out, work):
+    """Gradient of each sample's own loss with respect to its inputs; out (B, n_in)."""
+    model = borrow_all(model)
+    m = block_size(X.shape[0])
+    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
+    bottom = layer_at(model, 0)
+    for first in range(0, X.shape[0], m):
+        block = _block(X, Y, None, first, m)
+        count = block.X.shape[0]
+        _linearize_block(model, block, 1.0, parts, tangents.delta)
+        delta = activation(tangents.delta, bottom, count)
+        matmul_transposed(delta, weight(model.theta, bottom), rows(out, first, count))
+
+
+@njit
+def jacobian(model, X, out, work):
+    """``out[b, o, i] = d predict(X)[b, o] / d X[b, i]``, out (B, n_out, n_in).
+
+    A sweep back for each output, or one forward for each input, whichever are fewer.
+    """
+    model = borrow_all(model)
+    m = block_size(X.shape[0])
+    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
+    for first in range(0, X.shape[0], m):
+        block = rows(X, first, min(m, X.shape[0] - first))
+        forward(model, block, parts)
+        here = matrix(out, first * out.shape[1], block.shape[0] * out.shape[1], out.shape[2])
+        if out.shape[1] <= out.shape[2]:
+            for o in range(out.shape[1]):
+                _jacobian_row(model, block, o, parts, tangents, here)
+        else:
+            for i in range(out.shape[2]):
+                _jacobian_column(model, block, i, parts, tangents, here)
+
+
+# ---------------------------------------------------------------- sweeps over one block of samples
+
+
+@inlined
+def _block(X, Y, weights, first, m):
+    """Samples `first` to ``first + m``, or to the last."""
+    count = min(m, X.shape[0] - first)
+    return Block(rows(X, first, count), rows(Y, first, count), part(weights, first, count))
+
+
+@inlined
+def _point(model, points, parts, first, count):
+    """(workspace, deltas) whose activations and deltas are those kept of a block of samples."""
+    units, n_out = model.layers[0, UNITS], layer_at(model, model.layers.shape[0] - 1)[N_OUT]
+    at_a = first * (2 * units + n_out)
+    at_z = at_a + count * units
+    at_delta = at_z + count * n_out
+    a, z = vector(points, at_a, count * units), vector(points, at_z, count * n_out)
+    here = Workspace(a, z, parts.delta, parts.delta_prev, parts.X, parts.Y, parts.w)
+    return here, vector(points, at_delta, count * units)
+
+
+@inlined
+def _below(model, X, a, k):
+    """What layer k reads: X, or the activations of the layer below."""
+    below = rows(X, 0, X.shape[0])
+    if k > 0:
+        below = activation(a, layer_at(model, k - 1), X.shape[0])
+    return below
+
+
+@njit
+def _linearize_block(model, block, mass, parts, deltas):
+    """Forward, BP1, and BP2 with the deltas of all layers kept."""
+    count, top = block.X.shape[0], model.layers.shape[0] - 1
+    slope = model.coef[0]
+    _, a = forward(model, block.X, parts)
+    last = layer_at(model, top)
+    delta = activation(deltas, last, count)
+    f = last[ACTIVATION]
+    output_delta(model.loss, f, slope, a, block.Y, block.weights, 1.0 / mass, delta)
+    for k in range(top, 0, -1):
+        layer, lower = layer_at(model, k), layer_at(model, k - 1)
+        delta, delta_prev = activation(deltas, layer, count), activation(deltas, lower, count)
+        W, a_prev = weight(model.theta, layer), activation(parts.a, lower, count)
+        propagate_delta(delta, W, a_prev, lower[ACTIVATION], slope, delta_prev, model.threads)
+
+
+@njit
+def _tangent_forward(model, v, X, parts, tangents):
+    """Rz and Ra of all layers, into `tangents`; returns Ra of the outputs (B, n_out)."""
+    count = X.shape[0]
+    Ra_prev = matrix(tangents.Ra, 0, 0, 1)  # inputs do not move
+    for k in range(model.layers.shape[0]):
+        layer = layer_at(model, k)
+        a_prev = _below(model, X, parts.a, k)
+        a, Rz, Ra = (
+            activation(parts.a, layer, count),
+            activation(tangents.Rz, layer, count),
+            activation(tangents.Ra, layer, count),
+        )
+        W, V, vb = weight(model.theta, layer), weight(v, layer), bias(v, layer)
+        f, slope = layer[ACTIVATION], model.coef[0]
+        state = (a_prev, Ra_prev, W, V, vb, f, slope, a, Rz, Ra)
+        _tangent_forward_rows(state, count, 2 * a_prev.size * a.shape[1], model.threads)
+        Ra_prev = Ra
+    return Ra_prev
+
+
+@over_rows
+def _tangent_forward_rows(state, first, count):
+    a_prev, Ra_prev, W, V, vb, f, slope, a, Rz, Ra = state
+    Rz, Ra = rows(Rz, first, count), rows(Ra, first, count)
+    matmul_bias(rows(a_prev, first, count), V, vb, Rz)
+    if Ra_prev.shape[0] > 0:
+        matmul_add(rows(Ra_prev, first, count), W, Rz)
+    copy(Rz, Ra)
+    times_derivative(f, slope, rows(a, first, count), Ra)
+
+
+@njit
+def _hessian_block(model, block, mass, v, parts, tangents, out):
+    """Add to `out` one block's part of H v; `parts` and the deltas hold its point."""
+    count, top, slope = block.X.shape[0], model.layers.shape[0] - 1, model.coef[0]
+    Ra = _tangent_forward(model, v, block.X, parts, tangents)
+    last = layer_at(model, top)
+    a, Rz = activation(parts.a, last, count), activation(tangents.Rz, last, count)
+    delta = activation(tangents.delta, last, count)
+    here, below = tangents.Rdelta, tangents.Rdelta_prev
+    Rdelta = matrix(here, 0, count, last[N_OUT])
+    Y, w, f = block.Y, block.weights, last[ACTIVATION]
+    output_tangent(model.loss, f, slope, a, Y, w, 1.0 / mass, delta, Rz, Ra, Rdelta)
+    for k in range(top, -1, -1):
+        layer = layer_at(model, k)
+        delta = activation(tangents.delta, layer, count)
+        Rdelta = matrix(here, 0, count, layer[N_OUT])
+        a_prev, dW, db = _below(model, block.X, parts.a, k), weight(out, layer), bias(out, layer)
+        Ra_prev = matrix(tangents.Ra, 0, 0, 1)
+        if k > 0:
+            lower = layer_at(model, k - 1)
+            Ra_prev = activation(tangents.Ra, lower, count)
+            W, V = weight(model.theta, layer), weight(v, layer)
+            delta_prev, Rz_prev = (
+                activation(tangents.delta, lower, count),
+                activation(tangents.Rz, lower, count),
+            )
+            Rdelta_prev = matrix(below, 0, count, layer[N_IN])
+            point = (a_prev, delta_prev, Rz_prev, lower[ACTIVATION], slope)
+            state = (delta, Rdelta, W, V, point, Rdelta_prev)
+            work = 2 * delta.size * layer[N_IN]
+            _tangent_backward_rows(state, count, work, model.threads)
+        state_of_dW = (delta, Rdelta, a_prev, Ra_prev, dW)
+        work = 2 * a_prev.size * layer[N_OUT]
+        _tangent_gradient_rows(state_of_dW, layer[N_IN], work, model.threads)
+        column_sum_add(Rdelta, Rdelta.dtype.type(1), db)
+        here, below = below, here
+
+
+@over_rows
+def _tangent_backward_rows(state, first, count):
+    delta, Rdelta, W, V, point, Rdelta_prev = state
+    a_prev, delta_prev, Rz_prev, f, slope = point
+    Rdelta_prev = rows(Rdelta_prev, first, count)
+    matmul_transposed(rows(Rdelta, first, count), W, Rdelta_prev)
+    matmul_transposed_add(rows(delta, first, count), V, Rdelta_prev)
+    a_prev, delta_prev = rows(a_prev, first, count), rows(delta_prev, first, count)
+    Rz_prev = rows(Rz_prev, first, count)
+    times_tangent_derivative(f, slope, a_prev, delta_prev, Rz_prev, Rdelta_prev)
+
+
+@over_rows
+def _tangent_gradient_rows(state, first, count):
+    delta, Rdelta, a_prev, Ra_prev, dW = state
+    one = dW.dtype.type(1)
+    outer_add(a_prev, Rdelta, one, dW, first, count)
+    if Ra_prev.shape[0] > 0:
+        outer_add(Ra_prev, delta, one, dW, first, count)
+
+
+@njit
+def _gauss_newton_block(model, block, mass, v, parts, tangents, out):
+    """Add to `out` one block's part of G v; `parts` holds its activations."""
+    last = layer_at(model, model.layers.shape[0] - 1)
+    Ra = _tangent_forward(model, v, block.X, parts, tangents)
+    a = activation(parts.a, last, block.X.shape[0])
+    delta = matrix(parts.delta, 0, a.shape[0], a.shape[1])
+    Y, w, f, slope = block.Y, block.weights, last[ACTIVATION], model.coef[0]
+    output_curvature(model.loss, f, slope, a, Y, w, 1.0 / mass, Ra, delta)
+    backward(model, block.X, a.dtype.type(1), out, parts)
+
+
+@njit
+def _vjp_block(model, X, u, parts, out):
+    """Add to `out` what a block of samples contributes; `parts` holds its activations."""
+    last = layer_at(model, model.layers.shape[0] - 1)
+    a = activation(parts.a, last, X.shape[0])
+    delta = matrix(parts.delta, 0, a.shape[0], a.shape[1])
+    copy(u, delta)
+    times_derivative(last[ACTIVATION], model.coef[0], a, delta)
+    backward(model, X, a.dtype.type(1), out, parts)
+
+
+@njit
+def _jacobian_row(model, X, o, parts, tangents, out):
+    """``out[b * n_out + o] = d output o / d inputs`` of each sample, by a sweep back."""
+    count, top, slope = X.shape[0], model.layers.shape[0] - 1, model.coef[0]
+    last = layer_at(model, top)
+    n_out = last[N_OUT]
+    delta = activation(tangents.delta, last, count)
+    for b in range(count):
+        for j in range(n_out):
+            delta[b, j] = 1 if j == o else 0
+    times_derivative(last[ACTIVATION], slope, activation(parts.a, last, count), delta)
+    for k in range(top, 0, -1):
+        layer, lower = layer_at(model, k), layer_at(model, k - 1)
+        delta, delta_prev = (
+            activation(tangents.delta, layer, count),
+            activation(tangents.delta, lower, count),
+        )
+        W, a_prev = weight(model.theta, layer), activation(parts.a, lower, count)
+        propagate_delta(delta, W, a_prev, lower[ACTIVATION], slope, delta_prev, model.threads)
+    bottom = layer_at(model, 0)
+    delta, to_inputs = (
+        activation(tangents.delta, bottom, count),
+        matrix(parts.X, 0, count, bottom[N_IN]),
+    )
+    matmul_transposed(delta, weight(model.theta, bottom), to_inputs)
+    for b in range(count):
+        copy(row(to_inputs, b), row(out, b * n_out + o))
+
+
+@njit
+def _jacobian_column(model, X, i, parts, tangents, out):
+    """``out[b * n_out + o, i] = d output o / d input i`` of each sample, by a sweep forward."""
+    count, slope = X.shape[0], model.coef[0]
+    bottom = layer_at(model, 0)
+    W, Ra = weight(model.theta, bottom), activation(tangents.Ra, bottom, count)
+    for b in range(count):
+        copy(row(W, i), row(Ra, b))
+    times_derivative(bottom[ACTIVATION], slope, activation(parts.a, bottom, count), Ra)
+    for k in range(1, model.layers.shape[0]):
+        layer = layer_at(model, k)
+        Ra_prev, Ra = Ra, activation(tangents.Ra, layer, count)
+        matmul(Ra_prev, weight(model.theta, layer), Ra)
+        times_derivative(layer[ACTIVATION], slope, activation(parts.a, layer, count), Ra)
+    n_out = Ra.shape[1]
+    for b in range(count):
+        for o in range(n_out):
+            out[b * n_out + o, i] = Ra[b, o]
+
+
+@inlined
+def _outer(x, d, c):
+    """``c = outer(x, d)``."""
+    for i in range(x.size):
+        at = row(c, i)
+        for j in range(0, d.size, lanes(d)):
+            here = min(lanes(d), d.size - j)
+            store_masked(at, j, x[i] * load_masked(d, j, here), here)
