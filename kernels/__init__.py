@@ -5,14 +5,29 @@ Call these from your own ``@njit`` code with ``net.model`` and ``net.workspace(b
 
 Floors, each importing only from those before it: compiler, vectors, views, elementary (checked by
 ulp), activations, losses, tile, transpose, product, parallel, layers, model, sample (one goes by
-itself), sweeps, training, handle (for callers in Python).
+itself), sweeps, tangents (beyond the gradient), training, handle (for callers in Python).
 """
 
 from .activations import ACTIVATIONS
 from .layers import accumulate_gradient, linear_activation_forward, propagate_delta
 from .losses import LOSSES
-from .model import Model, workspace_size
+from .model import Model, points_size, workspace_size
 from .sweeps import loss, predict, value_and_grad
+from .tangents import (
+    gnvp,
+    gnvp_at,
+    hvp,
+    hvp_at,
+    input_grad,
+    jacobian,
+    jvp,
+    jvp_at,
+    linearize,
+    parameter_jacobian,
+    per_sample_grads,
+    vjp,
+    vjp_at,
+)
 from .training import Rule, fit_epoch, sgd_step
 
 __all__ = [
@@ -22,11 +37,25 @@ __all__ = [
     "Rule",
     "accumulate_gradient",
     "fit_epoch",
+    "gnvp",
+    "gnvp_at",
+    "hvp",
+    "hvp_at",
+    "input_grad",
+    "jacobian",
+    "jvp",
+    "jvp_at",
     "linear_activation_forward",
+    "linearize",
     "loss",
+    "parameter_jacobian",
+    "per_sample_grads",
+    "points_size",
     "predict",
     "propagate_delta",
     "sgd_step",
     "value_and_grad",
+    "vjp",
+    "vjp_at",
     "workspace_size",
 ]

@@ -13,8 +13,8 @@ Public kernels take (model, what is read, what is written, work), where `work` h
 
 from .activations import times_derivative, times_tangent_derivative
 from .compiler import inlined, njit
-from .layers import propagate_delta
-from .losses import output_curvature, output_delta, output_tangent
+from .layers import accumulate_gradient, propagate_delta
+from .losses import loss_sum, output_curvature, output_delta, output_tangent
 from .model import (
     ACTIVATION,
     N_IN,
@@ -40,7 +40,7 @@ from .product import (
     matmul_transposed_add,
     outer_add,
 )
-from .sweeps import Block, backward, forward, part, start_gradient, weight_sum
+from .sweeps import Block, backward, forward, part, penalty, start_gradient, weight_sum
 from .vectors import lanes, load_masked, store_masked
 from .views import borrow, borrow_all, copy, matrix, row, rows, vector
 
@@ -83,7 +83,8 @@ def jvp(model, X, v, out, work):
     for first in range(0, X.shape[0], m):
         block = rows(X, first, min(m, X.shape[0] - first))
         forward(model, block, parts)
-        copy(_tangent_forward(model, v, block, parts, tangents), rows(out, first, block.shape[0]))
+        _tangent_forward(model, v, block, parts, tangents)
+        copy(_outputs(model, tangents.Ra, block), rows(out, first, block.shape[0]))
 
 
 @njit
@@ -103,15 +104,21 @@ def vjp(model, X, u, out, work):
 
 
 @njit
-def linearize(model, X, Y, points, work, weights=None):
-    """Forward and backward once, kept in `points` (points_size(layers, B) floats)."""
-    model = borrow_all(model)
+def linearize(model, X, Y, grad, points, work, weights=None):
+    """Loss and gradient, with forward and backward kept in `points` (points_size floats)."""
+    model, grad = borrow_all(model), borrow(grad)
     m, mass = block_size(X.shape[0]), weight_sum(weights, X.shape[0])
     parts = carve(model.layers, work, m)
+    start_gradient(model, model.theta, grad)
+    total = 0.0
     for first in range(0, X.shape[0], m):
         block = _block(X, Y, weights, first, m)
-        here, delta = _point(model, points, parts, first, block.X.shape[0])
-        _linearize_block(model, block, mass, here, delta)
+        here, deltas = _point(model, points, parts, first, block.X.shape[0])
+        _linearize_block(model, block, mass, here, deltas)
+        z = matrix(here.z, 0, block.X.shape[0], _n_out(model))
+        total += loss_sum(model.loss, z, _outputs(model, here.a, block.X), block.Y, block.weights)
+        _gradient_of_block(model, block.X, here.a, deltas, grad)
+    return total / mass + penalty(model)
 
 
 @njit
@@ -150,7 +157,8 @@ def jvp_at(model, X, points, v, out, work):
     for first in range(0, X.shape[0], m):
         block = rows(X, first, min(m, X.shape[0] - first))
         here, _ = _point(model, points, parts, first, block.shape[0])
-        copy(_tangent_forward(model, v, block, here, tangents), rows(out, first, block.shape[0]))
+        _tangent_forward(model, v, block, here, tangents)
+        copy(_outputs(model, tangents.Ra, block), rows(out, first, block.shape[0]))
 
 
 @njit
@@ -178,14 +186,8 @@ def per_sample_grads(model, X, Y, out, work):
     for first in range(0, X.shape[0], m):
         block = _block(X, Y, None, first, m)
         _linearize_block(model, block, 1.0, parts, tangents.delta)
-        for k in range(model.layers.shape[0]):
-            layer = layer_at(model, k)
-            delta = activation(tangents.delta, layer, block.X.shape[0])
-            a_prev = _below(model, block.X, parts.a, k)
-            for b in range(block.X.shape[0]):
-                grad = row(out, first + b)
-                _outer(row(a_prev, b), row(delta, b), weight(grad, layer))
-                copy(row(delta, b), bias(grad, layer))
+        here = rows(out, first, block.X.shape[0])
+        _sample_gradients(model, block.X, parts.a, tangents.delta, here, 0, 1)
 
 
 @njit
@@ -204,6 +206,23 @@ def input_grad(model, X, Y, out, work):
 
 
 @njit
+def parameter_jacobian(model, X, out, work):
+    """``out[b, o] = d predict(X)[b, o] / d theta``, out (B, n_out, n_params)."""
+    model = borrow_all(model)
+    m = block_size(X.shape[0])
+    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
+    n_out = out.shape[1]
+    flat_out = matrix(out, 0, X.shape[0] * n_out, out.shape[2])
+    for first in range(0, X.shape[0], m):
+        block = rows(X, first, min(m, X.shape[0] - first))
+        forward(model, block, parts)
+        for o in range(n_out):
+            _output_deltas(model, block, o, parts, tangents.delta)
+            here = rows(flat_out, first * n_out, block.shape[0] * n_out)
+            _sample_gradients(model, block, parts.a, tangents.delta, here, o, n_out)
+
+
+@njit
 def jacobian(model, X, out, work):
     """``out[b, o, i] = d predict(X)[b, o] / d X[b, i]``, out (B, n_out, n_in).
 
@@ -212,10 +231,11 @@ def jacobian(model, X, out, work):
     model = borrow_all(model)
     m = block_size(X.shape[0])
     parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
+    flat_out = matrix(out, 0, X.shape[0] * out.shape[1], out.shape[2])
     for first in range(0, X.shape[0], m):
         block = rows(X, first, min(m, X.shape[0] - first))
         forward(model, block, parts)
-        here = matrix(out, first * out.shape[1], block.shape[0] * out.shape[1], out.shape[2])
+        here = rows(flat_out, first * out.shape[1], block.shape[0] * out.shape[1])
         if out.shape[1] <= out.shape[2]:
             for o in range(out.shape[1]):
                 _jacobian_row(model, block, o, parts, tangents, here)
@@ -237,7 +257,7 @@ def _block(X, Y, weights, first, m):
 @inlined
 def _point(model, points, parts, first, count):
     """(workspace, deltas) whose activations and deltas are those kept of a block of samples."""
-    units, n_out = model.layers[0, UNITS], layer_at(model, model.layers.shape[0] - 1)[N_OUT]
+    units, n_out = model.layers[0, UNITS], _n_out(model)
     at_a = first * (2 * units + n_out)
     at_z = at_a + count * units
     at_delta = at_z + count * n_out
@@ -255,26 +275,34 @@ def _below(model, X, a, k):
     return below
 
 
+@inlined
+def _n_out(model):
+    """How many outputs the network has."""
+    return layer_at(model, model.layers.shape[0] - 1)[N_OUT]
+
+
+@inlined
+def _outputs(model, a, X):
+    """Of the sections of all layers in `a`, that of the output layer (B, n_out)."""
+    return activation(a, layer_at(model, model.layers.shape[0] - 1), X.shape[0])
+
+
 @njit
 def _linearize_block(model, block, mass, parts, deltas):
     """Forward, BP1, and BP2 with the deltas of all layers kept."""
     count, top = block.X.shape[0], model.layers.shape[0] - 1
     slope = model.coef[0]
-    _, a = forward(model, block.X, parts)
-    last = layer_at(model, top)
+    forward(model, block.X, parts)
+    last, a = layer_at(model, top), _outputs(model, parts.a, block.X)
     delta = activation(deltas, last, count)
     f = last[ACTIVATION]
     output_delta(model.loss, f, slope, a, block.Y, block.weights, 1.0 / mass, delta)
-    for k in range(top, 0, -1):
-        layer, lower = layer_at(model, k), layer_at(model, k - 1)
-        delta, delta_prev = activation(deltas, layer, count), activation(deltas, lower, count)
-        W, a_prev = weight(model.theta, layer), activation(parts.a, lower, count)
-        propagate_delta(delta, W, a_prev, lower[ACTIVATION], slope, delta_prev, model.threads)
+    _propagate_all(model, count, parts.a, deltas)
 
 
 @njit
 def _tangent_forward(model, v, X, parts, tangents):
-    """Rz and Ra of all layers, into `tangents`; returns Ra of the outputs (B, n_out)."""
+    """Rz and Ra of all layers, into `tangents`."""
     count = X.shape[0]
     Ra_prev = matrix(tangents.Ra, 0, 0, 1)  # inputs do not move
     for k in range(model.layers.shape[0]):
@@ -290,7 +318,6 @@ def _tangent_forward(model, v, X, parts, tangents):
         state = (a_prev, Ra_prev, W, V, vb, f, slope, a, Rz, Ra)
         _tangent_forward_rows(state, count, 2 * a_prev.size * a.shape[1], model.threads)
         Ra_prev = Ra
-    return Ra_prev
 
 
 @over_rows
@@ -308,7 +335,8 @@ def _tangent_forward_rows(state, first, count):
 def _hessian_block(model, block, mass, v, parts, tangents, out):
     """Add to `out` one block's part of H v; `parts` and the deltas hold its point."""
     count, top, slope = block.X.shape[0], model.layers.shape[0] - 1, model.coef[0]
-    Ra = _tangent_forward(model, v, block.X, parts, tangents)
+    _tangent_forward(model, v, block.X, parts, tangents)
+    Ra = _outputs(model, tangents.Ra, block.X)
     last = layer_at(model, top)
     a, Rz = activation(parts.a, last, count), activation(tangents.Rz, last, count)
     delta = activation(tangents.delta, last, count)
@@ -367,8 +395,8 @@ def _tangent_gradient_rows(state, first, count):
 def _gauss_newton_block(model, block, mass, v, parts, tangents, out):
     """Add to `out` one block's part of G v; `parts` holds its activations."""
     last = layer_at(model, model.layers.shape[0] - 1)
-    Ra = _tangent_forward(model, v, block.X, parts, tangents)
-    a = activation(parts.a, last, block.X.shape[0])
+    _tangent_forward(model, v, block.X, parts, tangents)
+    Ra, a = _outputs(model, tangents.Ra, block.X), _outputs(model, parts.a, block.X)
     delta = matrix(parts.delta, 0, a.shape[0], a.shape[1])
     Y, w, f, slope = block.Y, block.weights, last[ACTIVATION], model.coef[0]
     output_curvature(model.loss, f, slope, a, Y, w, 1.0 / mass, Ra, delta)
@@ -379,7 +407,7 @@ def _gauss_newton_block(model, block, mass, v, parts, tangents, out):
 def _vjp_block(model, X, u, parts, out):
     """Add to `out` what a block of samples contributes; `parts` holds its activations."""
     last = layer_at(model, model.layers.shape[0] - 1)
-    a = activation(parts.a, last, X.shape[0])
+    a = _outputs(model, parts.a, X)
     delta = matrix(parts.delta, 0, a.shape[0], a.shape[1])
     copy(u, delta)
     times_derivative(last[ACTIVATION], model.coef[0], a, delta)
@@ -387,24 +415,56 @@ def _vjp_block(model, X, u, parts, out):
 
 
 @njit
-def _jacobian_row(model, X, o, parts, tangents, out):
-    """``out[b * n_out + o] = d output o / d inputs`` of each sample, by a sweep back."""
+def _gradient_of_block(model, X, a, deltas, grad):
+    """BP3 and BP4 of all layers."""
+    for k in range(model.layers.shape[0]):
+        layer = layer_at(model, k)
+        delta, a_prev = activation(deltas, layer, X.shape[0]), _below(model, X, a, k)
+        dW, db = weight(grad, layer), bias(grad, layer)
+        accumulate_gradient(delta, a_prev, a.dtype.type(1), dW, db, model.threads)
+
+
+@njit
+def _sample_gradients(model, X, a, deltas, out, first, step):
+    """BP3 and BP4 of each sample by itself, into rows ``first + b * step`` of `out`."""
+    for k in range(model.layers.shape[0]):
+        layer = layer_at(model, k)
+        delta, a_prev = activation(deltas, layer, X.shape[0]), _below(model, X, a, k)
+        for b in range(X.shape[0]):
+            grad = row(out, first + b * step)
+            _outer(row(a_prev, b), row(delta, b), weight(grad, layer))
+            copy(row(delta, b), bias(grad, layer))
+
+
+@njit
+def _output_deltas(model, X, o, parts, deltas):
+    """The deltas of all layers, were output `o` the loss."""
     count, top, slope = X.shape[0], model.layers.shape[0] - 1, model.coef[0]
     last = layer_at(model, top)
-    n_out = last[N_OUT]
-    delta = activation(tangents.delta, last, count)
+    delta = activation(deltas, last, count)
     for b in range(count):
-        for j in range(n_out):
+        for j in range(last[N_OUT]):
             delta[b, j] = 1 if j == o else 0
     times_derivative(last[ACTIVATION], slope, activation(parts.a, last, count), delta)
-    for k in range(top, 0, -1):
+    _propagate_all(model, count, parts.a, deltas)
+
+
+@njit
+def _propagate_all(model, count, a, deltas):
+    """BP2 from the top down, the deltas of all layers kept."""
+    slope = model.coef[0]
+    for k in range(model.layers.shape[0] - 1, 0, -1):
         layer, lower = layer_at(model, k), layer_at(model, k - 1)
-        delta, delta_prev = (
-            activation(tangents.delta, layer, count),
-            activation(tangents.delta, lower, count),
-        )
-        W, a_prev = weight(model.theta, layer), activation(parts.a, lower, count)
+        delta, delta_prev = activation(deltas, layer, count), activation(deltas, lower, count)
+        W, a_prev = weight(model.theta, layer), activation(a, lower, count)
         propagate_delta(delta, W, a_prev, lower[ACTIVATION], slope, delta_prev, model.threads)
+
+
+@njit
+def _jacobian_row(model, X, o, parts, tangents, out):
+    """``out[b * n_out + o] = d output o / d inputs`` of each sample, by a sweep back."""
+    _output_deltas(model, X, o, parts, tangents.delta)
+    count, n_out = X.shape[0], _n_out(model)
     bottom = layer_at(model, 0)
     delta, to_inputs = (
         activation(tangents.delta, bottom, count),

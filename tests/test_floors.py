@@ -10,13 +10,13 @@ ROOT = Path(__file__).parent.parent
 # From the ground up: a module may import modules of this package that stand before it.
 KERNEL_FLOORS = [
     "compiler", "vectors", "views", "elementary", "ulp", "activations", "losses", "tile",
-    "transpose", "product", "parallel", "layers", "model", "sample", "sweeps", "training",
-    "handle", "__init__",
+    "transpose", "product", "parallel", "layers", "model", "sample", "sweeps", "tangents",
+    "training", "handle", "__init__",
 ]  # fmt: skip
 PACKAGE_FLOORS = [
     "kernels", "memory", "checks", "reference", "architecture", "initializers", "optimizers",
-    "training", "network", "__init__", "timing", "demo", "compare", "info", "plan", "cli",
-    "__main__",
+    "training", "linearization", "objective", "network", "__init__", "timing", "demo", "compare",
+    "info", "plan", "cli", "__main__",
 ]  # fmt: skip
 FACES = {"timing", "demo", "compare", "info", "plan", "cli"}
 OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax", "threadpoolctl"}

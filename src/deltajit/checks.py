@@ -224,6 +224,23 @@ def shaped(value: object, name: str, shape: tuple[int, ...], kind: np.dtype[Any]
     return found
 
 
+def direction(value: object, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> Array:
+    """A finite array of exactly this shape, to multiply derivatives with."""
+    found = shaped(value, name, shape, kind)
+    finite(found, name)
+    return found
+
+
+def dense(name: str, n: int, kind: np.dtype[Any]) -> None:
+    """A matrix (n, n) that fits into 1 GiB."""
+    size = n * n * kind.itemsize
+    if size > 2**30:
+        raise ValueError(
+            f"{name} of {n:,} parameters would need {size / 2**30:.1f} GiB (limit 1 GiB); "
+            "use hvp(X, Y, v), or linearize(X, Y).hvp(v) for many v"
+        )
+
+
 def out(value: object, n_params: int, kind: np.dtype[Any]) -> Array:
     """A caller's own buffer for a gradient: written in place, so it must fit as it is."""
     if (

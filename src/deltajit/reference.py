@@ -172,6 +172,166 @@ def value_and_grad(
     return loss(model, X, Y, weights), dW, db
 
 
+# ------------------------------------------------------------------ beyond the gradient
+
+
+def jvp(model: Model, X: Array, VW: Sequence[Array], vb: Sequence[Array]) -> Array:
+    """Derivative of `predict` along (VW, vb), (B, n_out)."""
+    _, Ra = _tangents(model, forward(model, X)[1], VW, vb)
+    return Ra[-1]
+
+
+def vjp(model: Model, X: Array, u: Array) -> tuple[list[Array], list[Array]]:
+    """``sum(u * predict)``'s gradient, u (B, n_out): dW and db of every layer."""
+    _, a = forward(model, X)
+    return _backward(model, a, times_derivative(model.activations[-1], a[-1], u, model.slope))
+
+
+def hvp(
+    model: Model,
+    X: Array,
+    Y: Array,
+    VW: Sequence[Array],
+    vb: Sequence[Array],
+    weights: Array | None = None,
+) -> tuple[list[Array], list[Array]]:
+    """H v by the R-operator (Pearlmutter 1994): the derivative of every line of the gradient."""
+    _, a = forward(model, X)
+    w = _normalized(weights, len(X))[:, None].astype(a[-1].real.dtype)
+    Rz, Ra = _tangents(model, a, VW, vb)
+    targets = _targets(Y, a[-1])
+    delta = w * output_delta(model, a[-1], targets)
+    Rdelta = w * _output_tangent(model, a[-1], targets, Rz[-1], Ra[-1])
+    RdW: list[Array] = []
+    Rdb: list[Array] = []
+    for k in reversed(range(len(model.weights))):
+        RdW.insert(0, delta.T @ Ra[k] + Rdelta.T @ a[k] + model.l2 * VW[k])
+        Rdb.insert(0, Rdelta.sum(axis=0))
+        if k > 0:
+            W, name = model.weights[k], model.activations[k - 1]
+            u, Ru = delta @ W, Rdelta @ W + delta @ VW[k]
+            turned = second_derivative(name, a[k], model.slope) * Rz[k - 1]
+            Rdelta = times_derivative(name, a[k], Ru, model.slope) + u * turned
+            delta = times_derivative(name, a[k], u, model.slope)
+    return RdW, Rdb
+
+
+def gnvp(
+    model: Model,
+    X: Array,
+    Y: Array,
+    VW: Sequence[Array],
+    vb: Sequence[Array],
+    weights: Array | None = None,
+) -> tuple[list[Array], list[Array]]:
+    """Gauss-Newton's ``J^T (d2 loss / d out2) J v`` (Schraudolph 2002), plus the penalty's part."""
+    _, a = forward(model, X)
+    w = _normalized(weights, len(X))[:, None].astype(a[-1].real.dtype)
+    _, Ra = _tangents(model, a, VW, vb)
+    delta = w * _output_curvature(model, a[-1], _targets(Y, a[-1]), Ra[-1])
+    dW, db = _backward(model, a, delta)
+    return [d + model.l2 * V for d, V in zip(dW, VW, strict=True)], db
+
+
+def per_sample_grads(model: Model, X: Array, Y: Array) -> tuple[list[Array], list[Array]]:
+    """dW (B, n_out, n_in) and db (B, n_out) of each sample's own loss, every layer, without l2."""
+    _, a = forward(model, X)
+    delta = output_delta(model, a[-1], _targets(Y, a[-1]))
+    dW: list[Array] = []
+    db: list[Array] = []
+    for k in reversed(range(len(model.weights))):
+        dW.insert(0, delta[:, :, None] * a[k][:, None, :])
+        db.insert(0, delta)
+        if k > 0:
+            name = model.activations[k - 1]
+            delta = propagate_delta(delta, model.weights[k], a[k], name, model.slope)
+    return dW, db
+
+
+def input_grad(model: Model, X: Array, Y: Array) -> Array:
+    """Gradient of each sample's own loss with respect to its inputs, (B, n_in)."""
+    _, a = forward(model, X)
+    return _to_inputs(model, a, output_delta(model, a[-1], _targets(Y, a[-1])))
+
+
+def jacobian(model: Model, X: Array) -> Array:
+    """Derivatives of the outputs with respect to the inputs, (B, n_out, n_in)."""
+    _, a = forward(model, X)
+    n_out = a[-1].shape[1]
+    columns = []
+    for o in range(n_out):
+        u = one_hot(np.full(len(X), o), n_out, a[-1].real.dtype)
+        delta = times_derivative(model.activations[-1], a[-1], u, model.slope)
+        columns.append(_to_inputs(model, a, delta))
+    return np.stack(columns, axis=1)
+
+
+def second_derivative(activation: str, a: Array, slope: float = 0.01) -> Array:
+    """f''(z), given ``a = f(z)``; for activations of one unit."""
+    if activation == "sigmoid":
+        return np.asarray(a * (1 - a) * (1 - 2 * a))
+    if activation == "tanh":
+        return np.asarray(-2 * a * (1 - a * a))
+    return np.zeros_like(a)
+
+
+def _tangents(
+    model: Model, a: list[Array], VW: Sequence[Array], vb: Sequence[Array]
+) -> tuple[list[Array], list[Array]]:
+    """Rz of every layer, and ``[R X = 0, Ra[1], ..., Ra[L]]``."""
+    Rz: list[Array] = []
+    Ra = [np.zeros_like(a[0])]
+    layers = zip(model.weights, model.activations, VW, vb, strict=True)
+    for k, (W, name, V, b) in enumerate(layers):
+        Rz.append(Ra[k] @ W.T + a[k] @ V.T + b)
+        Ra.append(times_derivative(name, a[k + 1], Rz[k], model.slope))
+    return Rz, Ra
+
+
+def _output_curvature(model: Model, a: Array, Y: Array, Ra: Array) -> Array:
+    """The loss' second derivative times Ra, as a delta."""
+    if model.loss == "cross_entropy":
+        return np.asarray(Ra * Y.sum(axis=1, keepdims=True))
+    if model.loss == "binary_cross_entropy":
+        return Ra
+    return times_derivative(model.activations[-1], a, Ra, model.slope)
+
+
+def _output_tangent(model: Model, a: Array, Y: Array, Rz: Array, Ra: Array) -> Array:
+    """Derivative of `output_delta`."""
+    name = model.activations[-1]
+    bent = _output_curvature(model, a, Y, Ra)
+    if model.loss != "squared_error":
+        return bent
+    if name == "softmax":
+        g = a - Y
+        moved = (Ra * g).sum(axis=1, keepdims=True)
+        return np.asarray(bent + Ra * (g - (a * g).sum(axis=1, keepdims=True)) - a * moved)
+    return np.asarray(bent + (a - Y) * second_derivative(name, a, model.slope) * Rz)
+
+
+def _backward(model: Model, a: list[Array], delta: Array) -> tuple[list[Array], list[Array]]:
+    """BP2, BP3 and BP4 from a delta of the output layer."""
+    dW: list[Array] = []
+    db: list[Array] = []
+    for k in reversed(range(len(model.weights))):
+        dW_k, db_k = accumulate_gradient(delta, a[k])
+        dW.insert(0, dW_k)
+        db.insert(0, db_k)
+        if k > 0:
+            name = model.activations[k - 1]
+            delta = propagate_delta(delta, model.weights[k], a[k], name, model.slope)
+    return dW, db
+
+
+def _to_inputs(model: Model, a: list[Array], delta: Array) -> Array:
+    """What a delta of the output layer is for the inputs."""
+    for k in reversed(range(1, len(model.weights))):
+        name = model.activations[k - 1]
+        delta = propagate_delta(delta, model.weights[k], a[k], name, model.slope)
+    return np.asarray(delta @ model.weights[0])
+
+
 # ------------------------------------------------------------------ training
 
 
