@@ -14,11 +14,11 @@ KERNEL_FLOORS = [
     "training", "handle", "__init__",
 ]  # fmt: skip
 PACKAGE_FLOORS = [
-    "kernels", "memory", "checks", "reference", "architecture", "initializers", "optimizers",
-    "training", "linearization", "objective", "network", "__init__", "timing", "demo", "compare",
-    "info", "plan", "cli", "__main__",
+    "kernels", "memory", "checks", "reference", "architecture", "initializers", "data",
+    "linearization", "objective", "optimizers", "full_batch", "training", "network", "__init__",
+    "timing", "demo", "compare", "info", "plan", "cli", "__main__",
 ]  # fmt: skip
-FACES = {"timing", "demo", "compare", "info", "plan", "cli"}
+FACES = {"full_batch", "timing", "demo", "compare", "info", "plan", "cli"}
 OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax", "threadpoolctl"}
 
 

@@ -7,10 +7,20 @@ code; ``reference`` is the same in NumPy.
 from importlib.metadata import version
 
 from deltajit import kernels, reference
+from deltajit.full_batch import LBFGS, LevenbergMarquardt
 from deltajit.network import Network
 from deltajit.optimizers import SGD, Adam
 from deltajit.training import History
 
 __version__ = version("deltajit")
 
-__all__ = ["SGD", "Adam", "History", "Network", "kernels", "reference"]
+__all__ = [
+    "LBFGS",
+    "SGD",
+    "Adam",
+    "History",
+    "LevenbergMarquardt",
+    "Network",
+    "kernels",
+    "reference",
+]

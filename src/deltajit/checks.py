@@ -210,8 +210,9 @@ def validation_data(value: object) -> tuple[Any, Any, Any]:
 
 
 def optimizer(value: Any) -> Any:
-    """Something with a `rule`, such as dj.SGD(0.1) or dj.Adam()."""
-    if isinstance(value, type) or not callable(getattr(value, "rule", None)):
+    """Something with a `rule` or `minimize`, such as dj.SGD(0.1), dj.Adam() or dj.LBFGS()."""
+    methods = [getattr(value, name, None) for name in ("rule", "minimize")]
+    if isinstance(value, type) or not any(map(callable, methods)):
         raise TypeError(f"optimizer must be one such as dj.SGD(0.1) or dj.Adam(), got {value!r}")
     return value
 

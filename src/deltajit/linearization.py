@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deltajit import checks, kernels, memory
-from deltajit.training import Data
+from deltajit.data import Data
 
 Array = NDArray[Any]
 

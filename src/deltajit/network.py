@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from deltajit import checks, kernels, memory, reference
 from deltajit.architecture import Architecture
+from deltajit.data import Data
 from deltajit.initializers import initial_theta
 from deltajit.kernels import handle
 from deltajit.kernels.model import LARGEST_BLOCK
@@ -19,7 +20,7 @@ from deltajit.kernels.parallel import usable_cores
 from deltajit.linearization import Linearization
 from deltajit.objective import Objective
 from deltajit.optimizers import Adam, Optimizer
-from deltajit.training import Data, History, train
+from deltajit.training import FullBatch, History, train, train_on_all
 
 Array = NDArray[Any]
 
@@ -382,7 +383,7 @@ class Network:
         Y: ArrayLike,
         epochs: int = 10,
         batch_size: int = 32,
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizer | FullBatch | None = None,
         *,
         validation_data: tuple[Any, ...] | None = None,
         sample_weight: ArrayLike | None = None,
@@ -401,7 +402,8 @@ class Network:
         batch_size : int
             Samples a step; the last step of an epoch takes what is left.
         optimizer : Optimizer, optional
-            ``dj.Adam()`` by default.
+            ``dj.Adam()`` by default. ``dj.LBFGS()`` and ``dj.LevenbergMarquardt()`` take every
+            step on all samples, whatever batch_size is, and stop early when they are done.
         validation_data : (X, Y) or (X, Y, sample_weight), optional
             Its loss is taken after each epoch.
         progress : bool
@@ -422,13 +424,27 @@ class Network:
         if validation_data is not None:
             parts = checks.validation_data(validation_data)
             validation = self._data(*parts, "validation_data", finite=True)
+        steps = checks.whole(epochs, "epochs", least=0)
+        samples_a_step = checks.whole(batch_size, "batch_size")
+        method = checks.optimizer(Adam() if optimizer is None else optimizer)
+        if hasattr(method, "minimize"):
+            made_of = self._architecture
+            objective = Objective(self._model, data, made_of.loss, made_of.l2)
+            return train_on_all(
+                self._model,
+                objective,
+                validation,
+                epochs=steps,
+                optimizer=method,
+                progress=progress,
+            )
         return train(
             self._model,
             data,
             validation,
-            epochs=checks.whole(epochs, "epochs", least=0),
-            batch_size=checks.whole(batch_size, "batch_size"),
-            optimizer=checks.optimizer(Adam() if optimizer is None else optimizer),
+            epochs=steps,
+            batch_size=samples_a_step,
+            optimizer=method,
             rng=self._rng if rng is None else checks.generator(rng),
             shuffle=shuffle,
             progress=progress,

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deltajit import checks, kernels, memory
+from deltajit.data import Data
 from deltajit.linearization import Linearization
-from deltajit.training import Data
 
 Array = NDArray[Any]
 
@@ -62,14 +62,35 @@ class Objective:
 
     def hessp(self, theta: ArrayLike, p: ArrayLike) -> Array:
         """The Hessian at theta times p, (n_params,)."""
-        self.fun_and_jac(theta)
-        if self._linearized is None:
-            self._linearized = Linearization(self._model, self._data)
-        return self._linearized.hvp(p).astype(np.float64)
+        return self._at(theta).hvp(p).astype(np.float64)
+
+    def gauss_newton_product(self, theta: ArrayLike, p: ArrayLike) -> Array:
+        """The Gauss-Newton matrix at theta times p, (n_params,)."""
+        return self._at(theta).gnvp(p).astype(np.float64)
+
+    def gauss_newton(self, theta: ArrayLike, block: int) -> Array:
+        """The Gauss-Newton matrix (n_params, n_params) of squared_error, ``J.T @ J``.
+
+        At most `block` elements of J, or one sample's, are held at once.
+        """
+        self.needs_squared_error()
+        self._go_to(theta)
+        X, Y, _ = self._data
+        n = self._model.theta.size
+        root = self._root_weights()
+        G = np.diag(self._l2 * self._is_weight().astype(np.float64))
+        count = max(1, block // (Y.shape[1] * n))
+        for first in range(0, len(X), count):
+            part = slice(first, first + count)
+            out = np.empty((*Y[part].shape, n), Y.dtype)
+            kernels.parameter_jacobian(self._model, X[part], out, self._work)
+            J = (root[part, None, None] * out).reshape(-1, n)
+            G += J.T @ J
+        return G
 
     def residuals(self, theta: ArrayLike) -> Array:
         """``r`` with ``sum(r**2) / 2`` the loss, for squared_error: for ``least_squares``."""
-        self._needs_squared_error()
+        self.needs_squared_error()
         self._go_to(theta)
         X, Y, _ = self._data
         out = np.empty_like(Y)
@@ -81,7 +102,7 @@ class Objective:
 
     def residuals_jac(self, theta: ArrayLike) -> Array:
         """Their Jacobian, (residuals, n_params)."""
-        self._needs_squared_error()
+        self.needs_squared_error()
         self._go_to(theta)
         X, Y, _ = self._data
         n = self._model.theta.size
@@ -92,6 +113,18 @@ class Objective:
             parts.append(np.sqrt(self._l2) * np.eye(n)[self._is_weight()])
         return np.concatenate(parts)
 
+    def needs_squared_error(self) -> None:
+        """Residuals, and Levenberg-Marquardt, exist for it alone."""
+        if self._loss != "squared_error":
+            raise ValueError(f"residuals need loss='squared_error', got loss={self._loss!r}")
+
+    def _at(self, theta: ArrayLike) -> Linearization:
+        """The linearization at theta, kept for the next product."""
+        self._go_to(theta)
+        if self._linearized is None:
+            self._linearized = Linearization(self._model, self._data)
+        return self._linearized
+
     def _go_to(self, theta: ArrayLike) -> None:
         """Go to theta; what was computed elsewhere is forgotten."""
         own = self._model.theta
@@ -99,10 +132,6 @@ class Objective:
         if not np.array_equal(own, wanted):
             own[:] = wanted
             self._linearized = self._value = None
-
-    def _needs_squared_error(self) -> None:
-        if self._loss != "squared_error":
-            raise ValueError(f"residuals need loss='squared_error', got loss={self._loss!r}")
 
     def _root_weights(self) -> Array:
         """Square roots of the normalized sample weights, (B,)."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from deltajit import kernels, memory
+from deltajit.data import Data
+from deltajit.objective import Objective
 from deltajit.optimizers import Optimizer
 
 Array = NDArray[Any]
@@ -20,12 +23,17 @@ Array = NDArray[Any]
 CHUNK = 1e9
 
 
-class Data(NamedTuple):
-    """Samples, checked: X (B, n_in), Y (B, n_out) or (B, 1) labels, weights (B,) or None."""
+class FullBatch(Protocol):
+    """An optimizer that takes every step on all samples."""
 
-    X: Array
-    Y: Array
-    weights: Array | None
+    def minimize(
+        self,
+        objective: Objective,
+        theta: Array,
+        epochs: int,
+        report: Callable[[Array, float], None],
+    ) -> None:
+        """Call ``report(theta, loss before)`` after each of at most `epochs` steps."""
 
 
 @dataclass
@@ -75,14 +83,46 @@ def train(
             history.loss.append(_epoch(model, data, order, batch_size, rule, grad, work))
             shown = {"loss": f"{history.loss[-1]:.4g}"}
             if validation is not None:
-                X, Y, weights = validation
-                work_v = memory.empty(kernels.workspace_size(model.layers, len(X)), work.dtype)
-                history.val_loss.append(float(kernels.loss(model, X, Y, work_v, weights)))
+                history.val_loss.append(_loss(model, validation))
                 shown["val_loss"] = f"{history.val_loss[-1]:.4g}"
             history.time.append(time.perf_counter() - start)
             bar.set_postfix(shown, refresh=False)
             bar.update()
     return history
+
+
+def train_on_all(
+    model: kernels.Model,
+    objective: Objective,
+    validation: Data | None,
+    *,
+    epochs: int,
+    optimizer: FullBatch,
+    progress: bool,
+) -> History:
+    """As `train`, with an optimizer that takes every step on all samples."""
+    history = History()
+    with tqdm(total=epochs, unit="epoch", disable=None if progress else True) as bar:
+        start = time.perf_counter()
+
+        def report(theta: Array, loss: float) -> None:
+            nonlocal start
+            model.theta[:] = theta
+            history.loss.append(loss)
+            if validation is not None:
+                history.val_loss.append(_loss(model, validation))
+            history.time.append(time.perf_counter() - start)
+            bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+            bar.update()
+            start = time.perf_counter()
+
+        optimizer.minimize(objective, model.theta.copy(), epochs, report)
+    return history
+
+
+def _loss(model: kernels.Model, data: Data) -> float:
+    work = memory.empty(kernels.workspace_size(model.layers, len(data.X)), model.theta.dtype)
+    return float(kernels.loss(model, data.X, data.Y, work, data.weights))
 
 
 def _epoch(
