@@ -91,19 +91,26 @@ def activate(code, slope, z, a):
         store_masked(y, last, value(code, slope, load_masked(x, last, rest)), rest)
 
 
-@njit
+@inlined
 def times_derivative(code, slope, a, g):
     """Multiply `g` (B, n), in place, by f'(z), given ``a = f(z)`` (B, n)."""
+    tangent_derivative(code, slope, a, g, g)
+
+
+@njit
+def tangent_derivative(code, slope, a, Rz, Ra):
+    """``Ra = f'(z) * Rz``, all (B, n): how activations move when z does. Ra may be Rz."""
     if code == SOFTMAX:
-        _times_softmax_jacobian(a, g)
+        for b in range(a.shape[0]):
+            _softmax_jacobian(row(a, b), row(Rz, b), row(Ra, b))
     else:
-        x, y = flat(a), flat(g)
+        x, y, out = flat(a), flat(Rz), flat(Ra)
         last = last_vector(x)
         for i in range(0, last, lanes(x)):
-            store(y, i, load(y, i) * derivative(code, slope, load(x, i)))
+            store(out, i, load(y, i) * derivative(code, slope, load(x, i)))
         rest = x.size - last
         factor = derivative(code, slope, load_masked(x, last, rest))
-        store_masked(y, last, load_masked(y, last, rest) * factor, rest)
+        store_masked(out, last, load_masked(y, last, rest) * factor, rest)
 
 
 @njit
@@ -164,13 +171,11 @@ def largest(z):
     return reduce_max(top)
 
 
-@njit
-def _times_softmax_jacobian(a, g):
-    """Each row of `g` times ``diag(a) - a a^T``: softmax's outputs depend on all z of a row."""
-    for b in range(a.shape[0]):
-        row_a, row_g = row(a, b), row(g, b)
-        mean = a.dtype.type(0)
-        for j in range(row_a.size):
-            mean += row_a[j] * row_g[j]
-        for j in range(row_a.size):
-            row_g[j] = row_a[j] * (row_g[j] - mean)
+@inlined
+def _softmax_jacobian(a, Rz, Ra):
+    """``Ra = (diag(a) - a a^T) Rz`` of a row: softmax's outputs depend on all z of a row."""
+    mean = a.dtype.type(0)
+    for j in range(a.size):
+        mean += a[j] * Rz[j]
+    for j in range(a.size):
+        Ra[j] = a[j] * (Rz[j] - mean)

@@ -70,12 +70,29 @@ def matmul_transposed(a, b, c):
 
 
 @inlined
-def matmul_transposed_add(a, b, c):
-    """``c += a @ b.T``."""
+def matmul_pair(a, b, bias, a2, b2, c):
+    """``c = a @ b + bias + a2 @ b2``, a panel of columns after the other, while c is in cache."""
+    x, y, x2, y2, z, (m, n) = view(a), view(b), view(a2), view(b2), view(c), c.shape
+    one, step = a.dtype.type(1), VECS * lanes(a)
+    for j in range(0, n, step):
+        shape, here = (m, min(step, n - j)), at(z, 0, j)
+        product(at(view(bias), 0, j), one, x, at(y, 0, j), here, shape, a.shape[1])
+        product(here, one, x2, at(y2, 0, j), here, shape, a2.shape[1])
+
+
+@inlined
+def matmul_transposed_pair(a, b, a2, b2, c):
+    """``c = a @ b.T + a2 @ b2.T``, as `matmul_pair`."""
     if b.shape[1] == 1:
-        matmul_add(a, matrix(b, 0, 1, b.shape[0]), c)
-    else:
-        transposed_product(view(c), view(a), view(b), view(c), c.shape, a.shape[1])
+        matmul_transposed(a, b, c)
+        matmul_add(a2, matrix(b2, 0, 1, b2.shape[0]), c)
+        return
+    x, y, x2, y2, z, (m, n) = view(a), view(b), view(a2), view(b2), view(c), c.shape
+    step = VECS * lanes(a)
+    for j in range(0, n, step):
+        shape, here = (m, min(step, n - j)), at(z, 0, j)
+        transposed_product(zeros(z), x, at(y, j, 0), here, shape, a.shape[1])
+        transposed_product(here, x2, at(y2, j, 0), here, shape, a2.shape[1])
 
 
 @inlined

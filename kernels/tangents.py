@@ -11,7 +11,7 @@ Public kernels take (model, what is read, what is written, work), where `work` h
 ``workspace_size(model.layers, batch, 2)`` floats of theta's dtype; else as in `sweeps`.
 """
 
-from .activations import times_derivative, times_tangent_derivative
+from .activations import tangent_derivative, times_derivative, times_tangent_derivative
 from .compiler import inlined, njit
 from .layers import accumulate_gradient, propagate_delta
 from .losses import loss_sum, output_curvature, output_delta, output_tangent
@@ -34,10 +34,10 @@ from .parallel import over_rows
 from .product import (
     column_sum_add,
     matmul,
-    matmul_add,
     matmul_bias,
+    matmul_pair,
     matmul_transposed,
-    matmul_transposed_add,
+    matmul_transposed_pair,
     outer_add,
 )
 from .sweeps import Block, backward, forward, part, penalty, start_gradient, weight_sum
@@ -324,11 +324,12 @@ def _tangent_forward(model, v, X, parts, tangents):
 def _tangent_forward_rows(state, first, count):
     a_prev, Ra_prev, W, V, vb, f, slope, a, Rz, Ra = state
     Rz, Ra = rows(Rz, first, count), rows(Ra, first, count)
-    matmul_bias(rows(a_prev, first, count), V, vb, Rz)
     if Ra_prev.shape[0] > 0:
-        matmul_add(rows(Ra_prev, first, count), W, Rz)
-    copy(Rz, Ra)
-    times_derivative(f, slope, rows(a, first, count), Ra)
+        a_prev, Ra_prev = rows(a_prev, first, count), rows(Ra_prev, first, count)
+        matmul_pair(a_prev, V, vb, Ra_prev, W, Rz)
+    else:
+        matmul_bias(rows(a_prev, first, count), V, vb, Rz)
+    tangent_derivative(f, slope, rows(a, first, count), Rz, Ra)
 
 
 @njit
@@ -375,8 +376,8 @@ def _tangent_backward_rows(state, first, count):
     delta, Rdelta, W, V, point, Rdelta_prev = state
     a_prev, delta_prev, Rz_prev, f, slope = point
     Rdelta_prev = rows(Rdelta_prev, first, count)
-    matmul_transposed(rows(Rdelta, first, count), W, Rdelta_prev)
-    matmul_transposed_add(rows(delta, first, count), V, Rdelta_prev)
+    delta, Rdelta = rows(delta, first, count), rows(Rdelta, first, count)
+    matmul_transposed_pair(Rdelta, W, delta, V, Rdelta_prev)
     a_prev, delta_prev = rows(a_prev, first, count), rows(delta_prev, first, count)
     Rz_prev = rows(Rz_prev, first, count)
     times_tangent_derivative(f, slope, a_prev, delta_prev, Rz_prev, Rdelta_prev)

@@ -174,3 +174,24 @@ def test_one_sample_as_a_vector():
     net, X, Y, _ = case("tanh", "identity", "squared_error")
     np.testing.assert_allclose(net.jacobian(X[0]), net.jacobian(X)[0], rtol=1e-12)
     np.testing.assert_allclose(net.input_grad(X[0], Y[0]), net.input_grad(X, Y)[0], rtol=1e-12)
+
+
+def test_agrees_with_jax():
+    jax = pytest.importorskip("jax")
+    net, X, Y, v = case("tanh", "softmax", "cross_entropy", "float32")
+    l2 = net.architecture.l2
+
+    def loss(theta):
+        weights, biases = net.architecture.unflatten(theta)
+        a = X
+        for W, b in zip(weights[:-1], biases[:-1], strict=True):
+            a = jax.numpy.tanh(a @ W.T + b)
+        logs = jax.nn.log_softmax(a @ weights[-1].T + biases[-1])
+        penalty = l2 / 2 * sum((W**2).sum() for W in weights)
+        return -(targets * logs).sum() / len(X) + penalty
+
+    targets = np.eye(3, dtype="float32")[Y] if Y.ndim == 1 else Y
+    theta = jax.numpy.asarray(net.theta)
+    expected = jax.jvp(jax.grad(loss), (theta,), (v,))[1]
+    assert relative_error(net.hvp(X, Y, v), np.asarray(expected)) <= 1e-5
+    assert relative_error(net.grad(X, Y), np.asarray(jax.grad(loss)(theta))) <= 1e-5

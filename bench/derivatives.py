@@ -1,0 +1,135 @@
+"""What loss, gradient and products with second derivatives are timed on, library by library.
+
+A subject is ``{what: call without arguments}``; everything it needs is made beforehand.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+
+LOSS, GRADIENT, HVP, FROZEN_HVP, PER_SAMPLE = "loss", "gradient", "hvp", "frozen hvp", "per sample"
+WIDE = [(4, 8, 8, 1), (8, 32, 32, 4), (16, 64, 64, 8), (64, 128, 128, 10), (128, 256, 256, 10)]
+WIDE += [(512, 512, 512, 10), (1024, 1024, 1024, 10), (2048, 2048, 2048, 1024)]
+DEEP = [(8, *[16] * 6, 4), (64, *[96] * 8, 10), (256, *[256] * 8, 10)]
+FLAT = [(32, 64, 2), (256, 1024, 10), (784, 4096, 10)]
+SIMPLE_CHAINS = (4, 32, 16, 4)  # the small network on many samples
+LARGEST_PER_SAMPLE = 1 << 26  # floats of gradients of samples: 256 MiB
+
+
+def count_parameters(sizes):
+    """Weights and biases."""
+    return sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+
+
+NETWORKS = sorted(WIDE + DEEP + FLAT, key=count_parameters)
+
+
+class Problem:
+    """Random weights, samples and a direction; tanh, identity and squared error, float32."""
+
+    def __init__(self, sizes, batch, seed=0):
+        rng = np.random.default_rng(seed)
+        self.sizes, self.batch, self.n_params = sizes, batch, count_parameters(sizes)
+        self.X = rng.normal(size=(batch, sizes[0])).astype(np.float32)
+        self.Y = rng.normal(size=(batch, sizes[-1])).astype(np.float32)
+        self.W = [(rng.normal(size=(m, n)) / np.sqrt(n)).astype("f4") for n, m in pairwise(sizes)]
+        self.b = [(0.1 * rng.normal(size=m)).astype("f4") for m in sizes[1:]]
+        self.VW = [rng.normal(size=W.shape).astype("f4") for W in self.W]
+        self.vb = [rng.normal(size=b.shape).astype("f4") for b in self.b]
+
+    @property
+    def activations(self):
+        """Floats that a forward sweep makes, its inputs counted."""
+        return self.batch * sum(self.sizes)
+
+    @property
+    def loss_flops(self):
+        """Of the products of a forward sweep."""
+        return 2 * self.batch * sum(n * m for n, m in pairwise(self.sizes))
+
+
+def deltajit(problem):
+    """The kernels, on one thread."""
+    import deltajit as dj
+    from deltajit import kernels
+
+    net = dj.Network(problem.sizes, "tanh", "identity", "squared_error", threads=1)
+    for view, value in zip(net.weights + net.biases, problem.W + problem.b, strict=True):
+        view[...] = value
+    model, X, Y, work = net.model, problem.X, problem.Y, net.workspace(problem.batch, 2)
+    v, grad, out = net.flatten(problem.VW, problem.vb), net.grad(X, Y), np.empty_like(net.theta)
+    points = np.empty(kernels.points_size(model.layers, problem.batch), np.float32)
+    kernels.linearize(model, X, Y, grad, points, work)
+    calls = {
+        LOSS: lambda: kernels.loss(model, X, Y, work),
+        GRADIENT: lambda: kernels.value_and_grad(model, X, Y, grad, work),
+        HVP: lambda: kernels.hvp(model, X, Y, v, out, work),
+        FROZEN_HVP: lambda: kernels.hvp_at(model, X, Y, points, v, out, work),
+    }
+    if problem.batch * problem.n_params <= LARGEST_PER_SAMPLE:
+        each = np.empty((problem.batch, problem.n_params), np.float32)
+        calls[PER_SAMPLE] = lambda: kernels.per_sample_grads(model, X, Y, each, work)
+    return calls
+
+
+def jax(problem):
+    """Each in one jit; the product by forward over reverse, and linearized for the frozen one."""
+    import jax
+    import jax.numpy as jnp
+
+    def loss(params):
+        a = X
+        for W, b in params[:-1]:
+            a = jnp.tanh(a @ W + b)
+        W, b = params[-1]
+        return ((a @ W + b - Y) ** 2).sum() / (2 * len(X))
+
+    X, Y = jnp.asarray(problem.X), jnp.asarray(problem.Y)
+    params, v = (
+        [(jnp.asarray(W.T.copy()), jnp.asarray(b)) for W, b in zip(*pair, strict=True)]
+        for pair in ((problem.W, problem.b), (problem.VW, problem.vb))
+    )
+    gradient = jax.jit(jax.value_and_grad(loss))
+    hvp = jax.jit(lambda p, v: jax.jvp(jax.grad(loss), (p,), (v,))[1])
+    value = jax.jit(loss)
+    _, frozen = jax.linearize(jax.grad(loss), params)
+    frozen = jax.jit(frozen)
+    return {
+        LOSS: lambda: value(params).block_until_ready(),
+        GRADIENT: lambda: jax.block_until_ready(gradient(params)),
+        HVP: lambda: jax.block_until_ready(hvp(params, v)),
+        FROZEN_HVP: lambda: jax.block_until_ready(frozen(v)),
+    }
+
+
+def torch(problem):
+    """Eager: backward, and backward through backward."""
+    import torch
+
+    def loss():
+        a = X
+        for W, b in zip(weights[:-1], biases[:-1], strict=True):
+            a = torch.tanh(torch.nn.functional.linear(a, W, b))
+        out = torch.nn.functional.linear(a, weights[-1], biases[-1])
+        return ((out - Y) ** 2).sum() / (2 * len(X))
+
+    torch.set_num_threads(1)
+    X, Y = torch.from_numpy(problem.X), torch.from_numpy(problem.Y)
+    weights, biases = (
+        [torch.tensor(x, requires_grad=True) for x in arrays] for arrays in (problem.W, problem.b)
+    )
+    v = [torch.from_numpy(x) for x in problem.VW + problem.vb]
+
+    def value():
+        with torch.no_grad():
+            return loss()
+
+    def hvp():
+        grads = torch.autograd.grad(loss(), weights + biases, create_graph=True)
+        return torch.autograd.grad(grads, weights + biases, v)
+
+    return {
+        LOSS: value,
+        GRADIENT: lambda: torch.autograd.grad(loss(), weights + biases),
+        HVP: hvp,
+    }
