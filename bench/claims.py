@@ -60,11 +60,17 @@ class Report:
                 ratio = row["times"][GRADIENT] / row["times"][LOSS]
                 text = f"gradient / loss <= 2.2, {_name(row)} on {row['batch']:,} samples"
                 found.append(Claim(text, f"{ratio:.2f}", ratio <= 2.2))
+        if "max_rss" in self.machine:
+            text = "largest resident size of this process, peers included"
+            found.append(Claim(text, f"{self.machine['max_rss'] / 2**20:.0f} MiB", None))
         found += self._one_sample() + self._per_sample() + self._peers()
         for row in self.memory:
             text = f"gradient's workspace <= 3 activations + 2 parameters, {_name(row)}"
             used = f"{row['workspace'] / 2**20:.1f} of {row['limit'] / 2**20:.1f} MiB"
             found.append(Claim(text, used, row["workspace"] <= row["limit"]))
+            shares = [row[what] / row["size"] for what in ("loss", "grad", "hvp")]
+            text = f"memory of loss, gradient, hvp / (parameters + activations), {_name(row)}"
+            found.append(Claim(text, ", ".join(f"{share:.2f}" for share in shares), None))
         return found
 
     def finish(self):

@@ -40,22 +40,61 @@ def load(where):
     return parts
 
 
-def run(epochs):
-    """Train with every library, then print a table."""
+def draw_problem(X, labels, rng):
+    """The training images, and N(0, 1) weights and biases."""
     import numpy as np
 
-    from bench import cases, libraries
-    from deltajit import reference
+    from bench import cases
 
-    X, labels, X_test, Y_test = load(folder())
     case = cases.Case((784, 30, 10), "sigmoid", BATCH, output="sigmoid")
-    rng = np.random.default_rng(0)
     W, b = [], []
     for n_in, n_out in ((784, 30), (30, 10)):
         W.append(rng.normal(size=(n_out, n_in)).astype(np.float32))
         b.append(rng.normal(size=n_out).astype(np.float32))
     Y = np.eye(10, dtype=np.float32)[labels[:TRAINING]]
-    problem = cases.Problem(case, W, b, X[:TRAINING], Y, ETA)
+    return cases.Problem(case, W, b, X[:TRAINING], Y, ETA)
+
+
+def accuracy_of(contestant, X_test, Y_test):
+    """Of what a library has learned, by the reference."""
+    from deltajit import reference
+
+    learned = contestant.parameters()
+    loss = contestant.case.loss
+    model = reference.Model(learned[:2], learned[2:], ("sigmoid", "sigmoid"), loss)
+    return (reference.predict(model, X_test).argmax(axis=1) == Y_test).mean()
+
+
+def run_seeds(epochs, seeds):
+    """deltajit alone from several random starts: the spread of its test accuracy."""
+    import numpy as np
+
+    from bench import libraries
+
+    X, labels, X_test, Y_test = load(folder())
+    found = []
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        contestant = libraries.Deltajit(draw_problem(X, labels, rng))
+        for _ in range(epochs):
+            contestant.reorder(rng.permutation(TRAINING))
+            contestant.train(TRAINING // BATCH)
+        found.append(accuracy_of(contestant, X_test, Y_test))
+    print(
+        f"{seeds} seeds, {epochs} epochs: test accuracy {np.mean(found):.2%} on average, "
+        f"{min(found):.2%} to {max(found):.2%}"
+    )
+
+
+def run(epochs):
+    """Train with every library, then print a table."""
+    import numpy as np
+
+    from bench import libraries
+
+    X, labels, X_test, Y_test = load(folder())
+    rng = np.random.default_rng(0)
+    problem = draw_problem(X, labels, rng)
     contestants = [
         library(problem)
         for library in libraries.available()
@@ -78,9 +117,7 @@ def run(epochs):
             times[contestant.name].append(time.perf_counter() - start)
     own = sum(times["deltajit"])
     for contestant in contestants:
-        learned = contestant.parameters()
-        model = reference.Model(learned[:2], learned[2:], ("sigmoid", "sigmoid"), case.loss)
-        accuracy = (reference.predict(model, X_test).argmax(axis=1) == Y_test).mean()
+        accuracy = accuracy_of(contestant, X_test, Y_test)
         taken = times[contestant.name]
         print(
             f"{contestant.name:10} {sum(taken):7.2f} s {sum(taken) / own:7.2f}x"
@@ -92,9 +129,13 @@ def main():
     """Read the command line, hold the machine still, then run."""
     parser = argparse.ArgumentParser(prog="python -m bench.mnist", description=__doc__)
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--seeds", type=int, help="deltajit alone, from so many random starts")
     options = parser.parse_args()
     limits.hold(1)
-    run(options.epochs)
+    if options.seeds:
+        run_seeds(options.epochs, options.seeds)
+    else:
+        run(options.epochs)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Loss, gradient and products with second derivatives of one network take turns in
 after an untimed run of its own, so that neither drift nor a neighbour's cache favours one of them.
 """
 
+import resource
 import time
 import tracemalloc
 from importlib.util import find_spec
@@ -116,7 +117,9 @@ def test_memory_of_the_gradient(report, sizes):
         peaks[what] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     limit = 4 * (3 * problem.activations + 2 * problem.n_params)
-    report.memory.append({"sizes": sizes, "workspace": peaks["grad"], "limit": limit, **peaks})
+    size = 4 * (problem.activations + problem.n_params)
+    row = {"sizes": sizes, "size": size, "workspace": peaks["grad"], "limit": limit, **peaks}
+    report.memory.append(row)
     assert peaks["grad"] <= limit
 
 
@@ -132,4 +135,5 @@ def test_machine(report):
         np.copyto(target, source)
         times.append(time.perf_counter() - start)
     report.machine.update(machine.describe(available(), None))
+    report.machine["max_rss"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     report.machine["bandwidth"] = 2 * source.nbytes / min(times)

@@ -16,22 +16,29 @@ from deltajit.kernels.vectors import (
     LANES_F64,
     VECTOR_BYTES,
     absolute,
+    accumulate,
     as_float,
     as_integer,
     broadcast,
     copysign,
+    count,
+    first_lanes,
     fma,
+    insert,
     integer_add,
     integer_and,
+    integer_max,
     integer_sub,
     lanes,
     ldexp,
     load,
     load_masked,
+    make_lookup,
     maximum,
     minimum,
     polynomial,
     reduce_add,
+    reduce_max,
     round_even,
     select,
     shift_left,
@@ -307,3 +314,60 @@ def test_target():
     """Vectors are registers: as wide as they get here, and no wider."""
     assert VECTOR_BYTES in (16, 32, 64)
     assert vectors.LANES_F32 == 2 * LANES_F64 == VECTOR_BYTES // 4
+
+
+@jit
+def lane_by_lane(x, total, out, i, value):
+    v = load(x, 0)
+    zero = broadcast(0, x)
+    store(out, 0, insert(v, i, value))
+    store(total, 0, accumulate(load(total, 0), v))
+    below = select(first_lanes(i, x), v, zero)
+    return reduce_max(v), count(v > zero), count(first_lanes(i, x)), reduce_add(below)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_lanes_one_by_one(dtype):
+    n = LANES[dtype]
+    rng = np.random.default_rng(5)
+    for i in range(n):
+        x = rng.normal(size=n).astype(dtype)
+        total, out = rng.normal(size=LANES_F64), np.empty_like(x)
+        expected_total = total + x.astype(float).reshape(-1, LANES_F64).sum(axis=0)
+        largest, positive, first, below = lane_by_lane(x, total, out, i, x.dtype.type(9))
+        assert (largest, positive, first) == (x.max(), (x > 0).sum(), i)
+        assert below == pytest.approx(x[:i].sum(), rel=1e-5, abs=1e-6)
+        np.testing.assert_allclose(total, expected_total, rtol=1e-15, atol=1e-15)
+        np.testing.assert_array_equal(out, np.where(np.arange(n) == i, 9, x))
+
+
+def test_no_lanes_and_more_than_all():
+    x, total = np.ones(LANES_F32, "f4"), np.zeros(LANES_F64)
+    assert lane_by_lane(x, total, x.copy(), -3, np.float32(1))[2] == 0
+    assert lane_by_lane(x, total, x.copy(), 99 * LANES_F32, np.float32(1))[2] == LANES_F32
+
+
+@jit
+def larger(a, b):
+    return integer_max(a, b)
+
+
+def test_integer_max():
+    for a, b in ((-3, 2), (7, -7), (4, 4)):
+        assert larger(np.int32(a), np.int32(b)) == max(a, b)
+
+
+@pytest.mark.skipif(VECTOR_BYTES != 64, reason="an instruction of AVX-512")
+def test_lookup():
+    table = np.random.default_rng(6).normal(size=32).astype("f4")
+    lookup = make_lookup(table)
+
+    @jit
+    def look(x, out):
+        store(out, 0, lookup(as_integer(load(x, 0))))
+        return lookup(as_integer(x[1]))
+
+    index = np.arange(-5, 11, dtype="i4") * 3
+    out = np.empty(16, "f4")
+    assert look(index.view("f4"), out) == table[index[1] % 32]
+    np.testing.assert_array_equal(out, table[index % 32])
