@@ -2,6 +2,8 @@
 
 ``error_model="numpy"``: a division check would stop LLVM from vectorizing.
 ``nogil=True``: every kernel may run in any number of Python threads.
+``_nrt=False``: no reference is counted, an atomic operation each, and a kernel that would allocate
+does not compile.
 No fast-math flag: NaN and inf pass through, and a sum has the order it is written in.
 """
 

@@ -247,7 +247,7 @@ class _Tile(Writer):
                 for r in range(self.rows)
             ]
             return
-        half = self.half = -(-self.rows // 2)
+        half = -(-self.rows // 2)
         self.anchors = [self.hide(self.row(self.a, r)) for r in range(0, self.rows, half)]
         odd = {
             r: self.hide(self.bld.mul(integer(r * self.bytes), self.a[1]))
