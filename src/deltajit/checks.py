@@ -116,8 +116,11 @@ def array(value: object, name: str, kind: np.dtype[Any]) -> Array:
 
 def samples(value: object, name: str, columns: int, kind: np.dtype[Any]) -> Array:
     """(B, columns), or one sample (columns,)."""
-    found = array(value, name, kind)
-    if found.ndim in (1, 2) and found.shape[-1] == columns:
+    if type(value) is np.ndarray and value.dtype is kind and value.flags.carray:
+        found = value  # here too, since a call costs as much as the small network behind it
+    else:
+        found = array(value, name, kind)
+    if 1 <= found.ndim <= 2 and found.shape[-1] == columns:
         return found
     hint = ""
     if columns == 1 and found.ndim == 1:
