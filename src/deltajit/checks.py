@@ -83,7 +83,7 @@ def dtype(value: object) -> np.dtype[Any]:
         raise TypeError(f"dtype must be float32 or float64, got {value!r}") from None
     if kind not in (np.float32, np.float64):
         raise TypeError(f"dtype must be float32 or float64, got {kind.name}")
-    return kind.newbyteorder("=")
+    return np.dtype(kind.type)  # of this machine's byte order, and always the same object
 
 
 def generator(value: object, name: str = "rng") -> np.random.Generator:
