@@ -7,6 +7,7 @@ after an untimed run of its own, so that neither drift nor a neighbour's cache f
 import resource
 import time
 import tracemalloc
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -62,8 +63,9 @@ def peak_flops():
     from bench.peak import flops, multiply_adds
 
     rounds, number = 200_000, np.float32
-    run = lambda times: multiply_adds(number(1), number(0), times)  # noqa: E731
-    return flops("float32", rounds) / best_time(run, rounds)
+    return flops("float32", rounds) / best_time(
+        partial(multiply_adds, number(1), number(0)), rounds
+    )
 
 
 @pytest.mark.parametrize("batch", [1, 64, 256])

@@ -67,7 +67,7 @@ class Tangents(NamedTuple):
     Rdelta_prev: np.ndarray  # and of that of the layer below
 
 
-TANGENT_SECTIONS = Tangents._fields
+TANGENT_SECTIONS = len(Tangents._fields)
 
 
 @inlined
@@ -123,7 +123,7 @@ def workspace_size(layers, batch, order=1):
     size = samples * per_sample + SECTIONS * LINE
     if order == 1:
         return size
-    return size + samples * (3 * units + 2 * widest) + len(TANGENT_SECTIONS) * LINE
+    return size + samples * (3 * units + 2 * widest) + TANGENT_SECTIONS * LINE
 
 
 @inlined

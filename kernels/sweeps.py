@@ -88,7 +88,7 @@ def value_and_grad(model, X, Y, grad, work, weights=None):
     start_gradient(model, model.theta, grad)
     for first in range(0, batch, m):
         count = min(m, batch - first)
-        block = Block(rows(X, first, count), rows(Y, first, count), part(weights, first, count))
+        block = cut(X, Y, weights, first, count)
         total += block_gradient(model, block, mass, 1.0, grad, parts)
     return total / mass + penalty(model)
 
@@ -216,6 +216,12 @@ def weight_sum(weights, batch):
     for b in range(batch):
         total += weights[b]
     return total
+
+
+@inlined
+def cut(X, Y, weights, first, count):
+    """The block of `count` samples from `first` on."""
+    return Block(rows(X, first, count), rows(Y, first, count), part(weights, first, count))
 
 
 @inlined

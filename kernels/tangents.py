@@ -40,7 +40,7 @@ from .product import (
     matmul_transposed_pair,
     outer_add,
 )
-from .sweeps import Block, backward, forward, part, penalty, start_gradient, weight_sum
+from .sweeps import backward, cut, forward, penalty, start_gradient, weight_sum
 from .vectors import lanes, load_masked, store_masked
 from .views import borrow, borrow_all, copy, matrix, row, rows, vector
 
@@ -48,14 +48,7 @@ from .views import borrow, borrow_all, copy, matrix, row, rows, vector
 @njit
 def hvp(model, X, Y, v, out, work, weights=None):
     """``out = H v``, H the Hessian of `loss` at theta; v, out (n_params,)."""
-    model, v, out = borrow_all(model), borrow(v), borrow(out)
-    m, mass = block_size(X.shape[0]), weight_sum(weights, X.shape[0])
-    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
-    start_gradient(model, v, out)
-    for first in range(0, X.shape[0], m):
-        block = _block(X, Y, weights, first, m)
-        _linearize_block(model, block, mass, parts, tangents.delta)
-        _hessian_block(model, block, mass, v, parts, tangents, out)
+    _hvp(borrow_all(model), X, Y, None, borrow(v), borrow(out), work, weights)
 
 
 @njit
@@ -64,40 +57,19 @@ def gnvp(model, X, Y, v, out, work, weights=None):
 
     Schraudolph (2002); where the loss matches the output (see `losses`) the outputs are the logits.
     """
-    model, v, out = borrow_all(model), borrow(v), borrow(out)
-    m, mass = block_size(X.shape[0]), weight_sum(weights, X.shape[0])
-    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
-    start_gradient(model, v, out)
-    for first in range(0, X.shape[0], m):
-        block = _block(X, Y, weights, first, m)
-        forward(model, block.X, parts)
-        _gauss_newton_block(model, block, mass, v, parts, tangents, out)
+    _gnvp(borrow_all(model), X, Y, None, borrow(v), borrow(out), work, weights)
 
 
 @njit
 def jvp(model, X, v, out, work):
     """``out = d predict(X) / d theta @ v``; v (n_params,), out (B, n_out)."""
-    model, v = borrow_all(model), borrow(v)
-    m = block_size(X.shape[0])
-    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
-    for first in range(0, X.shape[0], m):
-        block = rows(X, first, min(m, X.shape[0] - first))
-        forward(model, block, parts)
-        _tangent_forward(model, v, block, parts, tangents)
-        copy(_outputs(model, tangents.Ra, block), rows(out, first, block.shape[0]))
+    _jvp(borrow_all(model), X, None, borrow(v), out, work)
 
 
 @njit
 def vjp(model, X, u, out, work):
     """``out = u @ d predict(X) / d theta``, summed over samples; u (B, n_out), out (n_params,)."""
-    model, out = borrow_all(model), borrow(out)
-    m = block_size(X.shape[0])
-    parts = carve(model.layers, work, m)
-    out[:] = 0
-    for first in range(0, X.shape[0], m):
-        block = rows(X, first, min(m, X.shape[0] - first))
-        forward(model, block, parts)
-        _vjp_block(model, block, rows(u, first, block.shape[0]), parts, out)
+    _vjp(borrow_all(model), X, None, u, borrow(out), work)
 
 
 # ---------------------------------------------------------------- at a point that is kept
@@ -112,7 +84,7 @@ def linearize(model, X, Y, grad, points, work, weights=None):
     start_gradient(model, model.theta, grad)
     total = 0.0
     for first in range(0, X.shape[0], m):
-        block = _block(X, Y, weights, first, m)
+        block = cut(X, Y, weights, first, min(m, X.shape[0] - first))
         here, deltas = _point(model, points, parts, first, block.X.shape[0])
         _linearize_block(model, block, mass, here, deltas)
         z = matrix(here.z, 0, block.X.shape[0], _n_out(model))
@@ -124,54 +96,89 @@ def linearize(model, X, Y, grad, points, work, weights=None):
 @njit
 def hvp_at(model, X, Y, points, v, out, work, weights=None):
     """`hvp` at a point that `linearize` has kept."""
-    model, v, out = borrow_all(model), borrow(v), borrow(out)
-    m, mass = block_size(X.shape[0]), weight_sum(weights, X.shape[0])
-    parts, t = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
-    start_gradient(model, v, out)
-    for first in range(0, X.shape[0], m):
-        block = _block(X, Y, weights, first, m)
-        here, delta = _point(model, points, parts, first, block.X.shape[0])
-        tangents = Tangents(delta, t.Rz, t.Ra, t.Rdelta, t.Rdelta_prev)
-        _hessian_block(model, block, mass, v, here, tangents, out)
+    _hvp(borrow_all(model), X, Y, points, borrow(v), borrow(out), work, weights)
 
 
 @njit
 def gnvp_at(model, X, Y, points, v, out, work, weights=None):
     """`gnvp` at a point that `linearize` has kept."""
-    model, v, out = borrow_all(model), borrow(v), borrow(out)
-    m, mass = block_size(X.shape[0]), weight_sum(weights, X.shape[0])
-    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
-    start_gradient(model, v, out)
-    for first in range(0, X.shape[0], m):
-        block = _block(X, Y, weights, first, m)
-        here, _ = _point(model, points, parts, first, block.X.shape[0])
-        _gauss_newton_block(model, block, mass, v, here, tangents, out)
+    _gnvp(borrow_all(model), X, Y, points, borrow(v), borrow(out), work, weights)
 
 
 @njit
 def jvp_at(model, X, points, v, out, work):
     """`jvp` at a point that `linearize` has kept."""
-    model, v = borrow_all(model), borrow(v)
-    m = block_size(X.shape[0])
-    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
-    for first in range(0, X.shape[0], m):
-        block = rows(X, first, min(m, X.shape[0] - first))
-        here, _ = _point(model, points, parts, first, block.shape[0])
-        _tangent_forward(model, v, block, here, tangents)
-        copy(_outputs(model, tangents.Ra, block), rows(out, first, block.shape[0]))
+    _jvp(borrow_all(model), X, points, borrow(v), out, work)
 
 
 @njit
 def vjp_at(model, X, points, u, out, work):
     """`vjp` at a point that `linearize` has kept."""
-    model, out = borrow_all(model), borrow(out)
+    _vjp(borrow_all(model), X, points, u, borrow(out), work)
+
+
+# ---------------------------------------------------------------- all blocks; points may be None
+
+
+@inlined
+def _hvp(model, X, Y, points, v, out, work, weights):
+    m, mass = block_size(X.shape[0]), weight_sum(weights, X.shape[0])
+    parts, t = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
+    start_gradient(model, v, out)
+    for first in range(0, X.shape[0], m):
+        count = min(m, X.shape[0] - first)
+        block = cut(X, Y, weights, first, count)
+        here, delta = parts, t.delta
+        if points is None:
+            _linearize_block(model, block, mass, here, delta)
+        else:
+            here, delta = _point(model, points, parts, first, count)
+        tangents = Tangents(delta, t.Rz, t.Ra, t.Rdelta, t.Rdelta_prev)
+        _hessian_block(model, block, mass, v, here, tangents, out)
+
+
+@inlined
+def _gnvp(model, X, Y, points, v, out, work, weights):
+    m, mass = block_size(X.shape[0]), weight_sum(weights, X.shape[0])
+    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
+    start_gradient(model, v, out)
+    for first in range(0, X.shape[0], m):
+        block = cut(X, Y, weights, first, min(m, X.shape[0] - first))
+        here = _activations(model, block.X, points, parts, first)
+        _gauss_newton_block(model, block, mass, v, here, tangents, out)
+
+
+@inlined
+def _jvp(model, X, points, v, out, work):
+    m = block_size(X.shape[0])
+    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
+    for first in range(0, X.shape[0], m):
+        block = rows(X, first, min(m, X.shape[0] - first))
+        here = _activations(model, block, points, parts, first)
+        _tangent_forward(model, v, block, here, tangents)
+        copy(_outputs(model, tangents.Ra, block), rows(out, first, block.shape[0]))
+
+
+@inlined
+def _vjp(model, X, points, u, out, work):
     m = block_size(X.shape[0])
     parts = carve(model.layers, work, m)
     out[:] = 0
     for first in range(0, X.shape[0], m):
         block = rows(X, first, min(m, X.shape[0] - first))
-        here, _ = _point(model, points, parts, first, block.shape[0])
+        here = _activations(model, block, points, parts, first)
         _vjp_block(model, block, rows(u, first, block.shape[0]), here, out)
+
+
+@inlined
+def _activations(model, X, points, parts, first):
+    """A workspace with the activations of a block of samples: computed, or those kept."""
+    here = parts
+    if points is None:
+        forward(model, X, here)
+    else:
+        here, _ = _point(model, points, parts, first, X.shape[0])
+    return here
 
 
 # ---------------------------------------------------------------- of each sample
@@ -184,7 +191,7 @@ def per_sample_grads(model, X, Y, out, work):
     m = block_size(X.shape[0])
     parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
     for first in range(0, X.shape[0], m):
-        block = _block(X, Y, None, first, m)
+        block = cut(X, Y, None, first, min(m, X.shape[0] - first))
         _linearize_block(model, block, 1.0, parts, tangents.delta)
         here = rows(out, first, block.X.shape[0])
         _sample_gradients(model, block.X, parts.a, tangents.delta, here, 0, 1)
@@ -198,7 +205,7 @@ def input_grad(model, X, Y, out, work):
     parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
     bottom = layer_at(model, 0)
     for first in range(0, X.shape[0], m):
-        block = _block(X, Y, None, first, m)
+        block = cut(X, Y, None, first, min(m, X.shape[0] - first))
         count = block.X.shape[0]
         _linearize_block(model, block, 1.0, parts, tangents.delta)
         delta = activation(tangents.delta, bottom, count)
@@ -245,13 +252,6 @@ def jacobian(model, X, out, work):
 
 
 # ---------------------------------------------------------------- sweeps over one block of samples
-
-
-@inlined
-def _block(X, Y, weights, first, m):
-    """Samples `first` to ``first + m``, or to the last."""
-    count = min(m, X.shape[0] - first)
-    return Block(rows(X, first, count), rows(Y, first, count), part(weights, first, count))
 
 
 @inlined

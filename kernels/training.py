@@ -10,7 +10,7 @@ import numpy as np
 
 from .compiler import inlined, njit
 from .model import LARGEST_BLOCK, block_size, carve
-from .sweeps import Block, block_gradient, part, penalty, start_gradient, value_and_grad, weight_sum
+from .sweeps import Block, block_gradient, cut, penalty, start_gradient, value_and_grad, weight_sum
 from .views import borrow_all, copy, matrix, rows, vector
 
 SGD, ADAM = range(2)
@@ -97,7 +97,7 @@ def sgd_step(model, X, Y, lr, grad, work, weights=None):
         return value
     mass = weight_sum(weights, batch)
     parts = carve(model.layers, work, batch)
-    block = Block(rows(X, 0, batch), rows(Y, 0, batch), part(weights, 0, batch))
+    block = cut(X, Y, weights, 0, batch)
     return block_gradient(model, block, mass, -lr, model.theta, parts) / mass
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from deltajit import checks
 from deltajit.kernels import ACTIVATIONS, LOSSES
+from deltajit.kernels.model import N_COLUMNS
 
 HIDDEN = tuple(name for name in ACTIVATIONS if name != "softmax")
 
@@ -72,7 +73,7 @@ class Architecture:
     @cached_property
     def layers(self) -> NDArray[np.int64]:
         """The kernels' layer table: see `deltajit.kernels.Model`."""
-        table = np.empty((len(self.sizes) - 1, 8), np.int64)
+        table = np.empty((len(self.sizes) - 1, N_COLUMNS), np.int64)
         totals = sum(self.sizes[1:]), max(self.sizes[1:])
         at = units = 0
         pairs = zip(self.sizes[:-1], self.sizes[1:], self.activations, strict=True)

@@ -30,7 +30,7 @@ class Linearization:
         theta = memory.empty(model.theta.size, model.theta.dtype)
         theta[:] = model.theta
         self._model = model._replace(theta=theta)
-        self._data = Data(data.X.copy(), data.Y.copy(), data.weights)
+        self._data = data
         layers, batch, kind = model.layers, len(data.X), theta.dtype
         self._work = memory.empty(kernels.workspace_size(layers, batch, 2), kind)
         self._points = memory.empty(kernels.points_size(layers, batch), kind)

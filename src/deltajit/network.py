@@ -326,7 +326,10 @@ class Network:
         Linearization
             With ``.value .grad .hvp(v) .gnvp(v) .jvp(v) .vjp(u)``.
         """
-        return Linearization(self._model, self._data(X, Y, sample_weight))
+        X, Y, weights = self._data(X, Y, sample_weight)
+        # Copies: what the caller does to the arrays must not reach the point that is kept.
+        data = Data(X.copy(), Y.copy(), None if weights is None else weights.copy())
+        return Linearization(self._model, data)
 
     def objective(
         self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None

@@ -153,22 +153,29 @@ def loss(model: Model, X: Array, Y: Array, weights: Array | None = None) -> Any:
     return data + model.l2 / 2 * sum((W**2).sum() for W in model.weights)
 
 
+def backward(model: Model, a: list[Array], delta: Array) -> tuple[list[Array], list[Array]]:
+    """BP2, BP3 and BP4 from a delta of the output layer: dW and db of every layer, without l2."""
+    dW: list[Array] = []
+    db: list[Array] = []
+    for k in reversed(range(len(model.weights))):
+        dW_k, db_k = accumulate_gradient(delta, a[k])
+        dW.insert(0, dW_k)
+        db.insert(0, db_k)
+        if k > 0:
+            name = model.activations[k - 1]
+            delta = propagate_delta(delta, model.weights[k], a[k], name, model.slope)
+    return dW, db
+
+
 def value_and_grad(
     model: Model, X: Array, Y: Array, weights: Array | None = None
 ) -> tuple[Any, list[Array], list[Array]]:
     """The loss, and dW[l] and db[l] of every layer: the four equations of backpropagation."""
     _, a = forward(model, X)
     w = _normalized(weights, len(X))
-    dW: list[Array] = []
-    db: list[Array] = []
     delta = output_delta(model, a[-1], _targets(Y, a[-1])) * w[:, None].astype(a[-1].real.dtype)
-    for k in reversed(range(len(model.weights))):
-        dW_k, db_k = accumulate_gradient(delta, a[k])
-        dW.insert(0, dW_k + model.l2 * model.weights[k])
-        db.insert(0, db_k)
-        if k > 0:
-            name = model.activations[k - 1]
-            delta = propagate_delta(delta, model.weights[k], a[k], name, model.slope)
+    dW, db = backward(model, a, delta)
+    dW = [d + model.l2 * W for d, W in zip(dW, model.weights, strict=True)]
     return loss(model, X, Y, weights), dW, db
 
 
@@ -184,7 +191,7 @@ def jvp(model: Model, X: Array, VW: Sequence[Array], vb: Sequence[Array]) -> Arr
 def vjp(model: Model, X: Array, u: Array) -> tuple[list[Array], list[Array]]:
     """``sum(u * predict)``'s gradient, u (B, n_out): dW and db of every layer."""
     _, a = forward(model, X)
-    return _backward(model, a, times_derivative(model.activations[-1], a[-1], u, model.slope))
+    return backward(model, a, times_derivative(model.activations[-1], a[-1], u, model.slope))
 
 
 def hvp(
@@ -229,7 +236,7 @@ def gnvp(
     w = _normalized(weights, len(X))[:, None].astype(a[-1].real.dtype)
     _, Ra = _tangents(model, a, VW, vb)
     delta = w * _output_curvature(model, a[-1], _targets(Y, a[-1]), Ra[-1])
-    dW, db = _backward(model, a, delta)
+    dW, db = backward(model, a, delta)
     return [d + model.l2 * V for d, V in zip(dW, VW, strict=True)], db
 
 
@@ -308,20 +315,6 @@ def _output_tangent(model: Model, a: Array, Y: Array, Rz: Array, Ra: Array) -> A
         moved = (Ra * g).sum(axis=1, keepdims=True)
         return np.asarray(bent + Ra * (g - (a * g).sum(axis=1, keepdims=True)) - a * moved)
     return np.asarray(bent + (a - Y) * second_derivative(name, a, model.slope) * Rz)
-
-
-def _backward(model: Model, a: list[Array], delta: Array) -> tuple[list[Array], list[Array]]:
-    """BP2, BP3 and BP4 from a delta of the output layer."""
-    dW: list[Array] = []
-    db: list[Array] = []
-    for k in reversed(range(len(model.weights))):
-        dW_k, db_k = accumulate_gradient(delta, a[k])
-        dW.insert(0, dW_k)
-        db.insert(0, db_k)
-        if k > 0:
-            name = model.activations[k - 1]
-            delta = propagate_delta(delta, model.weights[k], a[k], name, model.slope)
-    return dW, db
 
 
 def _to_inputs(model: Model, a: list[Array], delta: Array) -> Array:
