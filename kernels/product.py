@@ -31,7 +31,7 @@ from .tile import (
     view,
     zeros,
 )
-from .transpose import transpose_block
+from .transpose import make_interleave, transpose_add, transpose_block
 from .vectors import (
     VECTOR_BYTES,
     broadcast,
@@ -105,10 +105,23 @@ def matmul_rows(a, b, c):
 @inlined
 def matmul_bias(a, b, bias, c):
     """``c = a @ b + bias``, one bias for each column."""
-    if c.shape[1] == 1:  # a tile would use one lane of each vector; b is a row in memory
+    n, k, one = c.shape[1], a.shape[1], a.dtype.type(1)
+    if n == 1:  # a tile would use one lane of each vector; b is a row in memory
         matvec(a, flat(b), flat(c), bias[0])
+    elif group_of(n, lanes(a)) == 4:
+        product_by_4(view(bias), one, view(a), view(b), view(c), c.shape, k)
+    elif group_of(n, lanes(a)) == 2:
+        product_by_2(view(bias), one, view(a), view(b), view(c), c.shape, k)
     else:
-        product(view(bias), a.dtype.type(1), view(a), view(b), view(c), c.shape, a.shape[1])
+        product(view(bias), one, view(a), view(b), view(c), c.shape, k)
+
+
+@inlined
+def group_of(n, width):
+    """How many rows of b share a vector, of `width` lanes, where c has only n columns."""
+    if 4 * n <= width:
+        return 4
+    return 2 if 2 * n <= width else 1
 
 
 @inlined
@@ -117,9 +130,34 @@ def outer_add(a, b, scale, c, first, count):
     x, y = view(a), view(b)
     if c.shape[1] == 1:  # columns are rows in memory: the lanes go along them
         _sum_add(a, flat(b), View(y.data, y.col, y.row), scale, flat(c), first, count)
+        return
+    target, shape = at(view(c), first, 0), (count, c.shape[1])
+    if is_narrow(shape, a.shape[0], lanes(a)):
+        _narrow_outer_add(at(x, 0, first), y, scale, target, shape, a.shape[0])
     else:
-        transposed, target = at(View(x.data, x.col, x.row), first, 0), at(view(c), first, 0)
-        product(target, scale, transposed, y, target, (count, c.shape[1]), a.shape[0])
+        transposed = at(View(x.data, x.col, x.row), first, 0)
+        product(target, scale, transposed, y, target, shape, a.shape[0])
+
+
+@inlined
+def is_narrow(shape, k, width):
+    """Of ``c = a.T @ b``, k deep: do lanes along the rows of c pay for transposing it?"""
+    m, n = shape
+    return 8 * n <= 5 * width and m >= width and k >= 2 * width
+
+
+@njit
+def _narrow_outer_add(a, b, scale, c, shape, k):
+    """``c += scale * a.T @ b`` of a c of few columns: c.T is computed, a strip at a time."""
+    m, n = shape
+    strip, one = strip_buffer(b), unit(c)
+    width = strip.row // VECS
+    transposed = View(b.data, b.col, b.row)
+    for i in range(0, m, VECS * width):
+        here = min(m - i, VECS * width)
+        product(zeros(b), one, transposed, at(a, 0, i), strip, (n, here), k)
+        for h in range(0, here, width):
+            transpose_add(scale, at(strip, 0, h), at(c, i + h, 0), n, here - h)
 
 
 @inlined
@@ -204,11 +242,43 @@ def make_sweeps(vecs):
     return sweep_packed, sweep
 
 
+def make_grouped(group):
+    """Make `product` of a narrow c, of n <= lanes / group columns; a has contiguous rows."""
+    rows, few = make_tile(int(TALL), 1, BODY, group), make_tile(SMALL_ROWS, 1, SMALL, group)
+    interleave = make_interleave(group)
+
+    @njit
+    def grouped_product(base, scale, a, b, c, shape, k):
+        m, n = shape
+        panel = panel_buffer(b)
+        panel = View(panel.data, panel.row // VECS, panel.col)
+        for p in range(0, k, DEPTH):
+            depth = min(k - p, DEPTH)
+            for q in range(0, depth, group):
+                interleave(at(b, p + q, 0), at(panel, q // group, 0), depth - q, n)
+            x = at(a, 0, p)
+            if m < TALL:
+                for i in range(0, m, SMALL_ROWS):
+                    here = min(m - i, SMALL_ROWS)
+                    s, y, z = at(base, i, 0), at(x, i, 0), at(c, i, 0)
+                    few(s, scale, y, panel, z, panel, depth, n, here)
+            else:
+                for i in range(0, m, TALL):
+                    h = min(i, m - TALL)
+                    s, y, z = at(base, h, 0), at(x, h, 0), at(c, h, 0)
+                    rows(s, scale, y, panel, z, panel, depth, n, i - h)
+            base = c
+
+    return grouped_product
+
+
 FEW, WIDE, NARROW = range(3)
 ZERO = np.intp(0)  # a literal 0 would be a type of its own, and compile everything again
-LOW, TALL = ACCUMULATORS // VECS, ACCUMULATORS  # rows of the tiles of two vectors and of one
+LOW, TALL = np.intp(ACCUMULATORS // VECS), np.intp(ACCUMULATORS)  # rows of the tiles of two vectors and of one
 panel_buffer, block_buffer = make_buffer(VECS), make_buffer(BLOCK + 2)
+strip_buffer = make_buffer(VECS, VECTOR_BYTES // 4)
 (wide_packed, wide), (narrow_packed, narrow) = make_sweeps(VECS), make_sweeps(1)
+product_by_2, product_by_4 = make_grouped(2), make_grouped(4)
 one_row, small = make_tile(1, ROW_VECS, SMALL), make_tile(SMALL_ROWS, VECS, SMALL)
 
 

@@ -8,6 +8,7 @@ steps round apart.)
 """
 
 from collections import namedtuple
+from itertools import zip_longest
 
 from llvmlite import ir
 from numba import types
@@ -100,6 +101,16 @@ class Writer:
             return self.bld.fadd(self.bld.fmul(x, y), z)
         return self.call(f"fma.{self.suffix}", self.type, x, y, z)
 
+    def halved(self, x, y, size):
+        """Of x and then y, from each block of `size` lanes, its lower half plus its upper half."""
+        lows = [i for i in range(2 * self.lanes) if not i & size // 2]
+        return self.bld.fadd(self.pick(x, y, lows), self.pick(x, y, [i + size // 2 for i in lows]))
+
+    def pick(self, x, y, lanes):
+        """The listed lanes of x and, counted on, of y."""
+        picks = ir.Constant(ir.VectorType(I32, len(lanes)), [*lanes])
+        return self.bld.shuffle_vector(x, y, picks)
+
     def hide(self, x):
         """x, but LLVM can't see where it comes from: assembly of no instructions."""
         kind = ir.FunctionType(x.type, [x.type])
@@ -156,15 +167,15 @@ def make_constant(value):
 zeros, ones = make_constant(0.0), make_constant(1.0)
 
 
-def make_buffer(vecs):
-    """Make ``buffer(like)``: a View of DEPTH rows of `vecs` vectors on the stack, as it is."""
+def make_buffer(vecs, rows=DEPTH):
+    """Make ``buffer(like)``: a View of rows of `vecs` vectors on the stack, as it is."""
 
     @intrinsic
     def buffer(typingctx, like):
         def codegen(context, bld, sig, args):
             out = Writer(context, bld, like[0].dtype)
             with bld.goto_entry_block():
-                memory = bld.alloca(ir.ArrayType(out.element, DEPTH * vecs * out.lanes))
+                memory = bld.alloca(ir.ArrayType(out.element, rows * vecs * out.lanes))
                 memory.align = 64
             data = bld.bitcast(memory, out.element.as_pointer())
             return context.make_tuple(bld, like, [data, integer(vecs * out.lanes), integer(1)])
@@ -174,19 +185,22 @@ def make_buffer(vecs):
     return buffer
 
 
-def make_tile(rows, vecs, kind):
+def make_tile(rows, vecs, kind, group=1):
     """Make ``tile(base, scale, a, b, c, panel, k, n, edge)``: rows x vecs vectors of c, n columns.
 
     kind : HEAD reads b where it lies, masked and with prefetch, and parks what it read in the
         panel, zero-padded and contiguous, at no cost, since its store ports are idle. BODY reads
         the panel as its b. Both store the rows from `edge` on. SMALL reads b where it lies; it has
         `edge` rows, and computes the last of them again in place of those that it lacks.
+    group : rows of b that share a vector, interleaved by `make_interleave`, for a narrow c (n at
+        most lanes / group): each column has as many chains, which are added up at the end.
     """
 
     @intrinsic
     def tile(typingctx, base, scale, a, b, c, panel, k, n, edge):
         def codegen(context, bld, sig, args):
-            _Tile(context, bld, a[0].dtype, (rows, vecs, kind), args).write()
+            writer = _Tile if group == 1 else _GroupTile
+            writer(context, bld, a[0].dtype, (rows, vecs, kind, group), args).write()
             return context.get_dummy_value()
 
         return types.void(base, scale, a, b, c, panel, types.intp, types.intp, types.intp), codegen
@@ -202,12 +216,13 @@ class _Tile(Writer):
 
     def __init__(self, context, builder, dtype, shape, args):
         super().__init__(context, builder, dtype)
-        self.rows, self.vecs, self.kind = shape
+        self.rows, self.vecs, self.kind, self.group = shape
         self.base, self.scale, self.a, self.b, self.c, self.panel = (
             x if i == 1 else cgutils.unpack_tuple(builder, x) for i, x in enumerate(args[:6])
         )
         self.k, self.n, self.edge = args[6:]
         self.mask = self.masks(self.n, self.vecs)
+        self.mask_of_b = [None] * self.vecs if self.kind == BODY else self.mask
 
     def row(self, view, r):
         """Pointer to row r of an unpacked View, or to the last that a small tile has."""
@@ -226,12 +241,15 @@ class _Tile(Writer):
 
     def write(self):
         """Write it all."""
-        bld, zero = self.bld, ir.Constant(self.type, None)
+        zero = ir.Constant(self.type, None)
         self.address_a()
         state = [*self.anchors, self.b[0], self.panel[0], *[zero] * (self.rows * self.vecs)]
-        state = self.loop(state, bld.udiv(self.k, integer(UNROLL)), UNROLL)
-        state = self.loop(state, bld.urem(self.k, integer(UNROLL)), 1)
-        self.store_rows(state[len(self.anchors) + 2 :])
+        self.store_rows(self.loops(state, self.k)[len(self.anchors) + 2 :])
+
+    def loops(self, state, turns):
+        """All turns; most of them go UNROLL at a time."""
+        state = self.loop(state, self.bld.udiv(turns, integer(UNROLL)), UNROLL)
+        return self.loop(state, self.bld.urem(turns, integer(UNROLL)), 1)
 
     def address_a(self):
         """Two pointers into a, half the rows each, and odd multiples of its row stride in bytes.
@@ -264,15 +282,17 @@ class _Tile(Writer):
         rows = len(self.offset)
         p = self.bld.bitcast(anchors[r // rows], I8.as_pointer())
         p = self.bld.gep(p, [self.offset[r % rows]], source_etype=I8)
-        p = self.bld.bitcast(p, self.element.as_pointer())
+        return self.spread(self.bld.bitcast(p, self.element.as_pointer()))
+
+    def spread(self, p):
+        """The element at p in every lane."""
         return self.splat(self.bld.load(p, typ=self.element))
 
     def turn(self, state):
         """One step of k: an outer product of a column of a and a row of b, added to c."""
         count = len(self.anchors)
         anchors, b, panel, acc = state[:count], state[count], state[count + 1], state[count + 2 :]
-        mask = [None] * self.vecs if self.kind == BODY else self.mask
-        row_of_b = [self.load(b, v, mask[v]) for v in range(self.vecs)]
+        row_of_b = [self.load(b, v, self.mask_of_b[v]) for v in range(self.vecs)]
         if self.kind == HEAD:
             ahead = self.bld.mul(self.b[1], integer(AHEAD))
             for v in range(self.vecs):
@@ -359,6 +379,50 @@ class _Tile(Writer):
         return rows
 
 
+class _GroupTile(_Tile):
+    """Writes a tile of one vector that holds `group` rows of b at a time; of a, rows are contiguous.
+
+    Lane ``j * group + q`` adds up what rows q, q + group, ... of b contribute to column j.
+    """
+
+    def __init__(self, context, builder, dtype, shape, args):
+        super().__init__(context, builder, dtype, shape, args)
+        self.group = min(self.group, self.lanes)  # where it is less, nobody calls the tile
+        self.a[2], self.mask_of_b, self.rest = integer(self.group), [None], None
+
+    def loops(self, state, turns):
+        """As of any tile, and the last group, if it is no whole one."""
+        groups, rest = (f(turns, integer(self.group)) for f in (self.bld.udiv, self.bld.urem))
+        state = super().loops(state, groups)
+        (self.rest,) = self.masks(rest, 1)
+        more = self.bld.zext(self.bld.icmp_signed(">", rest, integer(0)), I64)
+        state = self.loop(state, more, 1)
+        start = len(self.anchors) + 2
+        return [*state[:start], *self.column_sums(state[start:])]
+
+    def spread(self, p):
+        """The group of elements at p, again and again."""
+        if self.rest is None:
+            few = ir.VectorType(self.element, self.group)
+            x = self.bld.load(self.bld.bitcast(p, few.as_pointer()), align=self.bytes, typ=few)
+        else:
+            x = self.load(p, 0, self.rest)
+        return self.pick(x, x, [i % self.group for i in range(self.lanes)])
+
+    def column_sums(self, acc):
+        """For each row its columns' sums, in the first lanes."""
+        size, joined = self.group, acc
+        while size > 1:  # two vectors become one, until there are `group` rows in each
+            pairs = zip_longest(joined[0::2], joined[1::2], fillvalue=joined[-1])
+            joined, size = [self.halved(*pair, size) for pair in pairs], size // 2
+        columns = self.lanes // self.group
+        sums = []
+        for r in range(len(acc)):
+            x, first = joined[r // self.group], r % self.group * columns
+            sums.append(self.pick(x, x, [(first + i) % self.lanes for i in range(self.lanes)]))
+        return sums
+
+
 @intrinsic
 def row_sums(typingctx, a, x, k, rows):
     """Vector of ``sum(a[i, :k] * x[:k])`` for i < rows, at most one vector of rows."""
@@ -408,13 +472,3 @@ class _RowSums(Writer):
             x = [self.halved(*pair, size) for pair in zip(x[0::2], x[1::2], strict=True)]
             size //= 2
         return x[0]
-
-    def halved(self, x, y, size):
-        """Of x and then y, from each block of `size` lanes, its lower half plus its upper half."""
-
-        def pick(start):
-            firsts = range(start, 2 * self.lanes, size)
-            lanes = [first + i for first in firsts for i in range(size // 2)]
-            return self.bld.shuffle_vector(x, y, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
-
-        return self.bld.fadd(pick(0), pick(size // 2))

@@ -1,41 +1,94 @@
-"""Transposing a block of a matrix in vector registers."""
+"""Transposing a block of a matrix in vector registers, and interleaving its rows."""
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .tile import I32, Writer, integer
+from .tile import Writer, integer
 
 
 @intrinsic
 def transpose_block(typingctx, a, b, m, n):
-    """b[j, i] = a[i, j] for i < m, j < n, at most lanes x lanes, in registers."""
+    """``b[j, i] = a[i, j]`` for i < m, j < n, at most lanes x lanes."""
 
     def codegen(context, bld, sig, args):
-        out = Writer(context, bld, a[0].dtype)
-        (ap, a_row, _), (bp, b_row, _) = (cgutils.unpack_tuple(bld, v) for v in args[:2])
-        (m, n), size = args[2:], out.lanes
-
-        def mask(r, rows, columns):  # no lane at all for rows that do not exist
-            return out.masks(
-                bld.select(bld.icmp_signed("<", integer(r), rows), columns, integer(0)), 1
-            )[0]
-
-        x = [
-            out.load(out.step(ap, bld.mul(integer(r), a_row)), 0, mask(r, m, n))
-            for r in range(size)
-        ]
-        half = size // 2
-        while half:  # swap the off-diagonal quarters of blocks of 2 * half, ever smaller
-            low = [size + i - half if i & half else i for i in range(size)]
-            high = [size + i if i & half else i + half for i in range(size)]
-            picks = [ir.Constant(ir.VectorType(I32, size), p) for p in (low, high)]
-            for r in (r for r in range(size) if not r & half):
-                x[r], x[r + half] = [bld.shuffle_vector(x[r], x[r + half], p) for p in picks]
-            half //= 2
-        for r in range(size):
-            out.store(x[r], out.step(bp, bld.mul(integer(r), b_row)), 0, mask(r, n, m))
+        block = _Block(context, bld, a[0].dtype, args)
+        block.store_rows(block.transposed())
         return context.get_dummy_value()
 
     return types.void(a, b, types.intp, types.intp), codegen
+
+
+@intrinsic
+def transpose_add(typingctx, scale, a, b, m, n):
+    """``b[j, i] += scale * a[i, j]`` for i < m, j < n, at most lanes x lanes."""
+
+    def codegen(context, bld, sig, args):
+        block = _Block(context, bld, a[0].dtype, args[1:])
+        factor = block.splat(args[0])
+        pairs = zip(block.transposed(), block.old_rows(), strict=True)
+        block.store_rows([block.muladd(x, factor, old) for x, old in pairs])
+        return context.get_dummy_value()
+
+    return types.void(scale, a, b, types.intp, types.intp), codegen
+
+
+def make_interleave(group):
+    """Make ``interleave(a, b, m, n)``: one vector ``b[j * group + i] = a[i, j]``.
+
+    i < group, and 0 from row m on; n <= lanes / group columns.
+    """
+
+    @intrinsic
+    def interleave(typingctx, a, b, m, n):
+        def codegen(context, bld, sig, args):
+            block = _Block(context, bld, a[0].dtype, args)
+            rows = min(group, block.lanes)  # where it is less, nobody calls this
+            x = [block.load(*block.place(block.a, r, block.m, block.n)) for r in range(rows)]
+            zipped = [side * block.lanes + j for j in range(block.lanes // 2) for side in range(2)]
+            while len(x) > 1:  # rows 0, 1, 2, 3: first 0 with 2 and 1 with 3, then those two
+                half = len(x) // 2
+                x = [block.pick(*pair, zipped) for pair in zip(x[:half], x[half:], strict=True)]
+            block.store(x[0], block.b[0], 0)
+            return context.get_dummy_value()
+
+        return types.void(a, b, types.intp, types.intp), codegen
+
+    return interleave
+
+
+class _Block(Writer):
+    """Writes what is done to a block: a is m x n, b is n x m."""
+
+    def __init__(self, context, builder, dtype, args):
+        super().__init__(context, builder, dtype)
+        self.a, self.b = (cgutils.unpack_tuple(builder, v) for v in args[:2])
+        self.m, self.n = args[2:]
+
+    def place(self, view, r, rows, columns):
+        """(pointer to row r, 0, its mask), which has no lane for a row that does not exist."""
+        exists = self.bld.icmp_signed("<", integer(r), rows)
+        (mask,) = self.masks(self.bld.select(exists, columns, integer(0)), 1)
+        return self.step(view[0], self.bld.mul(integer(r), view[1])), 0, mask
+
+    def transposed(self):
+        """Columns of a, one a vector: the off-diagonal quarters of ever smaller blocks swap."""
+        size = self.lanes
+        x = [self.load(*self.place(self.a, r, self.m, self.n)) for r in range(size)]
+        half = size // 2
+        while half:
+            low = [size + i - half if i & half else i for i in range(size)]
+            high = [size + i if i & half else i + half for i in range(size)]
+            for r in (r for r in range(size) if not r & half):
+                x[r], x[r + half] = [self.pick(x[r], x[r + half], p) for p in (low, high)]
+            half //= 2
+        return x
+
+    def old_rows(self):
+        """What b holds."""
+        return [self.load(*self.place(self.b, r, self.n, self.m)) for r in range(self.lanes)]
+
+    def store_rows(self, x):
+        """Store vectors as rows of b."""
+        for r in range(self.lanes):
+            self.store(x[r], *self.place(self.b, r, self.n, self.m))

@@ -97,12 +97,24 @@ def test_large_transposed_operand_is_packed(dtype):
 def test_bits_of_an_element_depend_on_its_row_and_column_alone(dtype):
     a, b, bias, c = operands(dtype, 70, 300, 150)
     whole = every_product(a, b, bias, c, c.dtype.type(0.5), 0, 70)[:2]
-    for i, m, j, n in itertools.product((0, 1, 69), (1, 5, 6, 23, 40), (0, 7, 148), (2, 15, 64)):
+    for i, m, j, n in itertools.product((0, 1, 69), (1, 5, 6, 23, 40), (0, 7, 133), (17, 64)):
         m, n = min(m, 70 - i), min(n, 150 - j)
         part = a[i : i + m].copy(), b[:, j : j + n].copy(), bias[j : j + n].copy()
         found = every_product(*part, c[i : i + m, j : j + n].copy(), c.dtype.type(0.5), 0, m)[:2]
         for x, y in zip(found, whole, strict=True):
             np.testing.assert_array_equal(x, y[i : i + m, j : j + n])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bits_of_a_row_of_few_columns_depend_on_it_alone(dtype):
+    """Columns that share a vector have several chains each; of rows there may be any number."""
+    for n, k in itertools.product((2, 3, 4, 5, 7, 8), (1, 2, 3, 300, 517)):
+        a, b, bias, c = operands(dtype, 70, k, n)
+        whole = every_product(a, b, bias, c, c.dtype.type(0.5), 0, 70)[1]
+        for i, m in itertools.product((0, 1, 45), (1, 2, 5, 7, 16, 23)):
+            part = a[i : i + m].copy(), b, bias, c[i : i + m].copy()
+            found = every_product(*part, c.dtype.type(0.5), 0, m)[1]
+            np.testing.assert_array_equal(found, whole[i : i + m])
 
 
 @numba.njit
