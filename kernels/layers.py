@@ -11,9 +11,9 @@ delta      (B, n_out)                dLoss/dz
 =========  ========================  ===========================================================
 """
 
-from .activations import IDENTITY, activate, times_derivative
+from .activations import IDENTITY, SOFTMAX, activate, times_derivative
 from .compiler import inlined
-from .parallel import over_rows
+from .parallel import PANEL, over_parts
 from .product import (
     LOW,
     column_sum_add,
@@ -22,7 +22,7 @@ from .product import (
     matmul_transposed,
     outer_add,
 )
-from .views import rows
+from .views import matrix, rows
 
 FEW = LOW  # samples from which on BP2 goes by tiles
 
@@ -31,16 +31,18 @@ FEW = LOW  # samples from which on BP2 goes by tiles
 def linear_activation_forward(a_prev, W, b, activation, slope, a, threads):
     """``a = f(a_prev @ W + b)``; a (B, n_out) is overwritten, and is all that BP2 needs of z."""
     work = a_prev.size * a.shape[1]
-    _forward_rows((a_prev, W, b, activation, slope, a), a.shape[0], work, threads)
+    state, by_columns = (a_prev, W, b, activation, slope, a), _by_columns(a, W, a, activation, threads)
+    _forward_part(state, a.shape, by_columns, work, threads)
 
 
-@over_rows
-def _forward_rows(state, first, count):
+@over_parts
+def _forward_part(state, part):
     a_prev, W, b, activation, slope, a = state
-    a = rows(a, first, count)
-    matmul_bias(rows(a_prev, first, count), W, b, a)
+    matmul_bias(a_prev, W, b, a, part)
     if activation != IDENTITY:
-        activate(activation, slope, a, a)
+        for first in range(part.row, part.row + part.rows, _height(a, part)):
+            x = _block(a, part, first)
+            activate(activation, slope, x, x)
 
 
 @inlined
@@ -55,15 +57,17 @@ def propagate_delta(delta, W, a_prev, activation, slope, delta_prev, threads):
     else:
         work = delta.size * delta_prev.shape[1]
         state = (delta, W, a_prev, activation, slope, delta_prev)
-        _propagate_rows(state, delta.shape[0], work, threads)
+        by_columns = _by_columns(delta_prev, W, delta, activation, threads)
+        _propagate_part(state, delta_prev.shape, by_columns, work, threads)
 
 
-@over_rows
-def _propagate_rows(state, first, count):
+@over_parts
+def _propagate_part(state, part):
     delta, W, a_prev, activation, slope, delta_prev = state
-    delta_prev = rows(delta_prev, first, count)
-    matmul_transposed(rows(delta, first, count), W, delta_prev)
-    times_derivative(activation, slope, rows(a_prev, first, count), delta_prev)
+    matmul_transposed(delta, W, delta_prev, part)
+    for first in range(part.row, part.row + part.rows, _height(a_prev, part)):
+        x, y = _block(a_prev, part, first), _block(delta_prev, part, first)
+        times_derivative(activation, slope, x, y)
 
 
 @inlined
@@ -74,11 +78,37 @@ def accumulate_gradient(delta, a_prev, scale, dW, db, threads):
     of dW and db, and ``scale = -lr``, it is a step of gradient descent that writes no gradient.
     """
     work = a_prev.size * delta.shape[1]
-    _accumulate_rows((delta, a_prev, scale, dW), dW.shape[0], work, threads)
-    column_sum_add(delta, scale, db)
+    by_columns = _by_columns(dW, dW, delta, IDENTITY, threads)
+    _accumulate_part((delta, a_prev, scale, dW, db), dW.shape, by_columns, work, threads)
 
 
-@over_rows
-def _accumulate_rows(state, first, count):
-    delta, a_prev, scale, dW = state
-    outer_add(a_prev, delta, scale, dW, first, count)
+@over_parts
+def _accumulate_part(state, part):
+    delta, a_prev, scale, dW, db = state
+    outer_add(a_prev, delta, scale, dW, part)
+    if part.row == 0:
+        column_sum_add(delta, scale, db, part.column, part.columns)
+
+
+@inlined
+def _by_columns(c, W, a, activation, threads):
+    """Do threads share the columns of the result c, or its rows?
+
+    What one of them writes the others fetch from its cache. By rows those are W and its panels; by
+    columns each has its own part of W, and fetches a. (Softmax needs whole rows.)
+    """
+    return W.size >= 2 * a.size and c.shape[1] >= PANEL * threads and activation != SOFTMAX
+
+
+@inlined
+def _height(c, part):
+    """Rows of a block of c that is one piece of memory."""
+    return max(part.rows, 1) if part.columns == c.shape[1] else 1
+
+
+@inlined
+def _block(c, part, first):
+    """That block, from row `first` on."""
+    if part.columns == c.shape[1]:
+        return rows(c, first, part.rows)
+    return matrix(c, first * c.shape[1] + part.column, 1, part.columns)

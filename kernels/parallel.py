@@ -16,13 +16,18 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiler import inlined, njit, openmp
-from .tile import ACCUMULATORS
+from .product import Part
+from .tile import ACCUMULATORS, VECS
+from .vectors import LANES_F32
 
 # Multiply-adds from which on a region, some microseconds until all threads are at work, pays.
 WORTH = 1_000_000
 
 # Chunks are whole tiles: a multiple of both their heights.
 WHOLE = ACCUMULATORS
+
+# Columns of a panel of the product.
+PANEL = VECS * LANES_F32
 
 # A literal 0 would be a type of its own, and compile everything again.
 ZERO = np.intp(0)
@@ -137,16 +142,16 @@ def _openmp_for(builder, loop, chunks, data, threads):
 
 
 def over_rows(task):
-    """Make ``run(state, rows, work, threads)`` of ``task(state, first, count)``.
+    """Make ``run(state, rows, work, threads, step)`` of ``task(state, first, count)``.
 
     `task` computes `count` rows of a result from `first` on; `work` is the number of multiply-adds
-    of all rows together.
+    of all rows together. Threads get multiples of `step` rows.
     """
     task = njit(task)
     if openmp is None:
 
         @inlined
-        def run(state, rows, work, threads):
+        def run(state, rows, work, threads, step=WHOLE):
             task(state, ZERO, rows)
 
         return run
@@ -154,12 +159,38 @@ def over_rows(task):
     region = _region_of(task)
 
     @inlined
-    def run(state, rows, work, threads):
+    def run(state, rows, work, threads, step=WHOLE):
         if threads > 1 and work >= WORTH and _is_ready():
             chunk = (rows + threads - 1) // threads
-            chunk += -chunk % WHOLE
+            chunk += -chunk % step
             region(state, rows, chunk, threads)
         else:
             task(state, ZERO, rows)
+
+    return run
+
+
+def over_parts(task):
+    """Make ``run(state, shape, by_columns, work, threads)`` of ``task(state, part)``.
+
+    The result, of that shape, is cut into its rows or its columns; see `over_rows`.
+    """
+    task = njit(task)
+
+    def of_part(state, first, count):
+        inner, shape, by_columns = state
+        if by_columns:
+            task(inner, Part(ZERO, shape[0], first, count))
+        else:
+            task(inner, Part(first, count, ZERO, shape[1]))
+
+    of_parts = over_rows(of_part)
+
+    @inlined
+    def run(state, shape, by_columns, work, threads):
+        if by_columns:
+            of_parts((state, shape, by_columns), shape[1], work, threads, PANEL)
+        else:
+            of_parts((state, shape, by_columns), shape[0], work, threads)
 
     return run

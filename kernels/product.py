@@ -5,6 +5,8 @@ all rows of a go by. A sum over more than DEPTH rows of b is so a sum of sums, c
 places whatever the rest of the shape.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -40,10 +42,32 @@ from .vectors import (
     load_masked,
     store_masked,
 )
-from .views import flat, matrix, row
+from .views import flat, matrix, row, rows
 
 BLOCK = 15  # vectors of rows of a that are packed together, when they are
+ZERO = np.intp(0)  # a literal 0 would be a type of its own, and compile everything again
 BIG = 2**20 // VECTOR_BYTES  # vectors: a that is larger (1 MB) leaves L2 between two panels
+
+
+class Part(NamedTuple):
+    """Which block of a result is to be computed; no element's bits depend on it."""
+
+    row: int
+    rows: int
+    column: int
+    columns: int
+
+
+@inlined
+def whole(c):
+    """All of c."""
+    return Part(ZERO, c.shape[0], ZERO, c.shape[1])
+
+
+@inlined
+def view_of(c, part):
+    """View of a part of c."""
+    return at(view(c), part.row, part.column)
 
 
 @inlined
@@ -61,12 +85,14 @@ def matmul_add(a, b, c):
 
 
 @inlined
-def matmul_transposed(a, b, c):
-    """``c = a @ b.T``."""
-    if b.shape[1] == 1:  # a column lies in memory like a row
-        matmul(a, matrix(b, 0, 1, b.shape[0]), c)
+def matmul_transposed(a, b, c, part):
+    """``c = a @ b.T``, a part of c alone."""
+    x, y, z, k = at(view(a), part.row, 0), at(view(b), part.column, 0), view_of(c, part), a.shape[1]
+    shape = part.rows, part.columns
+    if k == 1:  # a column lies in memory like a row
+        product(zeros(z), a.dtype.type(1), x, View(y.data, y.col, y.row), z, shape, k)
     else:
-        transposed_product(zeros(view(c)), view(a), view(b), view(c), c.shape, a.shape[1])
+        transposed_product(zeros(z), x, y, z, shape, k)
 
 
 @inlined
@@ -84,7 +110,7 @@ def matmul_pair(a, b, bias, a2, b2, c):
 def matmul_transposed_pair(a, b, a2, b2, c):
     """``c = a @ b.T + a2 @ b2.T``, as `matmul_pair`."""
     if b.shape[1] == 1:
-        matmul_transposed(a, b, c)
+        matmul_transposed(a, b, c, whole(c))
         matmul_add(a2, matrix(b2, 0, 1, b2.shape[0]), c)
         return
     x, y, x2, y2, z, (m, n) = view(a), view(b), view(a2), view(b2), view(c), c.shape
@@ -103,17 +129,22 @@ def matmul_rows(a, b, c):
 
 
 @inlined
-def matmul_bias(a, b, bias, c):
-    """``c = a @ b + bias``, one bias for each column."""
-    n, k, one = c.shape[1], a.shape[1], a.dtype.type(1)
+def matmul_bias(a, b, bias, c, part):
+    """``c = a @ b + bias``, one bias for each column, a part of c alone."""
+    n, k = c.shape[1], a.shape[1]
     if n == 1:  # a tile would use one lane of each vector; b is a row in memory
-        matvec(a, flat(b), flat(c), bias[0])
-    elif group_of(n, lanes(a)) == 4:
-        product_by_4(view(bias), one, view(a), view(b), view(c), c.shape, k)
-    elif group_of(n, lanes(a)) == 2:
-        product_by_2(view(bias), one, view(a), view(b), view(c), c.shape, k)
+        x, y = rows(a, part.row, part.rows), rows(c, part.row, part.rows)
+        matvec(x, flat(b), flat(y), bias[0])
+        return
+    x, y, z = at(view(a), part.row, 0), at(view(b), 0, part.column), view_of(c, part)
+    one, base, shape = a.dtype.type(1), at(view(bias), 0, part.column), (part.rows, part.columns)
+    group = group_of(n, lanes(a))
+    if group == 4:
+        product_by_4(base, one, x, y, z, shape, k)
+    elif group == 2:
+        product_by_2(base, one, x, y, z, shape, k)
     else:
-        product(view(bias), one, view(a), view(b), view(c), c.shape, k)
+        product(base, one, x, y, z, shape, k)
 
 
 @inlined
@@ -125,18 +156,18 @@ def group_of(n, width):
 
 
 @inlined
-def outer_add(a, b, scale, c, first, count):
-    """``c += scale * a.T @ b``, rows `first` to ``first + count`` of c alone."""
-    x, y = view(a), view(b)
+def outer_add(a, b, scale, c, part):
+    """``c += scale * a.T @ b``, a part of c alone."""
+    x, y = at(view(a), 0, part.row), at(view(b), 0, part.column)
     if c.shape[1] == 1:  # columns are rows in memory: the lanes go along them
-        _sum_add(a, flat(b), View(y.data, y.col, y.row), scale, flat(c), first, count)
+        row_of_weights = View(y.data, y.col, y.row)
+        _sum_add(a, flat(b), row_of_weights, scale, flat(c), part.row, part.rows)
         return
-    target, shape = at(view(c), first, 0), (count, c.shape[1])
-    if is_narrow(shape, a.shape[0], lanes(a)):
-        _narrow_outer_add(at(x, 0, first), y, scale, target, shape, a.shape[0])
+    target, shape, k = view_of(c, part), (part.rows, part.columns), a.shape[0]
+    if is_narrow(shape, k, lanes(a)):
+        _narrow_outer_add(x, y, scale, target, shape, k)
     else:
-        transposed = at(View(x.data, x.col, x.row), first, 0)
-        product(target, scale, transposed, y, target, shape, a.shape[0])
+        product(target, scale, View(x.data, x.col, x.row), y, target, shape, k)
 
 
 @inlined
@@ -161,15 +192,15 @@ def _narrow_outer_add(a, b, scale, c, shape, k):
 
 
 @inlined
-def column_sum_add(a, scale, c):
-    """``c += scale * a.sum(axis=0)``."""
-    _sum_add(a, None, ones(view(a)), scale, c, np.intp(0), c.size)
+def column_sum_add(a, scale, c, first, count):
+    """``c += scale * a.sum(axis=0)``, columns `first` to ``first + count`` alone."""
+    _sum_add(a, None, ones(view(a)), scale, c, first, count)
 
 
 @inlined
 def _sum_add(a, weights, row_of_weights, scale, c, first, count):
     """``c += scale * weights @ a``, columns `first` to ``first + count``; None is weights of 1."""
-    if count > 4 * lanes(a):
+    if c.size > 4 * lanes(a):  # not `count`, which depends on the number of threads
         x, shape = view(c), (np.intp(1), count)
         target = at(x, 0, first)
         _few_rows(target, scale, row_of_weights, at(view(a), 0, first), target, shape, a.shape[0])
@@ -273,7 +304,6 @@ def make_grouped(group):
 
 
 FEW, WIDE, NARROW = range(3)
-ZERO = np.intp(0)  # a literal 0 would be a type of its own, and compile everything again
 LOW, TALL = np.intp(ACCUMULATORS // VECS), np.intp(ACCUMULATORS)  # rows of the tiles of two vectors and of one
 panel_buffer, block_buffer = make_buffer(VECS), make_buffer(BLOCK + 2)
 strip_buffer = make_buffer(VECS, VECTOR_BYTES // 4)

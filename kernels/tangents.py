@@ -32,6 +32,8 @@ from .model import (
 )
 from .parallel import over_rows
 from .product import (
+    ZERO,
+    Part,
     column_sum_add,
     matmul,
     matmul_bias,
@@ -39,6 +41,7 @@ from .product import (
     matmul_transposed,
     matmul_transposed_pair,
     outer_add,
+    whole,
 )
 from .sweeps import backward, cut, forward, penalty, start_gradient, weight_sum
 from .vectors import lanes, load_masked, store_masked
@@ -209,7 +212,8 @@ def input_grad(model, X, Y, out, work):
         count = block.X.shape[0]
         _linearize_block(model, block, 1.0, parts, tangents.delta)
         delta = activation(tangents.delta, bottom, count)
-        matmul_transposed(delta, weight(model.theta, bottom), rows(out, first, count))
+        here = rows(out, first, count)
+        matmul_transposed(delta, weight(model.theta, bottom), here, whole(here))
 
 
 @njit
@@ -328,7 +332,7 @@ def _tangent_forward_rows(state, first, count):
         a_prev, Ra_prev = rows(a_prev, first, count), rows(Ra_prev, first, count)
         matmul_pair(a_prev, V, vb, Ra_prev, W, Rz)
     else:
-        matmul_bias(rows(a_prev, first, count), V, vb, Rz)
+        matmul_bias(rows(a_prev, first, count), V, vb, Rz, whole(Rz))
     tangent_derivative(f, slope, rows(a, first, count), Rz, Ra)
 
 
@@ -367,7 +371,7 @@ def _hessian_block(model, block, mass, v, parts, tangents, out):
         state_of_dW = (delta, Rdelta, a_prev, Ra_prev, dW)
         work = 2 * a_prev.size * layer[N_OUT]
         _tangent_gradient_rows(state_of_dW, layer[N_IN], work, model.threads)
-        column_sum_add(Rdelta, Rdelta.dtype.type(1), db)
+        column_sum_add(Rdelta, Rdelta.dtype.type(1), db, ZERO, db.size)
         here, below = below, here
 
 
@@ -386,10 +390,10 @@ def _tangent_backward_rows(state, first, count):
 @over_rows
 def _tangent_gradient_rows(state, first, count):
     delta, Rdelta, a_prev, Ra_prev, dW = state
-    one = dW.dtype.type(1)
-    outer_add(a_prev, Rdelta, one, dW, first, count)
+    one, part = dW.dtype.type(1), Part(first, count, ZERO, dW.shape[1])
+    outer_add(a_prev, Rdelta, one, dW, part)
     if Ra_prev.shape[0] > 0:
-        outer_add(Ra_prev, delta, one, dW, first, count)
+        outer_add(Ra_prev, delta, one, dW, part)
 
 
 @njit
@@ -471,7 +475,7 @@ def _jacobian_row(model, X, o, parts, tangents, out):
         activation(tangents.delta, bottom, count),
         matrix(parts.X, 0, count, bottom[N_IN]),
     )
-    matmul_transposed(delta, weight(model.theta, bottom), to_inputs)
+    matmul_transposed(delta, weight(model.theta, bottom), to_inputs, whole(to_inputs))
     for b in range(count):
         copy(row(to_inputs, b), row(out, b * n_out + o))
 

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from deltajit.kernels.product import (
     BIG,
+    Part,
     column_sum_add,
     matmul,
     matmul_bias,
     matmul_rows,
     matmul_transposed,
     outer_add,
+    whole,
 )
 from deltajit.kernels.vectors import VECTOR_BYTES
 
@@ -38,10 +40,10 @@ def every_product(a, b, bias, c, scale, first, count):
     """a @ b, a @ b + bias, rows of c + scale * a @ b, c + scale * column sums of b."""
     plain, biased, added = np.empty_like(c), np.empty_like(c), c.copy()
     matmul(a, b, plain)
-    matmul_bias(a, b, bias, biased)
-    outer_add(a.T.copy(), b, scale, added, first, count)
+    matmul_bias(a, b, bias, biased, whole(biased))
+    outer_add(a.T.copy(), b, scale, added, Part(first, count, 0, c.shape[1]))
     summed = bias.copy()
-    column_sum_add(b, scale, summed)
+    column_sum_add(b, scale, summed, 0, summed.size)
     return plain, biased, added, summed
 
 
@@ -120,7 +122,7 @@ def test_bits_of_a_row_of_few_columns_depend_on_it_alone(dtype):
 @numba.njit
 def both_transposed(a, b, by_tiles, by_rows):
     """a @ b.T in two ways."""
-    matmul_transposed(a, b, by_tiles)
+    matmul_transposed(a, b, by_tiles, whole(by_tiles))
     matmul_rows(a, b, by_rows)
 
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from deltajit import checks
 from deltajit.kernels.model import block_size
-from deltajit.kernels.product import FEW, LOW, NARROW, TALL, tile_of
+from deltajit.kernels.product import FEW, LOW, NARROW, TALL, group_of, is_narrow, tile_of
 from deltajit.kernels.tile import DEPTH, ROW_VECS, SMALL_ROWS, VECS
 from deltajit.kernels.vectors import LANES_F32, LANES_F64
 
-WIDTHS = (12, 9, 25, 13, 9)  # of the columns that are printed
+WIDTHS = (12, 9, 25, 19, 9)  # of the columns that are printed
 
 
 class Product(NamedTuple):
@@ -32,57 +32,63 @@ class Product(NamedTuple):
 def plan(sizes: tuple[int, ...], batch: int, width: int) -> list[Product]:
     """Every product of a training step, in the order of the sweeps; `width` lanes a vector."""
     block = block_size(batch)
-    forward = [
-        _product(pair, "forward", (block, *pair), "inputs" if pair[1] == 1 else "outputs", width)
-        for pair in pairwise(sizes)
-    ]
+    forward = [_forward(pair, block, width) for pair in pairwise(sizes)]
     backward = []
     for level, pair in reversed(list(enumerate(pairwise(sizes)))):
-        n_in, n_out = pair
         if level > 0:
-            lanes = "outputs" if block < LOW and n_out > 1 else "inputs"
-            backward.append(_product(pair, "BP2", (block, n_out, n_in), lanes, width))
-        lanes = "inputs" if n_out == 1 and block > 1 else "outputs"
-        backward.append(_product(pair, "BP3", (n_in, block, n_out), lanes, width))
+            backward.append(_delta(pair, block, width))
+        backward.append(_gradient(pair, block, width))
     return forward + backward
 
 
-def _product(
-    pair: tuple[int, int], name: str, shape: tuple[int, int, int], lanes: str, width: int
-) -> Product:
-    layer = "-".join(map(str, pair))
-    m, k, n = shape
-    inner = {"forward": n == 1, "BP2": lanes == "outputs", "BP3": False}[name]
-    if inner:  # the lanes run along what is summed, of as many rows as there are lanes
-        rows = m if name == "forward" else n
-        return Product(
-            layer, name, shape, lanes, f"{width} sums", _filled(rows, width) * _filled(k, width)
-        )
-    if name == "BP3" and n == 1:
-        return Product(layer, name, shape, lanes, "row sum", _filled(m, width))
-    if m == 1 or (name == "BP3" and k == 1):  # one sample
-        return Product(layer, name, shape, lanes, f"1 x {ROW_VECS}", _filled(n, width))
+def _forward(pair: tuple[int, int], m: int, width: int) -> Product:
+    k, n = pair
+    what = "-".join(map(str, pair)), "forward", (m, k, n)
+    group = group_of(n, width)
+    if n == 1:
+        return Product(*what, "inputs", f"{width} sums", _filled(m, width) * _filled(k, width))
+    if group == 1:
+        return Product(*what, "outputs", *_tile(m, n, width))
+    if m == 1:  # as many chains, but a vector each
+        return Product(*what, "outputs", f"1 x {group}", n / width * _filled(k, group))
+    rows = SMALL_ROWS if m < TALL else int(TALL)
+    useful = _filled(m, rows) * _filled(k, group) * n * group / width
+    return Product(*what, f"outputs, {group} inputs", f"{rows} x 1", useful)
+
+
+def _delta(pair: tuple[int, int], m: int, width: int) -> Product:
+    n, k = pair
+    what = "-".join(map(str, pair)), "BP2", (m, k, n)
+    if m < LOW and k > 1:  # the lanes run along what is summed, of as many rows as there are lanes
+        return Product(*what, "outputs", f"{width} sums", _filled(n, width) * _filled(k, width))
+    return Product(*what, "inputs", *_tile(m, n, width))
+
+
+def _gradient(pair: tuple[int, int], k: int, width: int) -> Product:
+    m, n = pair
+    what = "-".join(map(str, pair)), "BP3", (m, k, n)
+    if n == 1 and k > 1:
+        return Product(*what, "inputs", "row sum", _filled(m, width))
+    if k == 1:
+        return Product(*what, "outputs", f"1 x {ROW_VECS}", _filled(n, width))
+    if is_narrow((m, n), k, width):
+        return Product(*what, "inputs", *_tile(n, min(m, VECS * width), width))  # a strip
+    return Product(*what, "outputs", *_tile(m, n, width))
+
+
+def _tile(m: int, n: int, width: int) -> tuple[str, float]:
+    """(rows x vectors of the tiles of a product, their useful share)."""
     tile = tile_of(m, n, width)
+    if m == 1:
+        return f"1 x {ROW_VECS}", _filled(n, width)
     if tile == FEW:
-        return Product(
-            layer,
-            name,
-            shape,
-            lanes,
-            f"{SMALL_ROWS} x {VECS}",
-            _filled(m, SMALL_ROWS) * _filled(n, VECS * width),
-        )
+        return f"{SMALL_ROWS} x {VECS}", _filled(m, SMALL_ROWS) * _filled(n, VECS * width)
+    if tile == NARROW:
+        return f"{TALL} x 1", _filled(m, int(TALL)) * _filled(n, width)
     rest = n % (VECS * width)
     last_is_narrow = rest > 0 and tile_of(m, rest, width) == NARROW
     columns = n - rest + (0 if rest == 0 else width if last_is_narrow else VECS * width)
-    return Product(
-        layer,
-        name,
-        shape,
-        lanes,
-        f"{TALL} x 1" if tile == NARROW else f"{LOW} x {VECS}",
-        _filled(m, TALL if tile == NARROW else LOW) * n / columns,
-    )
+    return f"{LOW} x {VECS}", _filled(m, int(LOW)) * n / columns
 
 
 def _filled(count: int, step: int) -> float:
