@@ -13,15 +13,9 @@ delta      (B, n_out)                dLoss/dz
 
 from .activations import IDENTITY, SOFTMAX, activate, times_derivative
 from .compiler import inlined
+from .matmul import column_sum_add, matmul_bias, matmul_rows, matmul_transposed, outer_add
 from .parallel import PANEL, over_parts
-from .product import (
-    LOW,
-    column_sum_add,
-    matmul_bias,
-    matmul_rows,
-    matmul_transposed,
-    outer_add,
-)
+from .product import LOW
 from .views import matrix, rows
 
 FEW = LOW  # samples from which on BP2 goes by tiles
@@ -31,7 +25,8 @@ FEW = LOW  # samples from which on BP2 goes by tiles
 def linear_activation_forward(a_prev, W, b, activation, slope, a, threads):
     """``a = f(a_prev @ W + b)``; a (B, n_out) is overwritten, and is all that BP2 needs of z."""
     work = a_prev.size * a.shape[1]
-    state, by_columns = (a_prev, W, b, activation, slope, a), _by_columns(a, W, a, activation, threads)
+    state = a_prev, W, b, activation, slope, a
+    by_columns = _by_columns(a, W, a, activation, threads)
     _forward_part(state, a.shape, by_columns, work, threads)
 
 

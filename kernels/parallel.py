@@ -1,4 +1,4 @@
-"""Rows of a result over threads: one OpenMP region where the work pays for it, else a plain call.
+"""A result's rows or columns over threads: one OpenMP region where it pays, else a plain call.
 
 Each element of a result is computed by one thread, in the order it would be computed alone, so the
 bits are the same for every number of threads. Numba's OpenMP pool is called directly: which
@@ -9,14 +9,14 @@ import ctypes
 import os
 
 import llvmlite.binding as llvm
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiler import inlined, njit, openmp
-from .product import Part
+from .matmul import Part
+from .product import ZERO
 from .tile import ACCUMULATORS, VECS
 from .vectors import LANES_F32
 
@@ -28,9 +28,6 @@ WHOLE = ACCUMULATORS
 
 # Columns of a panel of the product.
 PANEL = VECS * LANES_F32
-
-# A literal 0 would be a type of its own, and compile everything again.
-ZERO = np.intp(0)
 
 WORD, POINTER = ir.IntType(64), ir.IntType(8).as_pointer()
 

@@ -5,8 +5,6 @@ all rows of a go by. A sum over more than DEPTH rows of b is so a sum of sums, c
 places whatever the rest of the shape.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -28,225 +26,13 @@ from .tile import (
     at,
     make_buffer,
     make_tile,
-    ones,
-    row_sums,
-    view,
-    zeros,
 )
-from .transpose import make_interleave, transpose_add, transpose_block
-from .vectors import (
-    VECTOR_BYTES,
-    broadcast,
-    fma,
-    lanes,
-    load_masked,
-    store_masked,
-)
-from .views import flat, matrix, row, rows
+from .transpose import transpose_block
+from .vectors import VECTOR_BYTES
 
 BLOCK = 15  # vectors of rows of a that are packed together, when they are
 ZERO = np.intp(0)  # a literal 0 would be a type of its own, and compile everything again
 BIG = 2**20 // VECTOR_BYTES  # vectors: a that is larger (1 MB) leaves L2 between two panels
-
-
-class Part(NamedTuple):
-    """Which block of a result is to be computed; no element's bits depend on it."""
-
-    row: int
-    rows: int
-    column: int
-    columns: int
-
-
-@inlined
-def whole(c):
-    """All of c."""
-    return Part(ZERO, c.shape[0], ZERO, c.shape[1])
-
-
-@inlined
-def view_of(c, part):
-    """View of a part of c."""
-    return at(view(c), part.row, part.column)
-
-
-@inlined
-def matmul(a, b, c):
-    """``c = a @ b``."""
-    none = zeros(view(c))
-    product(none, a.dtype.type(1), view(a), view(b), view(c), c.shape, a.shape[1])
-
-
-@inlined
-def matmul_add(a, b, c):
-    """``c += a @ b``."""
-    x = view(c)
-    product(x, a.dtype.type(1), view(a), view(b), x, c.shape, a.shape[1])
-
-
-@inlined
-def matmul_transposed(a, b, c, part):
-    """``c = a @ b.T``, a part of c alone."""
-    x, y, z, k = at(view(a), part.row, 0), at(view(b), part.column, 0), view_of(c, part), a.shape[1]
-    shape = part.rows, part.columns
-    if k == 1:  # a column lies in memory like a row
-        product(zeros(z), a.dtype.type(1), x, View(y.data, y.col, y.row), z, shape, k)
-    else:
-        transposed_product(zeros(z), x, y, z, shape, k)
-
-
-@inlined
-def matmul_pair(a, b, bias, a2, b2, c):
-    """``c = a @ b + bias + a2 @ b2``, a panel of columns after the other, while c is in cache."""
-    x, y, x2, y2, z, (m, n) = view(a), view(b), view(a2), view(b2), view(c), c.shape
-    one, step = a.dtype.type(1), VECS * lanes(a)
-    for j in range(0, n, step):
-        shape, here = (m, min(step, n - j)), at(z, 0, j)
-        product(at(view(bias), 0, j), one, x, at(y, 0, j), here, shape, a.shape[1])
-        product(here, one, x2, at(y2, 0, j), here, shape, a2.shape[1])
-
-
-@inlined
-def matmul_transposed_pair(a, b, a2, b2, c):
-    """``c = a @ b.T + a2 @ b2.T``, as `matmul_pair`."""
-    if b.shape[1] == 1:
-        matmul_transposed(a, b, c, whole(c))
-        matmul_add(a2, matrix(b2, 0, 1, b2.shape[0]), c)
-        return
-    x, y, x2, y2, z, (m, n) = view(a), view(b), view(a2), view(b2), view(c), c.shape
-    step = VECS * lanes(a)
-    for j in range(0, n, step):
-        shape, here = (m, min(step, n - j)), at(z, 0, j)
-        transposed_product(zeros(z), x, at(y, j, 0), here, shape, a.shape[1])
-        transposed_product(here, x2, at(y2, j, 0), here, shape, a2.shape[1])
-
-
-@inlined
-def matmul_rows(a, b, c):
-    """``c = a @ b.T`` for a few rows of a, by inner products: nothing is transposed for them."""
-    for i in range(a.shape[0]):
-        matvec(b, row(a, i), row(c, i), a.dtype.type(0))
-
-
-@inlined
-def matmul_bias(a, b, bias, c, part):
-    """``c = a @ b + bias``, one bias for each column, a part of c alone."""
-    n, k = c.shape[1], a.shape[1]
-    if n == 1:  # a tile would use one lane of each vector; b is a row in memory
-        x, y = rows(a, part.row, part.rows), rows(c, part.row, part.rows)
-        matvec(x, flat(b), flat(y), bias[0])
-        return
-    x, y, z = at(view(a), part.row, 0), at(view(b), 0, part.column), view_of(c, part)
-    one, base, shape = a.dtype.type(1), at(view(bias), 0, part.column), (part.rows, part.columns)
-    group = group_of(n, lanes(a))
-    if group == 4:
-        product_by_4(base, one, x, y, z, shape, k)
-    elif group == 2:
-        product_by_2(base, one, x, y, z, shape, k)
-    else:
-        product(base, one, x, y, z, shape, k)
-
-
-@inlined
-def group_of(n, width):
-    """How many rows of b share a vector, of `width` lanes, where c has only n columns."""
-    if 4 * n <= width:
-        return 4
-    return 2 if 2 * n <= width else 1
-
-
-@inlined
-def outer_add(a, b, scale, c, part):
-    """``c += scale * a.T @ b``, a part of c alone."""
-    x, y = at(view(a), 0, part.row), at(view(b), 0, part.column)
-    if c.shape[1] == 1:  # columns are rows in memory: the lanes go along them
-        row_of_weights = View(y.data, y.col, y.row)
-        _sum_add(a, flat(b), row_of_weights, scale, flat(c), part.row, part.rows)
-        return
-    target, shape, k = view_of(c, part), (part.rows, part.columns), a.shape[0]
-    if is_narrow(shape, k, lanes(a)):
-        _narrow_outer_add(x, y, scale, target, shape, k)
-    else:
-        product(target, scale, View(x.data, x.col, x.row), y, target, shape, k)
-
-
-@inlined
-def is_narrow(shape, k, width):
-    """Of ``c = a.T @ b``, k deep: do lanes along the rows of c pay for transposing it?"""
-    m, n = shape
-    return 8 * n <= 5 * width and m >= width and k >= 2 * width
-
-
-@njit
-def _narrow_outer_add(a, b, scale, c, shape, k):
-    """``c += scale * a.T @ b`` of a c of few columns: c.T is computed, a strip at a time."""
-    m, n = shape
-    strip, one = strip_buffer(b), unit(c)
-    width = strip.row // VECS
-    transposed = View(b.data, b.col, b.row)
-    for i in range(0, m, VECS * width):
-        here = min(m - i, VECS * width)
-        product(zeros(b), one, transposed, at(a, 0, i), strip, (n, here), k)
-        for h in range(0, here, width):
-            transpose_add(scale, at(strip, 0, h), at(c, i + h, 0), n, here - h)
-
-
-@inlined
-def column_sum_add(a, scale, c, first, count):
-    """``c += scale * a.sum(axis=0)``, columns `first` to ``first + count`` alone."""
-    _sum_add(a, None, ones(view(a)), scale, c, first, count)
-
-
-@inlined
-def _sum_add(a, weights, row_of_weights, scale, c, first, count):
-    """``c += scale * weights @ a``, columns `first` to ``first + count``; None is weights of 1."""
-    if c.size > 4 * lanes(a):  # not `count`, which depends on the number of threads
-        x, shape = view(c), (np.intp(1), count)
-        target = at(x, 0, first)
-        _few_rows(target, scale, row_of_weights, at(view(a), 0, first), target, shape, a.shape[0])
-    else:
-        _narrow_sum_add(a, weights, scale, c, first, count)
-
-
-@njit
-def _narrow_sum_add(a, weights, scale, c, first, count):
-    """`_sum_add` of few columns: a single chain down each would wait for itself, so four do it."""
-    x, (m, n), width = flat(a), a.shape, lanes(a)
-    fours = m - m % 4
-    for j in range(first, first + count, width):
-        here = min(width, first + count - j)
-        s = t = u = v = broadcast(0, x)
-        for i in range(0, fours, 4):
-            k = i * n + j
-            s = _term(s, weights, i, load_masked(x, k, here))
-            t = _term(t, weights, i + 1, load_masked(x, k + n, here))
-            u = _term(u, weights, i + 2, load_masked(x, k + 2 * n, here))
-            v = _term(v, weights, i + 3, load_masked(x, k + 3 * n, here))
-        for i in range(fours, m):
-            s = _term(s, weights, i, load_masked(x, i * n + j, here))
-        total = fma((s + t) + (u + v), scale, load_masked(c, j, here))
-        store_masked(c, j, total, here)
-
-
-@inlined
-def _term(total, weights, i, x):
-    """``total + weights[i] * x``."""
-    if weights is None:
-        return total + x
-    return fma(x, weights[i], total)
-
-
-@njit
-def matvec(a, x, y, bias):
-    """``y = a @ x + bias`` by inner products: the lanes go along the rows of a, then along y.
-
-    Each row's sum has one order: a chain in each lane, and then as `reduce_add` has it.
-    """
-    m, width = a.shape[0], lanes(y)
-    for i in range(0, m, width):
-        rows = min(m - i, width)
-        sums = row_sums(at(view(a), i, 0), view(x), a.shape[1], rows)
-        store_masked(y, i, sums + bias, rows)
 
 
 def make_sweeps(vecs):
@@ -273,42 +59,10 @@ def make_sweeps(vecs):
     return sweep_packed, sweep
 
 
-def make_grouped(group):
-    """Make `product` of a narrow c, of n <= lanes / group columns; a has contiguous rows."""
-    rows, few = make_tile(int(TALL), 1, BODY, group), make_tile(SMALL_ROWS, 1, SMALL, group)
-    interleave = make_interleave(group)
-
-    @njit
-    def grouped_product(base, scale, a, b, c, shape, k):
-        m, n = shape
-        panel = panel_buffer(b)
-        panel = View(panel.data, panel.row // VECS, panel.col)
-        for p in range(0, k, DEPTH):
-            depth = min(k - p, DEPTH)
-            for q in range(0, depth, group):
-                interleave(at(b, p + q, 0), at(panel, q // group, 0), depth - q, n)
-            x = at(a, 0, p)
-            if m < TALL:
-                for i in range(0, m, SMALL_ROWS):
-                    here = min(m - i, SMALL_ROWS)
-                    s, y, z = at(base, i, 0), at(x, i, 0), at(c, i, 0)
-                    few(s, scale, y, panel, z, panel, depth, n, here)
-            else:
-                for i in range(0, m, TALL):
-                    h = min(i, m - TALL)
-                    s, y, z = at(base, h, 0), at(x, h, 0), at(c, h, 0)
-                    rows(s, scale, y, panel, z, panel, depth, n, i - h)
-            base = c
-
-    return grouped_product
-
-
 FEW, WIDE, NARROW = range(3)
-LOW, TALL = np.intp(ACCUMULATORS // VECS), np.intp(ACCUMULATORS)  # rows of the tiles of two vectors and of one
+LOW, TALL = np.intp(ACCUMULATORS // VECS), np.intp(ACCUMULATORS)  # rows of WIDE and NARROW tiles
 panel_buffer, block_buffer = make_buffer(VECS), make_buffer(BLOCK + 2)
-strip_buffer = make_buffer(VECS, VECTOR_BYTES // 4)
 (wide_packed, wide), (narrow_packed, narrow) = make_sweeps(VECS), make_sweeps(1)
-product_by_2, product_by_4 = make_grouped(2), make_grouped(4)
 one_row, small = make_tile(1, ROW_VECS, SMALL), make_tile(SMALL_ROWS, VECS, SMALL)
 
 
@@ -336,7 +90,7 @@ def product(base, scale, a, b, c, shape, k):
     panel = panel_buffer(b)
     width = panel.row // VECS
     if tile_of(m, n, width) == FEW:
-        _few_rows(base, scale, a, b, c, shape, k)
+        few_rows(base, scale, a, b, c, shape, k)
         return
     packs = a.row == 1 and n > 2 * panel.row and m * k >= BIG * width
     for p in range(0, max(k, 1), DEPTH):
@@ -350,7 +104,7 @@ def product(base, scale, a, b, c, shape, k):
 
 
 @njit
-def _few_rows(base, scale, a, b, c, shape, k):
+def few_rows(base, scale, a, b, c, shape, k):
     """The product by tiles of one row or a few, which read b where it lies."""
     m, n = shape
     panel = View(c.data, 0, 1)  # nothing is parked

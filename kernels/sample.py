@@ -8,7 +8,7 @@ batch, so that one sample's outputs are the bits that it has among others.
 from .activations import SOFTMAX, activate, derivative, value
 from .compiler import inlined, njit
 from .model import A_AT, ACTIVATION, B_AT, N_IN, N_OUT, W_AT, layer_at
-from .product import group_of
+from .narrow import group_of
 from .tile import DEPTH, at, row_sums, view
 from .vectors import broadcast, fma, lanes, load, load_masked, reduce_add, store_masked
 from .views import matrix, vector

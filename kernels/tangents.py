@@ -15,6 +15,17 @@ from .activations import tangent_derivative, times_derivative, times_tangent_der
 from .compiler import inlined, njit
 from .layers import accumulate_gradient, propagate_delta
 from .losses import loss_sum, output_curvature, output_delta, output_tangent
+from .matmul import (
+    Part,
+    column_sum_add,
+    matmul,
+    matmul_bias,
+    matmul_pair,
+    matmul_transposed,
+    matmul_transposed_pair,
+    outer_add,
+    whole,
+)
 from .model import (
     ACTIVATION,
     N_IN,
@@ -31,18 +42,7 @@ from .model import (
     weight,
 )
 from .parallel import over_rows
-from .product import (
-    ZERO,
-    Part,
-    column_sum_add,
-    matmul,
-    matmul_bias,
-    matmul_pair,
-    matmul_transposed,
-    matmul_transposed_pair,
-    outer_add,
-    whole,
-)
+from .product import ZERO
 from .sweeps import backward, cut, forward, penalty, start_gradient, weight_sum
 from .vectors import lanes, load_masked, store_masked
 from .views import borrow, borrow_all, copy, matrix, row, rows, vector

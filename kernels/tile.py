@@ -4,7 +4,7 @@ All the multiply-adds of a sweep happen here. We write the IR, since what LLVM m
 scalars runs at a fraction of the speed. Each element of c is ONE chain of fused multiply-adds over
 the rows of b in their order, ``fma(a[i, k], b[k, j], ...)`` from 0, then ``base + scale * chain``:
 its bits depend on nothing but its own row of a and column of b. (Without FMA in the target the two
-steps round apart.)
+steps round apart. Where c has few columns, each is the sum of 2 or 4 chains: see `make_tile`.)
 """
 
 from collections import namedtuple
@@ -380,7 +380,7 @@ class _Tile(Writer):
 
 
 class _GroupTile(_Tile):
-    """Writes a tile of one vector that holds `group` rows of b at a time; of a, rows are contiguous.
+    """Writes a tile of one vector that holds `group` rows of b at a time; rows of a are contiguous.
 
     Lane ``j * group + q`` adds up what rows q, q + group, ... of b contribute to column j.
     """

@@ -5,8 +5,7 @@ import itertools
 import numba
 import numpy as np
 import pytest
-from deltajit.kernels.product import (
-    BIG,
+from deltajit.kernels.matmul import (
     Part,
     column_sum_add,
     matmul,
@@ -16,6 +15,7 @@ from deltajit.kernels.product import (
     outer_add,
     whole,
 )
+from deltajit.kernels.product import BIG
 from deltajit.kernels.vectors import VECTOR_BYTES
 
 from tests.conftest import DTYPES, awkward

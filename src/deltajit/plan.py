@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from deltajit import checks
 from deltajit.kernels.model import block_size
-from deltajit.kernels.product import FEW, LOW, NARROW, TALL, group_of, is_narrow, tile_of
+from deltajit.kernels.narrow import group_of, is_narrow
+from deltajit.kernels.product import FEW, LOW, NARROW, TALL, tile_of
 from deltajit.kernels.tile import DEPTH, ROW_VECS, SMALL_ROWS, VECS
 from deltajit.kernels.vectors import LANES_F32, LANES_F64
 

@@ -1,0 +1,137 @@
+"""Products of arrays as the layers need them: which way each of them goes, and which part of it."""
+
+from typing import NamedTuple
+
+from .compiler import inlined
+from .narrow import (
+    group_of,
+    is_narrow,
+    matvec,
+    narrow_outer_add,
+    product_by_2,
+    product_by_4,
+    sum_add,
+)
+from .product import ZERO, product, transposed_product
+from .tile import VECS, View, at, ones, view, zeros
+from .vectors import lanes
+from .views import flat, matrix, row, rows
+
+
+class Part(NamedTuple):
+    """Which block of a result is to be computed; no element's bits depend on it."""
+
+    row: int
+    rows: int
+    column: int
+    columns: int
+
+
+@inlined
+def whole(c):
+    """All of c."""
+    return Part(ZERO, c.shape[0], ZERO, c.shape[1])
+
+
+@inlined
+def view_of(c, part):
+    """View of a part of c."""
+    return at(view(c), part.row, part.column)
+
+
+@inlined
+def matmul(a, b, c):
+    """``c = a @ b``."""
+    none = zeros(view(c))
+    product(none, a.dtype.type(1), view(a), view(b), view(c), c.shape, a.shape[1])
+
+
+@inlined
+def matmul_add(a, b, c):
+    """``c += a @ b``."""
+    x = view(c)
+    product(x, a.dtype.type(1), view(a), view(b), x, c.shape, a.shape[1])
+
+
+@inlined
+def matmul_transposed(a, b, c, part):
+    """``c = a @ b.T``, a part of c alone."""
+    x, y, z, k = at(view(a), part.row, 0), at(view(b), part.column, 0), view_of(c, part), a.shape[1]
+    shape = part.rows, part.columns
+    if k == 1:  # a column lies in memory like a row
+        product(zeros(z), a.dtype.type(1), x, View(y.data, y.col, y.row), z, shape, k)
+    else:
+        transposed_product(zeros(z), x, y, z, shape, k)
+
+
+@inlined
+def matmul_rows(a, b, c):
+    """``c = a @ b.T`` for a few rows of a, by inner products: nothing is transposed for them."""
+    for i in range(a.shape[0]):
+        matvec(b, row(a, i), row(c, i), a.dtype.type(0))
+
+
+@inlined
+def matmul_bias(a, b, bias, c, part):
+    """``c = a @ b + bias``, one bias for each column, a part of c alone."""
+    n, k = c.shape[1], a.shape[1]
+    if n == 1:  # a tile would use one lane of each vector; b is a row in memory
+        x, y = rows(a, part.row, part.rows), rows(c, part.row, part.rows)
+        matvec(x, flat(b), flat(y), bias[0])
+        return
+    x, y, z = at(view(a), part.row, 0), at(view(b), 0, part.column), view_of(c, part)
+    one, base, shape = a.dtype.type(1), at(view(bias), 0, part.column), (part.rows, part.columns)
+    group = group_of(n, lanes(a))
+    if group == 4:
+        product_by_4(base, one, x, y, z, shape, k)
+    elif group == 2:
+        product_by_2(base, one, x, y, z, shape, k)
+    else:
+        product(base, one, x, y, z, shape, k)
+
+
+@inlined
+def outer_add(a, b, scale, c, part):
+    """``c += scale * a.T @ b``, a part of c alone."""
+    x, y = at(view(a), 0, part.row), at(view(b), 0, part.column)
+    if c.shape[1] == 1:  # columns are rows in memory: the lanes go along them
+        row_of_weights = View(y.data, y.col, y.row)
+        sum_add(a, flat(b), row_of_weights, scale, flat(c), part.row, part.rows)
+        return
+    target, shape, k = view_of(c, part), (part.rows, part.columns), a.shape[0]
+    if is_narrow(c.shape, k, lanes(a)):
+        narrow_outer_add(x, y, scale, target, shape, k)
+    else:
+        product(target, scale, View(x.data, x.col, x.row), y, target, shape, k)
+
+
+@inlined
+def column_sum_add(a, scale, c, first, count):
+    """``c += scale * a.sum(axis=0)``, columns `first` to ``first + count`` alone."""
+    sum_add(a, None, ones(view(a)), scale, c, first, count)
+
+
+@inlined
+def matmul_pair(a, b, bias, a2, b2, c):
+    """``c = a @ b + bias + a2 @ b2``, a panel of columns after the other, while c is in cache."""
+    x, y, x2, y2, z, (m, n) = view(a), view(b), view(a2), view(b2), view(c), c.shape
+    one, step = a.dtype.type(1), VECS * lanes(a)
+    for j in range(0, n, step):
+        shape, here = (m, min(step, n - j)), at(z, 0, j)
+        product(at(view(bias), 0, j), one, x, at(y, 0, j), here, shape, a.shape[1])
+        product(here, one, x2, at(y2, 0, j), here, shape, a2.shape[1])
+
+
+@inlined
+def matmul_transposed_pair(a, b, a2, b2, c):
+    """``c = a @ b.T + a2 @ b2.T``, as `matmul_pair`."""
+    if b.shape[1] == 1:
+        matmul_transposed(a, b, c, whole(c))
+        matmul_add(a2, matrix(b2, 0, 1, b2.shape[0]), c)
+        return
+    x, y, x2, y2, z, (m, n) = view(a), view(b), view(a2), view(b2), view(c), c.shape
+    step = VECS * lanes(a)
+    for j in range(0, n, step):
+        shape, here = (m, min(step, n - j)), at(z, 0, j)
+        transposed_product(zeros(z), x, at(y, j, 0), here, shape, a.shape[1])
+        transposed_product(here, x2, at(y2, j, 0), here, shape, a2.shape[1])

@@ -1,0 +1,145 @@
+"""Products with few columns, which a tile's lanes along columns would leave half empty.
+
+A single column is an inner product, the lanes along what is summed. A few columns share a vector
+with as many rows of b as fit; each then has several chains, which are added up at the end. Where c
+is small and the sums are long, c.T is computed, the lanes along the rows of c. (Lanes along the
+samples of a forward product would have to transpose a, which takes as long as they would save.)
+"""
+
+import numpy as np
+
+from .compiler import inlined, njit
+from .product import TALL, few_rows, panel_buffer, product, unit
+from .tile import (
+    BODY,
+    DEPTH,
+    SMALL,
+    SMALL_ROWS,
+    VECS,
+    View,
+    at,
+    make_buffer,
+    make_tile,
+    row_sums,
+    view,
+    zeros,
+)
+from .transpose import make_interleave, transpose_add
+from .vectors import VECTOR_BYTES, broadcast, fma, lanes, load_masked, store_masked
+from .views import flat
+
+strip_buffer = make_buffer(VECS, VECTOR_BYTES // 4)
+
+
+@njit
+def matvec(a, x, y, bias):
+    """``y = a @ x + bias`` by inner products: the lanes go along the rows of a, then along y.
+
+    Each row's sum has one order: a chain in each lane, and then as `reduce_add` has it.
+    """
+    m, width = a.shape[0], lanes(y)
+    for i in range(0, m, width):
+        rows = min(m - i, width)
+        sums = row_sums(at(view(a), i, 0), view(x), a.shape[1], rows)
+        store_masked(y, i, sums + bias, rows)
+
+
+@inlined
+def group_of(n, width):
+    """How many rows of b share a vector, of `width` lanes, where c has only n columns."""
+    if 4 * n <= width:
+        return 4
+    return 2 if 2 * n <= width else 1
+
+
+def make_grouped(group):
+    """Make `product` of a narrow c, of n <= lanes / group columns; a has contiguous rows."""
+    rows, few = make_tile(int(TALL), 1, BODY, group), make_tile(SMALL_ROWS, 1, SMALL, group)
+    interleave = make_interleave(group)
+
+    @njit
+    def grouped_product(base, scale, a, b, c, shape, k):
+        m, n = shape
+        panel = panel_buffer(b)
+        panel = View(panel.data, panel.row // VECS, panel.col)
+        for p in range(0, k, DEPTH):
+            depth = min(k - p, DEPTH)
+            for q in range(0, depth, group):
+                interleave(at(b, p + q, 0), at(panel, q // group, 0), depth - q, n)
+            x = at(a, 0, p)
+            if m < TALL:
+                for i in range(0, m, SMALL_ROWS):
+                    here = min(m - i, SMALL_ROWS)
+                    s, y, z = at(base, i, 0), at(x, i, 0), at(c, i, 0)
+                    few(s, scale, y, panel, z, panel, depth, n, here)
+            else:
+                for i in range(0, m, TALL):
+                    h = min(i, m - TALL)
+                    s, y, z = at(base, h, 0), at(x, h, 0), at(c, h, 0)
+                    rows(s, scale, y, panel, z, panel, depth, n, i - h)
+            base = c
+
+    return grouped_product
+
+
+product_by_2, product_by_4 = make_grouped(2), make_grouped(4)
+
+
+@inlined
+def is_narrow(shape, k, width):
+    """Of ``c = a.T @ b``, k deep: do lanes along the rows of c pay for transposing it?"""
+    m, n = shape
+    return 8 * n <= 5 * width and m >= width and k >= 2 * width
+
+
+@njit
+def narrow_outer_add(a, b, scale, c, shape, k):
+    """``c += scale * a.T @ b`` of a c of few columns: c.T is computed, a strip at a time."""
+    m, n = shape
+    strip, one = strip_buffer(b), unit(c)
+    width = strip.row // VECS
+    transposed = View(b.data, b.col, b.row)
+    for i in range(0, m, VECS * width):
+        here = min(m - i, VECS * width)
+        product(zeros(b), one, transposed, at(a, 0, i), strip, (n, here), k)
+        for h in range(0, here, width):
+            transpose_add(scale, at(strip, 0, h), at(c, i + h, 0), n, here - h)
+
+
+@inlined
+def sum_add(a, weights, row_of_weights, scale, c, first, count):
+    """``c += scale * weights @ a``, columns `first` to ``first + count``; None is weights of 1."""
+    if c.size > 4 * lanes(a):  # not `count`, which depends on the number of threads
+        x, shape = view(c), (np.intp(1), count)
+        target = at(x, 0, first)
+        few_rows(target, scale, row_of_weights, at(view(a), 0, first), target, shape, a.shape[0])
+    else:
+        _narrow_sum_add(a, weights, scale, c, first, count)
+
+
+@njit
+def _narrow_sum_add(a, weights, scale, c, first, count):
+    """`sum_add` of few columns: a single chain down each would wait for itself, so four do it."""
+    x, (m, n), width = flat(a), a.shape, lanes(a)
+    fours = m - m % 4
+    for j in range(first, first + count, width):
+        here = min(width, first + count - j)
+        s = t = u = v = broadcast(0, x)
+        for i in range(0, fours, 4):
+            k = i * n + j
+            s = _term(s, weights, i, load_masked(x, k, here))
+            t = _term(t, weights, i + 1, load_masked(x, k + n, here))
+            u = _term(u, weights, i + 2, load_masked(x, k + 2 * n, here))
+            v = _term(v, weights, i + 3, load_masked(x, k + 3 * n, here))
+        for i in range(fours, m):
+            s = _term(s, weights, i, load_masked(x, i * n + j, here))
+        total = fma((s + t) + (u + v), scale, load_masked(c, j, here))
+        store_masked(c, j, total, here)
+
+
+@inlined
+def _term(total, weights, i, x):
+    """``total + weights[i] * x``."""
+    if weights is None:
+        return total + x
+    return fma(x, weights[i], total)
