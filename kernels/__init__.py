@@ -4,11 +4,13 @@ Call these from your own ``@njit`` code with ``net.model`` and ``net.workspace(b
 `deltajit.kernels.sweeps` for the arguments. `deltajit.reference` has the same in NumPy.
 
 Floors, each importing only from those before it: compiler, vectors, views, elementary (checked by
-ulp), activations, losses, tile, transpose, product, parallel, layers, model, sample (one goes by
-itself), sweeps, tangents (beyond the gradient), training, handle (for callers in Python).
+ulp), activations, losses, tile, transpose, product, narrow, matmul, parallel, layers, model, entry
+(what arguments must be), sample (one goes by itself), sweeps, tangents (beyond the gradient),
+training, handle (a network as one array of addresses).
 """
 
 from .activations import ACTIVATIONS
+from .handle import from_handle
 from .layers import accumulate_gradient, linear_activation_forward, propagate_delta
 from .losses import LOSSES
 from .model import Model, points_size, workspace_size
@@ -28,7 +30,7 @@ from .tangents import (
     vjp,
     vjp_at,
 )
-from .training import Rule, fit_epoch, sgd_step
+from .training import Rule, adam_step, fit_epoch, sgd_step
 
 __all__ = [
     "ACTIVATIONS",
@@ -36,7 +38,9 @@ __all__ = [
     "Model",
     "Rule",
     "accumulate_gradient",
+    "adam_step",
     "fit_epoch",
+    "from_handle",
     "gnvp",
     "gnvp_at",
     "hvp",

@@ -19,8 +19,8 @@ def make_handle(model, work):
 
 
 @inlined
-def _unpack(handle, X):
-    """(Model, workspace) on views; their dtype is that of X."""
+def from_handle(handle, X):
+    """(model, work) behind a handle, for any kernel; `X` is an array of theta's dtype."""
     theta, layers = vector_at(handle[0], handle[1], X), vector_at(handle[2], handle[3], handle)
     coef, work = vector_at(handle[4], handle[5], X), vector_at(handle[6], handle[7], X)
     table = matrix(layers, 0, layers.size // N_COLUMNS, N_COLUMNS)
@@ -29,27 +29,20 @@ def _unpack(handle, X):
 
 @njit
 def predict(handle, X, out):
-    """``out = predict(X)``; X (B, n_in), out (B, n_out)."""
-    model, work = _unpack(handle, X)
+    """``out = predict(X)``; X (B, n_in) or one sample (n_in,), out likewise."""
+    model, work = from_handle(handle, X)
     sweeps.predict(model, X, out, work)
-
-
-@njit
-def predict_sample(handle, x, out):
-    """``out = predict(x)``; x (n_in,), out (n_out,)."""
-    model, work = _unpack(handle, x)
-    sweeps.predict(model, matrix(x, 0, 1, x.size), matrix(out, 0, 1, out.size), work)
 
 
 @njit
 def loss(handle, X, Y, weights):
     """Weighted mean over samples of the loss, plus the penalty."""
-    model, work = _unpack(handle, X)
+    model, work = from_handle(handle, X)
     return sweeps.loss(model, X, Y, work, weights)
 
 
 @njit
 def value_and_grad(handle, X, Y, grad, weights):
     """The loss; its gradient overwrites `grad`."""
-    model, work = _unpack(handle, X)
+    model, work = from_handle(handle, X)
     return sweeps.value_and_grad(model, X, Y, grad, work, weights)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiler import inlined, njit
+from .compiler import inlined
 from .views import matrix, vector
 
 # Columns of the layer table, one row a layer.
@@ -110,7 +110,7 @@ def block_size(batch):
     return (batch + blocks - 1) // blocks
 
 
-@njit
+@inlined
 def workspace_size(layers, batch, order=1):
     """Floats of scratch memory that a kernel needs for up to `batch` samples of a network.
 
@@ -170,7 +170,7 @@ def carve_tangents(layers, work, m):
     )
 
 
-@njit
+@inlined
 def points_size(layers, batch):
     """Floats of memory that `tangents.linearize` fills for `batch` samples."""
     _, n_out, units, _ = _widths(layers)

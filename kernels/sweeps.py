@@ -3,13 +3,15 @@
 Public kernels take (model, what is read, what is written, work). A batch is cut into blocks of
 samples; a block goes through all layers while it is in cache. The caller owns every buffer:
 `work` holds at least ``workspace_size(model.layers, batch)`` floats of theta's dtype. X (B, n_in)
-and Y are C-contiguous and of theta's dtype; `weights` (B,) are sample weights, or None.
+and Y are C-contiguous and of theta's dtype; `weights` (B,) are sample weights, or None. What one
+sample may look like, and what is raised for wrong arrays, is said in `entry`.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import entry
 from .activations import IDENTITY, activate
 from .compiler import inlined, njit
 from .layers import (
@@ -30,7 +32,7 @@ from .model import (
     weight,
 )
 from .sample import backward_sample, forward_sample
-from .views import borrow, borrow_all, copy, fill, matrix, row, rows, vector
+from .views import borrow_all, copy, fill, matrix, row, rows, vector
 
 
 class Block(NamedTuple):
@@ -45,33 +47,33 @@ class Block(NamedTuple):
 def predict(model, X, out, work):
     """``out = predict(X)``; X (B, n_in), out (B, n_out)."""
     model = borrow_all(model)
-    batch = X.shape[0]
-    if batch == 1:
-        parts = carve(model.layers, work, 1)
-        z = vector(parts.z, 0, out.shape[1])
-        forward_sample(model, row(X, 0), parts.a, z, row(out, 0))
-        return
+    x = entry.samples(model, X)
+    batch, n_out = x.shape[0], model.layers[model.layers.shape[0] - 1, N_OUT]
+    y, memory = entry.result(model, out, batch, n_out), entry.scratch(model, work, batch, 1)
     m = block_size(batch)
-    parts = carve(model.layers, work, m)
+    parts = carve(model.layers, memory, m)
+    if batch == 1:
+        forward_sample(model, row(x, 0), parts.a, vector(parts.z, 0, n_out), row(y, 0))
+        return
     for first in range(0, batch, m):
         count = min(m, batch - first)
-        _, a = forward(model, rows(X, first, count), parts)
-        copy(a, rows(out, first, count))
+        _, a = forward(model, rows(x, first, count), parts)
+        copy(a, rows(y, first, count))
 
 
 @njit
 def loss(model, X, Y, work, weights=None):
     """Weighted mean over samples of the loss, plus ``l2/2 * sum(W**2)``."""
     model = borrow_all(model)
-    batch = X.shape[0]
+    x, y, memory = enter(model, X, Y, weights, work, 1)
+    batch = x.shape[0]
     m = block_size(batch)
-    parts = carve(model.layers, work, m)
+    parts = carve(model.layers, memory, m)
     total = 0.0
     for first in range(0, batch, m):
-        count = min(m, batch - first)
-        z, a = forward(model, rows(X, first, count), parts)
-        block_weights = part(weights, first, count)
-        total += loss_sum(model.loss, z, a, rows(Y, first, count), block_weights)
+        block = cut(x, y, weights, first, min(m, batch - first))
+        z, a = forward(model, block.X, parts)
+        total += loss_sum(model.loss, z, a, block.Y, block.weights)
     return total / weight_sum(weights, batch) + penalty(model)
 
 
@@ -79,16 +81,21 @@ def loss(model, X, Y, work, weights=None):
 def value_and_grad(model, X, Y, grad, work, weights=None):
     """The loss; its gradient with respect to theta overwrites `grad` (n_params,)."""
     model = borrow_all(model)
+    x, y, memory = enter(model, X, Y, weights, work, 1)
+    return gradient_of(model, x, y, weights, entry.like_theta(model, grad), memory)
+
+
+@inlined
+def gradient_of(model, X, Y, weights, grad, work):
+    """`value_and_grad` of arguments that are checked."""
     batch = X.shape[0]
     m = block_size(batch)
     parts = carve(model.layers, work, m)
     mass = weight_sum(weights, batch)
     total = 0.0
-    grad = borrow(grad)
     start_gradient(model, model.theta, grad)
     for first in range(0, batch, m):
-        count = min(m, batch - first)
-        block = cut(X, Y, weights, first, count)
+        block = cut(X, Y, weights, first, min(m, batch - first))
         total += block_gradient(model, block, mass, 1.0, grad, parts)
     return total / mass + penalty(model)
 
@@ -216,6 +223,15 @@ def weight_sum(weights, batch):
     for b in range(batch):
         total += weights[b]
     return total
+
+
+@inlined
+def enter(model, X, Y, weights, work, order):
+    """(X, Y, work) as views, once all are checked."""
+    x = entry.samples(model, X)
+    batch = x.shape[0]
+    entry.check_weights(model, weights, batch)
+    return x, entry.targets(model, Y, batch), entry.scratch(model, work, batch, order)
 
 
 @inlined

@@ -11,6 +11,7 @@ Public kernels take (model, what is read, what is written, work), where `work` h
 ``workspace_size(model.layers, batch, 2)`` floats of theta's dtype; else as in `sweeps`.
 """
 
+from . import entry
 from .activations import tangent_derivative, times_derivative, times_tangent_derivative
 from .compiler import inlined, njit
 from .layers import accumulate_gradient, propagate_delta
@@ -43,15 +44,15 @@ from .model import (
 )
 from .parallel import over_rows
 from .product import ZERO
-from .sweeps import backward, cut, forward, penalty, start_gradient, weight_sum
+from .sweeps import backward, cut, enter, forward, penalty, start_gradient, weight_sum
 from .vectors import lanes, load_masked, store_masked
-from .views import borrow, borrow_all, copy, matrix, row, rows, vector
+from .views import borrow_all, copy, fill, matrix, row, rows, vector
 
 
 @njit
 def hvp(model, X, Y, v, out, work, weights=None):
     """``out = H v``, H the Hessian of `loss` at theta; v, out (n_params,)."""
-    _hvp(borrow_all(model), X, Y, None, borrow(v), borrow(out), work, weights)
+    _hvp(borrow_all(model), X, Y, None, v, out, work, weights)
 
 
 @njit
@@ -60,19 +61,19 @@ def gnvp(model, X, Y, v, out, work, weights=None):
 
     Schraudolph (2002); where the loss matches the output (see `losses`) the outputs are the logits.
     """
-    _gnvp(borrow_all(model), X, Y, None, borrow(v), borrow(out), work, weights)
+    _gnvp(borrow_all(model), X, Y, None, v, out, work, weights)
 
 
 @njit
 def jvp(model, X, v, out, work):
     """``out = d predict(X) / d theta @ v``; v (n_params,), out (B, n_out)."""
-    _jvp(borrow_all(model), X, None, borrow(v), out, work)
+    _jvp(borrow_all(model), X, None, v, out, work)
 
 
 @njit
 def vjp(model, X, u, out, work):
     """``out = u @ d predict(X) / d theta``, summed over samples; u (B, n_out), out (n_params,)."""
-    _vjp(borrow_all(model), X, None, u, borrow(out), work)
+    _vjp(borrow_all(model), X, None, u, out, work)
 
 
 # ---------------------------------------------------------------- at a point that is kept
@@ -81,43 +82,46 @@ def vjp(model, X, u, out, work):
 @njit
 def linearize(model, X, Y, grad, points, work, weights=None):
     """Loss and gradient, with forward and backward kept in `points` (points_size floats)."""
-    model, grad = borrow_all(model), borrow(grad)
-    m, mass = block_size(X.shape[0]), weight_sum(weights, X.shape[0])
-    parts = carve(model.layers, work, m)
-    start_gradient(model, model.theta, grad)
+    model = borrow_all(model)
+    x, y, memory = enter(model, X, Y, weights, work, 2)
+    batch, gradient = x.shape[0], entry.like_theta(model, grad)
+    entry.check_points(model, points, batch)
+    m, mass = block_size(batch), weight_sum(weights, batch)
+    parts = carve(model.layers, memory, m)
+    start_gradient(model, model.theta, gradient)
     total = 0.0
-    for first in range(0, X.shape[0], m):
-        block = cut(X, Y, weights, first, min(m, X.shape[0] - first))
+    for first in range(0, batch, m):
+        block = cut(x, y, weights, first, min(m, batch - first))
         here, deltas = _point(model, points, parts, first, block.X.shape[0])
         _linearize_block(model, block, mass, here, deltas)
         z = matrix(here.z, 0, block.X.shape[0], _n_out(model))
         total += loss_sum(model.loss, z, _outputs(model, here.a, block.X), block.Y, block.weights)
-        _gradient_of_block(model, block.X, here.a, deltas, grad)
+        _gradient_of_block(model, block.X, here.a, deltas, gradient)
     return total / mass + penalty(model)
 
 
 @njit
 def hvp_at(model, X, Y, points, v, out, work, weights=None):
     """`hvp` at a point that `linearize` has kept."""
-    _hvp(borrow_all(model), X, Y, points, borrow(v), borrow(out), work, weights)
+    _hvp(borrow_all(model), X, Y, points, v, out, work, weights)
 
 
 @njit
 def gnvp_at(model, X, Y, points, v, out, work, weights=None):
     """`gnvp` at a point that `linearize` has kept."""
-    _gnvp(borrow_all(model), X, Y, points, borrow(v), borrow(out), work, weights)
+    _gnvp(borrow_all(model), X, Y, points, v, out, work, weights)
 
 
 @njit
 def jvp_at(model, X, points, v, out, work):
     """`jvp` at a point that `linearize` has kept."""
-    _jvp(borrow_all(model), X, points, borrow(v), out, work)
+    _jvp(borrow_all(model), X, points, v, out, work)
 
 
 @njit
 def vjp_at(model, X, points, u, out, work):
     """`vjp` at a point that `linearize` has kept."""
-    _vjp(borrow_all(model), X, points, u, borrow(out), work)
+    _vjp(borrow_all(model), X, points, u, out, work)
 
 
 # ---------------------------------------------------------------- all blocks; points may be None
@@ -125,52 +129,66 @@ def vjp_at(model, X, points, u, out, work):
 
 @inlined
 def _hvp(model, X, Y, points, v, out, work, weights):
-    m, mass = block_size(X.shape[0]), weight_sum(weights, X.shape[0])
-    parts, t = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
-    start_gradient(model, v, out)
-    for first in range(0, X.shape[0], m):
-        count = min(m, X.shape[0] - first)
-        block = cut(X, Y, weights, first, count)
+    x, y, memory = enter(model, X, Y, weights, work, 2)
+    batch, w, total = x.shape[0], entry.like_theta(model, v), entry.like_theta(model, out)
+    entry.check_points(model, points, batch)
+    m, mass = block_size(batch), weight_sum(weights, batch)
+    parts, t = carve(model.layers, memory, m), carve_tangents(model.layers, memory, m)
+    start_gradient(model, w, total)
+    for first in range(0, batch, m):
+        count = min(m, batch - first)
+        block = cut(x, y, weights, first, count)
         here, delta = parts, t.delta
         if points is None:
             _linearize_block(model, block, mass, here, delta)
         else:
             here, delta = _point(model, points, parts, first, count)
         tangents = Tangents(delta, t.Rz, t.Ra, t.Rdelta, t.Rdelta_prev)
-        _hessian_block(model, block, mass, v, here, tangents, out)
+        _hessian_block(model, block, mass, w, here, tangents, total)
 
 
 @inlined
 def _gnvp(model, X, Y, points, v, out, work, weights):
-    m, mass = block_size(X.shape[0]), weight_sum(weights, X.shape[0])
-    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
-    start_gradient(model, v, out)
-    for first in range(0, X.shape[0], m):
-        block = cut(X, Y, weights, first, min(m, X.shape[0] - first))
+    x, y, memory = enter(model, X, Y, weights, work, 2)
+    batch, w, total = x.shape[0], entry.like_theta(model, v), entry.like_theta(model, out)
+    entry.check_points(model, points, batch)
+    m, mass = block_size(batch), weight_sum(weights, batch)
+    parts, tangents = carve(model.layers, memory, m), carve_tangents(model.layers, memory, m)
+    start_gradient(model, w, total)
+    for first in range(0, batch, m):
+        block = cut(x, y, weights, first, min(m, batch - first))
         here = _activations(model, block.X, points, parts, first)
-        _gauss_newton_block(model, block, mass, v, here, tangents, out)
+        _gauss_newton_block(model, block, mass, w, here, tangents, total)
 
 
 @inlined
 def _jvp(model, X, points, v, out, work):
-    m = block_size(X.shape[0])
-    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
-    for first in range(0, X.shape[0], m):
-        block = rows(X, first, min(m, X.shape[0] - first))
+    x = entry.samples(model, X)
+    batch, w = x.shape[0], entry.like_theta(model, v)
+    y, memory = entry.result(model, out, batch, _n_out(model)), entry.scratch(model, work, batch, 2)
+    entry.check_points(model, points, batch)
+    m = block_size(batch)
+    parts, tangents = carve(model.layers, memory, m), carve_tangents(model.layers, memory, m)
+    for first in range(0, batch, m):
+        block = rows(x, first, min(m, batch - first))
         here = _activations(model, block, points, parts, first)
-        _tangent_forward(model, v, block, here, tangents)
-        copy(_outputs(model, tangents.Ra, block), rows(out, first, block.shape[0]))
+        _tangent_forward(model, w, block, here, tangents)
+        copy(_outputs(model, tangents.Ra, block), rows(y, first, block.shape[0]))
 
 
 @inlined
 def _vjp(model, X, points, u, out, work):
-    m = block_size(X.shape[0])
-    parts = carve(model.layers, work, m)
-    out[:] = 0
-    for first in range(0, X.shape[0], m):
-        block = rows(X, first, min(m, X.shape[0] - first))
+    x = entry.samples(model, X)
+    batch, total = x.shape[0], entry.like_theta(model, out)
+    w, memory = entry.result(model, u, batch, _n_out(model)), entry.scratch(model, work, batch, 1)
+    entry.check_points(model, points, batch)
+    m = block_size(batch)
+    parts = carve(model.layers, memory, m)
+    fill(total, 0)
+    for first in range(0, batch, m):
+        block = rows(x, first, min(m, batch - first))
         here = _activations(model, block, points, parts, first)
-        _vjp_block(model, block, rows(u, first, block.shape[0]), here, out)
+        _vjp_block(model, block, rows(w, first, block.shape[0]), here, total)
 
 
 @inlined
@@ -191,12 +209,14 @@ def _activations(model, X, points, parts, first):
 def per_sample_grads(model, X, Y, out, work):
     """Gradient of each sample's own loss, without l2; out (B, n_params)."""
     model = borrow_all(model)
-    m = block_size(X.shape[0])
-    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
-    for first in range(0, X.shape[0], m):
-        block = cut(X, Y, None, first, min(m, X.shape[0] - first))
+    x, y, memory = enter(model, X, Y, None, work, 2)
+    batch = x.shape[0]
+    grads, m = entry.result(model, out, batch, model.theta.size), block_size(batch)
+    parts, tangents = carve(model.layers, memory, m), carve_tangents(model.layers, memory, m)
+    for first in range(0, batch, m):
+        block = cut(x, y, None, first, min(m, batch - first))
         _linearize_block(model, block, 1.0, parts, tangents.delta)
-        here = rows(out, first, block.X.shape[0])
+        here = rows(grads, first, block.X.shape[0])
         _sample_gradients(model, block.X, parts.a, tangents.delta, here, 0, 1)
 
 
@@ -204,15 +224,16 @@ def per_sample_grads(model, X, Y, out, work):
 def input_grad(model, X, Y, out, work):
     """Gradient of each sample's own loss with respect to its inputs; out (B, n_in)."""
     model = borrow_all(model)
-    m = block_size(X.shape[0])
-    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
-    bottom = layer_at(model, 0)
-    for first in range(0, X.shape[0], m):
-        block = cut(X, Y, None, first, min(m, X.shape[0] - first))
+    x, y, memory = enter(model, X, Y, None, work, 2)
+    batch, bottom = x.shape[0], layer_at(model, 0)
+    grads, m = entry.result(model, out, batch, bottom[N_IN]), block_size(batch)
+    parts, tangents = carve(model.layers, memory, m), carve_tangents(model.layers, memory, m)
+    for first in range(0, batch, m):
+        block = cut(x, y, None, first, min(m, batch - first))
         count = block.X.shape[0]
         _linearize_block(model, block, 1.0, parts, tangents.delta)
         delta = activation(tangents.delta, bottom, count)
-        here = rows(out, first, count)
+        here = rows(grads, first, count)
         matmul_transposed(delta, weight(model.theta, bottom), here, whole(here))
 
 
@@ -220,12 +241,13 @@ def input_grad(model, X, Y, out, work):
 def parameter_jacobian(model, X, out, work):
     """``out[b, o] = d predict(X)[b, o] / d theta``, out (B, n_out, n_params)."""
     model = borrow_all(model)
-    m = block_size(X.shape[0])
-    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
-    n_out = out.shape[1]
-    flat_out = matrix(out, 0, X.shape[0] * n_out, out.shape[2])
-    for first in range(0, X.shape[0], m):
-        block = rows(X, first, min(m, X.shape[0] - first))
+    x, n_out = entry.samples(model, X), _n_out(model)
+    batch = x.shape[0]
+    flat_out = entry.result(model, out, batch * n_out, model.theta.size)
+    memory, m = entry.scratch(model, work, batch, 2), block_size(batch)
+    parts, tangents = carve(model.layers, memory, m), carve_tangents(model.layers, memory, m)
+    for first in range(0, batch, m):
+        block = rows(x, first, min(m, batch - first))
         forward(model, block, parts)
         for o in range(n_out):
             _output_deltas(model, block, o, parts, tangents.delta)
@@ -240,18 +262,20 @@ def jacobian(model, X, out, work):
     A sweep back for each output, or one forward for each input, whichever are fewer.
     """
     model = borrow_all(model)
-    m = block_size(X.shape[0])
-    parts, tangents = carve(model.layers, work, m), carve_tangents(model.layers, work, m)
-    flat_out = matrix(out, 0, X.shape[0] * out.shape[1], out.shape[2])
-    for first in range(0, X.shape[0], m):
-        block = rows(X, first, min(m, X.shape[0] - first))
+    x, n_out = entry.samples(model, X), _n_out(model)
+    batch, n_in = x.shape
+    flat_out = entry.result(model, out, batch * n_out, n_in)
+    memory, m = entry.scratch(model, work, batch, 2), block_size(batch)
+    parts, tangents = carve(model.layers, memory, m), carve_tangents(model.layers, memory, m)
+    for first in range(0, batch, m):
+        block = rows(x, first, min(m, batch - first))
         forward(model, block, parts)
-        here = rows(flat_out, first * out.shape[1], block.shape[0] * out.shape[1])
-        if out.shape[1] <= out.shape[2]:
-            for o in range(out.shape[1]):
+        here = rows(flat_out, first * n_out, block.shape[0] * n_out)
+        if n_out <= n_in:
+            for o in range(n_out):
                 _jacobian_row(model, block, o, parts, tangents, here)
         else:
-            for i in range(out.shape[2]):
+            for i in range(n_in):
                 _jacobian_column(model, block, i, parts, tangents, here)
 
 

@@ -8,9 +8,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import entry
 from .compiler import inlined, njit
 from .model import LARGEST_BLOCK, block_size, carve
-from .sweeps import Block, block_gradient, cut, penalty, start_gradient, value_and_grad, weight_sum
+from .sweeps import (
+    Block,
+    block_gradient,
+    cut,
+    enter,
+    gradient_of,
+    penalty,
+    start_gradient,
+    weight_sum,
+)
 from .views import borrow_all, copy, matrix, rows, vector
 
 SGD, ADAM = range(2)
@@ -90,15 +100,44 @@ def sgd_step(model, X, Y, lr, grad, work, weights=None):
     `grad` (n_params,) is scratch, and is not used for a batch of one block without l2.
     """
     model = borrow_all(model)
-    batch = X.shape[0]
+    x, y, memory = enter(model, X, Y, weights, work, 1)
+    gradient, batch = entry.like_theta(model, grad), x.shape[0]
     if not fuses(model, batch):
-        value = value_and_grad(model, X, Y, grad, work, weights)
-        _sgd(lr, model.theta, grad)
-        return value
+        return _step_apart(model, x, y, weights, lr, gradient, memory)
     mass = weight_sum(weights, batch)
-    parts = carve(model.layers, work, batch)
-    block = cut(X, Y, weights, 0, batch)
+    parts, block = carve(model.layers, memory, batch), cut(x, y, weights, 0, batch)
     return block_gradient(model, block, mass, -lr, model.theta, parts) / mass
+
+
+@njit
+def _step_apart(model, X, Y, weights, lr, grad, work):
+    """The gradient first, then the step."""
+    value = gradient_of(model, X, Y, weights, grad, work)
+    _sgd(lr, model.theta, grad)
+    return value
+
+
+@njit
+def adam_step(model, X, Y, rule, grad, work, weights=None):
+    """One step of a `Rule` such as ``dj.Adam(1e-3).rule(net.n_params, net.dtype)`` on a batch.
+
+    Returns the loss before; `grad` (n_params,) is scratch.
+    """
+    model = borrow_all(model)
+    x, y, memory = enter(model, X, Y, weights, work, 1)
+    gradient = entry.like_theta(model, grad)
+    _check(rule, model.theta)
+    value = gradient_of(model, x, y, weights, gradient, memory)
+    update(rule, model.theta, gradient)
+    return value
+
+
+@inlined
+def _check(rule, theta):
+    """A rule's state must be of theta's size."""
+    slots = rule.state.shape[0]
+    if (slots > 0 and rule.state.shape[1] != theta.size) or (rule.code == ADAM and slots < 2):
+        raise ValueError("rule was made for another network: optimizer.rule(n_params, dtype)")
 
 
 @inlined
@@ -116,8 +155,13 @@ def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None):
     loss taken before its step, and the sum of weights.
     """
     model = borrow_all(model)
+    x, y = _enter(model, X, Y, weights, batch_size)
+    memory = entry.scratch(model, work, batch_size, 1)
+    gradient = entry.like_theta(model, grad)
+    _check(rule, model.theta)
+    _check_order(order, x.shape[0])
     m = block_size(batch_size)
-    parts = carve(model.layers, work, m)
+    parts = carve(model.layers, memory, m)
     plain = rule.code == SGD and rule.state.shape[0] == 0 and fuses(model, batch_size)
     loss_total, mass_total = 0.0, 0.0
     for first in range(0, order.size, batch_size):
@@ -126,17 +170,17 @@ def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None):
         if mass == 0.0:
             continue
         if plain:
-            block = _gather(X, Y, weights, batch, parts)
+            block = _gather(x, y, weights, batch, parts)
             total = block_gradient(model, block, mass, -rule.hyper[0], model.theta, parts)
             rule.count[0] += 1
         else:
             total = mass * penalty(model)
-            start_gradient(model, model.theta, grad)
+            start_gradient(model, model.theta, gradient)
             for start in range(0, batch.size, m):
                 indices = vector(batch, start, min(m, batch.size - start))
-                block = _gather(X, Y, weights, indices, parts)
-                total += block_gradient(model, block, mass, 1.0, grad, parts)
-            update(rule, model.theta, grad)
+                block = _gather(x, y, weights, indices, parts)
+                total += block_gradient(model, block, mass, 1.0, gradient, parts)
+            update(rule, model.theta, gradient)
         loss_total += total
         mass_total += mass
     return loss_total, mass_total
@@ -151,6 +195,24 @@ def _mass(weights, batch):
     for i in range(batch.size):
         total += weights[batch[i]]
     return total
+
+
+@inlined
+def _enter(model, X, Y, weights, batch_size):
+    """As `enter`, but the scratch memory is for `batch_size` samples."""
+    x = entry.samples(model, X)
+    entry.check_weights(model, weights, x.shape[0])
+    if batch_size < 1:
+        raise ValueError("batch_size must be at least 1")
+    return x, entry.targets(model, Y, x.shape[0])
+
+
+@inlined
+def _check_order(order, count):
+    """Every index that `order` lists must be one of a sample."""
+    for i in range(order.size):
+        if order[i] < 0 or order[i] >= count:
+            raise ValueError("order must list samples: 0 <= order[i] < len(X)")
 
 
 @inlined

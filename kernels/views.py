@@ -47,10 +47,10 @@ class BorrowedModel(models.ArrayModel):
 def _view(context, builder, view_type, buffer_type, buffer, at, shape):
     """IR of an array of `shape` that starts `at` elements into `buffer` and owns nothing."""
     source = make_array(buffer_type)(context, builder, buffer)
-    return _array(context, builder, view_type, builder.gep(source.data, [at]), shape)
+    return array_at(context, builder, view_type, builder.gep(source.data, [at]), shape)
 
 
-def _array(context, builder, view_type, data, shape):
+def array_at(context, builder, view_type, data, shape):
     """IR of an array of `shape` at a pointer."""
     view = make_array(view_type)(context, builder)
     itemsize = context.get_constant(types.intp, context.get_abi_sizeof(data.type.pointee))
@@ -110,7 +110,7 @@ def vector_at(typingctx, address, size, like):
 
     def codegen(context, builder, signature, args):
         pointer = context.get_data_type(like.dtype).as_pointer()
-        return _array(context, builder, view_type, builder.inttoptr(args[0], pointer), [args[1]])
+        return array_at(context, builder, view_type, builder.inttoptr(args[0], pointer), [args[1]])
 
     return view_type(types.intp, types.intp, like), codegen
 

@@ -10,8 +10,8 @@ ROOT = Path(__file__).parent.parent
 # From the ground up: a module may import modules of this package that stand before it.
 KERNEL_FLOORS = [
     "compiler", "vectors", "views", "elementary", "ulp", "activations", "losses", "tile",
-    "transpose", "product", "narrow", "matmul", "parallel", "layers", "model", "sample", "sweeps",
-    "tangents", "training", "handle", "__init__",
+    "transpose", "product", "narrow", "matmul", "parallel", "layers", "model", "entry", "sample",
+    "sweeps", "tangents", "training", "handle", "__init__",
 ]  # fmt: skip
 PACKAGE_FLOORS = [
     "kernels", "memory", "checks", "reference", "architecture", "initializers", "data",

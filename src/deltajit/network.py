@@ -223,7 +223,7 @@ class Network:
         samples = checks.samples(X, "X", made_of.sizes[0], made_of.dtype)
         if samples.ndim == 1:
             out = np.empty(made_of.sizes[-1], made_of.dtype)
-            handle.predict_sample(self._handle(), samples, out)
+            handle.predict(self._handle(), samples, out)
         else:
             out = np.empty((samples.shape[0], made_of.sizes[-1]), made_of.dtype)
             handle.predict(self._handle(), samples, out)

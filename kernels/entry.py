@@ -1,0 +1,120 @@
+"""The door: what a caller hands to a kernel, checked once there, since nothing inside is.
+
+A ValueError names the argument, and is raised before anything is written; it costs a comparison
+each. One sample may come as vectors: x (n_in,), y (n_out,) or a label (1,), out (n_out,).
+"""
+
+from numba import types
+from numba.core import cgutils
+from numba.core.errors import TypingError
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
+
+from .compiler import inlined
+from .losses import CROSS_ENTROPY
+from .model import N_IN, N_OUT, points_size, workspace_size
+from .views import Borrowed, array_at, matrix
+
+
+def _own(array, theta, dimensions):
+    """The type of a view of `array`, which must lie in memory as the kernels expect it."""
+    if not isinstance(array, types.Array) or array.layout != "C" or array.dtype != theta.dtype:
+        raise TypingError(
+            f"deltajit's kernels take C-contiguous arrays of theta's dtype, {theta.dtype}; got "
+            f"{array} (numpy.ascontiguousarray(x, dtype) makes one)"
+        )
+    return Borrowed(array.dtype, dimensions)
+
+
+@intrinsic
+def _as_rows(typingctx, X, theta):
+    """A matrix; of a vector, the matrix of which it is the only row."""
+    view = _own(X, theta, 2)
+
+    def codegen(context, builder, signature, args):
+        array = make_array(X)(context, builder, args[0])
+        shape = cgutils.unpack_tuple(builder, array.shape)
+        shape = [context.get_constant(types.intp, 1)] * (2 - X.ndim) + shape
+        return array_at(context, builder, view, array.data, shape)
+
+    if X.ndim > 2:
+        raise TypingError(f"X must be a matrix (B, n_in) or one sample (n_in,), got {X}")
+    return view(X, theta), codegen
+
+
+@intrinsic
+def _as_vector(typingctx, x, theta):
+    """All elements in a row."""
+    view = _own(x, theta, 1)
+
+    def codegen(context, builder, signature, args):
+        array = make_array(x)(context, builder, args[0])
+        return array_at(context, builder, view, array.data, [array.nitems])
+
+    return view(x, theta), codegen
+
+
+@inlined
+def samples(model, X):
+    """X as a matrix (B, n_in)."""
+    x = _as_rows(X, model.theta)
+    if x.shape[1] != model.layers[0, N_IN]:
+        raise ValueError("X must have a column for each input of the network")
+    return x
+
+
+@inlined
+def scratch(model, work, batch, order):
+    """`work` as a vector that is large enough for `batch` samples."""
+    w = _as_vector(work, model.theta)
+    if w.size < workspace_size(model.layers, batch, order):
+        raise ValueError("work is too small: make it by net.workspace(batch, order)")
+    return w
+
+
+@inlined
+def targets(model, Y, batch):
+    """Y as a matrix (B, n_out), or (B, 1) of class labels for cross_entropy."""
+    y, n_out = _as_vector(Y, model.theta), model.layers[model.layers.shape[0] - 1, N_OUT]
+    columns = n_out
+    if model.loss == CROSS_ENTROPY and y.size == batch:
+        columns = 1
+    if y.size != batch * columns:
+        raise ValueError("Y must have a row for each sample, and a column for each output")
+    return matrix(y, 0, batch, columns)
+
+
+@inlined
+def check_weights(model, weights, batch):
+    """Weights must be a vector (B,), or None."""
+    if weights is not None:
+        w = _as_vector(weights, model.theta)
+        if w.size != batch:
+            raise ValueError("weights must have an element for each sample")
+
+
+@inlined
+def result(model, out, rows, columns):
+    """`out` as a matrix of exactly this shape."""
+    o = _as_vector(out, model.theta)
+    if o.size != rows * columns:
+        raise ValueError("out, or what stands for it, has the wrong number of elements")
+    return matrix(o, 0, rows, columns)
+
+
+@inlined
+def like_theta(model, v):
+    """A vector of as many elements as theta: a direction, or a gradient to be written."""
+    x = _as_vector(v, model.theta)
+    if x.size != model.theta.size:
+        raise ValueError("grad, v and out must have as many elements as theta")
+    return x
+
+
+@inlined
+def check_points(model, points, batch):
+    """Memory of `linearize` must be large enough for `batch` samples; it may be None."""
+    if points is not None:
+        p = _as_vector(points, model.theta)
+        if p.size < points_size(model.layers, batch):
+            raise ValueError("points is too small: points_size(model.layers, batch) is needed")
