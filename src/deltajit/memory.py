@@ -16,3 +16,10 @@ def empty(size: int, dtype: Any) -> NDArray[Any]:
     spare = np.empty(size * kind.itemsize + LINE, np.uint8)
     first = -spare.ctypes.data % LINE
     return spare[first : first + size * kind.itemsize].view(kind)
+
+
+def rows(count: int, size: int, dtype: Any) -> NDArray[Any]:
+    """`count` rows of at least `size` elements, each of which begins on a cache line."""
+    kind = np.dtype(dtype)
+    width = -(-size * kind.itemsize // LINE) * LINE // kind.itemsize
+    return empty(count * width, kind).reshape(count, width)

@@ -110,6 +110,7 @@ class Network:
             threads=threads if threads > 1 and start_threads() else 1,
         )
         self._scratch = threading.local()
+        self._lent: list[Array] = []  # workspaces behind handles
 
     # ---------------------------------------------------------------- what it is
 
@@ -187,15 +188,44 @@ class Network:
         """The network as the kernels take it; theta is shared with it, not copied."""
         return self._model
 
-    def workspace(self, batch: int, order: int = 1) -> Array:
+    def workspace(self, batch: int, order: int = 1, threads: int | None = None) -> Array:
         """Scratch memory that the kernels need for batches of up to `batch` samples.
 
-        Order 1 is enough to predict, for loss and gradient, and to train; 2 for all derivatives.
+        Parameters
+        ----------
+        batch : int
+        order : 1 or 2
+            1 is enough to predict, for loss and gradient, and to train; 2 for all derivatives.
+        threads : int, optional
+            How many threads of your own call kernels at once: each needs a row of the result.
+
+        Returns
+        -------
+        ndarray, (size,), or (threads, at least size) where threads is given
         """
         samples = checks.whole(batch, "batch")
         if order not in (1, 2):
             raise ValueError(f"order must be 1 or 2, got {order!r}")
-        return memory.empty(kernels.workspace_size(self._model.layers, samples, order), self.dtype)
+        size = kernels.workspace_size(self._model.layers, samples, order)
+        if threads is None:
+            return memory.empty(size, self.dtype)
+        return memory.rows(checks.whole(threads, "threads"), size, self.dtype)
+
+    def handle(self, batch: int = 1, order: int = 1) -> NDArray[np.int64]:
+        """The network and a workspace as one array of addresses, for C callbacks.
+
+        A ``numba.cfunc`` may use it as a global: ``model, work = kernels.from_handle(handle, x)``
+        gives back what every kernel takes, with the weights as they are now. It is valid as long
+        as this network lives, and for one thread at a time.
+
+        Parameters
+        ----------
+        batch, order
+            As for `workspace`.
+        """
+        work = self.workspace(batch, order)
+        self._lent.append(work)
+        return handle.make_handle(self._model, work)
 
     @property
     def reference(self) -> reference.Model:
