@@ -152,7 +152,8 @@ def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None):
 
     theta and the rule's state are updated in place; `grad` (n_params,) and `work`, for
     `batch_size` samples, are scratch. Returns the sum over minibatches of weight times loss, each
-    loss taken before its step, and the sum of weights.
+    loss taken before its step, and the sum of weights. A loss that is not finite ends it: that is
+    then the sum, and the step is not counted by the rule.
     """
     model = borrow_all(model)
     x, y = _enter(model, X, Y, weights, batch_size)
@@ -172,7 +173,7 @@ def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None):
         if plain:
             block = _gather(x, y, weights, batch, parts)
             total = block_gradient(model, block, mass, -rule.hyper[0], model.theta, parts)
-            rule.count[0] += 1
+            rule.count[0] += math.isfinite(total)
         else:
             total = mass * penalty(model)
             start_gradient(model, model.theta, gradient)
@@ -180,9 +181,12 @@ def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None):
                 indices = vector(batch, start, min(m, batch.size - start))
                 block = _gather(x, y, weights, indices, parts)
                 total += block_gradient(model, block, mass, 1.0, gradient, parts)
-            update(rule, model.theta, gradient)
+            if math.isfinite(total):
+                update(rule, model.theta, gradient)
         loss_total += total
         mass_total += mass
+        if not math.isfinite(total):
+            break
     return loss_total, mass_total
 
 

@@ -10,7 +10,7 @@ from deltajit import kernels, reference
 from deltajit.full_batch import LBFGS, LevenbergMarquardt
 from deltajit.network import Network
 from deltajit.optimizers import SGD, Adam
-from deltajit.training import History
+from deltajit.training import DivergedError, History
 
 __version__ = version("deltajit")
 
@@ -18,6 +18,7 @@ __all__ = [
     "LBFGS",
     "SGD",
     "Adam",
+    "DivergedError",
     "History",
     "LevenbergMarquardt",
     "Network",

@@ -225,7 +225,8 @@ class Network:
         """
         work = self.workspace(batch, order)
         self._lent.append(work)
-        return handle.make_handle(self._model, work)
+        made: NDArray[np.int64] = handle.make_handle(self._model, work)
+        return made
 
     @property
     def reference(self) -> reference.Model:
@@ -450,7 +451,13 @@ class Network:
         -------
         History
             Loss of each epoch (the mean of its minibatches' losses, each before its step),
-            validation loss, and seconds.
+            validation loss, and seconds. Ctrl-C ends fit after the step that is under way: theta
+            is then that step's, and `interrupted` is True.
+
+        Raises
+        ------
+        DivergedError
+            The loss became NaN or infinite; theta is what it was after the last good epoch.
         """
         data = self._data(X, Y, sample_weight, finite=True)
         validation = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,8 +21,29 @@ from deltajit.optimizers import Optimizer
 Array = NDArray[Any]
 
 # One call into the kernels does about this many multiply-adds, some milliseconds of work: between
-# calls Ctrl-C is heard.
-CHUNK = 1e9
+# calls Ctrl-C is heard. A step takes as long as OVERHEAD of them even if its network has next to
+# none.
+CHUNK, OVERHEAD = 2e8, 3000
+
+
+class DivergedError(ArithmeticError):
+    """The loss became NaN or infinite during `fit`; theta is what it was after the last good epoch.
+
+    Attributes
+    ----------
+    epoch, step : int
+        Where it happened, counted from 1.
+    history : History
+        Of the epochs before.
+    """
+
+    def __init__(self, epoch: int, step: int, history: History) -> None:
+        before = f"after epoch {epoch - 1}" if epoch > 1 else "before fit"
+        super().__init__(
+            f"the loss is not finite in epoch {epoch}, step {step}; theta is again what it was "
+            f"{before}. A smaller learning rate, or scaled inputs and targets, may help"
+        )
+        self.epoch, self.step, self.history = epoch, step, history
 
 
 class FullBatch(Protocol):
@@ -48,11 +71,14 @@ class History:
         Loss on validation_data after the epoch; empty without validation_data.
     time : list of float
         Seconds that the epoch took, validation included.
+    interrupted : bool
+        Whether Ctrl-C ended fit early; theta is then that of the last finished step.
     """
 
     loss: list[float] = field(default_factory=list)
     val_loss: list[float] = field(default_factory=list)
     time: list[float] = field(default_factory=list)
+    interrupted: bool = False
 
 
 def train(
@@ -75,18 +101,23 @@ def train(
     batch_size = min(batch_size, n)
     work = memory.empty(kernels.workspace_size(model.layers, batch_size), model.theta.dtype)
     in_order = np.arange(n)
-    # disable=None: tqdm shows the bar only where there is a terminal.
-    with tqdm(total=epochs, unit="epoch", disable=None if progress else True) as bar:
-        for _ in range(epochs):
+    last_good = model.theta.copy()
+    with _bar(epochs, progress) as bar, _ended_by_ctrl_c(history):
+        for epoch in range(epochs):
             start = time.perf_counter()
             order = rng.permutation(n) if shuffle else in_order
-            history.loss.append(_epoch(model, data, order, batch_size, rule, grad, work))
-            shown = {"loss": f"{history.loss[-1]:.4g}"}
+            loss, done = _epoch(model, data, order, batch_size, rule, grad, work)
+            if not (math.isfinite(loss) and np.isfinite(model.theta).all()):
+                model.theta[:] = last_good
+                raise DivergedError(epoch + 1, done + (not math.isfinite(loss)), history)
+            last_good[:] = model.theta
+            shown = {"loss": loss}
             if validation is not None:
-                history.val_loss.append(_loss(model, validation))
-                shown["val_loss"] = f"{history.val_loss[-1]:.4g}"
+                shown["val_loss"] = _loss(model, validation)
+                history.val_loss.append(shown["val_loss"])
+            history.loss.append(loss)
             history.time.append(time.perf_counter() - start)
-            bar.set_postfix(shown, refresh=False)
+            bar.set_postfix({name: f"{x:.4g}" for name, x in shown.items()}, refresh=False)
             bar.update()
     return history
 
@@ -102,11 +133,13 @@ def train_on_all(
 ) -> History:
     """As `train`, with an optimizer that takes every step on all samples."""
     history = History()
-    with tqdm(total=epochs, unit="epoch", disable=None if progress else True) as bar:
+    with _bar(epochs, progress) as bar, _ended_by_ctrl_c(history):
         start = time.perf_counter()
 
         def report(theta: Array, loss: float) -> None:
             nonlocal start
+            if not math.isfinite(loss) or not np.isfinite(theta).all():
+                raise DivergedError(len(history.loss) + 1, 1, history)
             model.theta[:] = theta
             history.loss.append(loss)
             if validation is not None:
@@ -118,6 +151,20 @@ def train_on_all(
 
         optimizer.minimize(objective, model.theta.copy(), epochs, report)
     return history
+
+
+def _bar(epochs: int, progress: bool) -> Any:
+    """A progress bar; disable=None: tqdm shows it only where there is a terminal."""
+    return tqdm(total=epochs, unit="epoch", disable=None if progress else True)
+
+
+@contextlib.contextmanager
+def _ended_by_ctrl_c(history: History) -> Iterator[None]:
+    """Ctrl-C ends what is inside, and is noted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        history.interrupted = True
 
 
 def _loss(model: kernels.Model, data: Data) -> float:
@@ -133,9 +180,13 @@ def _epoch(
     rule: kernels.Rule,
     grad: Array,
     work: Array,
-) -> float:
-    """One pass over `order` in chunks of whole minibatches; returns the mean loss."""
-    steps = max(1, int(CHUNK / (3 * batch_size * model.theta.size)))
+) -> tuple[float, int]:
+    """One pass over `order` in chunks of whole minibatches: (mean loss, steps done).
+
+    It ends early where the loss is not finite.
+    """
+    steps = max(1, int(CHUNK / (3 * batch_size * model.theta.size + OVERHEAD)))
+    before = int(rule.count[0])
     total = weight = 0.0
     for first in range(0, len(order), steps * batch_size):
         chunk = order[first : first + steps * batch_size]
@@ -144,4 +195,6 @@ def _epoch(
         )
         total += chunk_total
         weight += chunk_weight
-    return total / weight
+        if not math.isfinite(total):
+            break
+    return total / weight, int(rule.count[0]) - before
