@@ -6,7 +6,7 @@ Call these from your own ``@njit`` code with ``net.model`` and ``net.workspace(b
 Floors, each importing only from those before it: compiler, vectors, views, elementary (checked by
 ulp), activations, losses, tile, transpose, product, narrow, matmul, parallel, layers, model, entry
 (what arguments must be), sample (one goes by itself), sweeps, tangents (beyond the gradient),
-training, handle (a network as one array of addresses).
+training, ensemble (many networks), handle (a network as one array of addresses).
 """
 
 from .activations import ACTIVATIONS

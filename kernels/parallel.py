@@ -47,6 +47,11 @@ def start():
     return openmp is not None and _state.value == READY
 
 
+def available(threads):
+    """How many of so many threads kernels can use: all, or 1."""
+    return threads if threads > 1 and start() else 1
+
+
 def _after_fork():
     """In a child: the parent's threads are not here, and GNU OpenMP would wait for them forever."""
     if _state.value == READY:

@@ -50,15 +50,23 @@ def predict(model, X, out, work):
     x = entry.samples(model, X)
     batch, n_out = x.shape[0], model.layers[model.layers.shape[0] - 1, N_OUT]
     y, memory = entry.result(model, out, batch, n_out), entry.scratch(model, work, batch, 1)
+    predict_of(model, x, y, memory)
+
+
+@inlined
+def predict_of(model, X, out, work):
+    """`predict` of arguments that are checked."""
+    batch = X.shape[0]
     m = block_size(batch)
-    parts = carve(model.layers, memory, m)
+    parts = carve(model.layers, work, m)
     if batch == 1:
-        forward_sample(model, row(x, 0), parts.a, vector(parts.z, 0, n_out), row(y, 0))
-        return
-    for first in range(0, batch, m):
-        count = min(m, batch - first)
-        _, a = forward(model, rows(x, first, count), parts)
-        copy(a, rows(y, first, count))
+        z = vector(parts.z, 0, out.shape[1])
+        forward_sample(model, row(X, 0), parts.a, z, row(out, 0))
+    else:
+        for first in range(0, batch, m):
+            count = min(m, batch - first)
+            _, a = forward(model, rows(X, first, count), parts)
+            copy(a, rows(out, first, count))
 
 
 @njit
@@ -66,12 +74,18 @@ def loss(model, X, Y, work, weights=None):
     """Weighted mean over samples of the loss, plus ``l2/2 * sum(W**2)``."""
     model = borrow_all(model)
     x, y, memory = enter(model, X, Y, weights, work, 1)
-    batch = x.shape[0]
+    return loss_of(model, x, y, weights, memory)
+
+
+@inlined
+def loss_of(model, X, Y, weights, work):
+    """`loss` of arguments that are checked."""
+    batch = X.shape[0]
     m = block_size(batch)
-    parts = carve(model.layers, memory, m)
+    parts = carve(model.layers, work, m)
     total = 0.0
     for first in range(0, batch, m):
-        block = cut(x, y, weights, first, min(m, batch - first))
+        block = cut(X, Y, weights, first, min(m, batch - first))
         z, a = forward(model, block.X, parts)
         total += loss_sum(model.loss, z, a, block.Y, block.weights)
     return total / weight_sum(weights, batch) + penalty(model)

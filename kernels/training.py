@@ -161,8 +161,14 @@ def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None):
     gradient = entry.like_theta(model, grad)
     _check(rule, model.theta)
     _check_order(order, x.shape[0])
+    return epoch_of(model, x, y, weights, order, batch_size, rule, gradient, memory)
+
+
+@inlined
+def epoch_of(model, X, Y, weights, order, batch_size, rule, grad, work):
+    """`fit_epoch` of arguments that are checked."""
     m = block_size(batch_size)
-    parts = carve(model.layers, memory, m)
+    parts = carve(model.layers, work, m)
     plain = rule.code == SGD and rule.state.shape[0] == 0 and fuses(model, batch_size)
     loss_total, mass_total = 0.0, 0.0
     for first in range(0, order.size, batch_size):
@@ -171,18 +177,18 @@ def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None):
         if mass == 0.0:
             continue
         if plain:
-            block = _gather(x, y, weights, batch, parts)
+            block = _gather(X, Y, weights, batch, parts)
             total = block_gradient(model, block, mass, -rule.hyper[0], model.theta, parts)
             rule.count[0] += math.isfinite(total)
         else:
             total = mass * penalty(model)
-            start_gradient(model, model.theta, gradient)
+            start_gradient(model, model.theta, grad)
             for start in range(0, batch.size, m):
                 indices = vector(batch, start, min(m, batch.size - start))
-                block = _gather(x, y, weights, indices, parts)
-                total += block_gradient(model, block, mass, 1.0, gradient, parts)
+                block = _gather(X, Y, weights, indices, parts)
+                total += block_gradient(model, block, mass, 1.0, grad, parts)
             if math.isfinite(total):
-                update(rule, model.theta, gradient)
+                update(rule, model.theta, grad)
         loss_total += total
         mass_total += mass
         if not math.isfinite(total):

@@ -7,6 +7,7 @@ code; ``reference`` is the same in NumPy.
 from importlib.metadata import version
 
 from deltajit import kernels, reference
+from deltajit.ensemble import Ensemble
 from deltajit.full_batch import LBFGS, LevenbergMarquardt
 from deltajit.network import Network
 from deltajit.optimizers import SGD, Adam
@@ -19,6 +20,7 @@ __all__ = [
     "SGD",
     "Adam",
     "DivergedError",
+    "Ensemble",
     "History",
     "LevenbergMarquardt",
     "Network",

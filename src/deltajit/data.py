@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from deltajit import checks
+from deltajit.architecture import Architecture
+
 Array = NDArray[Any]
 
 
@@ -15,3 +18,22 @@ class Data(NamedTuple):
     X: Array
     Y: Array
     weights: Array | None
+
+
+def checked(
+    made_of: Architecture, X: Any, Y: Any, weights: Any, source: str = "", *, finite: bool = False
+) -> Data:
+    """Samples for such a network; errors name the argument, or `source` and its part."""
+    names = [f"{source}[{i}]" for i in range(3)] if source else ["X", "Y", "sample_weight"]
+    inputs, single = checks.matrix(X, names[0], made_of.sizes[0], made_of.dtype)
+    checks.not_empty(inputs, names[0])
+    form = checks.TargetForm(made_of.sizes[-1], made_of.loss, made_of.dtype)
+    data = Data(
+        inputs,
+        checks.targets(Y, names[1], len(inputs), single, form),
+        checks.sample_weight(weights, names[2], len(inputs), made_of.dtype),
+    )
+    if finite:
+        checks.finite(data.X, names[0])
+        checks.finite(data.Y, names[1])
+    return data

@@ -23,3 +23,10 @@ def rows(count: int, size: int, dtype: Any) -> NDArray[Any]:
     kind = np.dtype(dtype)
     width = -(-size * kind.itemsize // LINE) * LINE // kind.itemsize
     return empty(count * width, kind).reshape(count, width)
+
+
+def copy(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy of a vector, at such an address."""
+    own = empty(array.size, array.dtype)
+    own[:] = array
+    return own

@@ -11,12 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from deltajit import checks, kernels, memory, reference
 from deltajit.architecture import Architecture
-from deltajit.data import Data
+from deltajit.data import Data, checked
 from deltajit.initializers import initial_theta
 from deltajit.kernels import handle
 from deltajit.kernels.model import LARGEST_BLOCK
-from deltajit.kernels.parallel import start as start_threads
-from deltajit.kernels.parallel import usable_cores
+from deltajit.kernels.parallel import available, usable_cores
 from deltajit.linearization import Linearization
 from deltajit.objective import Objective
 from deltajit.optimizers import Adam, Optimizer
@@ -91,23 +90,21 @@ class Network:
         generator = checks.generator(rng)
         theta = initial_theta(architecture, init, sigma, generator)
         workers = usable_cores() if threads is None else checks.whole(threads, "threads")
-        self._bind(architecture, theta, generator, workers)
+        self._bind(architecture, memory.copy(theta), generator, workers)
 
     def _bind(
         self, architecture: Architecture, theta: Array, rng: np.random.Generator, threads: int
     ) -> None:
-        """Hold a copy of `theta` and the views of it that kernels and users work with."""
-        own = memory.empty(theta.size, theta.dtype)
-        own[:] = theta
+        """Hold `theta` and the views of it that kernels and users work with."""
         self._architecture = architecture
         self._rng = rng
-        self._weights, self._biases = architecture.unflatten(own)
+        self._weights, self._biases = architecture.unflatten(theta)
         self._model = kernels.Model(
-            theta=own,
+            theta=theta,
             layers=np.array(architecture.layers),
             coef=np.array([architecture.slope, architecture.l2], architecture.dtype),
             loss=kernels.LOSSES[architecture.loss],
-            threads=threads if threads > 1 and start_threads() else 1,
+            threads=available(threads),
         )
         self._scratch = threading.local()
         self._lent: list[Array] = []  # workspaces behind handles
@@ -179,7 +176,16 @@ class Network:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._bind(**state)
+        self._bind(**{**state, "theta": memory.copy(state["theta"])})
+
+    @classmethod
+    def sharing(
+        cls, architecture: Architecture, theta: Array, rng: np.random.Generator, threads: int = 1
+    ) -> Network:
+        """A network on `theta` (n_params,) itself: what is done to one is done to the other."""
+        net = cls.__new__(cls)
+        net._bind(architecture, theta, rng, threads)
+        return net
 
     # ---------------------------------------------------------------- for jitted code and checks
 
@@ -459,16 +465,16 @@ class Network:
         DivergedError
             The loss became NaN or infinite; theta is what it was after the last good epoch.
         """
-        data = self._data(X, Y, sample_weight, finite=True)
+        made_of = self._architecture
+        data = checked(made_of, X, Y, sample_weight, finite=True)
         validation = None
         if validation_data is not None:
             parts = checks.validation_data(validation_data)
-            validation = self._data(*parts, "validation_data", finite=True)
+            validation = checked(made_of, *parts, "validation_data", finite=True)
         steps = checks.whole(epochs, "epochs", least=0)
         samples_a_step = checks.whole(batch_size, "batch_size")
         method = checks.optimizer(Adam() if optimizer is None else optimizer)
         if hasattr(method, "minimize"):
-            made_of = self._architecture
             objective = Objective(self._model, data, made_of.loss, made_of.l2)
             return train_on_all(
                 self._model,
@@ -492,24 +498,8 @@ class Network:
 
     # ---------------------------------------------------------------- helpers
 
-    def _data(
-        self, X: Any, Y: Any, weights: Any, source: str = "", *, finite: bool = False
-    ) -> Data:
-        """Samples as the kernels take them; errors name the argument, or `source` and its part."""
-        names = [f"{source}[{i}]" for i in range(3)] if source else ["X", "Y", "sample_weight"]
-        made_of = self._architecture
-        inputs, single = checks.matrix(X, names[0], made_of.sizes[0], made_of.dtype)
-        checks.not_empty(inputs, names[0])
-        form = checks.TargetForm(made_of.sizes[-1], made_of.loss, made_of.dtype)
-        data = Data(
-            inputs,
-            checks.targets(Y, names[1], len(inputs), single, form),
-            checks.sample_weight(weights, names[2], len(inputs), made_of.dtype),
-        )
-        if finite:
-            checks.finite(data.X, names[0])
-            checks.finite(data.Y, names[1])
-        return data
+    def _data(self, X: Any, Y: Any, weights: Any) -> Data:
+        return checked(self._architecture, X, Y, weights)
 
     def _handle(self) -> Array:
         """What the kernels need, with this thread's scratch memory, for blocks of any batch."""

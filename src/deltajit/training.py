@@ -61,7 +61,7 @@ class FullBatch(Protocol):
 
 @dataclass
 class History:
-    """What fit saw, epoch by epoch.
+    """What fit saw, epoch by epoch; of an `Ensemble` each loss is an array (n_members,).
 
     Attributes
     ----------
@@ -75,8 +75,8 @@ class History:
         Whether Ctrl-C ended fit early; theta is then that of the last finished step.
     """
 
-    loss: list[float] = field(default_factory=list)
-    val_loss: list[float] = field(default_factory=list)
+    loss: list[Any] = field(default_factory=list)
+    val_loss: list[Any] = field(default_factory=list)
     time: list[float] = field(default_factory=list)
     interrupted: bool = False
 
@@ -102,7 +102,7 @@ def train(
     work = memory.empty(kernels.workspace_size(model.layers, batch_size), model.theta.dtype)
     in_order = np.arange(n)
     last_good = model.theta.copy()
-    with _bar(epochs, progress) as bar, _ended_by_ctrl_c(history):
+    with progress_bar(epochs, progress) as bar, ended_by_ctrl_c(history):
         for epoch in range(epochs):
             start = time.perf_counter()
             order = rng.permutation(n) if shuffle else in_order
@@ -133,7 +133,7 @@ def train_on_all(
 ) -> History:
     """As `train`, with an optimizer that takes every step on all samples."""
     history = History()
-    with _bar(epochs, progress) as bar, _ended_by_ctrl_c(history):
+    with progress_bar(epochs, progress) as bar, ended_by_ctrl_c(history):
         start = time.perf_counter()
 
         def report(theta: Array, loss: float) -> None:
@@ -153,13 +153,13 @@ def train_on_all(
     return history
 
 
-def _bar(epochs: int, progress: bool) -> Any:
+def progress_bar(epochs: int, progress: bool) -> Any:
     """A progress bar; disable=None: tqdm shows it only where there is a terminal."""
     return tqdm(total=epochs, unit="epoch", disable=None if progress else True)
 
 
 @contextlib.contextmanager
-def _ended_by_ctrl_c(history: History) -> Iterator[None]:
+def ended_by_ctrl_c(history: History) -> Iterator[None]:
     """Ctrl-C ends what is inside, and is noted."""
     try:
         yield

@@ -1,0 +1,322 @@
+"""Ensembles: many networks of one shape, trained and evaluated in one call."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from deltajit import checks, data, kernels, memory
+from deltajit.architecture import Architecture
+from deltajit.data import Data
+from deltajit.initializers import initial_theta
+from deltajit.kernels import ensemble
+from deltajit.kernels.parallel import available, usable_cores
+from deltajit.network import Network
+from deltajit.optimizers import Adam, Optimizer
+from deltajit.training import CHUNK, OVERHEAD, DivergedError, History, ended_by_ctrl_c, progress_bar
+
+Array = NDArray[Any]
+
+
+class Ensemble:
+    """Many networks of one shape; each is, bit for bit, what it would be alone.
+
+    Parameters
+    ----------
+    sizes, activation, output, loss, l2, dtype, init, slope, sigma, threads
+        As for `Network`.
+    n_members : int
+        How many networks.
+    rng : None, int or numpy.random.Generator
+        Where the members' seeds come from. With an int, member i is ``Network(..., rng=rng + i)``.
+
+    Examples
+    --------
+    >>> import deltajit as dj
+    >>> nets = dj.Ensemble([4, 32, 32, 1], 1000)
+    >>> nets
+    Ensemble(1,000 x 4-32-32-1, tanh -> identity, squared_error, float32, 1,249 parameters each)
+    """
+
+    def __init__(
+        self,
+        sizes: Any,
+        n_members: int,
+        activation: Any = "tanh",
+        output: str = "auto",
+        loss: str = "auto",
+        l2: float = 0.0,
+        dtype: Any = "float32",
+        init: str = "auto",
+        rng: Any = 0,
+        *,
+        slope: float = 0.01,
+        sigma: float = 1.0,
+        threads: int | None = None,
+    ) -> None:
+        made_of = Architecture.checked(sizes, activation, output, loss, l2, slope, dtype)
+        count = checks.whole(n_members, "n_members")
+        self._architecture = made_of
+        self._rngs = [np.random.default_rng(seed) for seed in _seeds(rng, count)]
+        theta = memory.empty(count * made_of.n_params, made_of.dtype).reshape(count, -1)
+        for row, generator in zip(theta, self._rngs, strict=True):
+            row[:] = initial_theta(made_of, init, sigma, generator)
+        workers = usable_cores() if threads is None else checks.whole(threads, "threads")
+        self._model = kernels.Model(
+            theta=theta,
+            layers=np.array(made_of.layers),
+            coef=np.array([made_of.slope, made_of.l2], made_of.dtype),
+            loss=kernels.LOSSES[made_of.loss],
+            threads=available(min(workers, count)),
+        )
+
+    # ---------------------------------------------------------------- what it is
+
+    @property
+    def theta(self) -> Array:
+        """Parameters of all members, (n_members, n_params); assigning copies into it."""
+        theta: Array = self._model.theta
+        return theta
+
+    @theta.setter
+    def theta(self, value: ArrayLike) -> None:
+        self.theta[:] = checks.shaped(value, "theta", self.theta.shape, self._architecture.dtype)
+
+    @property
+    def architecture(self) -> Architecture:
+        """Sizes, activations and loss of each member."""
+        return self._architecture
+
+    @property
+    def n_members(self) -> int:
+        """How many networks there are."""
+        return len(self.theta)
+
+    def __len__(self) -> int:
+        return self.n_members
+
+    def __getitem__(self, i: int) -> Network:
+        """Member i as a `Network`, on the same theta and with its generator."""
+        return Network.sharing(self._architecture, self.theta[i], self._rngs[i])
+
+    def __repr__(self) -> str:
+        member = repr(self[0]).removeprefix("Network(").removesuffix(")")
+        return f"Ensemble({self.n_members:,} x {member} each)"
+
+    # ---------------------------------------------------------------- what it computes
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Outputs of all members.
+
+        Parameters
+        ----------
+        X : array_like, (B, n_in) for all members, or (n_members, B, n_in), or one sample (n_in,)
+
+        Returns
+        -------
+        ndarray, (n_members, B, n_out), or (n_members, n_out) of one sample
+        """
+        made_of, M = self._architecture, self.n_members
+        inputs = np.asarray(X)
+        if inputs.ndim == 3:
+            samples = checks.shaped(X, "X", (M, inputs.shape[1], made_of.sizes[0]), made_of.dtype)
+        else:
+            samples = checks.matrix(X, "X", made_of.sizes[0], made_of.dtype)[0]
+        batch = samples.shape[-2]
+        out = np.empty((M, batch, made_of.sizes[-1]), made_of.dtype)
+        ensemble.predict(self._model, samples, out, self._work(batch))
+        return out[:, 0] if inputs.ndim == 1 else out
+
+    def mean(self, X: ArrayLike) -> Array:
+        """Mean of the members' predictions, (B, n_out)."""
+        mean: Array = self.predict(X).mean(axis=0)
+        return mean
+
+    def std(self, X: ArrayLike) -> Array:
+        """Standard deviation of the members' predictions, (B, n_out): where they disagree."""
+        spread: Array = self.predict(X).std(axis=0)
+        return spread
+
+    def loss(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
+        """Loss of each member, (n_members,).
+
+        X, Y and sample_weight as for `Network.loss`, or with an axis of members in front.
+        """
+        return self._loss(self._data(X, Y, sample_weight))
+
+    def value_and_grad(
+        self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[Array, Array]:
+        """Losses (n_members,) and gradients (n_members, n_params); arguments as for `loss`."""
+        samples = self._data(X, Y, sample_weight)
+        values, grads = np.empty(self.n_members), np.empty_like(self.theta)
+        work = self._work(samples.X.shape[-2])
+        ensemble.value_and_grad(
+            self._model, samples.X, samples.Y, values, grads, work, samples.weights
+        )
+        return values, grads
+
+    def fit(
+        self,
+        X: ArrayLike,
+        Y: ArrayLike,
+        epochs: int = 10,
+        batch_size: int = 32,
+        optimizer: Optimizer | None = None,
+        *,
+        validation_data: tuple[Any, ...] | None = None,
+        sample_weight: ArrayLike | None = None,
+        progress: bool = True,
+        shuffle: bool = True,
+    ) -> History:
+        """Train every member by minibatch descent, each with an order of samples of its own.
+
+        A member whose loss is no longer finite goes back to its last good epoch and stays there,
+        with a warning.
+
+        Parameters
+        ----------
+        X, Y, sample_weight
+            As for `Network.fit`; with an axis of members in front, each has its own data.
+        epochs, batch_size, optimizer, validation_data, progress, shuffle
+            As for `Network.fit`; each member has an optimizer of its own.
+
+        Returns
+        -------
+        History
+            Each loss is an array (n_members,), NaN where a member has stopped. After Ctrl-C all
+            members are at the end of the last finished epoch.
+
+        Raises
+        ------
+        DivergedError
+            No member is left.
+        """
+        made_of, M = self._architecture, self.n_members
+        samples = self._data(X, Y, sample_weight, finite=True)
+        validation = None
+        if validation_data is not None:
+            parts = checks.validation_data(validation_data)
+            validation = self._data(*parts, source="validation_data", finite=True)
+        steps = checks.whole(epochs, "epochs", least=0)
+        n = samples.X.shape[-2]
+        size = min(checks.whole(batch_size, "batch_size"), n)
+        method = checks.optimizer(Adam() if optimizer is None else optimizer)
+        if not hasattr(method, "rule"):
+            raise TypeError(f"optimizer must take minibatches, as dj.SGD or dj.Adam; got {method}")
+        rule = method.rule(M * made_of.n_params, made_of.dtype)
+        state = np.zeros((M, rule.state.shape[0] * made_of.n_params), made_of.dtype)
+        rule = rule._replace(state=state, count=np.zeros(M, np.int64))
+        alive, history = np.ones(M, bool), History()
+        order = np.tile(np.arange(n), (M, 1))
+        last_good = self.theta.copy()
+        with progress_bar(steps, progress) as bar, ended_by_ctrl_c(history):
+            for epoch in range(steps):
+                start = time.perf_counter()
+                if shuffle:
+                    for row, rng in zip(order, self._rngs, strict=True):
+                        row[:] = rng.permutation(n)
+                losses = self._epoch(samples, order, size, rule, alive)
+                bad = alive & ~(np.isfinite(losses) & np.isfinite(self.theta).all(axis=1))
+                if bad.any():
+                    self.theta[bad], losses[bad], alive[bad] = last_good[bad], np.nan, False
+                    _warn(bad, epoch + 1)
+                if not alive.any():
+                    raise DivergedError(epoch + 1, int(rule.count.max()) + 1, history)
+                if validation is not None:
+                    history.val_loss.append(self._loss(validation))
+                last_good[:] = self.theta
+                history.loss.append(losses)
+                history.time.append(time.perf_counter() - start)
+                bar.set_postfix(loss=f"{np.nanmean(losses):.4g}", refresh=False)
+                bar.update()
+        if history.interrupted:
+            self.theta[:] = last_good
+        return history
+
+    # ---------------------------------------------------------------- helpers
+
+    def _epoch(
+        self, samples: Data, order: Array, size: int, rule: kernels.Rule, alive: Array
+    ) -> Array:
+        """One epoch of each member, some members a call; returns their mean losses."""
+        model, M, n = self._model, self.n_members, order.shape[1]
+        totals, work = np.empty((M, 2)), self._work(size, gradient=True)
+        cost = math.ceil(n / size) * (3 * size * model.theta.shape[1] + OVERHEAD)
+        group = max(1, int(CHUNK / cost)) * model.threads
+        for first in range(0, M, group):
+            some = slice(first, first + group)
+            own = Data(*(_part(x, ndim, some) for x, ndim in zip(samples, (2, 2, 1), strict=True)))
+            ensemble.fit_epoch(
+                model._replace(theta=model.theta[some]), own.X, own.Y, order[some], size,
+                rule._replace(state=rule.state[some], count=rule.count[some]),
+                alive[some], totals[some], work, own.weights,
+            )  # fmt: skip
+        means: Array = totals[:, 0] / totals[:, 1]
+        return means
+
+    def _loss(self, samples: Data) -> Array:
+        values, work = np.empty(self.n_members), self._work(samples.X.shape[-2])
+        ensemble.loss(self._model, samples.X, samples.Y, values, work, samples.weights)
+        return values
+
+    def _work(self, batch: int, *, gradient: bool = False) -> Array:
+        """Scratch memory, a row for each thread; with room for a gradient if it is to train."""
+        model = self._model
+        size = kernels.workspace_size(model.layers, batch) + gradient * model.theta.shape[1]
+        return memory.rows(model.threads, size, model.theta.dtype)
+
+    def _data(
+        self, X: Any, Y: Any, weights: Any, source: str = "", *, finite: bool = False
+    ) -> Data:
+        """Samples for all members, or with an axis of members for each."""
+        made_of, M = self._architecture, self.n_members
+        inputs, targets = np.asarray(X), np.asarray(Y)
+        if inputs.ndim < 3:
+            return data.checked(made_of, X, Y, weights, source, finite=finite)
+        name = f"{source}[0]" if source else "X"
+        if inputs.shape[0] != M or targets.shape[:2] != inputs.shape[:2]:
+            raise ValueError(
+                f"{name} of three axes must be ({M}, batch, {made_of.sizes[0]}) and Y ({M}, batch, "
+                f"...), got {inputs.shape} and {targets.shape}"
+            )
+        B = inputs.shape[1]
+        flat_weights = None if weights is None else np.broadcast_to(weights, (M, B)).reshape(-1)
+        flat = data.checked(
+            made_of,
+            inputs.reshape(M * B, -1),
+            targets.reshape(M * B, *targets.shape[2:]),
+            flat_weights,
+            source,
+            finite=finite,
+        )
+        own_weights = None if flat.weights is None else flat.weights.reshape(M, B)
+        return Data(flat.X.reshape(M, B, -1), flat.Y.reshape(M, B, -1), own_weights)
+
+
+def _seeds(rng: Any, count: int) -> list[int]:
+    """One seed a member."""
+    generator = checks.generator(rng)
+    if isinstance(rng, (int, np.integer)):
+        return [int(rng) + i for i in range(count)]
+    return [int(seed) for seed in generator.integers(2**63, size=count)]
+
+
+def _part(x: Array | None, ndim: int, some: slice) -> Any:
+    """Some members' share of what has more than `ndim` axes; what all share as it is."""
+    return x if x is None or x.ndim == ndim else x[some]
+
+
+def _warn(bad: Array, epoch: int) -> None:
+    first = ", ".join(str(i) for i in np.flatnonzero(bad)[:5])
+    warnings.warn(
+        f"{bad.sum()} of {bad.size} members diverged in epoch {epoch} (first: {first}); they stay "
+        "as they were after their last good epoch",
+        RuntimeWarning,
+        stacklevel=3,
+    )

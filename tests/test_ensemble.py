@@ -1,0 +1,145 @@
+"""An ensemble's members are, bit for bit, the networks that they would be alone."""
+
+import numpy as np
+import pytest
+
+import deltajit as dj
+from tests.conftest import DTYPES
+
+M = 5
+
+
+def data(n=70, n_in=3, n_out=2, members=None):
+    rng = np.random.default_rng(0)
+    axis = () if members is None else (members,)
+    return rng.normal(size=(*axis, n, n_in)), rng.normal(size=(*axis, n, n_out))
+
+
+def alone(i, **options):
+    return dj.Network([3, 9, 2], rng=7 + i, threads=1, **options)
+
+
+def assert_same(nets, twins):
+    for net, twin in zip(nets.theta, twins, strict=True):
+        np.testing.assert_array_equal(net, twin.theta)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("optimizer", [dj.SGD(0.1), dj.SGD(0.1, 0.9), dj.Adam()])
+def test_members_train_as_networks_alone(optimizer, dtype, threads):
+    X, Y = data()
+    nets = dj.Ensemble([3, 9, 2], M, dtype=dtype, rng=7, threads=threads)
+    twins = [alone(i, dtype=dtype) for i in range(M)]
+    assert_same(nets, twins)
+    fit = dict(epochs=3, batch_size=16, optimizer=optimizer, progress=False)
+    found = nets.fit(X, Y, **fit, validation_data=(X, Y))
+    histories = [twin.fit(X, Y, **fit, validation_data=(X, Y)) for twin in twins]
+    assert_same(nets, twins)
+    np.testing.assert_array_equal(np.transpose(found.loss), [h.loss for h in histories])
+    np.testing.assert_array_equal(np.transpose(found.val_loss), [h.val_loss for h in histories])
+    assert len(found.time) == 3
+
+
+def test_threads_open_a_region():
+    """Enough work for one; a member's bits do not depend on it."""
+    X, Y = data(300)
+    nets = [dj.Ensemble([3, 40, 40, 2], 8, rng=1, threads=t) for t in (1, 2, 4, 8)]
+    for ensemble in nets:
+        ensemble.fit(X, Y, 2, progress=False)
+    assert len({ensemble.theta.tobytes() for ensemble in nets}) == 1
+    assert len({ensemble.predict(X).tobytes() for ensemble in nets}) == 1
+
+
+def test_each_member_may_have_its_own_data():
+    X, Y = data(members=M)
+    weights = np.random.default_rng(1).uniform(0.5, 2, (M, 70))
+    nets = dj.Ensemble([3, 9, 2], M, rng=7)
+    twins = [alone(i) for i in range(M)]
+    nets.fit(X, Y, 2, progress=False, sample_weight=weights)
+    for twin, x, y, w in zip(twins, X, Y, weights, strict=True):
+        twin.fit(x, y, 2, progress=False, sample_weight=w)
+    assert_same(nets, twins)
+    for found, twin, x in zip(nets.predict(X), twins, X, strict=True):
+        np.testing.assert_array_equal(found, twin.predict(x))
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_values_and_gradients(own):
+    X, Y = data(members=M if own else None)
+    nets = dj.Ensemble([3, 9, 2], M, rng=7, l2=0.1)
+    values, grads = nets.value_and_grad(X, Y)
+    losses, outputs = nets.loss(X, Y), nets.predict(X)
+    for i in range(M):
+        x, y = (X[i], Y[i]) if own else (X, Y)
+        value, grad = alone(i, l2=0.1).value_and_grad(x, y)
+        assert values[i] == losses[i] == value
+        np.testing.assert_array_equal(grads[i], grad)
+        np.testing.assert_array_equal(outputs[i], nets[i].predict(x))
+    if not own:
+        np.testing.assert_array_equal(nets.mean(X), outputs.mean(axis=0))
+        np.testing.assert_array_equal(nets.std(X), outputs.std(axis=0))
+        np.testing.assert_array_equal(nets.predict(X[3]), outputs[:, 3])
+
+
+def test_labels():
+    rng = np.random.default_rng(0)
+    X, labels = rng.normal(size=(40, 3)), rng.integers(4, size=40)
+    nets = dj.Ensemble([3, 8, 4], M, loss="cross_entropy", rng=3)
+    nets.fit(X, labels, 2, progress=False)
+    twin = dj.Network([3, 8, 4], loss="cross_entropy", rng=3 + 4)
+    twin.fit(X, labels, 2, progress=False)
+    np.testing.assert_array_equal(nets.theta[4], twin.theta)
+    own = np.stack([labels] * M)
+    np.testing.assert_array_equal(nets.loss(np.stack([X] * M), own), nets.loss(X, labels))
+
+
+def test_a_member_is_a_network_on_the_same_theta():
+    nets = dj.Ensemble([3, 9, 2], M)
+    nets[2].theta[:] = 0
+    assert not nets.theta[2].any()
+    assert nets.theta[1].any()
+    assert len(nets) == nets.n_members == len(list(nets)) == M
+    assert repr(nets).startswith("Ensemble(5 x 3-9-2, tanh -> identity")
+
+
+def test_a_member_that_diverges_stops_alone():
+    X, Y = data()
+    nets = dj.Ensemble([3, 9, 2], M, "identity", rng=7)
+    nets.theta[1] *= 1e18
+    before = nets.theta[1].copy()
+    with pytest.warns(RuntimeWarning, match=r"1 of 5 members diverged in epoch 1 \(first: 1\)"):
+        history = nets.fit(X, Y, 3, progress=False)
+    np.testing.assert_array_equal(nets.theta[1], before)
+    assert np.isnan([loss[1] for loss in history.loss]).all()
+    twins = [alone(i, activation="identity") for i in range(M)]
+    twins[3].fit(X, Y, 3, progress=False)
+    np.testing.assert_array_equal(nets.theta[3], twins[3].theta)
+    nets.theta *= 1e18
+    with pytest.warns(RuntimeWarning), pytest.raises(dj.DivergedError, match="epoch 1"):
+        nets.fit(X, Y, 3, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("X", "Y", "message"),
+    [
+        (np.zeros((4, 7, 3)), np.zeros((5, 7, 2)), r"X of three axes must be \(5, batch, 3\)"),
+        (np.zeros((5, 7, 3)), np.zeros((5, 6, 2)), "got"),
+        (np.zeros((5, 7, 4)), np.zeros((5, 7, 2)), "X must have shape"),
+        (np.zeros((7, 3)), np.zeros((7, 3)), "Y must have shape"),
+        (np.full((7, 3), np.nan), np.zeros((7, 2)), "X has NaN"),
+    ],
+)
+def test_wrong_data_is_refused(X, Y, message):
+    nets = dj.Ensemble([3, 9, 2], M)
+    before = nets.theta.copy()
+    with pytest.raises(ValueError, match=message):
+        nets.fit(X, Y, progress=False)
+    np.testing.assert_array_equal(nets.theta, before)
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match="n_members must be >= 1"):
+        dj.Ensemble([2, 1], 0)
+    with pytest.raises(TypeError, match="optimizer must take minibatches"):
+        dj.Ensemble([2, 1], 2).fit(*data(4, 2, 1), optimizer=dj.LBFGS(), progress=False)
