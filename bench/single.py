@@ -1,10 +1,12 @@
 """``python -m bench.single``: one sample at a time, from Python and from inside ``@njit`` code."""
 
 import argparse
+import importlib.util
 
 from bench import limits
 
-NETWORKS = [((16, 64, 64, 8), "tanh"), ((4, 32, 16, 4), "tanh")]
+NETWORKS = [((16, 64, 64, 8), "tanh"), ((4, 32, 16, 4), "tanh"), ((2, 16, 1), "tanh")]
+NAMES = ("deltajit", "NumPy", "PyTorch", "JAX scan")
 SECONDS, CHUNK_SECONDS = 3.0, 0.002
 
 
@@ -13,7 +15,7 @@ def run():
     from bench import cases, checks, libraries
     from bench.clock import race
 
-    found = [x for x in libraries.available() if x.name in ("deltajit", "PyTorch", "JAX scan")]
+    found = [x for x in libraries.available() if x.name in NAMES]
     for sizes, activation in NETWORKS:
         case = cases.Case(sizes, activation, 1)
         problem = cases.problem(case)
@@ -40,7 +42,38 @@ def _contestants(subjects):
         for what in ("predict", "value_and_grad"):
             name = f"{library} {what} from Python"
             contestants.append(Contestant(name, repeat(getattr(subject, what)), 1 << 40))
+    if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx"):
+        call = repeat(_onnx(subjects[0]))
+        contestants.append(Contestant("ONNX Runtime predict from Python", call, 1 << 40))
     return contestants
+
+
+def _onnx(subject):
+    """The network's predict in ONNX Runtime: a Gemm and a Tanh a layer."""
+    import numpy as np
+    import onnx
+    import onnxruntime
+
+    net, x, nodes, constants = subject.net, subject.X[:1].copy(), [], []
+    for k, (W, b) in enumerate(zip(net.weights, net.biases, strict=True)):
+        constants += [onnx.numpy_helper.from_array(W.T.copy(), f"W{k}")]
+        constants += [onnx.numpy_helper.from_array(b.copy(), f"b{k}")]
+        nodes.append(onnx.helper.make_node("Gemm", [f"a{k}", f"W{k}", f"b{k}"], [f"z{k}"]))
+        nodes.append(onnx.helper.make_node("Tanh", [f"z{k}"], [f"a{k + 1}"]))
+    nodes.pop()  # the output is linear
+    kind = onnx.TensorProto.FLOAT
+    ends = [
+        onnx.helper.make_tensor_value_info(name, kind, [1, n])
+        for name, n in (("a0", net.sizes[0]), (f"z{k}", net.sizes[-1]))
+    ]
+    graph = onnx.helper.make_graph(nodes, "net", ends[:1], ends[1:], constants)
+    versions = [onnx.helper.make_opsetid("", 13)]
+    model = onnx.helper.make_model(graph, opset_imports=versions, ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    np.testing.assert_allclose(session.run(None, {"a0": x})[0], net.predict(x), rtol=1e-4)
+    return lambda: session.run(None, {"a0": x})
 
 
 def _jitted(subject):

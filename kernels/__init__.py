@@ -1,7 +1,26 @@
 """The compiled core: everything here is a plain njit function over plain arrays.
 
-Call these from your own ``@njit`` code with ``net.model`` and ``net.workspace(batch)``; see
-`deltajit.kernels.sweeps` for the arguments. `deltajit.reference` has the same in NumPy.
+Call these from your own ``@njit`` code (with any of cache, nogil, parallel), ``@cfunc`` and
+``@vectorize``, with ``net.model`` and ``net.workspace(batch)``, or by ``net.handle()``; each thread
+needs a workspace of its own. B samples X (B, n_in), or one x (n_in,); what is written comes last,
+before `work`, and is the caller's. ``order`` is that of the workspace.
+
+=====================================================  =====  ======================================
+``predict(model, X, out, work)``                         1    outputs
+``loss(model, X, Y, work)``                              1    returns the loss
+``value_and_grad(model, X, Y, grad, work)``              1    returns the loss; grad (n_params,)
+``sgd_step(model, X, Y, lr, grad, work)``                1    updates theta; returns the loss before
+``adam_step(model, X, Y, rule, grad, work)``             1    the same, by a `Rule`
+``fit_epoch(model, X, Y, order, size, rule, grad, work)``  1  minibatches; (sum of losses, weights)
+``vjp(model, X, u, out, work)``                          1    transposed tangent, out (n_params,)
+``input_grad(model, X, Y, out, work)``                   2    of each sample's loss, out like X
+``jacobian(model, X, out, work)``                        2    out (B, n_out, n_in)
+``hvp(model, X, Y, v, out, work)``                       2    Hessian times v; gnvp, jvp likewise
+``linearize(model, X, Y, grad, points, work)``           2    keeps the point for ``hvp_at``, ...
+=====================================================  =====  ======================================
+
+`sweeps`, `tangents` and `training` say more, `entry` what is checked. `deltajit.reference` has the
+same in NumPy.
 
 Floors, each importing only from those before it: compiler, vectors, views, elementary (checked by
 ulp), activations, losses, tile, transpose, product, narrow, matmul, parallel, layers, model, entry
