@@ -177,7 +177,7 @@ def over_parts(task):
 
     The result, of that shape, is cut into its rows or its columns; see `over_rows`.
     """
-    task = njit(task)
+    task = inlined(task)
 
     def of_part(state, first, count):
         inner, shape, by_columns = state
