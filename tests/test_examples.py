@@ -1,0 +1,70 @@
+"""The examples show what they say that they show."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import pytest
+from deltajit.kernels.compiler import FINGERPRINT
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def cache(pytestconfig):
+    """A folder for compiled examples: they hold kernels, and Numba can't see a kernel change."""
+    return str(pytestconfig.cache.mkdir(f"examples-{FINGERPRINT[:16]}"))
+
+
+@pytest.fixture
+def run(request, cache, monkeypatch):
+    """The `run` of the example that a test is named after."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", cache)
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return importlib.import_module(request.function.__name__.removeprefix("test_")).run
+
+
+def test_controller(run):
+    found = run()
+    assert found["gradient_error"] < 1e-7
+    assert found["cost_after"] < 0.5 * found["cost_before"]
+    assert found["upright_before"] == 0
+    assert found["upright_after"] > 0.8
+
+
+def test_neural_ode(run):
+    found = run(updates=2000)
+    assert found["gradient_error"] < 1e-7
+    assert found["error_after"] < 0.1 * found["error_before"]
+    assert found["error_beyond"] < 0.2
+    assert found["radau_difference"] < 1e-2
+    assert found["radau_evaluations"] > found["radau_jacobians"] > 0
+
+
+def test_online(run):
+    found = run(samples=100_000, turns=1)
+    assert found["learner"] < 0.1 * found["frozen"]
+    assert found["learner"] < 0.1 * found["constant"]
+    assert found["ns_a_step"] > 0
+
+
+def test_physics_informed(run):
+    found = run()
+    assert found["gradient_error"] < 1e-7
+    assert found["loss_after"] < 1e-6 * found["loss_before"]
+    assert found["error"] < 1e-3
+    assert found["slope_error"] < 1e-2
+
+
+def test_as_a_script(cache):
+    run = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / "online.py"],
+        env=dict(os.environ, NUMBA_CACHE_DIR=cache),
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "learns all the time" in run.stdout
