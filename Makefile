@@ -8,13 +8,16 @@ KERNEL_TESTS := tests/test_vectors.py tests/test_elementary.py tests/test_produc
 	tests/test_derivatives.py::test_awkward_sizes
 AVX2 := +sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2
 
-.PHONY: demo test test-avx2 test-sse2 lint clean
+.PHONY: demo test test-slow test-avx2 test-sse2 lint clean
 
 demo: .venv/demo
 	$(BIN)/deltajit demo
 
 test: .venv/test
 	$(BIN)/python -m pytest
+
+test-slow: .venv/test
+	$(BIN)/python -m pytest -m slow
 
 test-avx2: .venv/test
 	NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=$(AVX2) $(BIN)/python -m pytest $(KERNEL_TESTS)

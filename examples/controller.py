@@ -69,7 +69,7 @@ def train(model, starts, episode, rule, grad, work):
         gradient(model, episode, grad, work)
         # An episode that nearly tips over has a huge gradient, which Adam would long remember.
         grad /= max(1.0, math.sqrt(np.sum(grad**2)))
-        kernels.training.update(rule, model.theta, grad)
+        kernels.update(rule, model.theta, grad)
 
 
 def allocate(steps):

@@ -84,7 +84,7 @@ def train(model, data, updates, rule, memory, grad, work):
     """Adam on all points at once."""
     for _ in range(updates):
         loss_and_grad(model, data, memory, grad, work)
-        kernels.training.update(rule, model.theta, grad)
+        kernels.update(rule, model.theta, grad)
 
 
 @numba.njit(cache=True)

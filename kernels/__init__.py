@@ -5,19 +5,20 @@ Call these from your own ``@njit`` code (with any of cache, nogil, parallel), ``
 needs a workspace of its own. B samples X (B, n_in), or one x (n_in,); what is written comes last,
 before `work`, and is the caller's. ``order`` is that of the workspace.
 
-=====================================================  =====  ======================================
-``predict(model, X, out, work)``                         1    outputs
-``loss(model, X, Y, work)``                              1    returns the loss
-``value_and_grad(model, X, Y, grad, work)``              1    returns the loss; grad (n_params,)
-``sgd_step(model, X, Y, lr, grad, work)``                1    updates theta; returns the loss before
-``adam_step(model, X, Y, rule, grad, work)``             1    the same, by a `Rule`
-``fit_epoch(model, X, Y, order, size, rule, grad, work)``  1  minibatches; (sum of losses, weights)
-``vjp(model, X, u, out, work)``                          1    transposed tangent, out (n_params,)
-``input_grad(model, X, Y, out, work)``                   2    of each sample's loss, out like X
-``jacobian(model, X, out, work)``                        2    out (B, n_out, n_in)
-``hvp(model, X, Y, v, out, work)``                       2    Hessian times v; gnvp, jvp likewise
-``linearize(model, X, Y, grad, points, work)``           2    keeps the point for ``hvp_at``, ...
-=====================================================  =====  ======================================
+========================================================  =====  ==============================
+``predict(model, X, out, work)``                          1      outputs, (B, n_out)
+``loss(model, X, Y, work)``                               1      returns the loss
+``value_and_grad(model, X, Y, grad, work)``               1      returns the loss
+``sgd_step(model, X, Y, lr, grad, work)``                 1      updates theta, returns the loss
+``adam_step(model, X, Y, rule, grad, work)``              1      the same, by a `Rule`
+``update(rule, theta, grad)``                                    any step along a gradient
+``fit_epoch(model, X, Y, order, size, rule, grad, work)`` 1      minibatches; (losses, weights)
+``vjp(model, X, u, out, work)``                           1      transposed tangent, (n_params,)
+``input_grad(model, X, Y, out, work)``                    2      of each sample's loss, like X
+``jacobian(model, X, out, work)``                         2      (B, n_out, n_in)
+``hvp(model, X, Y, v, out, work)``                        2      Hessian times v; gnvp, jvp too
+``linearize(model, X, Y, grad, points, work)``            2      a point for ``hvp_at``, ...
+========================================================  =====  ==============================
 
 `sweeps`, `tangents` and `training` say more, `entry` what is checked. `deltajit.reference` has the
 same in NumPy.
@@ -49,7 +50,7 @@ from .tangents import (
     vjp,
     vjp_at,
 )
-from .training import Rule, adam_step, fit_epoch, sgd_step
+from .training import Rule, adam_step, fit_epoch, sgd_step, update
 
 __all__ = [
     "ACTIVATIONS",
@@ -77,6 +78,7 @@ __all__ = [
     "predict",
     "propagate_delta",
     "sgd_step",
+    "update",
     "value_and_grad",
     "vjp",
     "vjp_at",

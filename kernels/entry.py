@@ -12,7 +12,7 @@ from numba.np.arrayobj import make_array
 
 from .compiler import inlined
 from .losses import CROSS_ENTROPY
-from .model import N_IN, N_OUT, points_size, workspace_size
+from .model import N_IN, N_OUT, STAMP, VERSION, points_size, workspace_size
 from .views import Borrowed, array_at, matrix
 
 
@@ -58,6 +58,10 @@ def _as_vector(typingctx, x, theta):
 def samples(model, X):
     """X as a matrix (B, n_in)."""
     x = _as_rows(X, model.theta)
+    if model.layers[0, STAMP] != VERSION:
+        raise ValueError(
+            "this function was compiled with another version of deltajit: delete its cache"
+        )
     if x.shape[1] != model.layers[0, N_IN]:
         raise ValueError("X must have a column for each input of the network")
     return x

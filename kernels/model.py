@@ -7,12 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiler import inlined
+from .compiler import FINGERPRINT, inlined
 from .views import matrix, vector
 
-# Columns of the layer table, one row a layer.
-N_IN, N_OUT, ACTIVATION, W_AT, B_AT, A_AT, UNITS, WIDEST = range(8)
-N_COLUMNS = 8
+# Columns of the layer table, one row a layer. STAMP stays the first, whatever else changes.
+STAMP, N_IN, N_OUT, ACTIVATION, W_AT, B_AT, A_AT, UNITS, WIDEST = range(9)
+N_COLUMNS = 9
+
+# What these sources put under STAMP. A user's function with cache=True holds kernels, and Numba
+# does not see that they have changed since: the kernels do, by this number.
+VERSION = np.int64(int(FINGERPRINT[:15], 16))
 
 # Samples that go through all layers together, forward and backward, at most: their activations stay
 # in L2 for layers up to a thousand units wide, and the time to read W is spread over so many.
@@ -27,9 +31,9 @@ class Model(NamedTuple):
     """What a kernel knows of a network.
 
     theta : (n_params,) float, all weights and biases; W of a layer is stored (n_in, n_out).
-    layers : (L, 8) int64, a row a layer: inputs, outputs, code of the activation, where W and b
-        begin in theta, how many units the layers below have; and, the same in every row, how many
-        units all layers have, and the widest.
+    layers : (L, 9) int64, a row a layer: VERSION, inputs, outputs, code of the activation, where W
+        and b begin in theta, how many units the layers below have; and, the same in every row, how
+        many units all layers have, and the widest.
     coef : (2,) in theta's dtype: the slope of leaky_relu, and l2.
     loss : int, code of the loss.
     threads : int, how many a large batch may use.

@@ -44,7 +44,10 @@ class Rule(NamedTuple):
 
 @njit
 def update(rule, theta, grad):
-    """Move `theta`, in place, one step along `grad`."""
+    """Move `theta`, in place, one step along `grad`; both (n_params,)."""
+    _check(rule, theta)
+    if grad.size != theta.size:
+        raise ValueError("grad must have as many elements as theta")
     rule.count[0] += 1
     if rule.code == ADAM:
         _adam(rule, theta, grad)

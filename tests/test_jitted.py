@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 import pytest
+from deltajit.kernels.model import STAMP
 
 import deltajit as dj
 from deltajit import kernels
@@ -49,3 +50,43 @@ def test_the_gil_is_released():
     assert all(
         f.targetoptions.get("nogil") for f in (kernels.predict, kernels.fit_epoch, kernels.loss)
     )
+
+
+def test_a_function_compiled_with_other_kernels_says_so():
+    """Its model then has another stamp than the one that was compiled in."""
+    net = dj.Network([2, 3, 1], dtype="float64")
+    X, out, work = np.ones((4, 2)), np.zeros((4, 1)), net.workspace(4)
+    layers = net.model.layers.copy()
+    layers[:, STAMP] += 1
+    with pytest.raises(ValueError, match="compiled with another version of deltajit"):
+        kernels.predict(net.model._replace(layers=layers), X, out, work)
+    assert not out.any()
+
+
+@numba.njit
+def adam(model, X, Y, rule, grad, work, steps):
+    for _ in range(steps):
+        kernels.adam_step(model, X, Y, rule, grad, work)
+
+
+def test_adam_step_is_that_of_fit():
+    net, twin = dj.Network([3, 8, 2]), dj.Network([3, 8, 2])
+    X, Y = (np.random.default_rng(0).normal(size=(20, n)).astype("float32") for n in (3, 2))
+    rule = dj.Adam(0.01).rule(net.n_params, net.dtype)
+    adam(net.model, X, Y, rule, np.empty_like(net.theta), net.workspace(20), 5)
+    twin.fit(X, Y, 5, 20, dj.Adam(0.01), shuffle=False, progress=False)
+    np.testing.assert_array_equal(net.theta, twin.theta)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_one_sample_may_come_as_vectors(dtype):
+    net = dj.Network([3, 8, 2], dtype=dtype)
+    x, y = (np.random.default_rng(0).normal(size=n).astype(dtype) for n in (3, 2))
+    work, grad, out = net.workspace(1, order=2), np.empty_like(net.theta), np.empty(2, dtype)
+    kernels.predict(net.model, x, out, work)
+    np.testing.assert_array_equal(out, net.predict(x))
+    assert kernels.value_and_grad(net.model, x, y, grad, work) == net.loss(x, y)
+    np.testing.assert_array_equal(grad, net.grad(x, y))
+    J = np.empty((2, 3), dtype)
+    kernels.jacobian(net.model, x, J, work)
+    np.testing.assert_array_equal(J, net.jacobian(x))

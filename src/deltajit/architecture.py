@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deltajit import checks
 from deltajit.kernels import ACTIVATIONS, LOSSES
-from deltajit.kernels.model import N_COLUMNS
+from deltajit.kernels.model import N_COLUMNS, VERSION
 
 HIDDEN = tuple(name for name in ACTIVATIONS if name != "softmax")
 
@@ -78,7 +78,8 @@ class Architecture:
         at = units = 0
         pairs = zip(self.sizes[:-1], self.sizes[1:], self.activations, strict=True)
         for row, (n_in, n_out, name) in zip(table, pairs, strict=True):
-            row[:] = n_in, n_out, ACTIVATIONS[name], at, at + n_in * n_out, units, *totals
+            ends = at, at + n_in * n_out
+            row[:] = VERSION, n_in, n_out, ACTIVATIONS[name], *ends, units, *totals
             at += (n_in + 1) * n_out
             units += n_out
         table.setflags(write=False)
@@ -96,7 +97,7 @@ class Architecture:
     ) -> tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]:
         """Views (W tuple, b tuple) of a vector like theta; W[l] is (n_l, n_{l-1})."""
         weights, biases = [], []
-        for n_in, n_out, _, w_at, b_at, _ in self.layers[:, :6].tolist():
+        for _, n_in, n_out, _, w_at, b_at, *_ in self.layers.tolist():
             weights.append(flat[w_at:b_at].reshape(n_in, n_out).T)
             biases.append(flat[b_at : b_at + n_out])
         return tuple(weights), tuple(biases)

@@ -222,7 +222,7 @@ class Network:
 
         A ``numba.cfunc`` may use it as a global: ``model, work = kernels.from_handle(handle, x)``
         gives back what every kernel takes, with the weights as they are now. It is valid as long
-        as this network lives, and for one thread at a time.
+        as this network lives, in this process (so never with cache=True), for one thread at a time.
 
         Parameters
         ----------

@@ -1,0 +1,322 @@
+"""Processes and the cache that they share: stale, broken, missing, or filled by many at once."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import deltajit as dj
+from deltajit import kernels
+from tests.conftest import DTYPES
+
+# What a child does. `copy` is the kernel that is compiled soonest; `activate` has callees from
+# other files, as all others have; a whole network takes ten times as long.
+CHILD = """
+import json, sys, time, warnings
+from pathlib import Path
+
+folder, work, dtype, name, *held = sys.argv[1:]
+
+def wait_for(what):
+    deadline = time.monotonic() + 60
+    while not Path(folder, what).exists():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.001)
+
+def hold(method):
+    # Stop before a step of saving a kernel, and go on when told to.
+    original = getattr(IndexDataCacheFile, method)
+
+    def stop_and_go(self, *arguments):
+        if work in self._index_name:
+            Path(folder, f"{name} before {method}").touch()
+            wait_for(f"{name} go")
+        return original(self, *arguments)
+
+    setattr(IndexDataCacheFile, method, stop_and_go)
+
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import numpy as np
+    import deltajit as dj
+    from deltajit.kernels import activations, handle, views
+    from numba.core.caching import IndexDataCacheFile
+
+    for step in held:
+        if step == "start":
+            Path(folder, f"{name} ready").touch()
+            wait_for("start")
+        else:
+            hold(step)
+    x = np.linspace(-2, 2, 12, dtype=dtype).reshape(6, 2)
+    if work == "copy":
+        kernel, y = views.copy, np.zeros_like(x)
+        kernel(x, y)
+    elif work == "activate":
+        kernel, y = activations.activate, np.zeros_like(x)
+        kernel(dj.kernels.ACTIVATIONS["sigmoid"], x.dtype.type(0), x, y)
+    else:
+        kernel, net = getattr(handle, work), dj.Network([2, 3, 1], "tanh", dtype=dtype)
+        y = net.predict(x) if work == "predict" else net.grad(x, x[:, :1])
+found = {
+    "file": dj.__file__,
+    "bits": y.tobytes().hex(),
+    "loaded": sum(kernel.stats.cache_hits.values()),
+    "warnings": [f"{w.category.__name__}: {w.message}" for w in caught],
+}
+print(json.dumps(found))
+"""
+
+
+def package_in(folder):
+    """A copy of the package, with nothing compiled, that children find before the installed one."""
+    skip = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(dj.__file__).parent, folder / "deltajit", ignore=skip)
+    source = Path(kernels.__file__).parent
+    shutil.copytree(source, folder / "deltajit/kernels", ignore=skip, dirs_exist_ok=True)
+    return folder
+
+
+def begin(folder, work="copy", dtype="float32", name="child", *held, **environment):
+    """A child that uses the copy in `folder`, under way; `held` are steps at which it waits."""
+    environment = {**os.environ, "PYTHONPATH": str(folder), **environment}
+    command = [sys.executable, "-c", CHILD, str(folder), work, dtype, name, *held]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def result(folder, process):
+    """What a child has found, once it has; its warnings are the cache's."""
+    out, errors = process.communicate()
+    assert process.returncode == 0, errors
+    found = json.loads(out)
+    assert Path(found["file"]).parent.parent == folder
+    for warning in found["warnings"]:
+        assert warning.startswith("RuntimeWarning: deltajit: ")
+        assert "kernels are compiled again" in warning
+    return found
+
+
+def run(folder, *arguments, **environment):
+    """Begin a child and wait for it."""
+    return result(folder, begin(folder, *arguments, **environment))
+
+
+X = {dtype: np.linspace(-2, 2, 12, dtype=dtype).reshape(6, 2) for dtype in DTYPES}
+COPIED = {dtype: x.tobytes().hex() for dtype, x in X.items()}
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    """A copy of the package whose cache has `copy` and `activate`."""
+    folder = package_in(tmp_path_factory.mktemp("warm"))
+    copied, activated = run(folder, "copy"), run(folder, "activate")
+    assert copied["loaded"] == activated["loaded"] == 0
+    assert copied["warnings"] == activated["warnings"] == []
+    assert copied["bits"] == COPIED["float32"]
+    y = np.frombuffer(bytes.fromhex(activated["bits"]), np.float32)
+    np.testing.assert_allclose(y, 1 / (1 + np.exp(-X["float32"].ravel())), rtol=1e-6)
+    return folder
+
+
+@pytest.fixture
+def package(warm, tmp_path):
+    """One's own copy of that, cache and all."""
+    folder = tmp_path / "package"
+    shutil.copytree(warm, folder)
+    return folder
+
+
+def test_the_cache_is_used(package):
+    """Wherever the package stands."""
+    for work in ("copy", "activate"):
+        found = run(package, work)
+        assert (found["loaded"], found["warnings"]) == (1, [])
+    assert run(package)["bits"] == COPIED["float32"]
+
+
+# ---------------------------------------------------------------- other sources
+
+CHANGES = {
+    "activate": (
+        "elementary.py",
+        "return select(x < k.zero, small, k.one - small)",
+        "return select(x < k.zero, small, small)",
+    ),
+    "predict": ("elementary.py", "    return copysign(", "    return -copysign("),
+    "value_and_grad": ("activations.py", "return fma(-a, a, one)  # 1 - a**2", "return one"),
+}
+
+
+def change(folder, name, old, new):
+    """Edit a line of a kernel's source."""
+    path = folder / "deltajit/kernels" / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def check_change(folder, work):
+    """What a changed helper does is what the next process gets, and the one that loads it."""
+    before = run(folder, work)
+    change(folder, *CHANGES[work])
+    changed = run(folder, work)
+    assert changed["loaded"] == 0
+    assert changed["bits"] != before["bits"]
+    assert run(folder, work) == {**changed, "loaded": 1}
+
+
+def test_a_changed_helper_is_compiled_in(package):
+    """From another file than the kernel's; Numba alone would look at that one only."""
+    check_change(package, "activate")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("work", ["predict", "value_and_grad"])
+def test_a_changed_helper_reaches_whole_networks(work, package):
+    check_change(package, work)
+
+
+# ---------------------------------------------------------------- broken files
+
+
+def damage(folder, kind, how):
+    """Break all files of a kind: data (nbc) or indices (nbi)."""
+    files = list(folder.rglob(f"*.{kind}"))
+    assert files
+    for path in files:
+        whole = path.read_bytes()
+        left = {"empty": b"", "cut": whole[: len(whole) // 2], "garbage": b"\0\xff garbage" * 99}
+        path.write_bytes(left[how])
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "garbage"])
+@pytest.mark.parametrize("kind", ["nbc", "nbi"])
+def test_broken_cache_files(kind, how, package):
+    """Compiled again, with a warning."""
+    damage(package, kind, how)
+    found = run(package)
+    assert (found["loaded"], found["bits"]) == (0, COPIED["float32"])
+    assert 1 <= len(found["warnings"]) <= 2  # what can't be read may be impossible to replace too
+
+
+@pytest.mark.parametrize("kind", ["nbc", "nbi"])
+def test_a_broken_cache_heals(kind, package):
+    """Once is enough: who comes next finds what was compiled again."""
+    damage(package, kind, "garbage")
+    run(package)
+    found = run(package)
+    assert (found["loaded"], found["bits"], found["warnings"]) == (1, COPIED["float32"], [])
+
+
+# ---------------------------------------------------------------- nowhere to write
+
+NOWHERE = {"HOME": "/dev/null/home", "XDG_CACHE_HOME": "/dev/null/cache", "NUMBA_CACHE_DIR": ""}
+
+
+def test_nowhere_to_write(tmp_path):
+    """Neither the package's folder nor the user's: one warning, and it works.
+
+    Files in place of both __pycache__ keep even root from making them.
+    """
+    folder = package_in(tmp_path)
+    for place in (folder / "deltajit", folder / "deltajit/kernels"):
+        (place / "__pycache__").write_text("in the way")
+    found = run(folder, **NOWHERE)
+    assert (found["loaded"], found["bits"], len(found["warnings"])) == (0, COPIED["float32"], 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write there")
+def test_read_only_install(tmp_path):
+    """Of another user, by one who has no home."""
+    folder = package_in(tmp_path)
+    places = [folder / "deltajit", folder / "deltajit/kernels"]
+    for place in places:
+        place.chmod(0o555)
+    try:
+        found = run(folder, **NOWHERE)
+    finally:
+        for place in places:
+            place.chmod(0o755)
+    assert (found["loaded"], found["bits"], len(found["warnings"])) == (0, COPIED["float32"], 1)
+
+
+def test_a_place_that_is_lost_later(tmp_path):
+    """Writable when the package is imported, but no more when there is something to save."""
+    folder = package_in(tmp_path)
+    child = begin(folder, "copy", "float32", "child", "start")
+    wait_for(folder, child, "child ready")
+    place = folder / "deltajit/kernels/__pycache__"
+    shutil.rmtree(place)
+    place.write_text("in the way")
+    (folder / "start").touch()
+    found = result(folder, child)
+    assert (found["loaded"], found["bits"]) == (0, COPIED["float32"])
+    assert 1 <= len(found["warnings"]) <= 2  # it can be neither read nor written
+
+
+# ---------------------------------------------------------------- many at once
+
+
+def wait_for(folder, child, what):
+    """Until a child has said so; it may not die before."""
+    deadline = time.monotonic() + 120
+    while not (folder / what).exists():
+        assert child.poll() is None, child.communicate()[1]
+        assert time.monotonic() < deadline, what
+        time.sleep(0.001)
+
+
+def check_a_crowd(folder, count, work):
+    """Processes that start together, with an empty cache, agree, and the next one loads."""
+    names = [f"child {i}" for i in range(count)]
+    children = [begin(folder, work, "float32", name, "start") for name in names]
+    for name, child in zip(names, children, strict=True):
+        wait_for(folder, child, f"{name} ready")
+    (folder / "start").touch()
+    found = [result(folder, child) for child in children]
+    assert [x["warnings"] for x in found] == [[]] * count
+    assert sum(x["loaded"] for x in found) < count
+    after = run(folder, work)
+    assert (after["loaded"], after["warnings"]) == (1, [])
+    assert {x["bits"] for x in found} == {after["bits"]}
+
+
+def test_sixteen_processes_at_once(tmp_path):
+    check_a_crowd(package_in(tmp_path), 16, "copy")
+
+
+@pytest.mark.slow
+def test_sixteen_networks_at_once(tmp_path):
+    check_a_crowd(package_in(tmp_path), 16, "predict")
+
+
+def test_a_process_that_is_killed_while_it_saves(package):
+    """Its half-saved kernel, a new index beside old code, must not be taken for the new one."""
+    before = run(package, "activate")["bits"]
+    change(package, *CHANGES["activate"])
+    child = begin(package, "activate", "float32", "first", "_save_data")
+    wait_for(package, child, "first before _save_data")
+    child.kill()
+    child.communicate()
+    assert run(package, "activate")["bits"] != before
+
+
+def test_two_dtypes_saved_at_once(tmp_path):
+    """Neither process may save its kernel where the other's is looked for."""
+    folder = package_in(tmp_path)
+    late = begin(folder, "copy", "float64", "late", "_save_index")
+    wait_for(folder, late, "late before _save_index")  # it has seen that there is nothing yet
+    early = begin(folder, "copy", "float32", "early", "_save_data")
+    wait_for(folder, early, "early before _save_data")
+    for name, child in [("late", late), ("early", early)]:
+        (folder / f"{name} go").touch()
+        result(folder, child)
+    for dtype in DTYPES:
+        assert run(folder, "copy", dtype)["bits"] == COPIED[dtype]
