@@ -8,6 +8,7 @@ No fast-math flag: NaN and inf pass through, and a sum has the order it is writt
 """
 
 import functools
+import glob
 import hashlib
 import warnings
 from pathlib import Path
@@ -32,21 +33,24 @@ def _fingerprint():
 
 
 FINGERPRINT = _fingerprint()
+SHORT = FINGERPRINT[:16]  # in names of files
 
 
 class _KernelCache(FunctionCache):
     """Numba's on-disk cache, valid only as long as no kernel source has changed.
 
     Numba looks at the one file that a function stands in; a kernel has its callees from other
-    files compiled into it, so its entry must go stale with any of them. A cache that can't be
-    read counts as empty.
+    files compiled into it, so its entry must go stale with any of them. The files' names say of
+    which sources they are: Numba writes a new index before the code that it speaks of, and old
+    code under the same name would be taken for new in between. A cache that can't be read counts
+    as empty.
     """
 
     def __init__(self, py_func):
         super().__init__(py_func)
         self._cache_file = IndexDataCacheFile(
             cache_path=self._cache_path,
-            filename_base=self._impl.filename_base,
+            filename_base=f"{self._impl.filename_base}-{SHORT}",
             source_stamp=FINGERPRINT,
         )
 
@@ -60,8 +64,16 @@ class _KernelCache(FunctionCache):
     def save_overload(self, sig, data):
         try:
             super().save_overload(sig, data)
+            self._remove_old()
         except Exception as error:  # no space, no permission, or an index that can't be read
             _warn_once(f"the cache in {self.cache_path} can't be written ({error!r})")
+
+    def _remove_old(self):
+        """Files of this kernel from other sources: nobody will ask for them again."""
+        name, _ = self._impl.filename_base.rsplit("-", 1)  # what follows is the number of its line
+        for path in Path(self.cache_path).glob(f"{glob.escape(name)}-*.nb?"):
+            if SHORT not in path.name:
+                path.unlink(missing_ok=True)
 
 
 @functools.cache
