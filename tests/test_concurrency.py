@@ -120,7 +120,7 @@ def child():
     print(json.dumps([hashes, numba.threading_layer(), openmp is not None, sorted({*sums})]))
 
 
-@pytest.mark.parametrize("without_openmp", [False, True])
+@pytest.mark.parametrize("without_openmp", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_users_own_threads(without_openmp, cache):
     """The bits are the same where Numba has no OpenMP, and whichever layer the user has."""
     if openmp is None and not without_openmp:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import deltajit as dj
-from tests.conftest import DTYPES
 
 M = 5
 
@@ -25,7 +24,7 @@ def assert_same(nets, twins):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("optimizer", [dj.SGD(0.1), dj.SGD(0.1, 0.9), dj.Adam()])
 def test_members_train_as_networks_alone(optimizer, dtype, threads):
     X, Y = data()
@@ -51,6 +50,7 @@ def test_threads_open_a_region():
     assert len({ensemble.predict(X).tobytes() for ensemble in nets}) == 1
 
 
+@pytest.mark.slow
 def test_each_member_may_have_its_own_data():
     X, Y = data(members=M)
     weights = np.random.default_rng(1).uniform(0.5, 2, (M, 70))
@@ -64,7 +64,7 @@ def test_each_member_may_have_its_own_data():
         np.testing.assert_array_equal(found, twin.predict(x))
 
 
-@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("own", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_values_and_gradients(own):
     X, Y = data(members=M if own else None)
     nets = dj.Ensemble([3, 9, 2], M, rng=7, l2=0.1)

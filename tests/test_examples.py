@@ -27,6 +27,7 @@ def run(request, cache, monkeypatch):
     return importlib.import_module(request.function.__name__.removeprefix("test_")).run
 
 
+@pytest.mark.slow
 def test_controller(run):
     found = run()
     assert found["gradient_error"] < 1e-7
@@ -35,6 +36,7 @@ def test_controller(run):
     assert found["upright_after"] > 0.8
 
 
+@pytest.mark.slow
 def test_neural_ode(run):
     found = run(updates=2000)
     assert found["gradient_error"] < 1e-7

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 import pytest
 from deltajit.kernels import ulp
+from deltajit.kernels.vectors import HAS_FMA
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -41,10 +42,10 @@ def test_networks_of_ordinary_numbers():
 
 
 def test_elementary_functions():
-    """Each gives f(x), or the f(x) of subnormals taken for 0 before it and after it, to the bit.
+    """Off by at most the smallest normal number; but log is -inf below that, down to 0.
 
-    So it is off by at most the smallest normal number; erf, whose slope at 0 is 2 / sqrt(pi), by
-    that many of it; and log is -inf from there down.
+    (By 2 / sqrt(pi) of that number where erf, whose slope at 0 this is, takes its x for 0.) With
+    FMA, to the bit: either f(x), or the f(x) of subnormals taken for 0 before it and after it.
     """
     done = child("elementary")
     assert done.returncode == 0, done.stderr
@@ -153,7 +154,8 @@ def check_function(name, dtype):
     usual, of_zeros = values(x), flushed(values(flushed(x)))
     found = flushing(values, x)
     right = same_bits(found, usual) | same_bits(found, of_zeros)
-    assert right.all(), (name, dtype, x[~right][0], found[~right][0], usual[~right][0])
+    # Two roundings lose what is subnormal between them: erf(x) = x + 0.128 x is then x.
+    assert right.all() or not HAS_FMA, (name, dtype, x[~right][0], found[~right][0])
     assert (~same_bits(found, usual)).any() or name == "expm1"  # which hands small x through
     normal = np.finfo(dtype).smallest_normal
     here = same_bits(found, usual)  # among them infinities and NaN, whose difference is NaN

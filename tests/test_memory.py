@@ -40,13 +40,14 @@ def test_a_guard_kills(what, alive):
 
 
 @unix
-def test_no_kernel_touches_what_is_not_its_own():
-    """Every public kernel, with every array at a guard; and its bits are those of elsewhere."""
-    child = guarded_child()
+@pytest.mark.parametrize("what", ["few", pytest.param("all", marks=pytest.mark.slow)])
+def test_no_kernel_touches_what_is_not_its_own(what):
+    """Public kernels, with every array at a guard; and their bits are those of elsewhere."""
+    child = guarded_child(what)
     lines = child.stdout.splitlines() or ["nothing was run"]
     assert child.returncode == 0, f"died in {lines[-1]}\n{child.stderr}"
     assert lines[-1].startswith("done: ")
-    assert int(lines[-1].split()[1]) > 10_000
+    assert int(lines[-1].split()[1]) > {"few": 1_000, "all": 10_000}[what]
 
 
 def test_every_public_kernel_is_run():
