@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from deltajit import checks, kernels, memory
 from deltajit.data import Data
+from deltajit.kernels.model import N_OUT
 
 Array = NDArray[Any]
 
@@ -72,7 +73,7 @@ class Linearization:
 
     @property
     def _n_out(self) -> int:
-        return int(self._model.layers[-1, 1])
+        return int(self._model.layers[-1, N_OUT])
 
     def _second_order(self, kernel: Any, v: ArrayLike) -> Array:
         direction = checks.direction(v, "v", self.grad.shape, self.grad.dtype)
