@@ -53,6 +53,7 @@ def test_online(run):
     assert found["ns_a_step"] > 0
 
 
+@pytest.mark.slow
 def test_physics_informed(run):
     found = run()
     assert found["gradient_error"] < 1e-7
