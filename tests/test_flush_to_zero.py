@@ -23,9 +23,12 @@ from tests.test_elementary import INTEGERS, inputs
 ROOT = Path(__file__).parent.parent
 FLUSH_TO_ZERO, DENORMALS_ARE_ZERO = 0x8000, 0x0040  # bits of MXCSR: of results, and of operands
 
-pytestmark = pytest.mark.skipif(
-    platform.machine().lower() not in ("x86_64", "amd64"), reason="no MXCSR here"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        platform.machine().lower() not in ("x86_64", "amd64"), reason="no MXCSR here"
+    ),
+]
 
 
 def child(part):
