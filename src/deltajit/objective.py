@@ -142,6 +142,6 @@ class Objective:
     def _is_weight(self) -> NDArray[np.bool_]:
         """Which elements of theta are weights, not biases."""
         mask = np.zeros(self._model.theta.size, bool)
-        for n_in, n_out, _, w_at, *_ in self._model.layers.tolist():
+        for _, n_in, n_out, _, w_at, *_ in self._model.layers.tolist():
             mask[w_at : w_at + n_in * n_out] = True
         return mask
