@@ -181,10 +181,10 @@ def over_parts(task):
 
     def of_part(state, first, count):
         inner, shape, by_columns = state
+        part = Part(first, count, ZERO, shape[1])
         if by_columns:
-            task(inner, Part(ZERO, shape[0], first, count))
-        else:
-            task(inner, Part(first, count, ZERO, shape[1]))
+            part = Part(ZERO, shape[0], first, count)
+        task(inner, part)
 
     of_parts = over_rows(of_part)
 

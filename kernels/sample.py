@@ -5,6 +5,8 @@ lanes go along the outputs, four vectors side by side; sums have the order that 
 batch, so that one sample's outputs are the bits that it has among others.
 """
 
+import numpy as np
+
 from .activations import SOFTMAX, activate, derivative, value
 from .compiler import inlined, njit
 from .model import A_AT, ACTIVATION, B_AT, N_IN, N_OUT, W_AT, layer_at
@@ -20,27 +22,21 @@ def forward_sample(model, x, a, z, out):
 
     x, a, z, out : flat; z (n_out,) is overwritten by the logits of the output layer.
     """
-    slope = model.coef[0]
-    top = model.layers.shape[0] - 1
-    for k in range(top):
+    slope, depth = model.coef[0], model.layers.shape[0]
+    for k in range(depth):
         layer = layer_at(model, k)
-        here = vector(a, layer[A_AT], layer[N_OUT])
-        _layer(x, _parameters(model, layer), layer[ACTIVATION], slope, here, here)
-        x = here
-    layer = layer_at(model, top)
-    f = layer[ACTIVATION]
-    _layer(x, _parameters(model, layer), f, slope, z, out)
-    if f == SOFTMAX:
-        activate(f, slope, matrix(z, 0, 1, z.size), matrix(out, 0, 1, z.size))
+        W_and_b = vector(model.theta, layer[W_AT], (layer[N_IN] + 1) * layer[N_OUT])
+        if k < depth - 1:
+            here = there = vector(a, layer[A_AT], layer[N_OUT])
+        else:
+            here, there = z, out
+        _layer(x, W_and_b, layer[ACTIVATION], slope, here, there)
+        x = there
+    if model.layers[depth - 1, ACTIVATION] == SOFTMAX:
+        activate(np.int64(SOFTMAX), slope, matrix(z, 0, 1, z.size), matrix(out, 0, 1, z.size))
 
 
-@inlined
-def _parameters(model, layer):
-    """View of a layer's W, row by row, and b behind it."""
-    return vector(model.theta, layer[W_AT], (layer[N_IN] + 1) * layer[N_OUT])
-
-
-@inlined
+@njit
 def _layer(x, W, f, slope, z, a):
     """``z = x @ W + b`` and ``a = f(z)``; W holds b behind its rows. z may be a."""
     n, width = z.size, lanes(z)

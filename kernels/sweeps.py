@@ -120,23 +120,22 @@ def forward(model, X, parts):
 
     Returns views of the output layer's logits z and activations a (B, n_out).
     """
-    slope, count = model.coef[0], X.shape[0]
-    top = model.layers.shape[0] - 1
-    last = layer_at(model, top)
+    slope, count, depth = model.coef[0], X.shape[0], model.layers.shape[0]
+    last = layer_at(model, depth - 1)
     z, out = matrix(parts.z, 0, count, last[N_OUT]), activation(parts.a, last, count)
     if count == 1:
         forward_sample(model, row(X, 0), parts.a, row(z, 0), row(out, 0))
         return z, out
     a_prev = rows(X, 0, count)
-    for k in range(top):
+    for k in range(depth):
         layer = layer_at(model, k)
-        a = activation(parts.a, layer, count)
         W, b = weight(model.theta, layer), bias(model.theta, layer)
-        linear_activation_forward(a_prev, W, b, layer[ACTIVATION], slope, a, model.threads)
+        a, f = activation(parts.a, layer, count), layer[ACTIVATION]
+        if k == depth - 1:  # the loss is computed from z, so it is kept
+            a, f = z, np.int64(IDENTITY)
+        linear_activation_forward(a_prev, W, b, f, slope, a, model.threads)
         a_prev = a
-    W, b = weight(model.theta, last), bias(model.theta, last)
-    linear_activation_forward(a_prev, W, b, np.int64(IDENTITY), slope, z, model.threads)
-    activate(last[ACTIVATION], slope, z, out)  # the loss is computed from z, so it is kept
+    activate(last[ACTIVATION], slope, z, out)
     return z, out
 
 
