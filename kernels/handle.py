@@ -6,9 +6,10 @@ alive. Everything else is as in `sweeps`.
 
 import numpy as np
 
-from . import sweeps
+from . import entry
 from .compiler import inlined, njit
 from .model import N_COLUMNS, Model
+from .sweeps import enter, enter_predict, gradient_of, loss_of, predict_of
 from .views import matrix, vector_at
 
 
@@ -31,18 +32,21 @@ def from_handle(handle, X):
 def predict(handle, X, out):
     """``out = predict(X)``; X (B, n_in) or one sample (n_in,), out likewise."""
     model, work = from_handle(handle, X)
-    sweeps.predict(model, X, out, work)
+    x, y, memory = enter_predict(model, X, out, work)
+    predict_of(model, x, y, memory)
 
 
 @njit
 def loss(handle, X, Y, weights):
     """Weighted mean over samples of the loss, plus the penalty."""
     model, work = from_handle(handle, X)
-    return sweeps.loss(model, X, Y, work, weights)
+    x, y, memory = enter(model, X, Y, weights, work, 1)
+    return loss_of(model, x, y, weights, memory)
 
 
 @njit
 def value_and_grad(handle, X, Y, grad, weights):
     """The loss; its gradient overwrites `grad`."""
     model, work = from_handle(handle, X)
-    return sweeps.value_and_grad(model, X, Y, grad, work, weights)
+    x, y, memory = enter(model, X, Y, weights, work, 1)
+    return gradient_of(model, x, y, weights, entry.like_theta(model, grad), memory)

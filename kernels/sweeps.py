@@ -47,9 +47,7 @@ class Block(NamedTuple):
 def predict(model, X, out, work):
     """``out = predict(X)``; X (B, n_in), out (B, n_out)."""
     model = borrow_all(model)
-    x = entry.samples(model, X)
-    batch, n_out = x.shape[0], model.layers[model.layers.shape[0] - 1, N_OUT]
-    y, memory = entry.result(model, out, batch, n_out), entry.scratch(model, work, batch, 1)
+    x, y, memory = enter_predict(model, X, out, work)
     predict_of(model, x, y, memory)
 
 
@@ -166,7 +164,7 @@ def backward(model, X, scale, grad, parts):
         here, below = below, here
 
 
-@inlined
+@njit
 def block_gradient(model, block, mass, scale, grad, parts):
     """Forward, BP1 and backward: ``grad += scale * gradient`` of one block's part of the mean.
 
@@ -245,6 +243,14 @@ def enter(model, X, Y, weights, work, order):
     batch = x.shape[0]
     entry.check_weights(model, weights, batch)
     return x, entry.targets(model, Y, batch), entry.scratch(model, work, batch, order)
+
+
+@inlined
+def enter_predict(model, X, out, work):
+    """(X, out, work) as views, once all are checked."""
+    x = entry.samples(model, X)
+    batch, n_out = x.shape[0], model.layers[model.layers.shape[0] - 1, N_OUT]
+    return x, entry.result(model, out, batch, n_out), entry.scratch(model, work, batch, 1)
 
 
 @inlined
