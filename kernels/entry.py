@@ -54,6 +54,30 @@ def _as_vector(typingctx, x, theta):
     return view(x, theta), codegen
 
 
+@intrinsic
+def _fits(typingctx, array, shape):
+    """Whether an array has this shape; the first axis may be missing where it would be 1."""
+
+    def codegen(context, builder, signature, args):
+        source = make_array(array)(context, builder, args[0])
+        expected = [
+            context.cast(builder, extent, kind, types.intp)
+            for extent, kind in zip(cgutils.unpack_tuple(builder, args[1]), shape, strict=True)
+        ]
+        found = cgutils.unpack_tuple(builder, source.shape)
+        found = [context.get_constant(types.intp, 1)] * (len(shape) - array.ndim) + found
+        fits = cgutils.true_bit
+        for extent, wanted in zip(found, expected, strict=True):
+            fits = builder.and_(fits, builder.icmp_signed("==", extent, wanted))
+        return fits
+
+    if not len(shape) - 1 <= array.ndim <= len(shape):
+        raise TypingError(
+            f"an array of {len(shape)} axes is needed, or of one less for one sample; got {array}"
+        )
+    return types.boolean(array, shape), codegen
+
+
 @inlined
 def samples(model, X):
     """X as a matrix (B, n_in)."""
@@ -78,12 +102,14 @@ def scratch(model, work, batch, order):
 
 @inlined
 def targets(model, Y, batch):
-    """Y as a matrix (B, n_out), or (B, 1) of class labels for cross_entropy."""
-    y, n_out = _as_vector(Y, model.theta), model.layers[model.layers.shape[0] - 1, N_OUT]
-    columns = n_out
+    """Y as a matrix (B, n_out), or (B, 1) of class labels for cross_entropy.
+
+    A single column may come as a vector (B,).
+    """
+    y, columns = _as_vector(Y, model.theta), model.layers[model.layers.shape[0] - 1, N_OUT]
     if model.loss == CROSS_ENTROPY and y.size == batch:
         columns = 1
-    if y.size != batch * columns:
+    if not (_fits(Y, (batch, columns)) or (columns == 1 and _fits(Y, (1, batch)))):
         raise ValueError("Y must have a row for each sample, and a column for each output")
     return matrix(y, 0, batch, columns)
 
@@ -98,12 +124,12 @@ def check_weights(model, weights, batch):
 
 
 @inlined
-def result(model, out, rows, columns):
-    """`out` as a matrix of exactly this shape."""
+def result(model, out, shape):
+    """`out`, which must be of this shape, as a matrix with rows as long as its last axis."""
     o = _as_vector(out, model.theta)
-    if o.size != rows * columns:
-        raise ValueError("out, or what stands for it, has the wrong number of elements")
-    return matrix(o, 0, rows, columns)
+    if not _fits(out, shape):
+        raise ValueError("out, or what stands for it, must have the shape the docstring gives")
+    return matrix(o, 0, o.size // shape[-1], shape[-1])
 
 
 @inlined

@@ -250,7 +250,7 @@ def enter_predict(model, X, out, work):
     """(X, out, work) as views, once all are checked."""
     x = entry.samples(model, X)
     batch, n_out = x.shape[0], model.layers[model.layers.shape[0] - 1, N_OUT]
-    return x, entry.result(model, out, batch, n_out), entry.scratch(model, work, batch, 1)
+    return x, entry.result(model, out, (batch, n_out)), entry.scratch(model, work, batch, 1)
 
 
 @inlined

@@ -165,7 +165,10 @@ def _gnvp(model, X, Y, points, v, out, work, weights):
 def _jvp(model, X, points, v, out, work):
     x = entry.samples(model, X)
     batch, w = x.shape[0], entry.like_theta(model, v)
-    y, memory = entry.result(model, out, batch, _n_out(model)), entry.scratch(model, work, batch, 2)
+    y, memory = (
+        entry.result(model, out, (batch, _n_out(model))),
+        entry.scratch(model, work, batch, 2),
+    )
     entry.check_points(model, points, batch)
     m = block_size(batch)
     parts, tangents = carve(model.layers, memory, m), carve_tangents(model.layers, memory, m)
@@ -180,7 +183,7 @@ def _jvp(model, X, points, v, out, work):
 def _vjp(model, X, points, u, out, work):
     x = entry.samples(model, X)
     batch, total = x.shape[0], entry.like_theta(model, out)
-    w, memory = entry.result(model, u, batch, _n_out(model)), entry.scratch(model, work, batch, 1)
+    w, memory = entry.result(model, u, (batch, _n_out(model))), entry.scratch(model, work, batch, 1)
     entry.check_points(model, points, batch)
     m = block_size(batch)
     parts = carve(model.layers, memory, m)
@@ -211,7 +214,7 @@ def per_sample_grads(model, X, Y, out, work):
     model = borrow_all(model)
     x, y, memory = enter(model, X, Y, None, work, 2)
     batch = x.shape[0]
-    grads, m = entry.result(model, out, batch, model.theta.size), block_size(batch)
+    grads, m = entry.result(model, out, (batch, model.theta.size)), block_size(batch)
     parts, tangents = carve(model.layers, memory, m), carve_tangents(model.layers, memory, m)
     for first in range(0, batch, m):
         block = cut(x, y, None, first, min(m, batch - first))
@@ -226,7 +229,7 @@ def input_grad(model, X, Y, out, work):
     model = borrow_all(model)
     x, y, memory = enter(model, X, Y, None, work, 2)
     batch, bottom = x.shape[0], layer_at(model, 0)
-    grads, m = entry.result(model, out, batch, bottom[N_IN]), block_size(batch)
+    grads, m = entry.result(model, out, (batch, bottom[N_IN])), block_size(batch)
     parts, tangents = carve(model.layers, memory, m), carve_tangents(model.layers, memory, m)
     for first in range(0, batch, m):
         block = cut(x, y, None, first, min(m, batch - first))
@@ -243,7 +246,7 @@ def parameter_jacobian(model, X, out, work):
     model = borrow_all(model)
     x, n_out = entry.samples(model, X), _n_out(model)
     batch = x.shape[0]
-    flat_out = entry.result(model, out, batch * n_out, model.theta.size)
+    flat_out = entry.result(model, out, (batch, n_out, model.theta.size))
     memory, m = entry.scratch(model, work, batch, 2), block_size(batch)
     parts, tangents = carve(model.layers, memory, m), carve_tangents(model.layers, memory, m)
     for first in range(0, batch, m):
@@ -264,7 +267,7 @@ def jacobian(model, X, out, work):
     model = borrow_all(model)
     x, n_out = entry.samples(model, X), _n_out(model)
     batch, n_in = x.shape
-    flat_out = entry.result(model, out, batch * n_out, n_in)
+    flat_out = entry.result(model, out, (batch, n_out, n_in))
     memory, m = entry.scratch(model, work, batch, 2), block_size(batch)
     parts, tangents = carve(model.layers, memory, m), carve_tangents(model.layers, memory, m)
     for first in range(0, batch, m):
