@@ -7,6 +7,7 @@ does not compile.
 No fast-math flag: NaN and inf pass through, and a sum has the order it is written in.
 """
 
+import contextlib
 import functools
 import glob
 import hashlib
@@ -36,19 +37,31 @@ FINGERPRINT = _fingerprint()
 SHORT = FINGERPRINT[:16]  # in names of files
 
 
+class _Files(IndexDataCacheFile):
+    """An index, and code in files that are named after the signatures they are for.
+
+    Numba numbers them, and writes the index first: two processes may then give one number to two
+    signatures, and who dies in between leaves an index that speaks of code that is not there.
+    """
+
+    def save(self, key, data):
+        signature = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+        name = f"{self._index_name.removesuffix('.nbi')}.{signature}.nbc"
+        self._save_data(name, data)
+        self._save_index({**self._load_index(), key: name})
+
+
 class _KernelCache(FunctionCache):
     """Numba's on-disk cache, valid only as long as no kernel source has changed.
 
     Numba looks at the one file that a function stands in; a kernel has its callees from other
-    files compiled into it, so its entry must go stale with any of them. The files' names say of
-    which sources they are: Numba writes a new index before the code that it speaks of, and old
-    code under the same name would be taken for new in between. A cache that can't be read counts
-    as empty.
+    files compiled into it, so its entry must go stale with any of them: the files' names say of
+    which sources they are. A cache that can't be read counts as empty, and is emptied.
     """
 
     def __init__(self, py_func):
         super().__init__(py_func)
-        self._cache_file = IndexDataCacheFile(
+        self._cache_file = _Files(
             cache_path=self._cache_path,
             filename_base=f"{self._impl.filename_base}-{SHORT}",
             source_stamp=FINGERPRINT,
@@ -59,6 +72,8 @@ class _KernelCache(FunctionCache):
             return super().load_overload(sig, target_context)
         except Exception as error:  # a truncated file raises whatever pickle meets
             _warn_once(f"the cache in {self.cache_path} can't be read ({error!r})")
+            with contextlib.suppress(OSError):
+                self.flush()
             return None
 
     def save_overload(self, sig, data):
@@ -99,6 +114,6 @@ def inlined(function):
 def _cached(dispatcher):
     try:
         dispatcher._cache = _KernelCache(dispatcher.py_func)
-    except RuntimeError as error:  # neither __pycache__ nor the user's cache folder is writable
-        _warn_once(str(error))
+    except RuntimeError:  # neither __pycache__ nor the user's cache folder is writable
+        _warn_once("there is no folder for the cache that can be written")
     return dispatcher

@@ -42,16 +42,25 @@ def _as_rows(typingctx, X, theta):
     return view(X, theta), codegen
 
 
-@intrinsic
-def _as_vector(typingctx, x, theta):
-    """All elements in a row."""
-    view = _own(x, theta, 1)
+def _make_as_vector(written):
+    """Make ``as_vector(x, theta)``: all elements of x in a row, which may have to be writable."""
 
-    def codegen(context, builder, signature, args):
-        array = make_array(x)(context, builder, args[0])
-        return array_at(context, builder, view, array.data, [array.nitems])
+    @intrinsic
+    def as_vector(typingctx, x, theta):
+        view = _own(x, theta, 1)
 
-    return view(x, theta), codegen
+        def codegen(context, builder, signature, args):
+            array = make_array(x)(context, builder, args[0])
+            return array_at(context, builder, view, array.data, [array.nitems])
+
+        if written and not x.mutable:
+            raise TypingError(f"an array that is written may not be read-only, got {x}")
+        return view(x, theta), codegen
+
+    return as_vector
+
+
+_as_vector, _as_target = _make_as_vector(written=False), _make_as_vector(written=True)
 
 
 @intrinsic
@@ -94,7 +103,7 @@ def samples(model, X):
 @inlined
 def scratch(model, work, batch, order):
     """`work` as a vector that is large enough for `batch` samples."""
-    w = _as_vector(work, model.theta)
+    w = _as_target(work, model.theta)
     if w.size < workspace_size(model.layers, batch, order):
         raise ValueError("work is too small: make it by net.workspace(batch, order)")
     return w
@@ -126,18 +135,36 @@ def check_weights(model, weights, batch):
 @inlined
 def result(model, out, shape):
     """`out`, which must be of this shape, as a matrix with rows as long as its last axis."""
-    o = _as_vector(out, model.theta)
+    o = _as_target(out, model.theta)
     if not _fits(out, shape):
-        raise ValueError("out, or what stands for it, must have the shape the docstring gives")
+        raise ValueError("out must have the shape that the docstring gives")
     return matrix(o, 0, o.size // shape[-1], shape[-1])
 
 
 @inlined
-def like_theta(model, v):
-    """A vector of as many elements as theta: a direction, or a gradient to be written."""
+def outputs(model, u, batch):
+    """A matrix like the network's outputs."""
+    x, n_out = _as_vector(u, model.theta), model.layers[model.layers.shape[0] - 1, N_OUT]
+    if not _fits(u, (batch, n_out)):
+        raise ValueError("u must have a row for each sample, and a column for each output")
+    return matrix(x, 0, batch, n_out)
+
+
+@inlined
+def direction(model, v):
+    """A vector like theta."""
     x = _as_vector(v, model.theta)
     if x.size != model.theta.size:
-        raise ValueError("grad, v and out must have as many elements as theta")
+        raise ValueError("v must have as many elements as theta")
+    return x
+
+
+@inlined
+def gradient(model, grad):
+    """A vector like theta, to be written."""
+    x = _as_target(grad, model.theta)
+    if x.size != model.theta.size:
+        raise ValueError("grad, or out, must have as many elements as theta")
     return x
 
 

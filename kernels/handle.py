@@ -14,14 +14,17 @@ from .views import matrix, vector_at
 
 
 def make_handle(model, work):
-    """Handle (10,) of a `Model` and a workspace."""
+    """Handle (11,) of a `Model` and a workspace."""
     places = [(x.ctypes.data, x.size) for x in (model.theta, model.layers, model.coef, work)]
-    return np.array([*(x for place in places for x in place), model.loss, model.threads])
+    flat = (x for place in places for x in place)
+    return np.array([*flat, model.loss, model.threads, model.theta.itemsize])
 
 
 @inlined
 def from_handle(handle, X):
     """(model, work) behind a handle, for any kernel; `X` is an array of theta's dtype."""
+    if handle[10] != X.itemsize:
+        raise ValueError("X must have the dtype of the network that the handle is of")
     theta, layers = vector_at(handle[0], handle[1], X), vector_at(handle[2], handle[3], handle)
     coef, work = vector_at(handle[4], handle[5], X), vector_at(handle[6], handle[7], X)
     table = matrix(layers, 0, layers.size // N_COLUMNS, N_COLUMNS)
@@ -49,4 +52,4 @@ def value_and_grad(handle, X, Y, grad, weights):
     """The loss; its gradient overwrites `grad`."""
     model, work = from_handle(handle, X)
     x, y, memory = enter(model, X, Y, weights, work, 1)
-    return gradient_of(model, x, y, weights, entry.like_theta(model, grad), memory)
+    return gradient_of(model, x, y, weights, entry.gradient(model, grad), memory)

@@ -94,7 +94,7 @@ def value_and_grad(model, X, Y, grad, work, weights=None):
     """The loss; its gradient with respect to theta overwrites `grad` (n_params,)."""
     model = borrow_all(model)
     x, y, memory = enter(model, X, Y, weights, work, 1)
-    return gradient_of(model, x, y, weights, entry.like_theta(model, grad), memory)
+    return gradient_of(model, x, y, weights, entry.gradient(model, grad), memory)
 
 
 @inlined

@@ -84,7 +84,7 @@ def linearize(model, X, Y, grad, points, work, weights=None):
     """Loss and gradient, with forward and backward kept in `points` (points_size floats)."""
     model = borrow_all(model)
     x, y, memory = enter(model, X, Y, weights, work, 2)
-    batch, gradient = x.shape[0], entry.like_theta(model, grad)
+    batch, gradient = x.shape[0], entry.gradient(model, grad)
     entry.check_points(model, points, batch)
     m, mass = block_size(batch), weight_sum(weights, batch)
     parts = carve(model.layers, memory, m)
@@ -130,7 +130,7 @@ def vjp_at(model, X, points, u, out, work):
 @inlined
 def _hvp(model, X, Y, points, v, out, work, weights):
     x, y, memory = enter(model, X, Y, weights, work, 2)
-    batch, w, total = x.shape[0], entry.like_theta(model, v), entry.like_theta(model, out)
+    batch, w, total = x.shape[0], entry.direction(model, v), entry.gradient(model, out)
     entry.check_points(model, points, batch)
     m, mass = block_size(batch), weight_sum(weights, batch)
     parts, t = carve(model.layers, memory, m), carve_tangents(model.layers, memory, m)
@@ -150,7 +150,7 @@ def _hvp(model, X, Y, points, v, out, work, weights):
 @inlined
 def _gnvp(model, X, Y, points, v, out, work, weights):
     x, y, memory = enter(model, X, Y, weights, work, 2)
-    batch, w, total = x.shape[0], entry.like_theta(model, v), entry.like_theta(model, out)
+    batch, w, total = x.shape[0], entry.direction(model, v), entry.gradient(model, out)
     entry.check_points(model, points, batch)
     m, mass = block_size(batch), weight_sum(weights, batch)
     parts, tangents = carve(model.layers, memory, m), carve_tangents(model.layers, memory, m)
@@ -164,7 +164,7 @@ def _gnvp(model, X, Y, points, v, out, work, weights):
 @inlined
 def _jvp(model, X, points, v, out, work):
     x = entry.samples(model, X)
-    batch, w = x.shape[0], entry.like_theta(model, v)
+    batch, w = x.shape[0], entry.direction(model, v)
     y, memory = (
         entry.result(model, out, (batch, _n_out(model))),
         entry.scratch(model, work, batch, 2),
@@ -182,8 +182,8 @@ def _jvp(model, X, points, v, out, work):
 @inlined
 def _vjp(model, X, points, u, out, work):
     x = entry.samples(model, X)
-    batch, total = x.shape[0], entry.like_theta(model, out)
-    w, memory = entry.result(model, u, (batch, _n_out(model))), entry.scratch(model, work, batch, 1)
+    batch, total = x.shape[0], entry.gradient(model, out)
+    w, memory = entry.outputs(model, u, batch), entry.scratch(model, work, batch, 1)
     entry.check_points(model, points, batch)
     m = block_size(batch)
     parts = carve(model.layers, memory, m)

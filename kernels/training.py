@@ -104,7 +104,7 @@ def sgd_step(model, X, Y, lr, grad, work, weights=None):
     """
     model = borrow_all(model)
     x, y, memory = enter(model, X, Y, weights, work, 1)
-    gradient, batch = entry.like_theta(model, grad), x.shape[0]
+    gradient, batch = entry.gradient(model, grad), x.shape[0]
     if not fuses(model, batch):
         return _step_apart(model, x, y, weights, lr, gradient, memory)
     mass = weight_sum(weights, batch)
@@ -128,7 +128,7 @@ def adam_step(model, X, Y, rule, grad, work, weights=None):
     """
     model = borrow_all(model)
     x, y, memory = enter(model, X, Y, weights, work, 1)
-    gradient = entry.like_theta(model, grad)
+    gradient = entry.gradient(model, grad)
     _check(rule, model.theta)
     value = gradient_of(model, x, y, weights, gradient, memory)
     update(rule, model.theta, gradient)
@@ -161,7 +161,7 @@ def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None):
     model = borrow_all(model)
     x, y = _enter(model, X, Y, weights, batch_size)
     memory = entry.scratch(model, work, batch_size, 1)
-    gradient = entry.like_theta(model, grad)
+    gradient = entry.gradient(model, grad)
     _check(rule, model.theta)
     _check_order(order, x.shape[0])
     return epoch_of(model, x, y, weights, order, batch_size, rule, gradient, memory)

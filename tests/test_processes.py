@@ -306,12 +306,13 @@ def test_sixteen_networks_at_once(tmp_path):
     check_a_crowd(package_in(tmp_path), 16, "predict")
 
 
-def test_a_process_that_is_killed_while_it_saves(package):
-    """Its half-saved kernel, a new index beside old code, must not be taken for the new one."""
+@pytest.mark.parametrize("step", ["_save_data", "_save_index"])
+def test_a_process_that_is_killed_while_it_saves(step, package):
+    """What it leaves behind must not be taken for a whole kernel, nor for an old one."""
     before = run(package, "activate")["bits"]
     change(package, *CHANGES["activate"])
-    child = begin(package, "activate", "float32", "first", "_save_data")
-    wait_for(package, child, "first before _save_data")
+    child = begin(package, "activate", "float32", "first", step)
+    wait_for(package, child, f"first before {step}")
     child.kill()
     child.communicate()
     assert run(package, "activate")["bits"] != before
