@@ -70,12 +70,12 @@ def loss_and_grad(model, data, memory, grad, work):
     for t in range(steps):
         step(model, x, stages[t], work)
         error[t] = x - data[t + 1 : t + 1 + starts]
-    kernels.jacobian(model, stages.reshape(-1, 2), jacobians, work)
+    kernels.jacobian(model, stages.reshape(-1, 2), jacobians.reshape(-1, 2, 2), work)
     adjoint = np.zeros_like(x)
     for t in range(steps - 1, -1, -1):
         adjoint += 2 * error[t] / error.size
         step_back(jacobians[t], adjoint, slope_bar[t])
-    kernels.vjp(model, stages.reshape(-1, 2), slope_bar, grad, work)
+    kernels.vjp(model, stages.reshape(-1, 2), slope_bar.reshape(-1, 2), grad, work)
     return np.mean(error**2)
 
 

@@ -22,8 +22,6 @@ from deltajit import kernels
 from tests.conftest import DTYPES
 from tests.test_threads import trained
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parent.parent
 THREADS, ROUNDS = 8, 200
 

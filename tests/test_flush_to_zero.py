@@ -23,12 +23,9 @@ from tests.test_elementary import INTEGERS, inputs
 ROOT = Path(__file__).parent.parent
 FLUSH_TO_ZERO, DENORMALS_ARE_ZERO = 0x8000, 0x0040  # bits of MXCSR: of results, and of operands
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        platform.machine().lower() not in ("x86_64", "amd64"), reason="no MXCSR here"
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="no MXCSR here"
+)
 
 
 def child(part):
@@ -37,6 +34,7 @@ def child(part):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_networks_of_ordinary_numbers():
     """Where no number is subnormal: the very same bits, of outputs, gradients and training."""
     done = child("networks")

@@ -14,8 +14,6 @@ import deltajit as dj
 from deltajit import kernels
 from tests import guarded
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parent.parent
 STRAY = {-signal.SIGSEGV, -getattr(signal, "SIGBUS", signal.SIGSEGV)}  # macOS: the latter
 unix = pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="no mprotect here")

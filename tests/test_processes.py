@@ -15,8 +15,6 @@ import deltajit as dj
 from deltajit import kernels
 from tests.conftest import DTYPES
 
-pytestmark = pytest.mark.slow
-
 # What a child does. `copy` is the kernel that is compiled soonest; `activate` has callees from
 # other files, as all others have; a whole network takes ten times as long.
 CHILD = """
