@@ -45,7 +45,9 @@ class _Files(IndexDataCacheFile):
     """
 
     def save(self, key, data):
-        signature = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+        types, *others = key
+        text = repr([*map(str, types), *others])  # their repr is not their name
+        signature = hashlib.sha256(text.encode()).hexdigest()[:16]
         name = f"{self._index_name.removesuffix('.nbi')}.{signature}.nbc"
         self._save_data(name, data)
         self._save_index({**self._load_index(), key: name})

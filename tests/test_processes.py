@@ -141,6 +141,13 @@ def test_the_cache_is_used(package):
     assert run(package)["bits"] == COPIED["float32"]
 
 
+def test_kernels_of_kin_signatures_are_told_apart(package):
+    """A network copies views, which only their names tell from the arrays of a user."""
+    for work, loaded in [("copy", 1), ("predict", 0), ("copy", 1), ("predict", 1)]:
+        assert run(package, work)["loaded"] == loaded
+    assert run(package)["bits"] == COPIED["float32"]
+
+
 # ---------------------------------------------------------------- other sources
 
 CHANGES = {
