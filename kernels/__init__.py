@@ -25,8 +25,8 @@ same in NumPy.
 
 Floors, each importing only from those before it: compiler, vectors, views, elementary (checked by
 ulp), activations, losses, tile, transpose, product, narrow, matmul, parallel, layers, model, entry
-(what arguments must be), sample (one goes by itself), sweeps, tangents (beyond the gradient),
-training, ensemble (many networks), handle (a network as one array of addresses).
+(what arguments must be), sample (one goes by itself), sweeps, tangents (beyond the gradient), rules
+(optimizers), training, ensemble (many networks), handle (a network as one array of addresses).
 """
 
 from .activations import ACTIVATIONS
@@ -34,6 +34,7 @@ from .handle import from_handle
 from .layers import accumulate_gradient, linear_activation_forward, propagate_delta
 from .losses import LOSSES
 from .model import Model, points_size, workspace_size
+from .rules import Rule, update
 from .sweeps import loss, predict, value_and_grad
 from .tangents import (
     gnvp,
@@ -50,7 +51,7 @@ from .tangents import (
     vjp,
     vjp_at,
 )
-from .training import Rule, adam_step, fit_epoch, sgd_step, update
+from .training import adam_step, fit_epoch, sgd_step
 
 __all__ = [
     "ACTIVATIONS",

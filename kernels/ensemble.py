@@ -14,8 +14,9 @@ from numba.np.arrayobj import make_array
 from .compiler import inlined, njit
 from .model import Model
 from .parallel import over_rows
+from .rules import Rule
 from .sweeps import gradient_of, loss_of, predict_of
-from .training import Rule, epoch_of
+from .training import epoch_of
 from .views import Borrowed, array_at, matrix, row, vector
 
 
@@ -42,7 +43,8 @@ def _fit_members(state, first, count):
         totals[k, 0] = totals[k, 1] = np.nan
         if alive[k]:
             moments = matrix(rule.state, k * slots * n, slots, n)
-            own = Rule(rule.code, rule.hyper, moments, vector(rule.count, k, 1))
+            count_of_k = vector(rule.count, k, 1)
+            own = Rule(rule.code, rule.hyper, rule.rates, rule.clip, moments, count_of_k)
             x, y, w = member_of_2(X, k), member_of_2(Y, k), member_of_1(weights, k)
             one, batches = _member(model, k), row(order, k)
             totals[k, 0], totals[k, 1] = _epoch(

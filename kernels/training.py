@@ -1,16 +1,11 @@
-"""Optimizer updates, and the training loop over minibatches.
-
-Code of the rule, its hyperparameters and its state travel together as a `Rule`.
-"""
+"""Training: one step on a batch, and the loop over the minibatches of an epoch."""
 
 import math
-from typing import NamedTuple
-
-import numpy as np
 
 from . import entry
 from .compiler import inlined, njit
 from .model import LARGEST_BLOCK, block_size, carve
+from .rules import SGD, check_rule, descend, rate_of, update
 from .sweeps import (
     Block,
     block_gradient,
@@ -22,78 +17,6 @@ from .sweeps import (
     weight_sum,
 )
 from .views import borrow_all, copy, matrix, rows, vector
-
-SGD, ADAM = range(2)
-
-
-class Rule(NamedTuple):
-    """How theta moves along a gradient.
-
-    code : SGD or ADAM.
-    hyper : float64; SGD: lr, momentum, nesterov (0 or 1). ADAM: lr, beta1, beta2, eps.
-    state : (slots, n_params) in theta's dtype, 0 at the start; SGD: velocity, if there is
-        momentum. ADAM: first and second moment.
-    count : (1,) int64, updates done so far.
-    """
-
-    code: int
-    hyper: np.ndarray
-    state: np.ndarray
-    count: np.ndarray
-
-
-@njit
-def update(rule, theta, grad):
-    """Move `theta`, in place, one step along `grad`; both (n_params,)."""
-    _check(rule, theta)
-    if grad.size != theta.size:
-        raise ValueError("grad must have as many elements as theta")
-    rule.count[0] += 1
-    if rule.code == ADAM:
-        _adam(rule, theta, grad)
-    elif rule.state.shape[0] == 0:
-        _sgd(rule.hyper[0], theta, grad)
-    else:
-        _momentum(rule, theta, grad)
-
-
-@inlined
-def _sgd(lr, theta, grad):
-    """``theta -= lr * grad``."""
-    rate = theta.dtype.type(lr)
-    for i in range(theta.size):
-        theta[i] -= rate * grad[i]
-
-
-@njit
-def _momentum(rule, theta, grad):
-    """``v = mu * v + grad; theta -= lr * v``, and Nesterov's ``lr * (grad + mu * v)``.
-
-    Sutskever et al. (2013), in the form in which lr scales the whole step.
-    """
-    number = theta.dtype.type
-    rate, mu, v = number(rule.hyper[0]), number(rule.hyper[1]), rule.state[0]
-    ahead = number(rule.hyper[1] if rule.hyper[2] != 0.0 else 1.0)
-    now = number(1.0 if rule.hyper[2] != 0.0 else 0.0)
-    for i in range(theta.size):
-        v[i] = mu * v[i] + grad[i]
-        theta[i] -= rate * (now * grad[i] + ahead * v[i])
-
-
-@njit
-def _adam(rule, theta, grad):
-    """Adam with bias correction: Kingma & Ba (2015), algorithm 1."""
-    number = theta.dtype.type
-    lr, beta1, beta2, eps = rule.hyper[0], rule.hyper[1], rule.hyper[2], number(rule.hyper[3])
-    rate = number(lr / (1.0 - beta1 ** rule.count[0]))
-    unbias = number(1.0 / math.sqrt(1.0 - beta2 ** rule.count[0]))
-    keep1, new1 = number(beta1), number(1.0 - beta1)
-    keep2, new2 = number(beta2), number(1.0 - beta2)
-    m, v = rule.state[0], rule.state[1]
-    for i in range(theta.size):
-        m[i] = keep1 * m[i] + new1 * grad[i]
-        v[i] = keep2 * v[i] + new2 * (grad[i] * grad[i])
-        theta[i] -= rate * m[i] / (math.sqrt(v[i]) * unbias + eps)
 
 
 @njit
@@ -116,7 +39,7 @@ def sgd_step(model, X, Y, lr, grad, work, weights=None):
 def _step_apart(model, X, Y, weights, lr, grad, work):
     """The gradient first, then the step."""
     value = gradient_of(model, X, Y, weights, grad, work)
-    _sgd(lr, model.theta, grad)
+    descend(lr, model.theta, grad)
     return value
 
 
@@ -129,18 +52,10 @@ def adam_step(model, X, Y, rule, grad, work, weights=None):
     model = borrow_all(model)
     x, y, memory = enter(model, X, Y, weights, work, 1)
     gradient = entry.gradient(model, grad)
-    _check(rule, model.theta)
+    check_rule(rule, model.theta)
     value = gradient_of(model, x, y, weights, gradient, memory)
     update(rule, model.theta, gradient)
     return value
-
-
-@inlined
-def _check(rule, theta):
-    """A rule's state must be of theta's size."""
-    slots = rule.state.shape[0]
-    if (slots > 0 and rule.state.shape[1] != theta.size) or (rule.code == ADAM and slots < 2):
-        raise ValueError("rule was made for another network: optimizer.rule(n_params, dtype)")
 
 
 @inlined
@@ -162,7 +77,7 @@ def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None):
     x, y = _enter(model, X, Y, weights, batch_size)
     memory = entry.scratch(model, work, batch_size, 1)
     gradient = entry.gradient(model, grad)
-    _check(rule, model.theta)
+    check_rule(rule, model.theta)
     _check_order(order, x.shape[0])
     return epoch_of(model, x, y, weights, order, batch_size, rule, gradient, memory)
 
@@ -172,7 +87,8 @@ def epoch_of(model, X, Y, weights, order, batch_size, rule, grad, work):
     """`fit_epoch` of arguments that are checked."""
     m = block_size(batch_size)
     parts = carve(model.layers, work, m)
-    plain = rule.code == SGD and rule.state.shape[0] == 0 and fuses(model, batch_size)
+    plain = rule.code == SGD and rule.hyper[0] == 0.0 and rule.clip == 0.0
+    plain = plain and fuses(model, batch_size)
     loss_total, mass_total = 0.0, 0.0
     for first in range(0, order.size, batch_size):
         batch = vector(order, first, min(batch_size, order.size - first))
@@ -181,7 +97,7 @@ def epoch_of(model, X, Y, weights, order, batch_size, rule, grad, work):
             continue
         if plain:
             block = _gather(X, Y, weights, batch, parts)
-            total = block_gradient(model, block, mass, -rule.hyper[0], model.theta, parts)
+            total = block_gradient(model, block, mass, -rate_of(rule), model.theta, parts)
             rule.count[0] += math.isfinite(total)
         else:
             total = mass * penalty(model)

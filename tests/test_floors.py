@@ -11,11 +11,12 @@ ROOT = Path(__file__).parent.parent
 KERNEL_FLOORS = [
     "compiler", "vectors", "views", "elementary", "ulp", "activations", "losses", "tile",
     "transpose", "product", "narrow", "matmul", "parallel", "layers", "model", "entry", "sample",
-    "sweeps", "tangents", "training", "ensemble", "handle", "__init__",
+    "sweeps", "tangents", "rules", "training", "ensemble", "handle", "__init__",
 ]  # fmt: skip
 PACKAGE_FLOORS = [
-    "kernels", "memory", "checks", "reference", "architecture", "initializers", "data",
-    "linearization", "objective", "optimizers", "full_batch", "training", "network", "ensemble",
+    "kernels", "memory", "files", "checks", "reference", "architecture", "initializers", "data",
+    "linearization", "objective", "optimizers", "full_batch", "schedules", "history", "callbacks",
+    "checkpoint", "training", "fitting", "network", "ensemble",
     "__init__", "timing", "demo", "compare", "info", "plan", "cli", "__main__",
 ]  # fmt: skip
 FACES = {"full_batch", "timing", "demo", "compare", "info", "plan", "cli"}

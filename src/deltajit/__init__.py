@@ -6,24 +6,37 @@ code; ``reference`` is the same in NumPy.
 
 from importlib.metadata import version
 
-from deltajit import kernels, reference
+from deltajit import callbacks, kernels, reference, schedules
+from deltajit.callbacks import EarlyStopping, ReduceLROnPlateau
 from deltajit.ensemble import Ensemble
+from deltajit.files import FormatError
 from deltajit.full_batch import LBFGS, LevenbergMarquardt
+from deltajit.history import History
 from deltajit.network import Network
-from deltajit.optimizers import SGD, Adam
-from deltajit.training import DivergedError, History
+from deltajit.optimizers import SGD, Adagrad, Adam, AdamW, Lion, RMSProp, Rprop
+from deltajit.training import DivergedError
 
 __version__ = version("deltajit")
 
 __all__ = [
     "LBFGS",
     "SGD",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "DivergedError",
+    "EarlyStopping",
     "Ensemble",
+    "FormatError",
     "History",
     "LevenbergMarquardt",
+    "Lion",
     "Network",
+    "RMSProp",
+    "ReduceLROnPlateau",
+    "Rprop",
+    "callbacks",
     "kernels",
     "reference",
+    "schedules",
 ]

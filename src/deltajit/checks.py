@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, SupportsFloat, SupportsIndex
 
 import numpy as np
@@ -60,6 +60,19 @@ def fraction(value: object, name: str) -> None:
     """A number from 0 to 1, 1 excluded."""
     if real(value, name, least=0, most=1) == 1:
         raise ValueError(f"{name} must be less than 1, got {value!r}")
+
+
+def pair(value: object, name: str) -> tuple[float, float]:
+    """Two finite numbers."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise ValueError(f"{name} must be two numbers, got {value!r}")
+    return real(value[0], f"{name}[0]"), real(value[1], f"{name}[1]")
+
+
+def fractions(value: object, name: str) -> None:
+    """Two numbers from 0 to 1, 1 excluded."""
+    for i, number in enumerate(pair(value, name)):
+        fraction(number, f"{name}[{i}]")
 
 
 def sizes(value: object) -> tuple[int, ...]:
@@ -217,6 +230,34 @@ def optimizer(value: Any) -> Any:
     methods = [getattr(value, name, None) for name in ("rule", "minimize")]
     if isinstance(value, type) or not any(map(callable, methods)):
         raise TypeError(f"optimizer must be one such as dj.SGD(0.1) or dj.Adam(), got {value!r}")
+    return value
+
+
+def callbacks(value: Any) -> tuple[Any, ...]:
+    """Objects with any of the methods of dj.callbacks.Callback."""
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"callbacks must be a list, as [dj.EarlyStopping()]; got {value!r}")
+    events = ("on_fit_begin", "on_epoch_end", "on_fit_end")
+    for i, callback in enumerate(value):
+        if isinstance(callback, type) or not any(hasattr(callback, event) for event in events):
+            raise TypeError(
+                f"callbacks[{i}] must have a method {', '.join(events[:-1])} or {events[-1]}, as "
+                f"dj.EarlyStopping() has; got {callback!r}"
+            )
+    return tuple(value)
+
+
+def metrics(value: Any, *, has_data: bool) -> Mapping[str, Callable[[Array, Array], float]]:
+    """Functions of (Y, outputs) by name; they need validation data."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(callable(f) for f in value.values()):
+        raise TypeError(f"metrics must be a dict of functions of (Y, outputs), got {value!r}")
+    taken = {"loss", "val_loss", "lr", "time"} & value.keys()
+    if taken:
+        raise ValueError(f"metrics must have names of their own, got {sorted(taken)[0]!r}")
+    if value and not has_data:
+        raise ValueError("metrics are taken on validation_data; give that too")
     return value
 
 

@@ -13,12 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from deltajit import checks, data, kernels, memory
 from deltajit.architecture import Architecture
 from deltajit.data import Data
+from deltajit.history import History
 from deltajit.initializers import initial_theta
 from deltajit.kernels import ensemble
 from deltajit.kernels.parallel import available, usable_cores
 from deltajit.network import Network
 from deltajit.optimizers import Adam, Optimizer
-from deltajit.training import CHUNK, OVERHEAD, DivergedError, History, ended_by_ctrl_c, progress_bar
+from deltajit.training import CHUNK, OVERHEAD, DivergedError, ended_by_ctrl_c, progress_bar
 
 Array = NDArray[Any]
 

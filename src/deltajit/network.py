@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deltajit import checks, kernels, memory, reference
+from deltajit import checks, fitting, kernels, memory, reference
 from deltajit.architecture import Architecture
 from deltajit.data import Data, checked
+from deltajit.fitting import Options
+from deltajit.history import History
 from deltajit.initializers import initial_theta
 from deltajit.kernels import handle
 from deltajit.kernels.model import LARGEST_BLOCK
@@ -19,7 +22,8 @@ from deltajit.kernels.parallel import available, usable_cores
 from deltajit.linearization import Linearization
 from deltajit.objective import Objective
 from deltajit.optimizers import Adam, Optimizer
-from deltajit.training import FullBatch, History, train, train_on_all
+from deltajit.schedules import Schedule
+from deltajit.training import FullBatch, Metric
 
 Array = NDArray[Any]
 
@@ -427,6 +431,13 @@ class Network:
         *,
         validation_data: tuple[Any, ...] | None = None,
         sample_weight: ArrayLike | None = None,
+        schedule: Schedule | None = None,
+        clip_norm: float | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+        callbacks: Sequence[Any] = (),
+        checkpoint: str | os.PathLike[str] | None = None,
+        every: int = 1,
+        resume: bool = False,
         progress: bool = True,
         rng: Any = None,
         shuffle: bool = True,
@@ -442,10 +453,25 @@ class Network:
         batch_size : int
             Samples a step; the last step of an epoch takes what is left.
         optimizer : Optimizer, optional
-            ``dj.Adam()`` by default. ``dj.LBFGS()`` and ``dj.LevenbergMarquardt()`` take every
-            step on all samples, whatever batch_size is, and stop early when they are done.
+            ``dj.Adam()`` by default. ``dj.LBFGS()``, ``dj.LevenbergMarquardt()`` and ``dj.Rprop()``
+            take every step on all samples, whatever batch_size is; the first two stop early when
+            they are done.
         validation_data : (X, Y) or (X, Y, sample_weight), optional
             Its loss is taken after each epoch.
+        schedule : Schedule, optional
+            Changes the optimizer's learning rate from update to update: see ``dj.schedules``.
+        clip_norm : float, > 0, optional
+            Longer gradients are shortened to this Euclidean length.
+        metrics : dict of functions, optional
+            ``name: f(Y, outputs)``, taken on validation_data after each epoch, into
+            ``History.metrics``; Y is as it was given.
+        callbacks : sequence of Callback
+            Told of each epoch, and able to end fit: see ``dj.callbacks``.
+        checkpoint : path, optional
+            Where the state of fit is kept, written after `every` epochs and after the last.
+        resume : bool
+            Go on from `checkpoint`, if the file is there; the weights become the very same bits
+            that they would have become without the interruption.
         progress : bool
             Show a progress bar, if there is a terminal.
         rng : None, int or numpy.random.Generator
@@ -465,36 +491,23 @@ class Network:
         DivergedError
             The loss became NaN or infinite; theta is what it was after the last good epoch.
         """
-        made_of = self._architecture
-        data = checked(made_of, X, Y, sample_weight, finite=True)
-        validation = None
-        if validation_data is not None:
-            parts = checks.validation_data(validation_data)
-            validation = checked(made_of, *parts, "validation_data", finite=True)
-        steps = checks.whole(epochs, "epochs", least=0)
-        samples_a_step = checks.whole(batch_size, "batch_size")
-        method = checks.optimizer(Adam() if optimizer is None else optimizer)
-        if hasattr(method, "minimize"):
-            objective = Objective(self._model, data, made_of.loss, made_of.l2)
-            return train_on_all(
-                self._model,
-                objective,
-                validation,
-                epochs=steps,
-                optimizer=method,
-                progress=progress,
-            )
-        return train(
-            self._model,
-            data,
-            validation,
-            epochs=steps,
-            batch_size=samples_a_step,
-            optimizer=method,
-            rng=self._rng if rng is None else checks.generator(rng),
-            shuffle=shuffle,
+        data = checked(self._architecture, X, Y, sample_weight, finite=True)
+        options = Options(
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=Adam() if optimizer is None else optimizer,
+            validation_data=validation_data,
+            schedule=schedule,
+            clip_norm=clip_norm,
+            metrics=metrics,
+            callbacks=callbacks,
+            checkpoint=checkpoint,
+            every=every,
+            resume=resume,
             progress=progress,
+            shuffle=shuffle,
         )
+        return fitting.fit(self, data, self._rng if rng is None else checks.generator(rng), options)
 
     # ---------------------------------------------------------------- helpers
 

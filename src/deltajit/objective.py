@@ -42,6 +42,11 @@ class Objective:
         self._grad = np.empty_like(theta)
         self._linearized: Linearization | None = None
 
+    @property
+    def n_samples(self) -> int:
+        """How many samples the loss is a mean over."""
+        return len(self._data.X)
+
     def fun(self, theta: ArrayLike) -> float:
         """The loss at theta."""
         return self.fun_and_jac(theta)[0]

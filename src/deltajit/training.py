@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from deltajit import kernels, memory
+from deltajit.checkpoint import Checkpoint
 from deltajit.data import Data
+from deltajit.history import History, TrainingState
 from deltajit.objective import Objective
-from deltajit.optimizers import Optimizer
 
 Array = NDArray[Any]
+Metric = Callable[[Array, Array], float]
 
 # One call into the kernels does about this many multiply-adds, some milliseconds of work: between
 # calls Ctrl-C is heard. A step takes as long as OVERHEAD of them even if its network has next to
@@ -59,103 +61,130 @@ class FullBatch(Protocol):
         """Call ``report(theta, loss before)`` after each of at most `epochs` steps."""
 
 
-@dataclass
-class History:
-    """What fit saw, epoch by epoch; of an `Ensemble` each loss is an array (n_members,).
+@dataclass(frozen=True)
+class Watchers:
+    """Everything that looks at a fit and does not change it, unless a callback does."""
 
-    Attributes
-    ----------
-    loss : list of float
-        Mean of the minibatches' losses, each taken before its step.
-    val_loss : list of float
-        Loss on validation_data after the epoch; empty without validation_data.
-    time : list of float
-        Seconds that the epoch took, validation included.
-    interrupted : bool
-        Whether Ctrl-C ended fit early; theta is then that of the last finished step.
+    validation: Data | None = None
+    targets: Any = None  # of validation, as the user gave them
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    callbacks: Sequence[Any] = ()
+    progress: bool = False
+
+    def tell(self, event: str, state: TrainingState) -> None:
+        """Call this method of each callback that has it."""
+        for callback in self.callbacks:
+            method = getattr(callback, event, None)
+            if method is not None:
+                method(state)
+
+    def end_epoch(self, state: TrainingState, start: float, loss: float) -> None:
+        """An epoch that began at `start` is over: note it, and tell who wants to know."""
+        history, model = state.history, state.net.model
+        history.loss.append(loss)
+        if state.rule is not None:
+            history.lr.append(state.lr)
+        if self.validation is not None:
+            X, Y, weights = self.validation
+            work = memory.empty(kernels.workspace_size(model.layers, len(X)), model.theta.dtype)
+            history.val_loss.append(float(kernels.loss(model, X, Y, work, weights)))
+            if self.metrics:
+                outputs = state.net.predict(X)
+                for name, metric in self.metrics.items():
+                    value = float(metric(self.targets, outputs))
+                    history.metrics.setdefault(name, []).append(value)
+        history.time.append(time.perf_counter() - start)
+        self.tell("on_epoch_end", state)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the samples are gone through.
+
+    batch_size : samples a step. shuffle : in a new order each epoch, by rng.
     """
 
-    loss: list[Any] = field(default_factory=list)
-    val_loss: list[Any] = field(default_factory=list)
-    time: list[float] = field(default_factory=list)
-    interrupted: bool = False
+    batch_size: int
+    rng: np.random.Generator
+    shuffle: bool = True
 
 
 def train(
-    model: kernels.Model,
+    state: TrainingState,
     data: Data,
-    validation: Data | None,
-    *,
-    epochs: int,
-    batch_size: int,
-    optimizer: Optimizer,
-    rng: np.random.Generator,
-    shuffle: bool,
-    progress: bool,
+    plan: Plan,
+    watchers: Watchers,
+    checkpoint: Checkpoint | None = None,
 ) -> History:
-    """Run `epochs` over `data`; model.theta changes in place. Everything is checked already."""
-    history = History()
-    n = len(data.X)
-    rule = optimizer.rule(model.theta.size, model.theta.dtype)
-    grad = memory.empty(model.theta.size, model.theta.dtype)
-    batch_size = min(batch_size, n)
-    work = memory.empty(kernels.workspace_size(model.layers, batch_size), model.theta.dtype)
-    in_order = np.arange(n)
-    last_good = model.theta.copy()
-    with progress_bar(epochs, progress) as bar, ended_by_ctrl_c(history):
-        for epoch in range(epochs):
+    """Run what is left of ``state.epochs`` over `data`, by minibatches; theta changes in place.
+
+    Everything is checked already.
+    """
+    history, theta, n = state.history, state.theta, len(data.X)
+    epoch_over = _epochs(state, data, plan)
+    in_order, last_good = np.arange(n), theta.copy()
+    bar = progress_bar(state.epochs, watchers.progress, state.epoch)
+    with bar, ended_by_ctrl_c(history):
+        while state.epoch < state.epochs and not state.stopped:
             start = time.perf_counter()
-            order = rng.permutation(n) if shuffle else in_order
-            loss, done = _epoch(model, data, order, batch_size, rule, grad, work)
-            if not (math.isfinite(loss) and np.isfinite(model.theta).all()):
-                model.theta[:] = last_good
-                raise DivergedError(epoch + 1, done + (not math.isfinite(loss)), history)
-            last_good[:] = model.theta
-            shown = {"loss": loss}
-            if validation is not None:
-                shown["val_loss"] = _loss(model, validation)
-                history.val_loss.append(shown["val_loss"])
-            history.loss.append(loss)
-            history.time.append(time.perf_counter() - start)
-            bar.set_postfix({name: f"{x:.4g}" for name, x in shown.items()}, refresh=False)
-            bar.update()
+            order = plan.rng.permutation(n) if plan.shuffle else in_order
+            loss, done = epoch_over(order)
+            if not (math.isfinite(loss) and np.isfinite(theta).all()):
+                theta[:] = last_good
+                raise DivergedError(state.epoch + 1, done + (not math.isfinite(loss)), history)
+            watchers.end_epoch(state, start, loss)
+            last_good[:] = theta
+            if checkpoint is not None:
+                checkpoint.epoch_done(state, plan.rng, watchers.callbacks)
+            _show(bar, history, n)
+    watchers.tell("on_fit_end", state)
     return history
 
 
 def train_on_all(
-    model: kernels.Model,
-    objective: Objective,
-    validation: Data | None,
-    *,
-    epochs: int,
-    optimizer: FullBatch,
-    progress: bool,
+    state: TrainingState, objective: Objective, optimizer: FullBatch, watchers: Watchers
 ) -> History:
     """As `train`, with an optimizer that takes every step on all samples."""
-    history = History()
-    with progress_bar(epochs, progress) as bar, ended_by_ctrl_c(history):
+    history, theta = state.history, state.theta
+    with (
+        progress_bar(state.epochs, watchers.progress) as bar,
+        ended_by_ctrl_c(history),
+        contextlib.suppress(_StopError),
+    ):
         start = time.perf_counter()
 
-        def report(theta: Array, loss: float) -> None:
+        def report(moved: Array, loss: float) -> None:
             nonlocal start
-            if not math.isfinite(loss) or not np.isfinite(theta).all():
-                raise DivergedError(len(history.loss) + 1, 1, history)
-            model.theta[:] = theta
-            history.loss.append(loss)
-            if validation is not None:
-                history.val_loss.append(_loss(model, validation))
-            history.time.append(time.perf_counter() - start)
-            bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
-            bar.update()
+            if not math.isfinite(loss) or not np.isfinite(moved).all():
+                raise DivergedError(state.epoch + 1, 1, history)
+            theta[:] = moved
+            watchers.end_epoch(state, start, loss)
+            _show(bar, history, objective.n_samples)
             start = time.perf_counter()
+            if state.stopped:
+                raise _StopError
 
-        optimizer.minimize(objective, model.theta.copy(), epochs, report)
+        optimizer.minimize(objective, theta.copy(), state.epochs, report)
+    watchers.tell("on_fit_end", state)
     return history
 
 
-def progress_bar(epochs: int, progress: bool) -> Any:
+class _StopError(Exception):
+    """A callback has called `stop`."""
+
+
+def progress_bar(epochs: int, progress: bool, done: int = 0) -> Any:
     """A progress bar; disable=None: tqdm shows it only where there is a terminal."""
-    return tqdm(total=epochs, unit="epoch", disable=None if progress else True)
+    return tqdm(total=epochs, initial=done, unit="epoch", disable=None if progress else True)
+
+
+def _show(bar: Any, history: History, samples: int) -> None:
+    """The last epoch's numbers, behind the bar and the time left."""
+    if not bar.disable:
+        numbers = {name: f"{x:.4g}" for name, x in history.last().items()}
+        speed = tqdm.format_sizeof(samples / max(history.time[-1], 1e-9))
+        bar.set_postfix({**numbers, "samples/s": speed}, refresh=False)
+    bar.update()
 
 
 @contextlib.contextmanager
@@ -167,34 +196,28 @@ def ended_by_ctrl_c(history: History) -> Iterator[None]:
         history.interrupted = True
 
 
-def _loss(model: kernels.Model, data: Data) -> float:
-    work = memory.empty(kernels.workspace_size(model.layers, len(data.X)), model.theta.dtype)
-    return float(kernels.loss(model, data.X, data.Y, work, data.weights))
+def _epochs(
+    state: TrainingState, data: Data, plan: Plan
+) -> Callable[[NDArray[np.int64]], tuple[float, int]]:
+    """A function that takes one epoch over an order of samples: (mean loss, steps done).
 
-
-def _epoch(
-    model: kernels.Model,
-    data: Data,
-    order: NDArray[np.int64],
-    batch_size: int,
-    rule: kernels.Rule,
-    grad: Array,
-    work: Array,
-) -> tuple[float, int]:
-    """One pass over `order` in chunks of whole minibatches: (mean loss, steps done).
-
-    It ends early where the loss is not finite.
+    It goes in chunks of whole minibatches, and ends early where the loss is not finite.
     """
-    steps = max(1, int(CHUNK / (3 * batch_size * model.theta.size + OVERHEAD)))
-    before = int(rule.count[0])
-    total = weight = 0.0
-    for first in range(0, len(order), steps * batch_size):
-        chunk = order[first : first + steps * batch_size]
-        chunk_total, chunk_weight = kernels.fit_epoch(
-            model, data.X, data.Y, chunk, batch_size, rule, grad, work, data.weights
-        )
-        total += chunk_total
-        weight += chunk_weight
-        if not math.isfinite(total):
-            break
-    return total / weight, int(rule.count[0]) - before
+    model, rule = state.net.model, state.rule
+    assert rule is not None
+    batch_size, theta = min(plan.batch_size, len(data.X)), model.theta
+    grad = memory.empty(theta.size, theta.dtype)
+    work = memory.empty(kernels.workspace_size(model.layers, batch_size), theta.dtype)
+    chunk = batch_size * max(1, int(CHUNK / (3 * batch_size * theta.size + OVERHEAD)))
+
+    def epoch(order: NDArray[np.int64]) -> tuple[float, int]:
+        before, total, weight = int(rule.count[0]), 0.0, 0.0
+        for first in range(0, len(order), chunk):
+            some, (X, Y, w) = order[first : first + chunk], data
+            found = kernels.fit_epoch(model, X, Y, some, batch_size, rule, grad, work, w)
+            total, weight = total + found[0], weight + found[1]
+            if not math.isfinite(total):
+                break
+        return total / weight, int(rule.count[0]) - before
+
+    return epoch

@@ -1,0 +1,122 @@
+"""What fit saw, and what those who watch it see while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from deltajit import kernels
+
+Array = NDArray[Any]
+
+
+@dataclass
+class History:
+    """What fit saw, epoch by epoch; of an `Ensemble` each loss is an array (n_members,).
+
+    Attributes
+    ----------
+    loss : list of float
+        Mean of the minibatches' losses, each taken before its step.
+    val_loss : list of float
+        Loss on validation_data after the epoch; empty without validation_data.
+    metrics : dict of list of float
+        What `metrics` of fit gave on validation_data.
+    lr : list of float
+        Learning rate at the end of the epoch; empty where an optimizer has none.
+    time : list of float
+        Seconds that the epoch took, validation included.
+    interrupted : bool
+        Whether Ctrl-C ended fit early; theta is then that of the last finished step.
+    """
+
+    loss: list[Any] = field(default_factory=list)
+    val_loss: list[Any] = field(default_factory=list)
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    lr: list[float] = field(default_factory=list)
+    time: list[float] = field(default_factory=list)
+    interrupted: bool = False
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Columns by name, those of metrics among them; what is empty is left out."""
+        columns = {"loss": self.loss, "val_loss": self.val_loss, **self.metrics}
+        columns |= {"lr": self.lr, "time": self.time}
+        return {name: list(column) for name, column in columns.items() if column}
+
+    def last(self) -> dict[str, float]:
+        """What is of interest of the last epoch."""
+        found = {name: column[-1] for name, column in self.to_dict().items()}
+        return {name: x for name, x in found.items() if name not in ("lr", "time")}
+
+
+@dataclass
+class TrainingState:
+    """A fit under way, as callbacks see it.
+
+    Attributes
+    ----------
+    net : Network
+        Also for predictions; its theta may be changed in place.
+    theta : ndarray
+        That of net.
+    rule : deltajit.kernels.Rule or None
+        The optimizer's state; None where the optimizer is LBFGS or LevenbergMarquardt.
+    history : History
+        The last elements of its lists are those of the epoch that has just ended.
+    epochs : int
+        How many there are to be.
+    stopped : bool
+        Whether somebody has called `stop`.
+    """
+
+    net: Any
+    theta: Array
+    rule: kernels.Rule | None
+    history: History
+    epochs: int
+    stopped: bool = False
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.history.loss)
+
+    @property
+    def loss(self) -> float:
+        """Training loss of the last epoch."""
+        return self.value_of("loss")
+
+    @property
+    def val_loss(self) -> float:
+        """Validation loss of the last epoch."""
+        return self.value_of("val_loss")
+
+    def value_of(self, name: str) -> float:
+        """The last element of a list of `history`, or of its metrics."""
+        columns = self.history.to_dict()
+        if name not in columns:
+            hint = "; fit needs validation_data" if name == "val_loss" else ""
+            raise ValueError(f"History has no {name!r}, only {', '.join(columns)}{hint}")
+        return float(columns[name][-1])
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the next update; with a schedule, setting it scales all that follow."""
+        rates, i = self._rates()
+        return float(rates[i])
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        rates, i = self._rates()
+        rates[i:] = rates[i:] * (value / rates[i]) if rates[i] else value
+
+    def _rates(self) -> tuple[Array, int]:
+        if self.rule is None:
+            raise AttributeError("this optimizer has no learning rate")
+        return self.rule.rates, min(int(self.rule.count[0]), self.rule.rates.size - 1)
+
+    def stop(self) -> None:
+        """End fit after this epoch."""
+        self.stopped = True
