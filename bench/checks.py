@@ -58,11 +58,12 @@ def _reference(problem):
 
 def _train(model, X, Y, problem):
     batch, parameters = problem.case.batch, model.weights + model.biases
-    first, second = ([np.zeros_like(p) for p in parameters] for _ in range(2))
+    states = [[np.zeros_like(p), np.zeros_like(p)] for p in parameters]
     for i in range(CHECKED_STEPS):
         rows = slice(i * batch, (i + 1) * batch)
         if problem.case.optimizer == "sgd":
             reference.sgd_step(model, X[rows], Y[rows], problem.lr)
             continue
         _, dW, db = reference.value_and_grad(model, X[rows], Y[rows])
-        reference.adam_update(parameters, [*dW, *db], first, second, i + 1, problem.lr)
+        for p, g, state in zip(parameters, [*dW, *db], states, strict=True):
+            reference.adam_update(p, g, state, i + 1, problem.lr, (0.9, 0.999), 1e-8)

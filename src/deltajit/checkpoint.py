@@ -22,6 +22,7 @@ from deltajit.history import TrainingState
 
 Array = NDArray[Any]
 VERSION = "deltajit checkpoint 1"
+COLUMNS = ("loss", "val_loss", "metrics", "lr", "time")  # of History
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,18 @@ class Checkpoint:
                 f"checkpoint={str(self.path)!r} is of another fit: it has\n  {kept['fit']}\n"
                 f"where this one has\n  {self.fit}"
             )
+        own = [type(callback).__name__ for callback in _with_state(callbacks)]
+        if [name for name, _ in kept["callbacks"]] != own:
+            raise ValueError(
+                f"checkpoint={str(self.path)!r} is of a fit with other callbacks: "
+                f"{[name for name, _ in kept['callbacks']]}, where this one has {own}"
+            )
         _restore(kept, arrays, state, rng, callbacks)
+
+
+def _with_state(callbacks: Sequence[Any]) -> list[Any]:
+    """Those callbacks that have something to remember."""
+    return [c for c in callbacks if hasattr(c, "state_dict") and c.state_dict()]
 
 
 def _encoded(
@@ -76,24 +88,24 @@ def _encoded(
     assert rule is not None
     arrays = {"theta": state.theta, "rule.state": rule.state, "rule.rates": rule.rates}
     arrays |= {"rule.count": rule.count}
-    texts: list[dict[str, Any]] = []
-    for i, callback in enumerate(callbacks):
-        kept = callback.state_dict() if hasattr(callback, "state_dict") else {}
+    own: list[tuple[str, dict[str, Any]]] = []
+    for i, callback in enumerate(_with_state(callbacks)):
+        kept = callback.state_dict()
         found = {name: x for name, x in kept.items() if isinstance(x, np.ndarray)}
         arrays |= {f"callbacks.{i}.{name}": x for name, x in found.items()}
-        texts.append({name: x for name, x in kept.items() if name not in found})
-    columns = {"loss": history.loss, "val_loss": history.val_loss, "metrics": history.metrics}
-    columns |= {"lr": history.lr, "time": history.time}
-    kept = {
+        texts = {name: x for name, x in kept.items() if name not in found}
+        own.append((type(callback).__name__, texts))
+    columns = {name: getattr(history, name) for name in COLUMNS}
+    text = {
         "version": VERSION,
         "fit": fit,
         "history": columns,
         "rng": rng.bit_generator.state,
-        "callbacks": texts,
+        "callbacks": own,
         "stopped": state.stopped,
     }
     contiguous = {name: np.ascontiguousarray(x) for name, x in arrays.items()}
-    encoded: bytes = save(contiguous, metadata={"deltajit": json.dumps(kept, default=_plain)})
+    encoded: bytes = save(contiguous, metadata={"deltajit": json.dumps(text, default=_plain)})
     return encoded
 
 
@@ -114,12 +126,11 @@ def _restore(
     state.theta[:] = arrays["theta"]
     for name in ("state", "rates", "count"):
         getattr(rule, name)[...] = arrays[f"rule.{name}"]
-    for name, column in kept["history"].items():
-        setattr(history, name, column)
+    for name in COLUMNS:
+        setattr(history, name, kept["history"][name])
     rng.bit_generator.state = kept["rng"]
     state.stopped = kept["stopped"]
-    for i, (callback, texts) in enumerate(zip(callbacks, kept["callbacks"], strict=True)):
+    for i, callback in enumerate(_with_state(callbacks)):
         prefix = f"callbacks.{i}."
         own = {n.removeprefix(prefix): x for n, x in arrays.items() if n.startswith(prefix)}
-        if own or texts:
-            callback.load_state_dict({**texts, **own})
+        callback.load_state_dict({**kept["callbacks"][i][1], **own})
