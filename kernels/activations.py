@@ -1,31 +1,42 @@
 """Activation functions: the value ``a = f(z)`` and, beside it, the derivative ``f'(z)``.
 
-Each derivative is a function of `a`, so that the forward sweep may write `a` over `z` and keep
-nothing else. Both are written for one vector register (LLVM takes the choice among them out of the
-loops over arrays); `slope` is leaky_relu's below 0.
+A derivative is a function of `a` where it can be, so that the forward sweep may write `a` over `z`
+and keep nothing else; gelu, silu and sin, which are not monotone, need `z` (`of_z`). All are
+written for one vector register (LLVM takes the choice among them out of the loops over arrays);
+`slope` is leaky_relu's below 0.
 """
+
+import math
 
 from numba.extending import register_jitable
 
 from .compiler import OPTIONS, inlined, njit
-from .elementary import exp, sigmoid, tanh
+from .elementary import erf, exp, expm1, log1p, sigmoid, tanh
 from .vectors import (
+    absolute,
     broadcast,
+    copysign,
+    cos,
     first_lanes,
     fma,
     lanes,
     load,
     load_masked,
     maximum,
+    minimum,
     reduce_add,
     reduce_max,
     select,
+    sin,
     store,
     store_masked,
 )
 from .views import flat, row
 
-IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, SOFTMAX = range(6)
+(
+    IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, SOFTMAX, ELU, SELU, SOFTPLUS, SOFTSIGN, HARD_TANH,
+    STEP, EXP, GAUSSIAN, GELU, SILU, SIN,
+) = range(17)  # fmt: skip
 
 ACTIVATIONS = {
     "identity": IDENTITY,
@@ -34,54 +45,160 @@ ACTIVATIONS = {
     "relu": RELU,
     "leaky_relu": LEAKY_RELU,
     "softmax": SOFTMAX,
+    "elu": ELU,
+    "selu": SELU,
+    "softplus": SOFTPLUS,
+    "softsign": SOFTSIGN,
+    "hard_tanh": HARD_TANH,
+    "step": STEP,
+    "exp": EXP,
+    "gaussian": GAUSSIAN,
+    "gelu": GELU,
+    "silu": SILU,
+    "sin": SIN,
 }
+
+# Klambauer et al. (2017), equation 14: the factor, and the factor times alpha.
+SELU_SCALE, SELU_BELOW = 1.0507009873554805, 1.7580993408473766
+ROOT_HALF, DENSITY_AT_0 = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
+
+
+@register_jitable(**OPTIONS)
+def of_z(code):
+    """Whether f' is computed from z; else from ``a = f(z)``."""
+    return code >= GELU
+
+
+@register_jitable(**OPTIONS)
+def of_rows(code):
+    """Whether f takes a whole layer's z: softmax, and gaussian, ``(mean, exp(log variance))``."""
+    return code in (SOFTMAX, GAUSSIAN)
 
 
 @register_jitable(**OPTIONS)
 def value(code, slope, z):
-    """f(z) of a vector register, or z where f is no function of one unit (softmax)."""
+    """f(z) of a vector register, or z where f is no function of one unit (`of_rows`)."""
+    zero, one = broadcast(0, z), broadcast(1, z)
     if code == SIGMOID:
         return sigmoid(z)
     if code == TANH:
         return tanh(z)
     if code == RELU:
-        return maximum(broadcast(0, z), z)
+        return maximum(zero, z)
     if code == LEAKY_RELU:
-        return select(z <= broadcast(0, z), slope * z, z)
+        return select(z <= zero, slope * z, z)
+    if code == ELU:
+        return select(z <= zero, expm1(z), z)
+    if code == SELU:
+        below = broadcast(SELU_BELOW, z) * expm1(z)
+        return select(z <= zero, below, broadcast(SELU_SCALE, z) * z)
+    if code == SOFTPLUS:
+        return log1p(exp(-absolute(z))) + maximum(zero, z)
+    if code == SOFTSIGN:
+        return z / (one + absolute(z))
+    if code == HARD_TANH:
+        return maximum(-one, minimum(one, z))
+    if code == STEP:
+        return select(z <= zero, zero, select(z > zero, one, z))  # NaN stays NaN
+    if code == EXP:
+        return exp(z)
+    if code == GELU:
+        return z * _normal_cdf(z)
+    if code == SILU:
+        return z * sigmoid(z)
+    if code == SIN:
+        return sin(z)
     return z
 
 
 @register_jitable(**OPTIONS)
-def derivative(code, slope, a):
-    """f'(z) of a vector register, given ``a = f(z)``."""
-    zero, one = broadcast(0, a), broadcast(1, a)
+def derivative(code, slope, x):
+    """f'(z) of a vector register, given ``x = f(z)``, or x = z where `of_z`."""
+    zero, one = broadcast(0, x), broadcast(1, x)
     if code == SIGMOID:
-        return fma(-a, a, a)  # a (1 - a)
+        return fma(-x, x, x)  # a (1 - a)
     if code == TANH:
-        return fma(-a, a, one)  # 1 - a**2
+        return fma(-x, x, one)  # 1 - a**2
     if code == RELU:
-        return select(a <= zero, zero, one)
+        return select(x <= zero, zero, one)
     if code == LEAKY_RELU:
-        return select(a <= zero, broadcast(slope, a), one)
+        return select(x <= zero, broadcast(slope, x), one)
+    if code == ELU:
+        return select(x <= zero, x + one, one)
+    if code == SELU:
+        return select(x <= zero, x + broadcast(SELU_BELOW, x), broadcast(SELU_SCALE, x))
+    if code == SOFTPLUS:
+        return -expm1(-x)
+    if code == SOFTSIGN:
+        left = one - absolute(x)
+        return left * left
+    if code == HARD_TANH:
+        return select(absolute(x) < one, one, zero)
+    if code == STEP:
+        return zero
+    if code == EXP:
+        return x
+    if code == GELU:
+        return fma(x, _normal_density(x), _normal_cdf(x))
+    if code == SILU:
+        s = sigmoid(x)
+        return s * fma(x, one - s, one)
+    if code == SIN:
+        return cos(x)
     return one
 
 
 @register_jitable(**OPTIONS)
-def curvature(code, a):
-    """f''(z) / f'(z) of a vector register, given ``a = f(z)``; 0 where f is straight."""
+def curvature(code, x):
+    """f''(z) / f'(z) of a vector register, given ``x = f(z)``; f''(z), given x = z, where `of_z`.
+
+    0 where f is straight.
+    """
+    zero, one = broadcast(0, x), broadcast(1, x)
     if code == SIGMOID:
-        return fma(broadcast(-2, a), a, broadcast(1, a))
+        return fma(broadcast(-2, x), x, one)
     if code == TANH:
-        return broadcast(-2, a) * a
-    return broadcast(0, a)
+        return broadcast(-2, x) * x
+    if code in (ELU, SELU):
+        return select(x <= zero, one, zero)
+    if code == SOFTPLUS:
+        return exp(-x)
+    if code == SOFTSIGN:
+        return copysign(broadcast(2, x) * (one - absolute(x)), -x)
+    if code == EXP:
+        return one
+    if code == GELU:
+        return _normal_density(x) * fma(-x, x, broadcast(2, x))
+    if code == SILU:
+        s = sigmoid(x)
+        return s * (one - s) * fma(x, one - s - s, broadcast(2, x))
+    if code == SIN:
+        return -sin(x)
+    return zero
+
+
+@register_jitable(**OPTIONS)
+def _normal_cdf(z):
+    """The standard normal distribution's function."""
+    half = broadcast(0.5, z)
+    return fma(half, erf(z * broadcast(ROOT_HALF, z)), half)
+
+
+@register_jitable(**OPTIONS)
+def _normal_density(z):
+    """And its density."""
+    return broadcast(DENSITY_AT_0, z) * exp(broadcast(-0.5, z) * z * z)
 
 
 @njit
 def activate(code, slope, z, a):
     """``a = f(z)``, both (B, n); they may be one array."""
-    if code == SOFTMAX:
+    if of_rows(code):
         for b in range(a.shape[0]):
-            _softmax(row(z, b), row(a, b))
+            if code == SOFTMAX:
+                _softmax(row(z, b), row(a, b))
+            else:
+                _gaussian(row(z, b), row(a, b))
     else:
         x, y = flat(z), flat(a)
         last = last_vector(x)
@@ -92,19 +209,25 @@ def activate(code, slope, z, a):
 
 
 @inlined
-def times_derivative(code, slope, a, g):
-    """Multiply `g` (B, n), in place, by f'(z), given ``a = f(z)`` (B, n)."""
-    tangent_derivative(code, slope, a, g, g)
+def times_derivative(code, slope, x, g):
+    """Multiply `g` (B, n), in place, by f'(z), given ``x = f(z)`` (B, n); z itself where `of_z`."""
+    tangent_derivative(code, slope, x, g, g)
 
 
 @njit
-def tangent_derivative(code, slope, a, Rz, Ra):
-    """``Ra = f'(z) * Rz``, all (B, n): how activations move when z does. Ra may be Rz."""
-    if code == SOFTMAX:
-        for b in range(a.shape[0]):
-            _softmax_jacobian(row(a, b), row(Rz, b), row(Ra, b))
+def tangent_derivative(code, slope, x, Rz, Ra):
+    """``Ra = f'(z) * Rz``, all (B, n): how activations move when z does. Ra may be Rz.
+
+    x is f(z), or z where `of_z`.
+    """
+    if of_rows(code):
+        for b in range(x.shape[0]):
+            if code == SOFTMAX:
+                _softmax_jacobian(row(x, b), row(Rz, b), row(Ra, b))
+            else:
+                _gaussian_jacobian(row(x, b), row(Rz, b), row(Ra, b))
     else:
-        x, y, out = flat(a), flat(Rz), flat(Ra)
+        x, y, out = flat(x), flat(Rz), flat(Ra)
         last = last_vector(x)
         for i in range(0, last, lanes(x)):
             store(out, i, load(y, i) * derivative(code, slope, load(x, i)))
@@ -114,23 +237,20 @@ def tangent_derivative(code, slope, a, Rz, Ra):
 
 
 @njit
-def times_tangent_derivative(code, slope, a, delta, Rz, g):
-    """``g = g * f'(z) + delta * (f''(z) / f'(z)) * Rz``, all (B, n): BP2's derivative along v.
+def times_tangent_derivative(code, slope, x, delta, Rz, g):
+    """``g = g * f'(z) + u * f''(z) * Rz``, all (B, n): BP2's derivative along v.
 
-    ``delta = u * f'(z)`` for some u; what replaces g is then the derivative of it, where g was the
-    derivative of u, and Rz is that of z. Not for softmax.
+    ``delta = u * f'(z)``; what replaces g is then the derivative of it, where g was that of u, and
+    Rz is that of z. x is f(z); where `of_z`, f' may be 0, so x is z and `delta` is u. Not for
+    softmax.
     """
-    a, delta, Rz, g = flat(a), flat(delta), flat(Rz), flat(g)
-    last = last_vector(g)
-    for i in range(0, last, lanes(g)):
-        x = load(a, i)
-        turned = load(delta, i) * curvature(code, x) * load(Rz, i)
-        store(g, i, fma(load(g, i), derivative(code, slope, x), turned))
-    rest = g.size - last
-    x = load_masked(a, last, rest)
-    turned = load_masked(delta, last, rest) * curvature(code, x) * load_masked(Rz, last, rest)
-    total = fma(load_masked(g, last, rest), derivative(code, slope, x), turned)
-    store_masked(g, last, total, rest)
+    x, delta, Rz, g = flat(x), flat(delta), flat(Rz), flat(g)
+    for i in range(0, g.size, lanes(g)):
+        here = g.size - i
+        at = load_masked(x, i, here)
+        turned = load_masked(delta, i, here) * curvature(code, at) * load_masked(Rz, i, here)
+        total = fma(load_masked(g, i, here), derivative(code, slope, at), turned)
+        store_masked(g, i, total, here)
 
 
 @inlined
@@ -179,3 +299,19 @@ def _softmax_jacobian(a, Rz, Ra):
         mean += a[j] * Rz[j]
     for j in range(a.size):
         Ra[j] = a[j] * (Rz[j] - mean)
+
+
+@inlined
+def _gaussian(z, a):
+    """Means as they are, and variances from their logarithms."""
+    m = z.size // 2
+    for j in range(m):
+        a[j], a[m + j] = z[j], exp(z[m + j])
+
+
+@inlined
+def _gaussian_jacobian(a, Rz, Ra):
+    """``Ra = Rz`` of the means, and ``a Rz`` of the variances."""
+    m = a.size // 2
+    for j in range(m):
+        Ra[j], Ra[m + j] = Rz[j], a[m + j] * Rz[m + j]

@@ -11,7 +11,7 @@ delta      (B, n_out)                dLoss/dz
 =========  ========================  ===========================================================
 """
 
-from .activations import IDENTITY, SOFTMAX, activate, times_derivative
+from .activations import IDENTITY, activate, of_rows, times_derivative
 from .compiler import inlined
 from .matmul import column_sum_add, matmul_bias, matmul_rows, matmul_transposed, outer_add
 from .parallel import PANEL, over_parts
@@ -41,27 +41,28 @@ def _forward_part(state, part):
 
 
 @inlined
-def propagate_delta(delta, W, a_prev, activation, slope, delta_prev, threads):
+def propagate_delta(delta, W, x_prev, activation, slope, delta_prev, threads):
     """BP2: ``delta_prev = (delta @ W.T) * f'(z_prev)``, with f' of the layer below.
 
-    delta_prev (B, n_in) is overwritten.
+    x_prev (B, n_in) : what f' is computed from, a_prev (for gelu, silu and sin z_prev). delta_prev
+    (B, n_in) is overwritten.
     """
     if delta.shape[0] < FEW:
         matmul_rows(delta, W, delta_prev)
-        times_derivative(activation, slope, a_prev, delta_prev)
+        times_derivative(activation, slope, x_prev, delta_prev)
     else:
         work = delta.size * delta_prev.shape[1]
-        state = (delta, W, a_prev, activation, slope, delta_prev)
+        state = (delta, W, x_prev, activation, slope, delta_prev)
         by_columns = _by_columns(delta_prev, W, delta, activation, threads)
         _propagate_part(state, delta_prev.shape, by_columns, work, threads)
 
 
 @over_parts
 def _propagate_part(state, part):
-    delta, W, a_prev, activation, slope, delta_prev = state
+    delta, W, x_prev, activation, slope, delta_prev = state
     matmul_transposed(delta, W, delta_prev, part)
-    for first in range(part.row, part.row + part.rows, _height(a_prev, part)):
-        x, y = _block(a_prev, part, first), _block(delta_prev, part, first)
+    for first in range(part.row, part.row + part.rows, _height(x_prev, part)):
+        x, y = _block(x_prev, part, first), _block(delta_prev, part, first)
         times_derivative(activation, slope, x, y)
 
 
@@ -92,7 +93,7 @@ def _by_columns(c, W, a, activation, threads):
     What one of them writes the others fetch from its cache. By rows those are W and its panels; by
     columns each has its own part of W, and fetches a. (Softmax needs whole rows.)
     """
-    return W.size >= 2 * a.size and c.shape[1] >= PANEL * threads and activation != SOFTMAX
+    return W.size >= 2 * a.size and c.shape[1] >= PANEL * threads and not of_rows(activation)
 
 
 @inlined

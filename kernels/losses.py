@@ -1,13 +1,18 @@
 """Losses of one sample, and BP1: the output layer's delta.
 
 A loss is computed from the logits z where that avoids overflow and cancellation (cross_entropy
-goes with softmax, binary_cross_entropy with sigmoid); there ``delta = a - y`` needs no f'.
+goes with softmax, binary_cross_entropy with sigmoid, poisson with exp, gaussian_nll with gaussian);
+there ``delta = a - y`` needs no f'. All others are sums over outputs of a function phi of the
+residual ``r = a - y``. `bend` is where phi bends: huber's threshold, or the quantile.
 
 Targets are a matrix (B, n_out); for cross_entropy a matrix (B, 1) holds class labels instead, and
-a label that is no class gives NaN, never an access out of bounds.
+a label that is no class gives NaN, never an access out of bounds. For gaussian_nll they are half as
+many as the outputs, which are means first, variances then.
 """
 
 import math
+
+from numba.extending import register_jitable
 
 from .activations import (
     SOFTMAX,
@@ -16,7 +21,7 @@ from .activations import (
     times_derivative,
     times_tangent_derivative,
 )
-from .compiler import inlined, njit
+from .compiler import OPTIONS, inlined, njit
 from .elementary import exp, log1p
 from .vectors import (
     absolute,
@@ -24,23 +29,77 @@ from .vectors import (
     broadcast,
     count,
     first_lanes,
+    fma,
     insert,
     lanes,
     load,
     load_masked,
+    maximum,
+    minimum,
     reduce_add,
     select,
     store_masked,
 )
 from .views import flat, matrix, row
 
-SQUARED_ERROR, CROSS_ENTROPY, BINARY_CROSS_ENTROPY = range(3)
+(
+    SQUARED_ERROR, HUBER, ABSOLUTE_ERROR, QUANTILE, CROSS_ENTROPY, BINARY_CROSS_ENTROPY, POISSON,
+    GAUSSIAN_NLL,
+) = range(8)  # fmt: skip
 
 LOSSES = {
     "squared_error": SQUARED_ERROR,
+    "huber": HUBER,
+    "absolute_error": ABSOLUTE_ERROR,
+    "quantile": QUANTILE,
     "cross_entropy": CROSS_ENTROPY,
     "binary_cross_entropy": BINARY_CROSS_ENTROPY,
+    "poisson": POISSON,
+    "gaussian_nll": GAUSSIAN_NLL,
 }
+
+
+@register_jitable(**OPTIONS)
+def of_residual(code):
+    """Whether the loss is a sum of phi(a - y), and its delta needs f'."""
+    return code <= QUANTILE
+
+
+@register_jitable(**OPTIONS)
+def phi(code, bend, r):
+    """The loss of a residual, a vector register."""
+    if code == SQUARED_ERROR:
+        return broadcast(0.5, r) * r * r
+    if code == HUBER:
+        near = minimum(broadcast(bend, r), absolute(r))
+        return near * (absolute(r) - broadcast(0.5, r) * near)
+    return r * slope_of_phi(code, bend, r)
+
+
+@register_jitable(**OPTIONS)
+def slope_of_phi(code, bend, r):
+    """phi'(r), 0 at a kink; the residual itself where delta is a - y."""
+    zero, one = broadcast(0, r), broadcast(1, r)
+    if code == HUBER:
+        most = broadcast(bend, r)
+        return maximum(-most, minimum(most, r))
+    if code == ABSOLUTE_ERROR:
+        return select(r > zero, one, select(r < zero, -one, r))
+    if code == QUANTILE:
+        above = one - broadcast(bend, r)
+        return select(r > zero, above, select(r < zero, -broadcast(bend, r), r))
+    return r
+
+
+@register_jitable(**OPTIONS)
+def curve_of_phi(code, bend, r):
+    """phi''(r)."""
+    zero, one = broadcast(0, r), broadcast(1, r)
+    if code == HUBER:
+        return select(absolute(r) <= broadcast(bend, r), one, zero)
+    if code in (ABSOLUTE_ERROR, QUANTILE):
+        return zero
+    return one
 
 
 @inlined
@@ -52,73 +111,88 @@ def sample_weight(weights, b):
 
 
 @njit
-def loss_sum(code, z, a, Y, weights):
+def loss_sum(code, bend, z, a, Y, weights):
     """Sum over samples of weight times loss, in float64.
 
     z, a : (B, n_out), the output layer's logits and activations. Y : (B, n_out) or (B, 1) labels.
     """
     if code == CROSS_ENTROPY:
         return _cross_entropy_sum(z, Y, weights)
-    if weights is None:  # one long row: its vectors are full
+    if weights is None and code != GAUSSIAN_NLL:  # one long row: its vectors are full
         z, a, Y = matrix(z, 0, 1, z.size), matrix(a, 0, 1, a.size), matrix(Y, 0, 1, Y.size)
     total = 0.0
     for b in range(z.shape[0]):
-        if code == SQUARED_ERROR:
-            loss = _squared_error(row(a, b), row(Y, b))
-        else:
+        if of_residual(code):
+            loss = _phi_sum(code, bend, row(a, b), row(Y, b))
+        elif code == BINARY_CROSS_ENTROPY:
             loss = _binary_cross_entropy(row(z, b), row(Y, b))
+        elif code == POISSON:
+            loss = _poisson(row(z, b), row(a, b), row(Y, b))
+        else:
+            loss = _gaussian_nll(row(z, b), row(a, b), row(Y, b))
         total += sample_weight(weights, b) * loss
     return total
 
 
 @njit
-def output_delta(code, activation, slope, a, Y, weights, scale, delta):
+def output_delta(code, bend, activation, slope, a, Y, weights, scale, delta):
     """BP1: ``delta[L] = dLoss/da[L] * f'(z[L])``, and `a - Y` where f' cancels.
 
     The loss is ``scale * sum(weight * loss)``. a, delta : (B, n_out), delta is overwritten.
     """
-    if weights is None and code != CROSS_ENTROPY:
-        _difference(flat(a), flat(Y), a.dtype.type(scale), flat(delta))
+    if weights is None and code not in (CROSS_ENTROPY, GAUSSIAN_NLL):
+        _slopes(code, bend, flat(a), flat(Y), a.dtype.type(scale), flat(delta))
     else:
         for b in range(a.shape[0]):
             w = a.dtype.type(scale * sample_weight(weights, b))
             if code == CROSS_ENTROPY:
                 _cross_entropy_delta(row(a, b), row(Y, b), w, row(delta, b))
+            elif code == GAUSSIAN_NLL:
+                _gaussian_delta(row(a, b), row(Y, b), w, row(delta, b))
             else:
-                _difference(row(a, b), row(Y, b), w, row(delta, b))
-    if code == SQUARED_ERROR:
+                _slopes(code, bend, row(a, b), row(Y, b), w, row(delta, b))
+    if of_residual(code):
         times_derivative(activation, slope, a, delta)
 
 
 @njit
-def output_curvature(code, activation, slope, a, Y, weights, scale, Ra, Rdelta):
+def output_curvature(code, bend, activation, slope, a, Y, weights, scale, Ra, Rdelta):
     """Gauss-Newton's delta of the output: the loss' second derivative times the outputs' tangent.
 
-    Exact for the matching pairs, where delta is linear in a. a, Ra, Rdelta : (B, n_out).
+    Exact for the matching pairs, where delta is linear in a; for gaussian_nll its mean over y, the
+    Fisher information. a, Ra, Rdelta : (B, n_out).
     """
     for b in range(a.shape[0]):
         mass = sample_weight(weights, b)
         if code == CROSS_ENTROPY and Y.shape[1] > 1:
-            y = row(Y, b)
-            mass *= sum_of(y)
-        _scaled(a.dtype.type(scale * mass), row(Ra, b), row(Rdelta, b))
-    if code == SQUARED_ERROR:
+            mass *= sum_of(row(Y, b))
+        w = a.dtype.type(scale * mass)
+        if of_residual(code):
+            _curved(code, bend, row(a, b), row(Y, b), w, row(Ra, b), row(Rdelta, b))
+        elif code == GAUSSIAN_NLL:
+            _gaussian_fisher(row(a, b), w, row(Ra, b), row(Rdelta, b))
+        else:
+            _scaled(w, row(Ra, b), row(Rdelta, b))
+    if of_residual(code):
         times_derivative(activation, slope, a, Rdelta)
 
 
 @njit
-def output_tangent(code, activation, slope, a, Y, weights, scale, delta, Rz, Ra, Rdelta):
+def output_tangent(code, bend, activation, slope, a, Y, weights, scale, delta, Rz, Ra, Rdelta):
     """The derivative of `output_delta` along the direction in which z moves by Rz and a by Ra."""
-    if code != SQUARED_ERROR:
-        output_curvature(code, activation, slope, a, Y, weights, scale, Ra, Rdelta)
+    if not of_residual(code) and code != GAUSSIAN_NLL:
+        output_curvature(code, bend, activation, slope, a, Y, weights, scale, Ra, Rdelta)
         return
     for b in range(a.shape[0]):
         w = a.dtype.type(scale * sample_weight(weights, b))
-        if activation == SOFTMAX:
-            _softmax_tangent(row(a, b), row(Y, b), w, row(Ra, b), row(Rdelta, b))
+        x, y, moved, out = row(a, b), row(Y, b), row(Ra, b), row(Rdelta, b)
+        if code == GAUSSIAN_NLL:
+            _gaussian_tangent(x, y, w, moved, out)
+        elif activation == SOFTMAX:
+            _softmax_tangent(code, bend, x, y, w, moved, out)
         else:
-            _scaled(w, row(Ra, b), row(Rdelta, b))
-    if activation != SOFTMAX:
+            _curved(code, bend, x, y, w, moved, out)
+    if of_residual(code) and activation != SOFTMAX:
         times_tangent_derivative(activation, slope, a, delta, Rz, Rdelta)
 
 
@@ -128,6 +202,15 @@ def _scaled(w, x, out):
     for j in range(0, x.size, lanes(x)):
         here = min(lanes(x), x.size - j)
         store_masked(out, j, w * load_masked(x, j, here), here)
+
+
+@njit
+def _curved(code, bend, a, y, w, Ra, out):
+    """``out = w phi''(a - y) Ra``."""
+    for j in range(0, a.size, lanes(a)):
+        here = min(lanes(a), a.size - j)
+        r = load_masked(a, j, here) - load_masked(y, j, here)
+        store_masked(out, j, w * curve_of_phi(code, bend, r) * load_masked(Ra, j, here), here)
 
 
 @inlined
@@ -140,33 +223,101 @@ def sum_of(x):
 
 
 @njit
-def _softmax_tangent(a, y, w, Ra, Rdelta):
-    """Derivative of ``delta = w a (g - sum(a g))`` with ``g = a - y``, along Ra."""
-    mean = moved = 0.0
-    for j in range(a.size):
-        mean += a[j] * (a[j] - y[j])
-        moved += Ra[j] * (a[j] - y[j]) + a[j] * Ra[j]
-    for j in range(a.size):
-        Rdelta[j] = w * (Ra[j] * (a[j] - y[j] - mean) + a[j] * (Ra[j] - moved))
+def _softmax_tangent(code, bend, a, y, w, Ra, Rdelta):
+    """Derivative of ``delta = w a (g - sum(a g))`` with ``g = phi'(a - y)``, along Ra."""
+    mean = moved = broadcast(0.0, 0.0)
+    for j in range(0, a.size, lanes(a)):
+        x, g, Rx, Rg = _softmax_terms(code, bend, a, y, Ra, j)
+        mean = accumulate(mean, x * g)
+        moved = accumulate(moved, fma(Rx, g, x * Rg))
+    m, Rm = a.dtype.type(reduce_add(mean)), a.dtype.type(reduce_add(moved))
+    for j in range(0, a.size, lanes(a)):
+        x, g, Rx, Rg = _softmax_terms(code, bend, a, y, Ra, j)
+        store_masked(Rdelta, j, w * fma(Rx, g - m, x * (Rg - Rm)), a.size - j)
+
+
+@inlined
+def _softmax_terms(code, bend, a, y, Ra, j):
+    """a and g, and their derivatives, from place j on."""
+    here = a.size - j
+    x, Rx = load_masked(a, j, here), load_masked(Ra, j, here)
+    r = x - load_masked(y, j, here)
+    return x, slope_of_phi(code, bend, r), Rx, curve_of_phi(code, bend, r) * Rx
 
 
 @njit
-def _squared_error(a, y):
-    """``1/2 ||a - y||^2``."""
+def _phi_sum(code, bend, a, y):
+    """Sum of phi(a - y)."""
     total = broadcast(0.0, 0.0)
     for j in range(0, a.size, lanes(a)):
         here = min(lanes(a), a.size - j)
-        difference = load_masked(a, j, here) - load_masked(y, j, here)
-        total = accumulate(total, difference * difference)
-    return 0.5 * reduce_add(total)
+        r = load_masked(a, j, here) - load_masked(y, j, here)
+        total = accumulate(total, phi(code, bend, r))
+    return reduce_add(total)
 
 
 @njit
-def _difference(a, y, w, delta):
-    """``delta = w (a - y)``."""
+def _slopes(code, bend, a, y, w, delta):
+    """``delta = w phi'(a - y)``."""
     for j in range(0, a.size, lanes(a)):
         here = min(lanes(a), a.size - j)
-        store_masked(delta, j, w * (load_masked(a, j, here) - load_masked(y, j, here)), here)
+        r = load_masked(a, j, here) - load_masked(y, j, here)
+        store_masked(delta, j, w * slope_of_phi(code, bend, r), here)
+
+
+@njit
+def _poisson(z, a, y):
+    """``sum(a - y log(a))`` with a = exp(z), that is ``a - y z``; without the part of y alone."""
+    total = broadcast(0.0, 0.0)
+    for j in range(0, z.size, lanes(z)):
+        here = min(lanes(z), z.size - j)
+        x, target = load_masked(z, j, here), load_masked(y, j, here)
+        total = accumulate(total, load_masked(a, j, here) - target * x)
+    return reduce_add(total)
+
+
+# gaussian_nll: few outputs, so one at a time. The second half of z is log(variance).
+
+
+@njit
+def _gaussian_nll(z, a, y):
+    """``1/2 sum(log(variance) + (y - mean)**2 / variance)``; without the constant."""
+    total, m = 0.0, y.size
+    for j in range(m):
+        r = float(a[j]) - float(y[j])
+        total += 0.5 * (float(z[m + j]) + r * r / float(a[m + j]))
+    return total
+
+
+@njit
+def _gaussian_delta(a, y, w, delta):
+    """``w r / variance`` and ``w (1 - r**2 / variance) / 2`` with ``r = mean - y``."""
+    half, one = a.dtype.type(0.5), a.dtype.type(1)
+    m = y.size
+    for j in range(m):
+        r = a[j] - y[j]
+        ratio = r / a[m + j]
+        delta[j], delta[m + j] = w * ratio, w * (half * (one - r * ratio))
+
+
+@njit
+def _gaussian_fisher(a, w, Ra, Rdelta):
+    """The mean over y of what `_gaussian_tangent` gives."""
+    half, m = a.dtype.type(0.5), a.size // 2
+    for j in range(m):
+        Rdelta[j] = w * (Ra[j] / a[m + j])
+        Rdelta[m + j] = w * (half * (Ra[m + j] / a[m + j]))
+
+
+@njit
+def _gaussian_tangent(a, y, w, Ra, Rdelta):
+    """Derivative of `_gaussian_delta` along Ra."""
+    half, m = a.dtype.type(0.5), y.size
+    for j in range(m):
+        ratio = (a[j] - y[j]) / a[m + j]
+        moved = Ra[m + j] / a[m + j]  # of log(variance)
+        Rdelta[j] = w * (Ra[j] / a[m + j] - ratio * moved)
+        Rdelta[m + j] = w * (half * (a[j] - y[j]) * ratio * moved - ratio * Ra[j])
 
 
 @njit

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .activations import of_z
 from .compiler import FINGERPRINT, inlined
 from .views import matrix, vector
 
@@ -33,8 +34,8 @@ class Model(NamedTuple):
     theta : (n_params,) float, all weights and biases; W of a layer is stored (n_in, n_out).
     layers : (L, 9) int64, a row a layer: VERSION, inputs, outputs, code of the activation, where W
         and b begin in theta, how many units the layers below have; and, the same in every row, how
-        many units all layers have, and the widest.
-    coef : (2,) in theta's dtype: the slope of leaky_relu, and l2.
+        many units all layers have, and the widest. (Units of gelu, silu and sin count twice.)
+    coef : (4,) in theta's dtype: slope of leaky_relu, l2, l1, and where the loss bends.
     loss : int, code of the loss.
     threads : int, how many a large batch may use.
     """
@@ -96,6 +97,18 @@ def bias(theta, layer):
 def activation(a, layer, samples):
     """View of the layer's activations (samples, n_out) in a workspace."""
     return matrix(a, layer[A_AT] * samples, samples, layer[N_OUT])
+
+
+@inlined
+def source(a, layer, samples):
+    """What f' is computed from: the layer's activations, or its z, which then lies behind them.
+
+    In a section of deltas: delta, or ``u = delta / f'(z)``, likewise behind it.
+    """
+    at, n = layer[A_AT], layer[N_OUT]
+    if of_z(layer[ACTIVATION]):
+        at += n
+    return matrix(a, at * samples, samples, n)
 
 
 @inlined

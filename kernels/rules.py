@@ -55,7 +55,7 @@ def slots_of(rule):
         return int(rule.hyper[0] != 0.0)
     if rule.code == RMSPROP:
         return 1 + int(rule.hyper[2] != 0.0)
-    if rule.code == ADAGRAD or rule.code == LION:
+    if rule.code in (ADAGRAD, LION):
         return 1
     return 2
 

@@ -5,15 +5,13 @@ lanes go along the outputs, four vectors side by side; sums have the order that 
 batch, so that one sample's outputs are the bits that it has among others.
 """
 
-import numpy as np
-
-from .activations import SOFTMAX, activate, derivative, value
+from .activations import activate, derivative, of_rows, value
 from .compiler import inlined, njit
-from .model import A_AT, ACTIVATION, B_AT, N_IN, N_OUT, W_AT, layer_at
+from .model import A_AT, ACTIVATION, B_AT, N_IN, N_OUT, W_AT, layer_at, source
 from .narrow import group_of
 from .tile import DEPTH, at, row_sums, view
 from .vectors import broadcast, fma, lanes, load, load_masked, reduce_add, store_masked
-from .views import matrix, vector
+from .views import matrix, row, vector
 
 
 @njit
@@ -26,14 +24,14 @@ def forward_sample(model, x, a, z, out):
     for k in range(depth):
         layer = layer_at(model, k)
         W_and_b = vector(model.theta, layer[W_AT], (layer[N_IN] + 1) * layer[N_OUT])
+        kept, there = z, out
         if k < depth - 1:
-            here = there = vector(a, layer[A_AT], layer[N_OUT])
-        else:
-            here, there = z, out
-        _layer(x, W_and_b, layer[ACTIVATION], slope, here, there)
+            kept, there = row(source(a, layer, 1), 0), vector(a, layer[A_AT], layer[N_OUT])
+        _layer(x, W_and_b, layer[ACTIVATION], slope, kept, there)
         x = there
-    if model.layers[depth - 1, ACTIVATION] == SOFTMAX:
-        activate(np.int64(SOFTMAX), slope, matrix(z, 0, 1, z.size), matrix(out, 0, 1, z.size))
+    f = model.layers[depth - 1, ACTIVATION]
+    if of_rows(f):
+        activate(f, slope, matrix(z, 0, 1, z.size), matrix(out, 0, 1, z.size))
 
 
 @njit
@@ -127,25 +125,25 @@ def backward_sample(model, x, scale, grad, a, delta, delta_prev):
         if k > 0:
             lower = layer_at(model, k - 1)
             a_prev, below = vector(a, lower[A_AT], n_in), vector(delta_prev, 0, n_in)
-            W = matrix(model.theta, layer[W_AT], n_in, n)
-            _propagate(here, W, a_prev, lower[ACTIVATION], model.coef[0], below)
+            W, x_prev = matrix(model.theta, layer[W_AT], n_in, n), row(source(a, lower, 1), 0)
+            _propagate(here, W, x_prev, lower[ACTIVATION], model.coef[0], below)
         _add_outer(a_prev, here, scale, vector(grad, layer[W_AT], n_in * n))
         _add_row(here, scale, vector(grad, layer[B_AT], n))
         delta, delta_prev = delta_prev, delta
 
 
 @inlined
-def _propagate(delta, W, a_prev, f, slope, delta_prev):
-    """BP2: ``delta_prev = (W @ delta) * f'(z_prev)``."""
+def _propagate(delta, W, x_prev, f, slope, deltx_prev):
+    """BP2: ``deltx_prev = (W @ delta) * f'(z_prev)``."""
     width, column = lanes(delta), vector(W, 0, W.size)
-    for i in range(0, a_prev.size, width):
-        here = a_prev.size - i
+    for i in range(0, x_prev.size, width):
+        here = x_prev.size - i
         if W.shape[1] == 1:  # a column lies in memory like a row
             total = load_masked(column, i, here) * delta[0]
         else:
             total = row_sums(at(view(W), i, 0), view(delta), W.shape[1], min(here, width))
-        factor = derivative(f, slope, load_masked(a_prev, i, here))
-        store_masked(delta_prev, i, total * factor, here)
+        factor = derivative(f, slope, load_masked(x_prev, i, here))
+        store_masked(deltx_prev, i, total * factor, here)
 
 
 @inlined

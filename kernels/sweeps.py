@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import entry
-from .activations import IDENTITY, activate
+from .activations import IDENTITY, activate, of_z
 from .compiler import inlined, njit
 from .layers import (
     accumulate_gradient,
@@ -29,6 +29,7 @@ from .model import (
     block_size,
     carve,
     layer_at,
+    source,
     weight,
 )
 from .sample import backward_sample, forward_sample
@@ -85,7 +86,7 @@ def loss_of(model, X, Y, weights, work):
     for first in range(0, batch, m):
         block = cut(X, Y, weights, first, min(m, batch - first))
         z, a = forward(model, block.X, parts)
-        total += loss_sum(model.loss, z, a, block.Y, block.weights)
+        total += loss_sum(model.loss, model.coef[3], z, a, block.Y, block.weights)
     return total / weight_sum(weights, batch) + penalty(model)
 
 
@@ -105,7 +106,7 @@ def gradient_of(model, X, Y, weights, grad, work):
     parts = carve(model.layers, work, m)
     mass = weight_sum(weights, batch)
     total = 0.0
-    start_gradient(model, model.theta, grad)
+    start_gradient(model, grad)
     for first in range(0, batch, m):
         block = cut(X, Y, weights, first, min(m, batch - first))
         total += block_gradient(model, block, mass, 1.0, grad, parts)
@@ -128,12 +129,20 @@ def forward(model, X, parts):
     for k in range(depth):
         layer = layer_at(model, k)
         W, b = weight(model.theta, layer), bias(model.theta, layer)
-        a, f = activation(parts.a, layer, count), layer[ACTIVATION]
-        if k == depth - 1:  # the loss is computed from z, so it is kept
-            a, f = z, np.int64(IDENTITY)
-        linear_activation_forward(a_prev, W, b, f, slope, a, model.threads)
+        a, kept, f = (
+            activation(parts.a, layer, count),
+            source(parts.a, layer, count),
+            layer[ACTIVATION],
+        )
+        at_once = f
+        if k == depth - 1:  # the loss is computed from z
+            kept, at_once = z, np.int64(IDENTITY)
+        elif of_z(f):
+            at_once = np.int64(IDENTITY)
+        linear_activation_forward(a_prev, W, b, at_once, slope, kept, model.threads)
+        if at_once != f or k == depth - 1:
+            activate(f, slope, kept, a)
         a_prev = a
-    activate(last[ACTIVATION], slope, z, out)
     return z, out
 
 
@@ -155,10 +164,10 @@ def backward(model, X, scale, grad, parts):
         a_prev = rows(X, 0, count)
         if k > 0:
             lower = layer_at(model, k - 1)
-            a_prev = activation(parts.a, lower, count)
+            a_prev, x_prev = activation(parts.a, lower, count), source(parts.a, lower, count)
             delta_prev = matrix(below, 0, count, layer[N_IN])
             W, slope, f = weight(model.theta, layer), model.coef[0], lower[ACTIVATION]
-            propagate_delta(delta, W, a_prev, f, slope, delta_prev, model.threads)
+            propagate_delta(delta, W, x_prev, f, slope, delta_prev, model.threads)
         dW, db = weight(grad, layer), bias(grad, layer)
         accumulate_gradient(delta, a_prev, scale, dW, db, model.threads)
         here, below = below, here
@@ -171,58 +180,66 @@ def block_gradient(model, block, mass, scale, grad, parts):
     `mass` is the weight of all blocks. Returns the block's ``sum(weight * loss)``.
     """
     z, a = forward(model, block.X, parts)
-    value = loss_sum(model.loss, z, a, block.Y, block.weights)
+    value = loss_sum(model.loss, model.coef[3], z, a, block.Y, block.weights)
     delta = matrix(parts.delta, 0, a.shape[0], a.shape[1])
     output = layer_at(model, model.layers.shape[0] - 1)[ACTIVATION]
     slope = model.coef[0]
-    output_delta(model.loss, output, slope, a, block.Y, block.weights, 1.0 / mass, delta)
+    output_delta(
+        model.loss, model.coef[3], output, slope, a, block.Y, block.weights, 1.0 / mass, delta
+    )
     backward(model, block.X, a.dtype.type(scale), grad, parts)
     return value
 
 
 @inlined
-def start_gradient(model, theta, grad):
-    """Where the gradient's sum begins: the penalty's part, ``l2 * W``, and 0 for the biases.
-
-    With a direction in place of theta, where a product with second derivatives begins.
-    """
+def start_gradient(model, grad):
+    """Where the gradient's sum begins: the penalty's, ``l2 * W + l1 * sign(W)``, 0 for biases."""
     fill(grad, 0)
+    if model.coef[1] != 0 or model.coef[2] != 0:
+        _penalty_gradient(model, model.theta, model.coef[2], grad)
+
+
+@inlined
+def start_product(model, v, out):
+    """Where a product of v with second derivatives begins: ``l2 * V``."""
+    fill(out, 0)
     if model.coef[1] != 0:
-        _penalty_gradient(model, theta, grad)
+        _penalty_gradient(model, v, model.theta.dtype.type(0), out)
 
 
 @njit
-def _penalty_gradient(model, theta, grad):
-    """``dW = l2 * W``."""
+def _penalty_gradient(model, theta, l1, grad):
+    """``dW = l2 * W + l1 * sign(W)``."""
     l2 = model.coef[1]
     for k in range(model.layers.shape[0]):
         layer = layer_at(model, k)
         W, dW = weight(theta, layer), weight(grad, layer)
         for i in range(W.shape[0]):
             for j in range(W.shape[1]):
-                dW[i, j] = l2 * W[i, j]
+                dW[i, j] = l2 * W[i, j] + l1 * np.sign(W[i, j])
 
 
 @inlined
 def penalty(model):
-    """``l2/2 * sum(W**2)`` over weights, not biases."""
+    """``l2/2 * sum(W**2) + l1 * sum(|W|)`` over weights, not biases."""
     value = 0.0
-    if model.coef[1] != 0:
-        value = 0.5 * model.coef[1] * _sum_of_squares(model)
+    if model.coef[1] != 0 or model.coef[2] != 0:
+        value = _penalty(model)
     return value
 
 
 @njit
-def _sum_of_squares(model):
-    """``sum(W**2)`` of all layers, in float64."""
-    total = 0.0
+def _penalty(model):
+    """Its sum over all layers, in float64."""
+    squares = sizes = 0.0
     for k in range(model.layers.shape[0]):
         layer = layer_at(model, k)
         W = weight(model.theta, layer)
         for i in range(W.shape[0]):
             for j in range(W.shape[1]):
-                total += float(W[i, j]) ** 2
-    return total
+                squares += float(W[i, j]) ** 2
+                sizes += abs(float(W[i, j]))
+    return 0.5 * model.coef[1] * squares + model.coef[2] * sizes
 
 
 @inlined

@@ -11,8 +11,16 @@ Public kernels take (model, what is read, what is written, work), where `work` h
 ``workspace_size(model.layers, batch, 2)`` floats of theta's dtype; else as in `sweeps`.
 """
 
+import numpy as np
+
 from . import entry
-from .activations import tangent_derivative, times_derivative, times_tangent_derivative
+from .activations import (
+    IDENTITY,
+    of_z,
+    tangent_derivative,
+    times_derivative,
+    times_tangent_derivative,
+)
 from .compiler import inlined, njit
 from .layers import accumulate_gradient, propagate_delta
 from .losses import loss_sum, output_curvature, output_delta, output_tangent
@@ -40,11 +48,21 @@ from .model import (
     carve,
     carve_tangents,
     layer_at,
+    source,
     weight,
 )
 from .parallel import over_rows
 from .product import ZERO
-from .sweeps import backward, cut, enter, forward, penalty, start_gradient, weight_sum
+from .sweeps import (
+    backward,
+    cut,
+    enter,
+    forward,
+    penalty,
+    start_gradient,
+    start_product,
+    weight_sum,
+)
 from .vectors import lanes, load_masked, store_masked
 from .views import borrow_all, copy, fill, matrix, row, rows, vector
 
@@ -88,14 +106,16 @@ def linearize(model, X, Y, grad, points, work, weights=None):
     entry.check_points(model, points, batch)
     m, mass = block_size(batch), weight_sum(weights, batch)
     parts = carve(model.layers, memory, m)
-    start_gradient(model, model.theta, gradient)
+    start_gradient(model, gradient)
     total = 0.0
     for first in range(0, batch, m):
         block = cut(x, y, weights, first, min(m, batch - first))
         here, deltas = _point(model, points, parts, first, block.X.shape[0])
         _linearize_block(model, block, mass, here, deltas)
         z = matrix(here.z, 0, block.X.shape[0], _n_out(model))
-        total += loss_sum(model.loss, z, _outputs(model, here.a, block.X), block.Y, block.weights)
+        total += loss_sum(
+            model.loss, model.coef[3], z, _outputs(model, here.a, block.X), block.Y, block.weights
+        )
         _gradient_of_block(model, block.X, here.a, deltas, gradient)
     return total / mass + penalty(model)
 
@@ -134,7 +154,7 @@ def _hvp(model, X, Y, points, v, out, work, weights):
     entry.check_points(model, points, batch)
     m, mass = block_size(batch), weight_sum(weights, batch)
     parts, t = carve(model.layers, memory, m), carve_tangents(model.layers, memory, m)
-    start_gradient(model, w, total)
+    start_product(model, w, total)
     for first in range(0, batch, m):
         count = min(m, batch - first)
         block = cut(x, y, weights, first, count)
@@ -154,7 +174,7 @@ def _gnvp(model, X, Y, points, v, out, work, weights):
     entry.check_points(model, points, batch)
     m, mass = block_size(batch), weight_sum(weights, batch)
     parts, tangents = carve(model.layers, memory, m), carve_tangents(model.layers, memory, m)
-    start_gradient(model, w, total)
+    start_product(model, w, total)
     for first in range(0, batch, m):
         block = cut(x, y, weights, first, min(m, batch - first))
         here = _activations(model, block.X, points, parts, first)
@@ -327,7 +347,7 @@ def _linearize_block(model, block, mass, parts, deltas):
     last, a = layer_at(model, top), _outputs(model, parts.a, block.X)
     delta = activation(deltas, last, count)
     f = last[ACTIVATION]
-    output_delta(model.loss, f, slope, a, block.Y, block.weights, 1.0 / mass, delta)
+    output_delta(model.loss, model.coef[3], f, slope, a, block.Y, block.weights, 1.0 / mass, delta)
     _propagate_all(model, count, parts.a, deltas)
 
 
@@ -339,28 +359,28 @@ def _tangent_forward(model, v, X, parts, tangents):
     for k in range(model.layers.shape[0]):
         layer = layer_at(model, k)
         a_prev = _below(model, X, parts.a, k)
-        a, Rz, Ra = (
-            activation(parts.a, layer, count),
+        x, Rz, Ra = (
+            source(parts.a, layer, count),
             activation(tangents.Rz, layer, count),
             activation(tangents.Ra, layer, count),
         )
         W, V, vb = weight(model.theta, layer), weight(v, layer), bias(v, layer)
         f, slope = layer[ACTIVATION], model.coef[0]
-        state = (a_prev, Ra_prev, W, V, vb, f, slope, a, Rz, Ra)
-        _tangent_forward_rows(state, count, 2 * a_prev.size * a.shape[1], model.threads)
+        state = (a_prev, Ra_prev, W, V, vb, f, slope, x, Rz, Ra)
+        _tangent_forward_rows(state, count, 2 * a_prev.size * x.shape[1], model.threads)
         Ra_prev = Ra
 
 
 @over_rows
 def _tangent_forward_rows(state, first, count):
-    a_prev, Ra_prev, W, V, vb, f, slope, a, Rz, Ra = state
+    a_prev, Ra_prev, W, V, vb, f, slope, x, Rz, Ra = state
     Rz, Ra = rows(Rz, first, count), rows(Ra, first, count)
     if Ra_prev.shape[0] > 0:
         a_prev, Ra_prev = rows(a_prev, first, count), rows(Ra_prev, first, count)
         matmul_pair(a_prev, V, vb, Ra_prev, W, Rz)
     else:
         matmul_bias(rows(a_prev, first, count), V, vb, Rz, whole(Rz))
-    tangent_derivative(f, slope, rows(a, first, count), Rz, Ra)
+    tangent_derivative(f, slope, rows(x, first, count), Rz, Ra)
 
 
 @njit
@@ -375,7 +395,7 @@ def _hessian_block(model, block, mass, v, parts, tangents, out):
     here, below = tangents.Rdelta, tangents.Rdelta_prev
     Rdelta = matrix(here, 0, count, last[N_OUT])
     Y, w, f = block.Y, block.weights, last[ACTIVATION]
-    output_tangent(model.loss, f, slope, a, Y, w, 1.0 / mass, delta, Rz, Ra, Rdelta)
+    output_tangent(model.loss, model.coef[3], f, slope, a, Y, w, 1.0 / mass, delta, Rz, Ra, Rdelta)
     for k in range(top, -1, -1):
         layer = layer_at(model, k)
         delta = activation(tangents.delta, layer, count)
@@ -386,12 +406,10 @@ def _hessian_block(model, block, mass, v, parts, tangents, out):
             lower = layer_at(model, k - 1)
             Ra_prev = activation(tangents.Ra, lower, count)
             W, V = weight(model.theta, layer), weight(v, layer)
-            delta_prev, Rz_prev = (
-                activation(tangents.delta, lower, count),
-                activation(tangents.Rz, lower, count),
-            )
+            x_prev, u_prev = source(parts.a, lower, count), source(tangents.delta, lower, count)
+            Rz_prev = activation(tangents.Rz, lower, count)
             Rdelta_prev = matrix(below, 0, count, layer[N_IN])
-            point = (a_prev, delta_prev, Rz_prev, lower[ACTIVATION], slope)
+            point = (x_prev, u_prev, Rz_prev, lower[ACTIVATION], slope)
             state = (delta, Rdelta, W, V, point, Rdelta_prev)
             work = 2 * delta.size * layer[N_IN]
             _tangent_backward_rows(state, count, work, model.threads)
@@ -405,13 +423,13 @@ def _hessian_block(model, block, mass, v, parts, tangents, out):
 @over_rows
 def _tangent_backward_rows(state, first, count):
     delta, Rdelta, W, V, point, Rdelta_prev = state
-    a_prev, delta_prev, Rz_prev, f, slope = point
+    x_prev, u_prev, Rz_prev, f, slope = point
     Rdelta_prev = rows(Rdelta_prev, first, count)
     delta, Rdelta = rows(delta, first, count), rows(Rdelta, first, count)
     matmul_transposed_pair(Rdelta, W, delta, V, Rdelta_prev)
-    a_prev, delta_prev = rows(a_prev, first, count), rows(delta_prev, first, count)
+    x_prev, u_prev = rows(x_prev, first, count), rows(u_prev, first, count)
     Rz_prev = rows(Rz_prev, first, count)
-    times_tangent_derivative(f, slope, a_prev, delta_prev, Rz_prev, Rdelta_prev)
+    times_tangent_derivative(f, slope, x_prev, u_prev, Rz_prev, Rdelta_prev)
 
 
 @over_rows
@@ -431,7 +449,7 @@ def _gauss_newton_block(model, block, mass, v, parts, tangents, out):
     Ra, a = _outputs(model, tangents.Ra, block.X), _outputs(model, parts.a, block.X)
     delta = matrix(parts.delta, 0, a.shape[0], a.shape[1])
     Y, w, f, slope = block.Y, block.weights, last[ACTIVATION], model.coef[0]
-    output_curvature(model.loss, f, slope, a, Y, w, 1.0 / mass, Ra, delta)
+    output_curvature(model.loss, model.coef[3], f, slope, a, Y, w, 1.0 / mass, Ra, delta)
     backward(model, block.X, a.dtype.type(1), out, parts)
 
 
@@ -488,8 +506,13 @@ def _propagate_all(model, count, a, deltas):
     for k in range(model.layers.shape[0] - 1, 0, -1):
         layer, lower = layer_at(model, k), layer_at(model, k - 1)
         delta, delta_prev = activation(deltas, layer, count), activation(deltas, lower, count)
-        W, a_prev = weight(model.theta, layer), activation(a, lower, count)
-        propagate_delta(delta, W, a_prev, lower[ACTIVATION], slope, delta_prev, model.threads)
+        W, x_prev, f = weight(model.theta, layer), source(a, lower, count), lower[ACTIVATION]
+        u_prev, at_once = source(deltas, lower, count), f
+        if of_z(f):
+            at_once = np.int64(IDENTITY)
+        propagate_delta(delta, W, x_prev, at_once, slope, u_prev, model.threads)
+        if of_z(f):  # u is kept, since f' may be 0
+            tangent_derivative(f, slope, x_prev, u_prev, delta_prev)
 
 
 @njit
@@ -515,12 +538,12 @@ def _jacobian_column(model, X, i, parts, tangents, out):
     W, Ra = weight(model.theta, bottom), activation(tangents.Ra, bottom, count)
     for b in range(count):
         copy(row(W, i), row(Ra, b))
-    times_derivative(bottom[ACTIVATION], slope, activation(parts.a, bottom, count), Ra)
+    times_derivative(bottom[ACTIVATION], slope, source(parts.a, bottom, count), Ra)
     for k in range(1, model.layers.shape[0]):
         layer = layer_at(model, k)
         Ra_prev, Ra = Ra, activation(tangents.Ra, layer, count)
         matmul(Ra_prev, weight(model.theta, layer), Ra)
-        times_derivative(layer[ACTIVATION], slope, activation(parts.a, layer, count), Ra)
+        times_derivative(layer[ACTIVATION], slope, source(parts.a, layer, count), Ra)
     n_out = Ra.shape[1]
     for b in range(count):
         for o in range(n_out):

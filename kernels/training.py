@@ -61,7 +61,7 @@ def adam_step(model, X, Y, rule, grad, work, weights=None):
 @inlined
 def fuses(model, batch):
     """May a step of plain descent go straight into theta? Only if nobody reads theta after it."""
-    return batch <= LARGEST_BLOCK and model.coef[1] == 0
+    return batch <= LARGEST_BLOCK and model.coef[1] == 0 and model.coef[2] == 0
 
 
 @njit
@@ -101,7 +101,7 @@ def epoch_of(model, X, Y, weights, order, batch_size, rule, grad, work):
             rule.count[0] += math.isfinite(total)
         else:
             total = mass * penalty(model)
-            start_gradient(model, model.theta, grad)
+            start_gradient(model, grad)
             for start in range(0, batch.size, m):
                 indices = vector(batch, start, min(m, batch.size - start))
                 block = _gather(X, Y, weights, indices, parts)

@@ -8,13 +8,33 @@ import deltajit as dj
 from deltajit import reference
 
 DTYPES = ["float32", "float64"]
-HIDDEN = ["identity", "sigmoid", "tanh", "relu", "leaky_relu"]
+HIDDEN = [
+    "identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "softplus", "softsign",
+    "hard_tanh", "step", "exp", "gelu", "silu", "sin",
+]  # fmt: skip
+OF_Z = ["gelu", "silu", "sin"]  # not for outputs
 
 # (output, loss) pairs that a network may have.
-ENDS = [(output, "squared_error") for output in [*HIDDEN, "softmax"]] + [
+ENDS = [
+    *((output, "squared_error") for output in [*HIDDEN, "softmax"] if output not in OF_Z),
+    *((output, loss) for output in ["identity", "tanh", "softmax"] for loss in
+      ["huber", "absolute_error", "quantile"]),
     ("softmax", "cross_entropy"),
     ("sigmoid", "binary_cross_entropy"),
-]
+    ("exp", "poisson"),
+    ("gaussian", "gaussian_nll"),
+]  # fmt: skip
+
+
+# Each end with four activations, each activation with six or seven ends; exp(exp(exp(x))) is too
+# large for anybody.
+GRID = [(HIDDEN[(i + 4 * k) % len(HIDDEN)], *end) for i, end in enumerate(ENDS) for k in range(4)]
+GRID = [(f, *end) for f, *end in GRID if f != "exp" or end[0] not in ("exp", "gaussian")]
+
+
+def grid(test):
+    """Parametrize a test of (activation, output, loss)."""
+    return pytest.mark.parametrize(("activation", "output", "loss"), GRID)(test)
 
 
 def awkward(dtype):
@@ -31,12 +51,18 @@ def make_targets(rng, loss, batch, n_out, *, labels=False):
         return rng.dirichlet(np.ones(n_out), size=batch)
     if loss == "binary_cross_entropy":
         return rng.uniform(size=(batch, n_out))
+    if loss == "poisson":
+        return rng.poisson(3, size=(batch, n_out)).astype(float)
+    if loss == "gaussian_nll":
+        return rng.normal(size=(batch, n_out // 2))
     return rng.normal(size=(batch, n_out))
 
 
 def make_case(sizes, activation, output, loss, dtype, batch=7, seed=0, **options):
     """A network with random biases, and data for it (as float64)."""
     rng = np.random.default_rng(seed)
+    if output == "gaussian":
+        sizes = [*sizes[:-1], sizes[-1] + sizes[-1] % 2]
     net = dj.Network(sizes, activation, output, loss, dtype=dtype, rng=seed, **options)
     for b in net.biases:
         b[:] = rng.normal(size=b.shape) / 2

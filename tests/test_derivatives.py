@@ -5,17 +5,9 @@ import pytest
 
 import deltajit as dj
 from deltajit import reference
-from tests.conftest import DTYPES, ENDS, HIDDEN, awkward, make_case, relative_error
+from tests.conftest import DTYPES, awkward, grid, make_case, relative_error
 
-OTHER_ENDS = [(output, "squared_error") for output in ("tanh", "sigmoid", "relu", "softmax")]
-ALL_ENDS = [*ENDS, *(end for end in OTHER_ENDS if end not in ENDS)]
 STEP = 1e-30
-
-
-def grid(test):
-    """Every activation, output and loss."""
-    test = pytest.mark.parametrize(("output", "loss"), ALL_ENDS)(test)
-    return pytest.mark.parametrize("activation", HIDDEN)(test)
 
 
 def direction(net, seed=1):
@@ -69,7 +61,7 @@ def test_every_derivative_against_the_reference(activation, output, loss):
     assert relative_error(net.hvp(X, Y, v), flat(net, *reference.hvp(model, X, Y, VW, vb))) <= 1e-12
     gn = flat(net, *reference.gnvp(model, X, Y, VW, vb))
     assert relative_error(net.gnvp(X, Y, v), gn) <= 1e-12
-    at_theta, u = net.linearize(X, Y), np.random.default_rng(2).normal(size=(len(X), 3))
+    at_theta, u = net.linearize(X, Y), np.random.default_rng(2).normal(size=(len(X), net.sizes[-1]))
     assert relative_error(at_theta.jvp(v), reference.jvp(model, X, VW, vb)) <= 1e-12
     assert relative_error(at_theta.vjp(u), flat(net, *reference.vjp(model, X, u))) <= 1e-12
     assert relative_error(net.input_grad(X, Y), reference.input_grad(model, X, Y)) <= 1e-12
@@ -86,7 +78,7 @@ def test_identities(activation, output, loss):
     assert u @ net.hvp(X, Y, v) == pytest.approx(v @ net.hvp(X, Y, u), rel=1e-10, abs=1e-12)
     assert u @ net.gnvp(X, Y, v) == pytest.approx(v @ net.gnvp(X, Y, u), rel=1e-10, abs=1e-12)
     assert v @ net.gnvp(X, Y, v) >= 0
-    at_theta, y = net.linearize(X, Y), np.random.default_rng(3).normal(size=(len(X), 3))
+    at_theta, y = net.linearize(X, Y), np.random.default_rng(3).normal(size=(len(X), net.sizes[-1]))
     assert (y * at_theta.jvp(v)).sum() == pytest.approx(v @ at_theta.vjp(y), rel=1e-10, abs=1e-12)
     both = net.hvp(X, Y, 2 * u - 3 * v)
     assert relative_error(both, 2 * net.hvp(X, Y, u) - 3 * net.hvp(X, Y, v)) <= 1e-12

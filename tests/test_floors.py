@@ -76,7 +76,7 @@ def test_reference_is_numpy_only():
     known = {module.split(".")[0] for module, _, _ in imports(
         (ROOT / "src/deltajit/reference.py").read_text()
     )}  # fmt: skip
-    assert known <= {"__future__", "collections", "typing", "numpy"}
+    assert known <= {"__future__", "collections", "math", "typing", "numpy"}
 
 
 def test_one_spelling_of_njit():

@@ -6,10 +6,9 @@ import pytest
 import deltajit as dj
 from tests.conftest import (
     DTYPES,
-    ENDS,
-    HIDDEN,
     awkward,
     complex_step_grad,
+    grid,
     make_case,
     make_targets,
     reference_grad,
@@ -17,8 +16,7 @@ from tests.conftest import (
 )
 
 
-@pytest.mark.parametrize(("output", "loss"), ENDS)
-@pytest.mark.parametrize("activation", HIDDEN)
+@grid
 def test_gradient_by_complex_step(activation, output, loss):
     net, X, Y = make_case([5, 9, 4, 3], activation, output, loss, "float64", l2=0.1, slope=0.2)
     value, grad = net.value_and_grad(X, Y)
@@ -29,8 +27,7 @@ def test_gradient_by_complex_step(activation, output, loss):
     assert relative_error(grad, expected_grad) <= 1e-13
 
 
-@pytest.mark.parametrize(("output", "loss"), ENDS)
-@pytest.mark.parametrize("activation", HIDDEN)
+@grid
 def test_float32_against_float64(activation, output, loss):
     net, X, Y = make_case([7, 16, 17, 3], activation, output, loss, "float32", batch=33, l2=0.01)
     double, _, _ = make_case([7, 16, 17, 3], activation, output, loss, "float64", l2=0.01)

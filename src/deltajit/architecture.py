@@ -11,12 +11,22 @@ from numpy.typing import NDArray
 
 from deltajit import checks
 from deltajit.kernels import ACTIVATIONS, LOSSES
+from deltajit.kernels.activations import GELU
 from deltajit.kernels.model import N_COLUMNS, VERSION
 
-HIDDEN = tuple(name for name in ACTIVATIONS if name != "softmax")
+HIDDEN = tuple(name for name in ACTIVATIONS if name not in ("softmax", "gaussian"))
+
+# Their derivatives need z, which is kept of hidden layers, beside a.
+OF_Z = tuple(name for name, code in ACTIVATIONS.items() if code >= GELU)
+OUTPUTS = tuple(name for name in ACTIVATIONS if name not in OF_Z)
 
 # Outputs and losses that belong together: delta[L] = a[L] - Y.
-LOSS_OF_OUTPUT = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
+LOSS_OF_OUTPUT = {
+    "softmax": "cross_entropy",
+    "sigmoid": "binary_cross_entropy",
+    "exp": "poisson",
+    "gaussian": "gaussian_nll",
+}
 OUTPUT_OF_LOSS = {loss: output for output, loss in LOSS_OF_OUTPUT.items()}
 
 
@@ -31,10 +41,14 @@ class Architecture:
     activations : tuple of str
         One name a layer, the output's last.
     loss : str
-    l2 : float
-        Penalty ``l2/2 * sum(W**2)``.
+    l2, l1 : float
+        Penalty ``l2/2 * sum(W**2) + l1 * sum(|W|)``.
     slope : float
         Slope of leaky_relu below 0.
+    threshold : float
+        Size of a residual from which on huber's loss is linear.
+    quantile : float
+        That the loss of this name asks for.
     dtype : numpy.dtype
         float32 or float64.
     """
@@ -45,6 +59,9 @@ class Architecture:
     l2: float
     slope: float
     dtype: np.dtype[Any]
+    l1: float = 0.0
+    threshold: float = 1.0
+    quantile: float = 0.5
 
     @classmethod
     def checked(
@@ -56,11 +73,17 @@ class Architecture:
         l2: object,
         slope: object,
         dtype: object,
+        l1: object = 0.0,
+        threshold: object = 1.0,
+        quantile: object = 0.5,
     ) -> Architecture:
         """From a user's arguments; raises ValueError or TypeError naming the wrong one."""
         units = checks.sizes(sizes)
         names = _hidden_names(activation, len(units) - 2)
         last, goal = _output_and_loss(output, loss, units[-1])
+        checks.above_zero(threshold, "threshold")
+        checks.above_zero(quantile, "quantile")
+        checks.fraction(quantile, "quantile")
         return cls(
             sizes=units,
             activations=(*names, last),
@@ -68,20 +91,42 @@ class Architecture:
             l2=checks.real(l2, "l2", least=0),
             slope=checks.real(slope, "slope", least=0),
             dtype=checks.dtype(dtype),
+            l1=checks.real(l1, "l1", least=0),
+            threshold=checks.real(threshold, "threshold"),
+            quantile=checks.real(quantile, "quantile"),
         )
+
+    @property
+    def coef(self) -> NDArray[Any]:
+        """The kernels' coefficients: see `deltajit.kernels.Model`."""
+        return np.array([self.slope, self.l2, self.l1, self.bend], self.dtype)
+
+    @property
+    def bend(self) -> float:
+        """Where the loss bends."""
+        return self.quantile if self.loss == "quantile" else self.threshold
+
+    @property
+    def n_targets(self) -> int:
+        """Columns of Y, unless it is labels: gaussian_nll has two outputs for each target."""
+        return self.sizes[-1] // (2 if self.loss == "gaussian_nll" else 1)
 
     @cached_property
     def layers(self) -> NDArray[np.int64]:
         """The kernels' layer table: see `deltajit.kernels.Model`."""
         table = np.empty((len(self.sizes) - 1, N_COLUMNS), np.int64)
-        totals = sum(self.sizes[1:]), max(self.sizes[1:])
+        kept = [
+            n * (2 if f in OF_Z else 1)
+            for n, f in zip(self.sizes[1:], self.activations, strict=True)
+        ]
+        totals = sum(kept), max(self.sizes[1:])
         at = units = 0
         pairs = zip(self.sizes[:-1], self.sizes[1:], self.activations, strict=True)
-        for row, (n_in, n_out, name) in zip(table, pairs, strict=True):
+        for row, own, (n_in, n_out, name) in zip(table, kept, pairs, strict=True):
             ends = at, at + n_in * n_out
             row[:] = VERSION, n_in, n_out, ACTIVATIONS[name], *ends, units, *totals
             at += (n_in + 1) * n_out
-            units += n_out
+            units += own
         table.setflags(write=False)
         return table
 
@@ -122,7 +167,7 @@ def _hidden_names(activation: object, n_hidden: int) -> tuple[str, ...]:
 
 def _output_and_loss(output: object, loss: object, n_out: int) -> tuple[str, str]:
     """Both names, with "auto" replaced by the other's partner."""
-    last = checks.choice(output, "output", ["auto", *ACTIVATIONS])
+    last = checks.choice(output, "output", ["auto", *OUTPUTS])
     goal = checks.choice(loss, "loss", ["auto", *LOSSES])
     if last == "auto":
         last = OUTPUT_OF_LOSS.get(goal, "identity")
@@ -131,6 +176,11 @@ def _output_and_loss(output: object, loss: object, n_out: int) -> tuple[str, str
     partner = OUTPUT_OF_LOSS.get(goal, last)
     if last != partner:
         raise ValueError(f"loss={goal!r} needs output={partner!r}, got output={last!r}")
+    if last == "gaussian" and (goal != "gaussian_nll" or n_out % 2):
+        raise ValueError(
+            "output='gaussian' needs loss='gaussian_nll', and two outputs for each target, first "
+            f"all means, then all variances; got loss={goal!r}, {n_out} outputs"
+        )
     if last == "softmax" and n_out < 2:
         raise ValueError(
             "output='softmax' needs at least 2 outputs, got 1, which would always be 1.0; "

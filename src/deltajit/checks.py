@@ -174,7 +174,10 @@ def targets(value: object, name: str, batch: int, single: bool, form: TargetForm
         raise ValueError(
             f"{name} must have shape ({batch}, {form.n_out}){labels}, got {given.shape}"
         )
-    if form.loss != "squared_error" and (found.min() < 0 or found.max() > 1):
+    if form.loss == "poisson" and found.min() < 0:
+        raise ValueError(f"{name} must be >= 0 for loss='poisson', got {found.min()}")
+    probabilities = form.loss in ("cross_entropy", "binary_cross_entropy")
+    if probabilities and (found.min() < 0 or found.max() > 1):
         raise ValueError(
             f"{name} must lie in [0, 1] for loss={form.loss!r}, "
             f"got values from {found.min()} to {found.max()}"

@@ -27,7 +27,7 @@ def checked(
     names = [f"{source}[{i}]" for i in range(3)] if source else ["X", "Y", "sample_weight"]
     inputs, single = checks.matrix(X, names[0], made_of.sizes[0], made_of.dtype)
     checks.not_empty(inputs, names[0])
-    form = checks.TargetForm(made_of.sizes[-1], made_of.loss, made_of.dtype)
+    form = checks.TargetForm(made_of.n_targets, made_of.loss, made_of.dtype)
     data = Data(
         inputs,
         checks.targets(Y, names[1], len(inputs), single, form),

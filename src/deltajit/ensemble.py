@@ -29,7 +29,7 @@ class Ensemble:
 
     Parameters
     ----------
-    sizes, activation, output, loss, l2, dtype, init, slope, sigma, threads
+    sizes, activation, output, loss, l2, dtype, init, l1, slope, threshold, quantile, sigma, threads
         As for `Network`.
     n_members : int
         How many networks.
@@ -56,11 +56,16 @@ class Ensemble:
         init: str = "auto",
         rng: Any = 0,
         *,
+        l1: float = 0.0,
         slope: float = 0.01,
+        threshold: float = 1.0,
+        quantile: float = 0.5,
         sigma: float = 1.0,
         threads: int | None = None,
     ) -> None:
-        made_of = Architecture.checked(sizes, activation, output, loss, l2, slope, dtype)
+        made_of = Architecture.checked(
+            sizes, activation, output, loss, l2, slope, dtype, l1, threshold, quantile
+        )
         count = checks.whole(n_members, "n_members")
         self._architecture = made_of
         self._rngs = [np.random.default_rng(seed) for seed in _seeds(rng, count)]
@@ -71,7 +76,7 @@ class Ensemble:
         self._model = kernels.Model(
             theta=theta,
             layers=np.array(made_of.layers),
-            coef=np.array([made_of.slope, made_of.l2], made_of.dtype),
+            coef=made_of.coef,
             loss=kernels.LOSSES[made_of.loss],
             threads=available(min(workers, count)),
         )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from deltajit import checks
 from deltajit.architecture import Architecture
 
+SCHEMES = {**dict.fromkeys(["relu", "leaky_relu", "elu", "gelu", "silu"], "he"), "selu": "lecun"}
 INITS = ("auto", "he", "glorot", "lecun", "normal", "zeros")
 
 
@@ -20,7 +21,7 @@ def initial_theta(
 
     ``he`` N(0, 2/n_in) (He et al. 2015), ``glorot`` U(+-sqrt(6/(n_in + n_out))) (Glorot & Bengio
     2010), ``lecun`` N(0, 1/n_in) (LeCun et al. 1998), ``normal`` N(0, sigma^2), ``zeros``;
-    ``auto`` is he for layers of the relu family and glorot for the others.
+    ``auto`` is he for layers of the relu family, lecun for selu, glorot for the others.
     """
     scheme = checks.choice(init, "init", INITS)
     spread = checks.real(sigma, "sigma", least=0)
@@ -34,7 +35,7 @@ def initial_theta(
 def _scheme_for(activation: str, scheme: str) -> str:
     if scheme != "auto":
         return scheme
-    return "he" if activation in ("relu", "leaky_relu") else "glorot"
+    return SCHEMES.get(activation, "glorot")
 
 
 def _draw(

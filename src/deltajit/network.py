@@ -37,15 +37,18 @@ class Network:
         Units of each layer, inputs first, outputs last.
     activation : str or list of str
         Of the hidden layers, one name for all or one name each: "identity", "sigmoid", "tanh",
-        "relu", "leaky_relu".
+        "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "softsign", "hard_tanh",
+        "sin", "exp", "step" (the perceptron's threshold, whose derivative is 0).
     output : str
-        Activation of the output layer: also "softmax". "auto" is the one that belongs to the
-        loss: softmax for cross_entropy, sigmoid for binary_cross_entropy, else identity.
+        Activation of the output layer: any of these but gelu, silu and sin; also "softmax", and
+        "gaussian" (means first, then as many variances). "auto" is the one that belongs to the
+        loss, and identity if there is none.
     loss : str
-        "squared_error", "cross_entropy" (with softmax), "binary_cross_entropy" (with sigmoid).
-        "auto" is the one that belongs to the output.
-    l2 : float
-        Adds ``l2/2 * sum(W**2)`` to the loss; biases are not penalized.
+        "squared_error", "huber", "absolute_error", "quantile", with any of these outputs;
+        "cross_entropy" with softmax, "binary_cross_entropy" with sigmoid, "poisson" with exp,
+        "gaussian_nll" with gaussian. "auto" is the one that belongs to the output.
+    l2, l1 : float
+        Add ``l2/2 * sum(W**2) + l1 * sum(|W|)`` to the loss; biases are not penalized.
     dtype : "float32" or "float64"
         Of theta and of everything that is computed.
     init : str
@@ -55,6 +58,10 @@ class Network:
         Draws the initial weights, and the order of samples in `fit`.
     slope : float
         Slope of leaky_relu below 0.
+    threshold : float
+        Residuals larger than this count linearly in the loss "huber".
+    quantile : float
+        That the loss "quantile" asks for, between 0 and 1.
     sigma : float
         Standard deviation of init="normal".
     threads : int, optional
@@ -86,11 +93,16 @@ class Network:
         init: str = "auto",
         rng: Any = 0,
         *,
+        l1: float = 0.0,
         slope: float = 0.01,
+        threshold: float = 1.0,
+        quantile: float = 0.5,
         sigma: float = 1.0,
         threads: int | None = None,
     ) -> None:
-        architecture = Architecture.checked(sizes, activation, output, loss, l2, slope, dtype)
+        architecture = Architecture.checked(
+            sizes, activation, output, loss, l2, slope, dtype, l1, threshold, quantile
+        )
         generator = checks.generator(rng)
         theta = initial_theta(architecture, init, sigma, generator)
         workers = usable_cores() if threads is None else checks.whole(threads, "threads")
@@ -106,7 +118,7 @@ class Network:
         self._model = kernels.Model(
             theta=theta,
             layers=np.array(architecture.layers),
-            coef=np.array([architecture.slope, architecture.l2], architecture.dtype),
+            coef=architecture.coef,
             loss=kernels.LOSSES[architecture.loss],
             threads=available(threads),
         )
@@ -243,7 +255,14 @@ class Network:
         """The same network for `deltajit.reference`, on views of the same theta."""
         made_of = self._architecture
         return reference.Model(
-            self.weights, self.biases, made_of.activations, made_of.loss, made_of.l2, made_of.slope
+            self.weights,
+            self.biases,
+            made_of.activations,
+            made_of.loss,
+            made_of.l2,
+            made_of.slope,
+            made_of.l1,
+            made_of.bend,
         )
 
     # ---------------------------------------------------------------- what it computes

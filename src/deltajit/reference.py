@@ -10,7 +10,8 @@ Shapes: X (B, n_in), Y (B, n_out) or class labels (B,), W[l] (n_l, n_{l-1}), b[l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +25,8 @@ class Model(NamedTuple):
 
     weights, biases : tuples of (n_l, n_{l-1}) and (n_l,) arrays.
     activations : tuple of names, the output's last.
-    loss : name of the loss. l2 : penalty ``l2/2 * sum(W**2)``. slope : of leaky_relu below 0.
+    loss : name of the loss. l2, l1 : penalty ``l2/2 * sum(W**2) + l1 * sum(|W|)``. slope : of
+    leaky_relu below 0. bend : huber's threshold, or the quantile.
     """
 
     weights: tuple[Array, ...]
@@ -33,46 +35,125 @@ class Model(NamedTuple):
     loss: str
     l2: float = 0.0
     slope: float = 0.01
+    l1: float = 0.0
+    bend: float = 1.0
 
 
 # ------------------------------------------------------------------ activations and losses
 
 
+# Klambauer et al. (2017), equation 14.
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+# Their derivatives are functions of z; those of all others of ``a = f(z)``.
+OF_Z = ("gelu", "silu", "sin")
+
+
 def activate(activation: str, z: Array, slope: float = 0.01) -> Array:
     """``a = f(z)``, the same shape as z (B, n)."""
-    if activation == "identity":
-        return z
-    if activation == "sigmoid":
-        positive = z.real > 0  # either form overflows on the other side
-        e = np.exp(np.where(positive, -z, z))
-        return np.asarray(np.where(positive, 1, e) / (1 + e))
-    if activation == "tanh":
-        return np.asarray(np.tanh(z))
-    if activation == "relu":
-        return np.asarray(np.where(z.real <= 0, 0, z))
-    if activation == "leaky_relu":
-        return np.asarray(np.where(z.real <= 0, slope * z, z))
-    if activation == "softmax":
-        e = np.exp(z - z.real.max(axis=1, keepdims=True))
-        return np.asarray(e / e.sum(axis=1, keepdims=True))
-    raise ValueError(f"activation is {activation!r}")
+    below = z.real <= 0
+    values: dict[str, Callable[[], Any]] = {
+        "identity": lambda: z,
+        "sigmoid": lambda: _sigmoid(z),
+        "tanh": lambda: np.tanh(z),
+        "relu": lambda: np.where(below, 0, z),
+        "leaky_relu": lambda: np.where(below, slope * z, z),
+        "softmax": lambda: _softmax(z),
+        "elu": lambda: np.where(below, np.expm1(np.where(below, z, 0)), z),
+        "selu": lambda: (
+            SELU_SCALE * np.where(below, SELU_ALPHA * np.expm1(np.where(below, z, 0)), z)
+        ),
+        "softplus": lambda: np.log1p(np.exp(np.where(below, z, -z))) + np.where(below, 0, z),
+        "softsign": lambda: z / (1 + np.where(below, -z, z)),
+        "hard_tanh": lambda: np.where(abs(z.real) < 1, z, np.sign(z.real)),
+        "step": lambda: np.where(below, 0, 1) + 0 * z.real,
+        "exp": lambda: np.exp(z),
+        "gaussian": lambda: _gaussian(z),
+        "gelu": lambda: z * _normal_cdf(z),
+        "silu": lambda: z * _sigmoid(z),
+        "sin": lambda: np.sin(z),
+    }
+    return np.asarray(values[activation](), z.dtype)
 
 
-def times_derivative(activation: str, a: Array, g: Array, slope: float = 0.01) -> Array:
-    """``g * f'(z)``, given ``a = f(z)``; for softmax g times the Jacobian ``diag(a) - a a^T``."""
-    if activation == "identity":
-        return g
-    if activation == "sigmoid":
-        return np.asarray(g * (a * (1 - a)))
-    if activation == "tanh":
-        return np.asarray(g * (1 - a * a))
-    if activation == "relu":
-        return np.where(a.real <= 0, 0, g)
-    if activation == "leaky_relu":
-        return np.where(a.real <= 0, slope * g, g)
+def derivative(activation: str, x: Array, slope: float = 0.01) -> Array:
+    """f'(z) of one unit's activations, given ``x = f(z)``, or z itself for those of `OF_Z`."""
+    below = x.real <= 0
+    values: dict[str, Callable[[], Any]] = {
+        "identity": lambda: np.ones_like(x),
+        "sigmoid": lambda: x * (1 - x),
+        "tanh": lambda: 1 - x * x,
+        "relu": lambda: np.where(below, 0, 1),
+        "leaky_relu": lambda: np.where(below, slope, 1),
+        "elu": lambda: np.where(below, x + 1, 1),
+        "selu": lambda: np.where(below, x + SELU_SCALE * SELU_ALPHA, SELU_SCALE),
+        "softplus": lambda: -np.expm1(-x),
+        "softsign": lambda: (1 - np.where(below, -x, x)) ** 2,
+        "hard_tanh": lambda: np.where(abs(x.real) < 1, 1, 0),
+        "step": lambda: np.zeros_like(x),
+        "exp": lambda: x,
+        "gelu": lambda: _normal_cdf(x) + x * _normal_density(x),
+        "silu": lambda: _sigmoid(x) * (1 + x * (1 - _sigmoid(x))),
+        "sin": lambda: np.cos(x),
+    }
+    return np.asarray(values[activation](), x.dtype)
+
+
+def second_derivative(activation: str, x: Array, slope: float = 0.01) -> Array:
+    """f''(z), given what `derivative` is given."""
+    first, below = derivative(activation, x, slope), x.real <= 0
+    values: dict[str, Callable[[], Any]] = {
+        "sigmoid": lambda: first * (1 - 2 * x),
+        "tanh": lambda: -2 * x * first,
+        "elu": lambda: np.where(below, first, 0),
+        "selu": lambda: np.where(below, first, 0),
+        "softplus": lambda: first * (1 - first),
+        "softsign": lambda: np.where(below, 2, -2) * (1 - np.where(below, -x, x)) ** 3,
+        "exp": lambda: x,
+        "gelu": lambda: _normal_density(x) * (2 - x * x),
+        "silu": lambda: _sigmoid(x) * (1 - _sigmoid(x)) * (2 + x * (1 - 2 * _sigmoid(x))),
+        "sin": lambda: -np.sin(x),
+    }
+    return np.asarray(values.get(activation, lambda: np.zeros_like(x))(), x.dtype)
+
+
+def times_derivative(activation: str, x: Array, g: Array, slope: float = 0.01) -> Array:
+    """``g * f'(z)``; for softmax g times the Jacobian ``diag(a) - a a^T``."""
     if activation == "softmax":
-        return np.asarray(a * (g - (a * g).sum(axis=1, keepdims=True)))
-    raise ValueError(f"activation is {activation!r}")
+        return np.asarray(x * (g - (x * g).sum(axis=1, keepdims=True)))
+    if activation == "gaussian":
+        m = x.shape[1] // 2
+        return np.concatenate([g[:, :m], x[:, m:] * g[:, m:]], axis=1)
+    return np.asarray(g * derivative(activation, x, slope))
+
+
+def _sigmoid(z: Array) -> Array:
+    positive = z.real > 0  # either form overflows on the other side
+    e = np.exp(np.where(positive, -z, z))
+    return np.asarray(np.where(positive, 1, e) / (1 + e))
+
+
+def _softmax(z: Array) -> Array:
+    e = np.exp(z - z.real.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True))
+
+
+def _gaussian(z: Array) -> Array:
+    """Means, and variances from their logarithms."""
+    m = z.shape[1] // 2
+    return np.concatenate([z[:, :m], np.exp(z[:, m:])], axis=1)
+
+
+def _normal_density(z: Array) -> Array:
+    return np.asarray(np.exp(-z * z / 2) / math.sqrt(2 * math.pi))
+
+
+def _normal_cdf(z: Array) -> Array:
+    """The standard normal distribution's function; its derivative makes it fit for complex step."""
+    real = np.vectorize(lambda x: (1 + math.erf(x / math.sqrt(2))) / 2, otypes=[float])(z.real)
+    if np.iscomplexobj(z):
+        real = real + 1j * z.imag * _normal_density(z.real)
+    return np.asarray(real, z.dtype)
 
 
 def one_hot(labels: Array, n: int, dtype: Any) -> Array:
@@ -80,10 +161,8 @@ def one_hot(labels: Array, n: int, dtype: Any) -> Array:
     return np.asarray(np.eye(n, dtype=dtype)[labels])
 
 
-def sample_losses(loss: str, z: Array, a: Array, Y: Array) -> Array:
+def sample_losses(loss: str, z: Array, a: Array, Y: Array, bend: float = 1.0) -> Array:
     """Loss of each sample, (B,), from logits z and activations a of the output, (B, n_out)."""
-    if loss == "squared_error":
-        return np.asarray(((a - Y) ** 2).sum(axis=1) / 2)
     if loss == "cross_entropy":
         shifted = z - z.real.max(axis=1, keepdims=True)
         log_sum = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -92,16 +171,52 @@ def sample_losses(loss: str, z: Array, a: Array, Y: Array) -> Array:
         size = np.where(z.real > 0, z, -z)
         positive = np.where(z.real > 0, z, 0)
         return np.asarray((np.log1p(np.exp(-size)) + positive - z * Y).sum(axis=1))
-    raise ValueError(f"loss is {loss!r}")
+    if loss == "poisson":
+        return np.asarray((a - Y * z).sum(axis=1))
+    if loss == "gaussian_nll":
+        m = Y.shape[1]
+        return np.asarray((z[:, m:] + (a[:, :m] - Y) ** 2 / a[:, m:]).sum(axis=1) / 2)
+    r = a - Y
+    size = np.where(r.real < 0, -r, r)
+    values: dict[str, Callable[[], Any]] = {
+        "squared_error": lambda: r**2 / 2,
+        "huber": lambda: np.where(size.real <= bend, r**2 / 2, bend * (size - bend / 2)),
+        "absolute_error": lambda: size,
+        "quantile": lambda: np.where(r.real < 0, bend * size, (1 - bend) * size),
+    }
+    return np.asarray(values[loss]().sum(axis=1))
 
 
 def output_delta(model: Model, a: Array, Y: Array) -> Array:
     """BP1: ``delta[L] = dLoss/da[L] * f'(z[L])`` of each sample; `a - Y` where f' cancels."""
     if model.loss == "cross_entropy":
         return np.asarray(a * Y.sum(axis=1, keepdims=True) - Y)
-    if model.loss == "binary_cross_entropy":
+    if model.loss in ("binary_cross_entropy", "poisson"):
         return np.asarray(a - Y)
-    return times_derivative(model.activations[-1], a, a - Y, model.slope)
+    if model.loss == "gaussian_nll":
+        m = Y.shape[1]
+        r, variance = a[:, :m] - Y, a[:, m:]
+        return np.concatenate([r / variance, (1 - r**2 / variance) / 2], axis=1)
+    return times_derivative(model.activations[-1], a, _slope(model, a - Y), model.slope)
+
+
+def _slope(model: Model, r: Array) -> Array:
+    """The derivative of a loss of residuals ``r = a - Y``."""
+    bend = model.bend
+    values: dict[str, Callable[[], Any]] = {
+        "squared_error": lambda: r,
+        "huber": lambda: np.where(abs(r.real) <= bend, r, bend * np.sign(r.real)),
+        "absolute_error": lambda: np.sign(r.real),
+        "quantile": lambda: np.where(r.real > 0, 1 - bend, np.where(r.real < 0, -bend, 0)),
+    }
+    return np.asarray(values[model.loss](), r.dtype)
+
+
+def _curve(model: Model, r: Array) -> Array:
+    """Its second derivative."""
+    if model.loss == "squared_error":
+        return np.ones_like(r)
+    return np.asarray((model.loss == "huber") & (abs(r.real) <= model.bend), r.dtype)
 
 
 # ------------------------------------------------------------------ the three layer kernels
@@ -116,10 +231,13 @@ def linear_activation_forward(
 
 
 def propagate_delta(
-    delta: Array, W: Array, a_prev: Array, activation: str, slope: float = 0.01
+    delta: Array, W: Array, x_prev: Array, activation: str, slope: float = 0.01
 ) -> Array:
-    """BP2: ``delta_prev = (delta @ W) * f'(z_prev)``, (B, n_in), with f' of the layer below."""
-    return times_derivative(activation, a_prev, delta @ W, slope)
+    """BP2: ``delta_prev = (delta @ W) * f'(z_prev)``, (B, n_in), with f' of the layer below.
+
+    x_prev : what f' is computed from, a_prev (for gelu, silu and sin z_prev).
+    """
+    return times_derivative(activation, x_prev, delta @ W, slope)
 
 
 def accumulate_gradient(delta: Array, a_prev: Array) -> tuple[Array, Array]:
@@ -130,40 +248,54 @@ def accumulate_gradient(delta: Array, a_prev: Array) -> tuple[Array, Array]:
 # ------------------------------------------------------------------ the sweeps
 
 
-def forward(model: Model, X: Array) -> tuple[Array, list[Array]]:
-    """Logits of the output layer, and the activations ``[X, a[1], ..., a[L]]``."""
-    activations = [X]
+class Sweep(NamedTuple):
+    """What a sweep forward leaves for the sweep back.
+
+    z : of each layer. a : ``[X, a[1], ..., a[L]]``. x : what each layer's f' is computed from.
+    """
+
+    z: list[Array]
+    a: list[Array]
+    x: list[Array]
+
+
+def forward(model: Model, X: Array) -> Sweep:
+    """Logits and activations of all layers."""
+    found = Sweep([], [X], [])
     for W, b, name in zip(model.weights, model.biases, model.activations, strict=True):
-        z, a = linear_activation_forward(activations[-1], W, b, name, model.slope)
-        activations.append(a)
-    return z, activations
+        z, a = linear_activation_forward(found.a[-1], W, b, name, model.slope)
+        found.z.append(z)
+        found.a.append(a)
+        found.x.append(z if name in OF_Z else a)
+    return found
 
 
 def predict(model: Model, X: Array) -> Array:
     """Outputs (B, n_out)."""
-    return forward(model, X)[1][-1]
+    return forward(model, X).a[-1]
 
 
 def loss(model: Model, X: Array, Y: Array, weights: Array | None = None) -> Any:
-    """Weighted mean over samples of the loss, plus ``l2/2 * sum(W**2)``; a scalar."""
-    z, activations = forward(model, X)
-    a = activations[-1]
+    """Weighted mean over samples of the loss, plus the penalty of the weights; a scalar."""
+    sweep = forward(model, X)
+    z, a = sweep.z[-1], sweep.a[-1]
     w = _normalized(weights, len(X))
-    data = (w * sample_losses(model.loss, z, a, _targets(Y, a))).sum()
-    return data + model.l2 / 2 * sum((W**2).sum() for W in model.weights)
+    data = (w * sample_losses(model.loss, z, a, _targets(Y, a), model.bend)).sum()
+    sizes = sum(np.where(W.real < 0, -W, W).sum() for W in model.weights)
+    return data + model.l2 / 2 * sum((W**2).sum() for W in model.weights) + model.l1 * sizes
 
 
-def backward(model: Model, a: list[Array], delta: Array) -> tuple[list[Array], list[Array]]:
+def backward(model: Model, sweep: Sweep, delta: Array) -> tuple[list[Array], list[Array]]:
     """BP2, BP3 and BP4 from a delta of the output layer: dW and db of every layer, without l2."""
     dW: list[Array] = []
     db: list[Array] = []
     for k in reversed(range(len(model.weights))):
-        dW_k, db_k = accumulate_gradient(delta, a[k])
+        dW_k, db_k = accumulate_gradient(delta, sweep.a[k])
         dW.insert(0, dW_k)
         db.insert(0, db_k)
         if k > 0:
             name = model.activations[k - 1]
-            delta = propagate_delta(delta, model.weights[k], a[k], name, model.slope)
+            delta = propagate_delta(delta, model.weights[k], sweep.x[k - 1], name, model.slope)
     return dW, db
 
 
@@ -171,11 +303,12 @@ def value_and_grad(
     model: Model, X: Array, Y: Array, weights: Array | None = None
 ) -> tuple[Any, list[Array], list[Array]]:
     """The loss, and dW[l] and db[l] of every layer: the four equations of backpropagation."""
-    _, a = forward(model, X)
-    w = _normalized(weights, len(X))
-    delta = output_delta(model, a[-1], _targets(Y, a[-1])) * w[:, None].astype(a[-1].real.dtype)
-    dW, db = backward(model, a, delta)
-    dW = [d + model.l2 * W for d, W in zip(dW, model.weights, strict=True)]
+    sweep = forward(model, X)
+    w, a = _normalized(weights, len(X)), sweep.a[-1]
+    delta = output_delta(model, a, _targets(Y, a)) * w[:, None].astype(a.real.dtype)
+    dW, db = backward(model, sweep, delta)
+    penalties = [model.l2 * W + model.l1 * np.sign(W.real) for W in model.weights]
+    dW = [(d + p).astype(d.dtype) for d, p in zip(dW, penalties, strict=True)]
     return loss(model, X, Y, weights), dW, db
 
 
@@ -184,14 +317,15 @@ def value_and_grad(
 
 def jvp(model: Model, X: Array, VW: Sequence[Array], vb: Sequence[Array]) -> Array:
     """Derivative of `predict` along (VW, vb), (B, n_out)."""
-    _, Ra = _tangents(model, forward(model, X)[1], VW, vb)
+    _, Ra = _tangents(model, forward(model, X), VW, vb)
     return Ra[-1]
 
 
 def vjp(model: Model, X: Array, u: Array) -> tuple[list[Array], list[Array]]:
     """``sum(u * predict)``'s gradient, u (B, n_out): dW and db of every layer."""
-    _, a = forward(model, X)
-    return backward(model, a, times_derivative(model.activations[-1], a[-1], u, model.slope))
+    sweep = forward(model, X)
+    delta = times_derivative(model.activations[-1], sweep.a[-1], u, model.slope)
+    return backward(model, sweep, delta)
 
 
 def hvp(
@@ -203,9 +337,10 @@ def hvp(
     weights: Array | None = None,
 ) -> tuple[list[Array], list[Array]]:
     """H v by the R-operator (Pearlmutter 1994): the derivative of every line of the gradient."""
-    _, a = forward(model, X)
+    sweep = forward(model, X)
+    a, x = sweep.a, sweep.x
     w = _normalized(weights, len(X))[:, None].astype(a[-1].real.dtype)
-    Rz, Ra = _tangents(model, a, VW, vb)
+    Rz, Ra = _tangents(model, sweep, VW, vb)
     targets = _targets(Y, a[-1])
     delta = w * output_delta(model, a[-1], targets)
     Rdelta = w * _output_tangent(model, a[-1], targets, Rz[-1], Ra[-1])
@@ -217,9 +352,9 @@ def hvp(
         if k > 0:
             W, name = model.weights[k], model.activations[k - 1]
             u, Ru = delta @ W, Rdelta @ W + delta @ VW[k]
-            turned = second_derivative(name, a[k], model.slope) * Rz[k - 1]
-            Rdelta = times_derivative(name, a[k], Ru, model.slope) + u * turned
-            delta = times_derivative(name, a[k], u, model.slope)
+            turned = second_derivative(name, x[k - 1], model.slope) * Rz[k - 1]
+            Rdelta = times_derivative(name, x[k - 1], Ru, model.slope) + u * turned
+            delta = times_derivative(name, x[k - 1], u, model.slope)
     return RdW, Rdb
 
 
@@ -232,17 +367,19 @@ def gnvp(
     weights: Array | None = None,
 ) -> tuple[list[Array], list[Array]]:
     """Gauss-Newton's ``J^T (d2 loss / d out2) J v`` (Schraudolph 2002), plus the penalty's part."""
-    _, a = forward(model, X)
-    w = _normalized(weights, len(X))[:, None].astype(a[-1].real.dtype)
-    _, Ra = _tangents(model, a, VW, vb)
-    delta = w * _output_curvature(model, a[-1], _targets(Y, a[-1]), Ra[-1])
-    dW, db = backward(model, a, delta)
+    sweep = forward(model, X)
+    a = sweep.a[-1]
+    w = _normalized(weights, len(X))[:, None].astype(a.real.dtype)
+    _, Ra = _tangents(model, sweep, VW, vb)
+    delta = w * _output_curvature(model, a, _targets(Y, a), Ra[-1])
+    dW, db = backward(model, sweep, delta)
     return [d + model.l2 * V for d, V in zip(dW, VW, strict=True)], db
 
 
 def per_sample_grads(model: Model, X: Array, Y: Array) -> tuple[list[Array], list[Array]]:
     """dW (B, n_out, n_in) and db (B, n_out) of each sample's own loss, every layer, without l2."""
-    _, a = forward(model, X)
+    sweep = forward(model, X)
+    a = sweep.a
     delta = output_delta(model, a[-1], _targets(Y, a[-1]))
     dW: list[Array] = []
     db: list[Array] = []
@@ -251,47 +388,38 @@ def per_sample_grads(model: Model, X: Array, Y: Array) -> tuple[list[Array], lis
         db.insert(0, delta)
         if k > 0:
             name = model.activations[k - 1]
-            delta = propagate_delta(delta, model.weights[k], a[k], name, model.slope)
+            delta = propagate_delta(delta, model.weights[k], sweep.x[k - 1], name, model.slope)
     return dW, db
 
 
 def input_grad(model: Model, X: Array, Y: Array) -> Array:
     """Gradient of each sample's own loss with respect to its inputs, (B, n_in)."""
-    _, a = forward(model, X)
-    return _to_inputs(model, a, output_delta(model, a[-1], _targets(Y, a[-1])))
+    sweep = forward(model, X)
+    a = sweep.a[-1]
+    return _to_inputs(model, sweep, output_delta(model, a, _targets(Y, a)))
 
 
 def jacobian(model: Model, X: Array) -> Array:
     """Derivatives of the outputs with respect to the inputs, (B, n_out, n_in)."""
-    _, a = forward(model, X)
-    n_out = a[-1].shape[1]
-    columns = []
-    for o in range(n_out):
-        u = one_hot(np.full(len(X), o), n_out, a[-1].real.dtype)
-        delta = times_derivative(model.activations[-1], a[-1], u, model.slope)
-        columns.append(_to_inputs(model, a, delta))
+    sweep = forward(model, X)
+    a, columns = sweep.a[-1], []
+    for o in range(a.shape[1]):
+        u = one_hot(np.full(len(X), o), a.shape[1], a.real.dtype)
+        delta = times_derivative(model.activations[-1], a, u, model.slope)
+        columns.append(_to_inputs(model, sweep, delta))
     return np.stack(columns, axis=1)
 
 
-def second_derivative(activation: str, a: Array, slope: float = 0.01) -> Array:
-    """f''(z), given ``a = f(z)``; for activations of one unit."""
-    if activation == "sigmoid":
-        return np.asarray(a * (1 - a) * (1 - 2 * a))
-    if activation == "tanh":
-        return np.asarray(-2 * a * (1 - a * a))
-    return np.zeros_like(a)
-
-
 def _tangents(
-    model: Model, a: list[Array], VW: Sequence[Array], vb: Sequence[Array]
+    model: Model, sweep: Sweep, VW: Sequence[Array], vb: Sequence[Array]
 ) -> tuple[list[Array], list[Array]]:
     """Rz of every layer, and ``[R X = 0, Ra[1], ..., Ra[L]]``."""
     Rz: list[Array] = []
-    Ra = [np.zeros_like(a[0])]
+    a, Ra = sweep.a, [np.zeros_like(sweep.a[0])]
     layers = zip(model.weights, model.activations, VW, vb, strict=True)
     for k, (W, name, V, b) in enumerate(layers):
         Rz.append(Ra[k] @ W.T + a[k] @ V.T + b)
-        Ra.append(times_derivative(name, a[k + 1], Rz[k], model.slope))
+        Ra.append(times_derivative(name, sweep.x[k], Rz[k], model.slope))
     return Rz, Ra
 
 
@@ -299,29 +427,40 @@ def _output_curvature(model: Model, a: Array, Y: Array, Ra: Array) -> Array:
     """The loss' second derivative times Ra, as a delta."""
     if model.loss == "cross_entropy":
         return np.asarray(Ra * Y.sum(axis=1, keepdims=True))
-    if model.loss == "binary_cross_entropy":
+    if model.loss in ("binary_cross_entropy", "poisson"):
         return Ra
-    return times_derivative(model.activations[-1], a, Ra, model.slope)
+    if model.loss == "gaussian_nll":
+        m = Y.shape[1]
+        variance = a[:, m:]
+        return np.concatenate([Ra[:, :m] / variance, Ra[:, m:] / variance / 2], axis=1)
+    bent = _curve(model, a - Y) * Ra
+    return times_derivative(model.activations[-1], a, bent, model.slope)
 
 
 def _output_tangent(model: Model, a: Array, Y: Array, Rz: Array, Ra: Array) -> Array:
     """Derivative of `output_delta`."""
     name = model.activations[-1]
     bent = _output_curvature(model, a, Y, Ra)
-    if model.loss != "squared_error":
+    if model.loss == "gaussian_nll":
+        m = Y.shape[1]
+        ratio = (a[:, :m] - Y) / a[:, m:]
+        turned = [-ratio * Rz[:, m:], (a[:, :m] - Y) * ratio * Rz[:, m:] / 2 - ratio * Ra[:, :m]]
+        bent[:, m:] = 0
+        return np.asarray(bent + np.concatenate(turned, axis=1))
+    if model.loss in ("cross_entropy", "binary_cross_entropy", "poisson"):
         return bent
+    g = _slope(model, a - Y)
     if name == "softmax":
-        g = a - Y
         moved = (Ra * g).sum(axis=1, keepdims=True)
         return np.asarray(bent + Ra * (g - (a * g).sum(axis=1, keepdims=True)) - a * moved)
-    return np.asarray(bent + (a - Y) * second_derivative(name, a, model.slope) * Rz)
+    return np.asarray(bent + g * second_derivative(name, a, model.slope) * Rz)
 
 
-def _to_inputs(model: Model, a: list[Array], delta: Array) -> Array:
+def _to_inputs(model: Model, sweep: Sweep, delta: Array) -> Array:
     """What a delta of the output layer is for the inputs."""
     for k in reversed(range(1, len(model.weights))):
         name = model.activations[k - 1]
-        delta = propagate_delta(delta, model.weights[k], a[k], name, model.slope)
+        delta = propagate_delta(delta, model.weights[k], sweep.x[k - 1], name, model.slope)
     return np.asarray(delta @ model.weights[0])
 
 
