@@ -298,6 +298,15 @@ def test_gradient_of_zeros_is_drawn(ax):
     assert all((height == 0).all() for height, _ in heights(ax))
 
 
+def test_gradient_at_the_end_of_its_axis_is_counted(ax):
+    net = dj.Network([2, 1], init="zeros")
+    plot.gradient_histograms(
+        net, [[0.03, 0.10000001]], [[-1.0]], ax=ax
+    )  # to float32, a power of 10
+    ((height, _),) = heights(ax)
+    assert np.count_nonzero(height) == 2
+
+
 def test_graph_has_every_weight_and_bias(ax):
     net = network(3, 5, 2)
     plot.graph(net, ax=ax)

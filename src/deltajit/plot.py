@@ -309,7 +309,7 @@ def gradient_histograms(net: Net, X: ArrayLike, Y: ArrayLike, *, ax: Axes | None
     dW, _ = net.unflatten(net.grad(X, Y))
     for i, part in enumerate(dW):
         checks.finite(part, f"the gradient dW[{i}] of net at X, Y")
-    sizes = [np.abs(part[part != 0]) for part in dW]
+    sizes = [np.abs(part[part != 0], dtype="float64") for part in dW]
     found = np.concatenate(sizes) if any(map(len, sizes)) else np.ones(1)
     low, high = np.floor(np.log10(found.min())), np.ceil(np.log10(found.max()))
     edges = np.logspace(low, max(high, low + 1), BINS + 1)
