@@ -15,11 +15,11 @@ KERNEL_FLOORS = [
 ]  # fmt: skip
 PACKAGE_FLOORS = [
     "kernels", "memory", "files", "checks", "reference", "architecture", "initializers", "data",
-    "linearization", "objective", "optimizers", "full_batch", "schedules", "history", "callbacks",
-    "checkpoint", "training", "fitting", "network", "ensemble",
+    "plot", "linearization", "objective", "optimizers", "full_batch", "schedules", "history",
+    "callbacks", "checkpoint", "training", "fitting", "network", "ensemble",
     "__init__", "timing", "demo", "compare", "info", "plan", "cli", "__main__",
 ]  # fmt: skip
-FACES = {"full_batch", "timing", "demo", "compare", "info", "plan", "cli"}
+FACES = {"plot", "full_batch", "timing", "demo", "compare", "info", "plan", "cli"}
 OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax", "threadpoolctl"}
 
 

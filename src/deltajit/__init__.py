@@ -6,7 +6,7 @@ code; ``reference`` is the same in NumPy.
 
 from importlib.metadata import version
 
-from deltajit import callbacks, kernels, reference, schedules
+from deltajit import callbacks, kernels, plot, reference, schedules
 from deltajit.callbacks import EarlyStopping, ReduceLROnPlateau
 from deltajit.ensemble import Ensemble
 from deltajit.files import FormatError
@@ -37,6 +37,7 @@ __all__ = [
     "Rprop",
     "callbacks",
     "kernels",
+    "plot",
     "reference",
     "schedules",
 ]

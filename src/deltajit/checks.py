@@ -326,6 +326,12 @@ def finite(found: Array, name: str) -> None:
         )
 
 
+def has(value: object, name: str, kind: str, parts: Iterable[str]) -> None:
+    """An object of that kind, known by what it has."""
+    if isinstance(value, type) or not all(hasattr(value, part) for part in parts):
+        raise TypeError(f"{name} must be {kind}, got {type(value).__name__}")
+
+
 def _asarray(value: object, name: str) -> Array:
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise TypeError(f"{name} has masked entries; fill them first, as in {name}.filled(0)")

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from deltajit import kernels
+from deltajit import kernels, plot
 
 Array = NDArray[Any]
 
@@ -49,6 +49,10 @@ class History:
         """What is of interest of the last epoch."""
         found = {name: column[-1] for name, column in self.to_dict().items()}
         return {name: x for name, x in found.items() if name not in ("lr", "time")}
+
+    def plot(self, **options: Any) -> Any:
+        """Draw the losses: `deltajit.plot.history` with its options; returns the Axes."""
+        return plot.history(self, **options)
 
 
 @dataclass
