@@ -25,11 +25,13 @@ same in NumPy.
 
 Floors, each importing only from those before it: compiler, vectors, views, elementary (checked by
 ulp), activations, losses, tile, transpose, product, narrow, matmul, parallel, layers, model, entry
-(what arguments must be), sample (one goes by itself), sweeps, tangents (beyond the gradient), rules
-(optimizers), training, ensemble (many networks), handle (a network as one array of addresses).
+(what arguments must be), sample (one goes by itself), dropout, sweeps, tangents (beyond the
+gradient), rules (optimizers), training, ensemble (many networks), handle (a network as one array
+of addresses).
 """
 
 from .activations import ACTIVATIONS
+from .dropout import Dropout
 from .handle import from_handle
 from .layers import accumulate_gradient, linear_activation_forward, propagate_delta
 from .losses import LOSSES
@@ -56,6 +58,7 @@ from .training import adam_step, fit_epoch, sgd_step
 __all__ = [
     "ACTIVATIONS",
     "LOSSES",
+    "Dropout",
     "Model",
     "Rule",
     "accumulate_gradient",

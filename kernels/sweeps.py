@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import entry
-from .activations import IDENTITY, activate, of_z
+from .activations import IDENTITY, activate, of_z, times_derivative
 from .compiler import inlined, njit
+from .dropout import drop, next_block, undrop
 from .layers import (
     accumulate_gradient,
     linear_activation_forward,
@@ -114,7 +115,7 @@ def gradient_of(model, X, Y, weights, grad, work):
 
 
 @inlined
-def forward(model, X, parts):
+def forward(model, X, parts, dropout=None):
     """Activations of every layer for one block of samples, into `parts`.
 
     Returns views of the output layer's logits z and activations a (B, n_out).
@@ -122,7 +123,7 @@ def forward(model, X, parts):
     slope, count, depth = model.coef[0], X.shape[0], model.layers.shape[0]
     last = layer_at(model, depth - 1)
     z, out = matrix(parts.z, 0, count, last[N_OUT]), activation(parts.a, last, count)
-    if count == 1:
+    if dropout is None and count == 1:
         forward_sample(model, row(X, 0), parts.a, row(z, 0), row(out, 0))
         return z, out
     a_prev = rows(X, 0, count)
@@ -142,19 +143,21 @@ def forward(model, X, parts):
         linear_activation_forward(a_prev, W, b, at_once, slope, kept, model.threads)
         if at_once != f or k == depth - 1:
             activate(f, slope, kept, a)
+        if dropout is not None and k < depth - 1:
+            drop(dropout, k, a)
         a_prev = a
     return z, out
 
 
 @inlined
-def backward(model, X, scale, grad, parts):
+def backward(model, X, scale, grad, parts, dropout=None):
     """Add to `grad` `scale` times what one block of samples contributes.
 
     `parts` holds the activations that `forward` left there, and delta of the output layer. `grad`
     may be theta itself: each W is read before it is written.
     """
     count = X.shape[0]
-    if count == 1:
+    if dropout is None and count == 1:
         backward_sample(model, row(X, 0), scale, grad, parts.a, parts.delta, parts.delta_prev)
         return
     here, below = parts.delta, parts.delta_prev
@@ -167,19 +170,24 @@ def backward(model, X, scale, grad, parts):
             a_prev, x_prev = activation(parts.a, lower, count), source(parts.a, lower, count)
             delta_prev = matrix(below, 0, count, layer[N_IN])
             W, slope, f = weight(model.theta, layer), model.coef[0], lower[ACTIVATION]
+            if dropout is not None:
+                f = np.int64(IDENTITY)
             propagate_delta(delta, W, x_prev, f, slope, delta_prev, model.threads)
         dW, db = weight(grad, layer), bias(grad, layer)
         accumulate_gradient(delta, a_prev, scale, dW, db, model.threads)
+        if dropout is not None and k > 0:  # now a_prev may be what it was before
+            undrop(dropout, k - 1, a_prev, delta_prev)
+            times_derivative(lower[ACTIVATION], slope, x_prev, delta_prev)
         here, below = below, here
 
 
 @njit
-def block_gradient(model, block, mass, scale, grad, parts):
+def block_gradient(model, block, mass, scale, grad, parts, dropout=None):
     """Forward, BP1 and backward: ``grad += scale * gradient`` of one block's part of the mean.
 
     `mass` is the weight of all blocks. Returns the block's ``sum(weight * loss)``.
     """
-    z, a = forward(model, block.X, parts)
+    z, a = forward(model, block.X, parts, dropout)
     value = loss_sum(model.loss, model.coef[3], z, a, block.Y, block.weights)
     delta = matrix(parts.delta, 0, a.shape[0], a.shape[1])
     output = layer_at(model, model.layers.shape[0] - 1)[ACTIVATION]
@@ -187,7 +195,9 @@ def block_gradient(model, block, mass, scale, grad, parts):
     output_delta(
         model.loss, model.coef[3], output, slope, a, block.Y, block.weights, 1.0 / mass, delta
     )
-    backward(model, block.X, a.dtype.type(scale), grad, parts)
+    backward(model, block.X, a.dtype.type(scale), grad, parts, dropout)
+    if dropout is not None:
+        next_block(dropout)
     return value
 
 

@@ -65,13 +65,13 @@ def fuses(model, batch):
 
 
 @njit
-def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None):
+def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None, dropout=None):
     """Train on the samples that `order` (int64) lists, `batch_size` of them a step.
 
     theta and the rule's state are updated in place; `grad` (n_params,) and `work`, for
     `batch_size` samples, are scratch. Returns the sum over minibatches of weight times loss, each
     loss taken before its step, and the sum of weights. A loss that is not finite ends it: that is
-    then the sum, and the step is not counted by the rule.
+    then the sum, and the step is not counted by the rule. dropout : a `Dropout`, or None.
     """
     model = borrow_all(model)
     x, y = _enter(model, X, Y, weights, batch_size)
@@ -79,16 +79,19 @@ def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None):
     gradient = entry.gradient(model, grad)
     check_rule(rule, model.theta)
     _check_order(order, x.shape[0])
-    return epoch_of(model, x, y, weights, order, batch_size, rule, gradient, memory)
+    _check_dropout(model, dropout)
+    return epoch_of(model, x, y, weights, order, batch_size, rule, gradient, memory, dropout)
 
 
 @inlined
-def epoch_of(model, X, Y, weights, order, batch_size, rule, grad, work):
+def epoch_of(model, X, Y, weights, order, batch_size, rule, grad, work, dropout=None):
     """`fit_epoch` of arguments that are checked."""
     m = block_size(batch_size)
     parts = carve(model.layers, work, m)
     plain = rule.code == SGD and rule.hyper[0] == 0.0 and rule.clip == 0.0
     plain = plain and fuses(model, batch_size)
+    if dropout is not None:
+        plain = False
     loss_total, mass_total = 0.0, 0.0
     for first in range(0, order.size, batch_size):
         batch = vector(order, first, min(batch_size, order.size - first))
@@ -105,7 +108,7 @@ def epoch_of(model, X, Y, weights, order, batch_size, rule, grad, work):
             for start in range(0, batch.size, m):
                 indices = vector(batch, start, min(m, batch.size - start))
                 block = _gather(X, Y, weights, indices, parts)
-                total += block_gradient(model, block, mass, 1.0, grad, parts)
+                total += block_gradient(model, block, mass, 1.0, grad, parts, dropout)
             if math.isfinite(total):
                 update(rule, model.theta, grad)
         loss_total += total
@@ -134,6 +137,15 @@ def _enter(model, X, Y, weights, batch_size):
     if batch_size < 1:
         raise ValueError("batch_size must be at least 1")
     return x, entry.targets(model, Y, x.shape[0])
+
+
+@inlined
+def _check_dropout(model, dropout):
+    """There must be a share for each hidden layer."""
+    if dropout is not None and (
+        dropout.keep.size != model.layers.shape[0] - 1 or dropout.seed.size != 1
+    ):
+        raise ValueError("dropout must have a share for each hidden layer, and one seed")
 
 
 @inlined

@@ -78,6 +78,14 @@ def test_with_a_schedule(tmp_path):
         fit(path, 9, schedule=schedule, resume=True)
 
 
+def test_with_dropout(tmp_path):
+    path = tmp_path / "run.ckpt"
+    whole, _, _ = fit(dropout=0.3)
+    with pytest.raises(RuntimeError, match="dead"):
+        fit(path, dropout=0.3, callbacks=[Dies(5)])
+    assert fit(path, dropout=0.3, resume=True)[0].tobytes() == whole.tobytes()
+
+
 def test_without_a_file_it_begins(tmp_path):
     path = tmp_path / "run.ckpt"
     assert fit(path, resume=True)[0].tobytes() == fit()[0].tobytes()

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 KERNEL_FLOORS = [
     "compiler", "vectors", "views", "elementary", "ulp", "activations", "losses", "tile",
     "transpose", "product", "narrow", "matmul", "parallel", "layers", "model", "entry", "sample",
-    "sweeps", "tangents", "rules", "training", "ensemble", "handle", "__init__",
+    "dropout", "sweeps", "tangents", "rules", "training", "ensemble", "handle", "__init__",
 ]  # fmt: skip
 PACKAGE_FLOORS = [
     "kernels", "memory", "files", "checks", "reference", "architecture", "initializers", "data",

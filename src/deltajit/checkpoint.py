@@ -88,6 +88,8 @@ def _encoded(
     assert rule is not None
     arrays = {"theta": state.theta, "rule.state": rule.state, "rule.rates": rule.rates}
     arrays |= {"rule.count": rule.count}
+    if state.dropout is not None:
+        arrays["dropout.seed"] = state.dropout.seed
     own: list[tuple[str, dict[str, Any]]] = []
     for i, callback in enumerate(_with_state(callbacks)):
         kept = callback.state_dict()
@@ -126,6 +128,8 @@ def _restore(
     state.theta[:] = arrays["theta"]
     for name in ("state", "rates", "count"):
         getattr(rule, name)[...] = arrays[f"rule.{name}"]
+    if state.dropout is not None:
+        state.dropout.seed[:] = arrays["dropout.seed"]
     for name in COLUMNS:
         setattr(history, name, kept["history"][name])
     rng.bit_generator.state = kept["rng"]

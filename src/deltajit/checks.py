@@ -264,6 +264,18 @@ def metrics(value: Any, *, has_data: bool) -> Mapping[str, Callable[[Array, Arra
     return value
 
 
+def dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
+    """A share of units, in [0, 1), for each hidden layer."""
+    shares = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value,) * n_hidden
+    if len(shares) != n_hidden:
+        raise ValueError(
+            f"dropout must be one share, or one for each of {n_hidden} hidden layers; got {value!r}"
+        )
+    for i, share in enumerate(shares):
+        fraction(share, f"dropout[{i}]")
+    return shares
+
+
 def shaped(value: object, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> Array:
     """An array of exactly this shape, as theta's is."""
     found = array(value, name, kind)

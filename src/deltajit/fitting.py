@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from deltajit import checks, schedules
+from deltajit import checks, kernels, schedules
 from deltajit.checkpoint import Checkpoint
 from deltajit.data import Data, checked
 from deltajit.history import History, TrainingState
@@ -28,6 +28,7 @@ class Options:
     validation_data: tuple[Any, ...] | None
     schedule: schedules.Schedule | None
     clip_norm: float | None
+    dropout: float | Sequence[float]
     metrics: Mapping[str, Metric] | None
     callbacks: Sequence[Any]
     checkpoint: str | os.PathLike[str] | None
@@ -55,13 +56,23 @@ def fit(net: Any, data: Data, rng: np.random.Generator, options: Options) -> His
         rates=schedules.rates(options.schedule, float(rule.rates[0]), epochs, steps),
         clip=float(options.clip_norm or 0),
     )
-    state = TrainingState(net, net.theta, rule, History(), epochs)
+    dropout = _dropout(net, rng, options)
+    state = TrainingState(net, net.theta, rule, History(), epochs, dropout)
     watchers.tell("on_fit_begin", state)
     plan = Plan(batch_size, rng, bool(options.shuffle))
     kept = _checkpoint(net, len(data.X), batch_size, epochs, options)
     if kept is not None and options.resume:
         kept.resume(state, rng, watchers.callbacks)
     return train(state, data, plan, watchers, kept)
+
+
+def _dropout(net: Any, rng: np.random.Generator, options: Options) -> kernels.Dropout | None:
+    """Shares that are kept, and a seed; None (and no number of rng's) if all units are."""
+    shares = checks.dropout(options.dropout, len(net.sizes) - 2)
+    if not any(shares):
+        return None
+    seed = rng.integers(2**64, size=1, dtype=np.uint64)
+    return kernels.Dropout(keep=1 - np.array(shares), seed=seed)
 
 
 def _watchers(net: Any, options: Options) -> Watchers:
@@ -79,8 +90,8 @@ def _fit_on_all(
     net: Any, data: Data, epochs: int, method: Any, watchers: Watchers, options: Options
 ) -> History:
     """With LBFGS or LevenbergMarquardt, which know no minibatches, rates or state to keep."""
-    for name in ("schedule", "clip_norm", "checkpoint"):
-        if getattr(options, name) is not None:
+    for name in ("schedule", "clip_norm", "checkpoint", "dropout"):
+        if getattr(options, name) not in (None, 0, 0.0):
             raise ValueError(f"{name} means nothing to {type(method).__name__}; leave it out")
     state = TrainingState(net, net.theta, None, History(), epochs)
     objective = Objective(net.model, data, net.architecture.loss, net.architecture.l2)
@@ -99,6 +110,6 @@ def _checkpoint(
     planned = f"{options.schedule} of {epochs} epochs, " if options.schedule is not None else ""
     fit = (
         f"{net.architecture}, {options.optimizer}, {planned}{n} samples, batch_size={batch_size}, "
-        f"clip_norm={options.clip_norm}, shuffle={bool(options.shuffle)}"
+        f"clip_norm={options.clip_norm}, dropout={options.dropout}, shuffle={bool(options.shuffle)}"
     )
     return Checkpoint(Path(options.checkpoint), checks.whole(options.every, "every"), fit)

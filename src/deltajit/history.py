@@ -71,6 +71,8 @@ class TrainingState:
         The last elements of its lists are those of the epoch that has just ended.
     epochs : int
         How many there are to be.
+    dropout : deltajit.kernels.Dropout or None
+        Which units are left out.
     stopped : bool
         Whether somebody has called `stop`.
     """
@@ -80,6 +82,7 @@ class TrainingState:
     rule: kernels.Rule | None
     history: History
     epochs: int
+    dropout: kernels.Dropout | None = None
     stopped: bool = False
 
     @property

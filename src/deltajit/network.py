@@ -452,6 +452,7 @@ class Network:
         sample_weight: ArrayLike | None = None,
         schedule: Schedule | None = None,
         clip_norm: float | None = None,
+        dropout: float | Sequence[float] = 0.0,
         metrics: Mapping[str, Metric] | None = None,
         callbacks: Sequence[Any] = (),
         checkpoint: str | os.PathLike[str] | None = None,
@@ -481,6 +482,9 @@ class Network:
             Changes the optimizer's learning rate from update to update: see ``dj.schedules``.
         clip_norm : float, > 0, optional
             Longer gradients are shortened to this Euclidean length.
+        dropout : float, or one for each hidden layer
+            Share of units that a step leaves out; the others are scaled up, so that predictions
+            need not be. Losses of training are those with units left out.
         metrics : dict of functions, optional
             ``name: f(Y, outputs)``, taken on validation_data after each epoch, into
             ``History.metrics``; Y is as it was given.
@@ -518,6 +522,7 @@ class Network:
             validation_data=validation_data,
             schedule=schedule,
             clip_norm=clip_norm,
+            dropout=dropout,
             metrics=metrics,
             callbacks=callbacks,
             checkpoint=checkpoint,

@@ -252,22 +252,42 @@ class Sweep(NamedTuple):
     """What a sweep forward leaves for the sweep back.
 
     z : of each layer. a : ``[X, a[1], ..., a[L]]``. x : what each layer's f' is computed from.
+    masks : of dropout, of each layer: 0, or 1 / keep.
     """
 
     z: list[Array]
     a: list[Array]
     x: list[Array]
+    masks: list[Any]
 
 
-def forward(model: Model, X: Array) -> Sweep:
-    """Logits and activations of all layers."""
-    found = Sweep([], [X], [])
-    for W, b, name in zip(model.weights, model.biases, model.activations, strict=True):
+def forward(model: Model, X: Array, masks: Sequence[Any] | None = None) -> Sweep:
+    """Logits and activations of all layers; `masks` multiply those of the hidden layers."""
+    depth = len(model.weights)
+    found = Sweep([], [X], [], [1] * depth if masks is None else [*masks, 1])
+    layers = zip(model.weights, model.biases, model.activations, found.masks, strict=True)
+    for W, b, name, mask in layers:
         z, a = linear_activation_forward(found.a[-1], W, b, name, model.slope)
         found.z.append(z)
-        found.a.append(a)
+        found.a.append(a * mask)
         found.x.append(z if name in OF_Z else a)
     return found
+
+
+def dropout_masks(seed: int, keep: Sequence[float], shapes: Sequence[tuple[int, int]]) -> list[Any]:
+    """Masks (B, n) of the hidden layers for a block of samples, as the kernels draw them."""
+    golden, word, masks = 0x9E3779B97F4A7C15, 2**64, []
+    for k, (share, shape) in enumerate(zip(keep, shapes, strict=True)):
+        x = (seed + golden * (k + 1)) % word
+        x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % word
+        x = (x ^ (x >> 27)) * 0x94D049BB133111EB % word
+        i = np.arange(math.prod(shape), dtype=np.uint64) + np.uint64((x ^ (x >> 31)) % 2**32)
+        i %= np.uint64(2**32)
+        i = (i ^ (i >> np.uint64(16))) * np.uint64(0x7FEB352D) % np.uint64(2**32)
+        i = (i ^ (i >> np.uint64(15))) * np.uint64(0x846CA68B) % np.uint64(2**32)
+        kept = (i ^ (i >> np.uint64(16))) < np.uint64(share * 2**32)
+        masks.append(kept.reshape(shape) / share)
+    return masks
 
 
 def predict(model: Model, X: Array) -> Array:
@@ -275,9 +295,15 @@ def predict(model: Model, X: Array) -> Array:
     return forward(model, X).a[-1]
 
 
-def loss(model: Model, X: Array, Y: Array, weights: Array | None = None) -> Any:
+def loss(
+    model: Model,
+    X: Array,
+    Y: Array,
+    weights: Array | None = None,
+    masks: Sequence[Any] | None = None,
+) -> Any:
     """Weighted mean over samples of the loss, plus the penalty of the weights; a scalar."""
-    sweep = forward(model, X)
+    sweep = forward(model, X, masks)
     z, a = sweep.z[-1], sweep.a[-1]
     w = _normalized(weights, len(X))
     data = (w * sample_losses(model.loss, z, a, _targets(Y, a), model.bend)).sum()
@@ -296,20 +322,25 @@ def backward(model: Model, sweep: Sweep, delta: Array) -> tuple[list[Array], lis
         if k > 0:
             name = model.activations[k - 1]
             delta = propagate_delta(delta, model.weights[k], sweep.x[k - 1], name, model.slope)
+            delta = delta * sweep.masks[k - 1]
     return dW, db
 
 
 def value_and_grad(
-    model: Model, X: Array, Y: Array, weights: Array | None = None
+    model: Model,
+    X: Array,
+    Y: Array,
+    weights: Array | None = None,
+    masks: Sequence[Any] | None = None,
 ) -> tuple[Any, list[Array], list[Array]]:
     """The loss, and dW[l] and db[l] of every layer: the four equations of backpropagation."""
-    sweep = forward(model, X)
+    sweep = forward(model, X, masks)
     w, a = _normalized(weights, len(X)), sweep.a[-1]
     delta = output_delta(model, a, _targets(Y, a)) * w[:, None].astype(a.real.dtype)
     dW, db = backward(model, sweep, delta)
     penalties = [model.l2 * W + model.l1 * np.sign(W.real) for W in model.weights]
     dW = [(d + p).astype(d.dtype) for d, p in zip(dW, penalties, strict=True)]
-    return loss(model, X, Y, weights), dW, db
+    return loss(model, X, Y, weights, masks), dW, db
 
 
 # ------------------------------------------------------------------ beyond the gradient

@@ -214,7 +214,9 @@ def _epochs(
         before, total, weight = int(rule.count[0]), 0.0, 0.0
         for first in range(0, len(order), chunk):
             some, (X, Y, w) = order[first : first + chunk], data
-            found = kernels.fit_epoch(model, X, Y, some, batch_size, rule, grad, work, w)
+            found = kernels.fit_epoch(
+                model, X, Y, some, batch_size, rule, grad, work, w, state.dropout
+            )
             total, weight = total + found[0], weight + found[1]
             if not math.isfinite(total):
                 break
