@@ -18,6 +18,8 @@ from deltajit.training import DivergedError
 
 __version__ = version("deltajit")
 
+load = Network.load
+
 __all__ = [
     "LBFGS",
     "SGD",
@@ -37,6 +39,7 @@ __all__ = [
     "Rprop",
     "callbacks",
     "kernels",
+    "load",
     "plot",
     "reference",
     "schedules",

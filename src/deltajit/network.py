@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deltajit import checks, fitting, kernels, memory, reference
+from deltajit import checks, fitting, interchange, kernels, memory, reference, saving
 from deltajit.architecture import Architecture
 from deltajit.data import Data, checked
+from deltajit.files import Path
 from deltajit.fitting import Options
 from deltajit.history import History
 from deltajit.initializers import initial_theta
@@ -533,7 +534,115 @@ class Network:
         )
         return fitting.fit(self, data, self._rng if rng is None else checks.generator(rng), options)
 
+    # ---------------------------------------------------------------- files and other libraries
+
+    def save(self, path: Path) -> None:
+        """Write the network to a safetensors file, which `deltajit.load` reads.
+
+        A file that is there already is replaced as a whole; after any failure it is as it was.
+        The tensors are named "layers.0.weight" (n_out, n_in) and "layers.0.bias", for other tools.
+        """
+        saving.save(path, self._architecture, self.theta)
+
+    @classmethod
+    def load(cls, path: Path, *, rng: Any = 0, threads: int | None = None) -> Network:
+        """The network that `save` wrote; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+        rng, threads
+            As for `Network`: they are not in the file. rng shuffles samples in `fit`.
+
+        Raises
+        ------
+        FormatError
+            The file is no saved network, is damaged, or needs a newer deltajit.
+        FileNotFoundError
+        """
+        return cls._holding(saving.load(path), rng, threads)
+
+    def to_torch(self) -> Any:
+        """A ``torch.nn.Sequential`` with copies of the weights, and outputs equal to `predict`'s.
+
+        It ends with the output activation, so softmax and sigmoid outputs are probabilities there
+        too; PyTorch's losses for logits want ``net.to_torch()[:-1]``.
+        """
+        return interchange.to_torch(self._architecture, self.theta)
+
+    @classmethod
+    def from_torch(
+        cls,
+        source: Any,
+        activation: Any = None,
+        output: str = "auto",
+        loss: str = "auto",
+        l2: float = 0.0,
+        *,
+        slope: float | None = None,
+        rng: Any = 0,
+        threads: int | None = None,
+    ) -> Network:
+        """A network with copies of a PyTorch network's weights.
+
+        Parameters
+        ----------
+        source : torch.nn.Sequential, or a state_dict
+            Of Linear layers; a mapping of names to NumPy arrays will do.
+        activation : str or list of str
+            Of the hidden layers; needed for a state_dict, which has none. A Sequential has its own.
+        output : str
+            "auto" is the last module's activation if it has one, else the one that belongs to the
+            loss: a network that ends in logits for ``CrossEntropyLoss`` wants
+            loss="cross_entropy", and `predict` then gives probabilities.
+        loss, l2, rng, threads
+            As for `Network`.
+        slope : float, optional
+            Of leaky_relu; a Sequential has its own.
+        """
+        made = interchange.from_torch(source, activation, output, loss, l2, slope)
+        return cls._holding(made, rng, threads)
+
+    @classmethod
+    def from_sklearn(
+        cls, mlp: Any, *, l2: float = 0.0, rng: Any = 0, threads: int | None = None
+    ) -> Network:
+        """A network with copies of the weights of a fitted MLPClassifier or MLPRegressor.
+
+        `predict` gives what predict_proba does, in the order of ``mlp.classes_``, but for two
+        classes only the probability of the second; of a regressor what its predict does.
+
+        Parameters
+        ----------
+        mlp : sklearn.neural_network.MLPClassifier or MLPRegressor
+        l2, rng, threads
+            As for `Network`; scikit-learn's penalty is ``l2 = alpha / samples in a batch``.
+        """
+        return cls._holding(interchange.from_sklearn(mlp, l2), rng, threads)
+
+    def to_onnx(self, path: Path) -> None:
+        """Write `predict` to an ONNX file: input "X" (batch, n_in), output "Y" (batch, n_out)."""
+        interchange.to_onnx(self._architecture, self.theta, path)
+
+    def to_c(self, path: Path, name: str | None = None) -> None:
+        """Write `predict` for one sample to a C99 header that needs nothing but math.h.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+        name : str, optional
+            Prefix of what it defines: ``void <name>_predict(const float *x, float *out)``, or
+            double; by default the file's own name.
+        """
+        interchange.to_c(self._architecture, self.theta, path, name)
+
     # ---------------------------------------------------------------- helpers
+
+    @classmethod
+    def _holding(cls, made: tuple[Architecture, Array], rng: Any, threads: int | None) -> Network:
+        """A network on a theta that nobody else has."""
+        workers = usable_cores() if threads is None else checks.whole(threads, "threads")
+        return cls.sharing(*made, checks.generator(rng), workers)
 
     def _data(self, X: Any, Y: Any, weights: Any) -> Data:
         return checked(self._architecture, X, Y, weights)

@@ -1,0 +1,458 @@
+"""Networks from and for PyTorch, scikit-learn, ONNX and C.
+
+A new activation is one row of `FORMS`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deltajit import memory
+from deltajit.architecture import Architecture
+from deltajit.files import Path, replace
+
+Array = NDArray[Any]
+
+
+class Form(NamedTuple):
+    """An activation in other languages; `slope` is the network's.
+
+    torch : a class of torch.nn and its options, or a function of a tensor.
+    onnx : assignments of y, a function of x; numbers are constants of x's type. ONNX Runtime has
+        the operators used here in double precision too, which goes for few others (not for Erf).
+    c : an expression in x, in C99 with <math.h>; {f} is the suffix of float's functions and
+        literals. NaN must come out as NaN. Softmax is no function of one x: it has none.
+    """
+
+    torch: tuple[str, dict[str, Any]] | Callable[[Any], Any]
+    onnx: str
+    c: str = ""
+
+
+FORMS = {
+    "identity": Form(("Identity", {}), "y = Identity(x)", "x"),
+    "sigmoid": Form(("Sigmoid", {}), "y = Sigmoid(x)", "1 / (1 + exp{f}(-x))"),
+    "tanh": Form(("Tanh", {}), "y = Tanh(x)", "tanh{f}(x)"),
+    "relu": Form(("ReLU", {}), "y = Relu(x)", "x <= 0 ? 0 : x"),
+    "leaky_relu": Form(
+        ("LeakyReLU", {"negative_slope": "slope"}),
+        "low = LessOrEqual(x, 0); s = Mul(x, slope); y = Where(low, s, x)",
+        "x <= 0 ? {slope} * x : x",
+    ),
+    "softmax": Form(("Softmax", {"dim": -1}), "y = Softmax(x)"),
+    "elu": Form(
+        ("ELU", {"alpha": 1.0}),
+        "low = LessOrEqual(x, 0); e = Exp(x); m = Sub(e, 1); y = Where(low, m, x)",
+        "x <= 0 ? expm1{f}(x) : x",
+    ),
+    "selu": Form(
+        ("SELU", {}),
+        "low = LessOrEqual(x, 0); e = Exp(x); m = Sub(e, 1); n = Mul(m, 1.6732632423543772);"
+        "p = Where(low, n, x); y = Mul(p, 1.0507009873554805)",
+        "1.0507009873554805{f} * (x <= 0 ? 1.6732632423543772{f} * expm1{f}(x) : x)",
+    ),
+    "gelu": Form(
+        ("GELU", {"approximate": "none"}),
+        "r = Mul(x, 0.7071067811865476); e = Erf(r); p = Add(e, 1); h = Mul(x, 0.5); y = Mul(h, p)",
+        "0.5{f} * x * (1 + erf{f}(x * 0.7071067811865476{f}))",
+    ),
+    "silu": Form(("SiLU", {}), "s = Sigmoid(x); y = Mul(x, s)", "x / (1 + exp{f}(-x))"),
+    "softplus": Form(
+        ("Softplus", {"beta": 1.0}),
+        "m = Abs(x); n = Neg(m); e = Exp(n); p = Add(e, 1); l = Log(p); r = Relu(x); y = Add(r, l)",
+        "(x > 0 ? x : 0) + log1p{f}(exp{f}(-fabs{f}(x)))",
+    ),
+    "softsign": Form(
+        ("Softsign", {}), "m = Abs(x); d = Add(m, 1); y = Div(x, d)", "x / (1 + fabs{f}(x))"
+    ),
+    "hard_tanh": Form(
+        ("Hardtanh", {"min_val": -1.0, "max_val": 1.0}),
+        "m = Max(x, -1); y = Min(m, 1)",
+        "x < -1 ? -1 : x > 1 ? 1 : x",
+    ),
+    "sin": Form(lambda x: x.sin(), "y = Sin(x)", "sin{f}(x)"),
+    "exp": Form(lambda x: x.exp(), "y = Exp(x)", "exp{f}(x)"),
+    "step": Form(
+        lambda x: x.sign().clamp_min(0),
+        "s = Sign(x); y = Max(s, 0)",
+        "x > 0 ? 1 : x <= 0 ? 0 : x",
+    ),
+}
+
+SKLEARN = {"logistic": "sigmoid"}  # scikit-learn's other names are ours
+PASSIVE = {"Identity", "Dropout", "AlphaDropout", "Flatten"}  # do nothing to samples in predict
+
+
+def _assembled(
+    weights: Sequence[Array],
+    biases: Sequence[Array],
+    activation: object,
+    output: object,
+    loss: object,
+    l2: object,
+    slope: object,
+) -> tuple[Architecture, Array]:
+    """An architecture and its theta from W (n_out, n_in) and b (n_out,) of each layer."""
+    for i, (W, b) in enumerate(zip(weights, biases, strict=True)):
+        n_in = W.shape[-1] if i == 0 else len(weights[i - 1])
+        if W.ndim != 2 or W.shape[1] != n_in or b.shape != W.shape[:1]:
+            raise ValueError(
+                f"layer {i} must have a weight (n_out, {n_in}) and a bias (n_out,), "
+                f"got {W.shape} and {b.shape}"
+            )
+    sizes = [weights[0].shape[1], *(len(W) for W in weights)]
+    kind = np.result_type(np.float32, *weights, *biases)
+    made = Architecture.checked(sizes, activation, output, loss, l2, slope, kind)
+    theta = memory.empty(made.n_params, made.dtype)
+    for views, given in zip(made.unflatten(theta), (weights, biases), strict=True):
+        for view, values in zip(views, given, strict=True):
+            view[...] = values
+    return made, theta
+
+
+# ------------------------------------------------------------------ PyTorch
+
+
+def to_torch(made: Architecture, theta: Array) -> Any:
+    """A torch.nn.Sequential of Linear layers and activations, identity ones left out."""
+    import torch
+
+    modules: list[Any] = []
+    for W, b, name in zip(*made.unflatten(theta), made.activations, strict=True):
+        linear = torch.nn.Linear(W.shape[1], W.shape[0], dtype=getattr(torch, made.dtype.name))
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(np.array(W)))
+            linear.bias.copy_(torch.from_numpy(np.array(b)))
+        modules.append(linear)
+        if name != "identity":
+            modules.append(_torch_module(name, made.slope))
+    return torch.nn.Sequential(*modules)
+
+
+def _torch_module(name: str, slope: float) -> Any:
+    import torch
+
+    class Function(torch.nn.Module):  # type: ignore[misc, unused-ignore]
+        """A function that torch.nn has no module for."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def forward(self, x: Any) -> Any:
+            return FORMS[self.name].torch(x)  # type: ignore[operator]
+
+    form = FORMS[name].torch
+    if callable(form):
+        return Function(name)
+    kind, options = form
+    given = {key: slope if value == "slope" else value for key, value in options.items()}
+    return getattr(torch.nn, kind)(**given)
+
+
+def from_torch(
+    source: Any, activation: Any, output: str, loss: str, l2: float, slope: float | None
+) -> tuple[Architecture, Array]:
+    """From a Sequential, or from a state_dict and the names of activations: see `Network`."""
+    if isinstance(source, Mapping):
+        weights, biases = _of_state_dict(source)
+        if activation is None and len(weights) > 1:
+            raise TypeError("activation must be given with a state_dict, which has none; got None")
+        hidden = () if activation is None else activation
+    else:
+        weights, biases, names, slopes = _of_sequential(source)
+        hidden = names[:-1]
+        if activation is not None and activation not in (names[:-1], *set(names[:-1])):
+            raise ValueError(f"activation must be the Sequential's, {hidden}; got {activation!r}")
+        if names[-1] != "identity":
+            if output not in ("auto", names[-1]):
+                raise ValueError(f"output must be the Sequential's, {names[-1]!r}; got {output!r}")
+            output = names[-1]
+        if len({*slopes, *([] if slope is None else [slope])}) > 1:
+            raise ValueError(f"slope must be one for all layers, got {slopes} and slope={slope}")
+        slope = slopes[0] if slopes else slope
+    return _assembled(weights, biases, hidden, output, loss, l2, 0.01 if slope is None else slope)
+
+
+def _of_state_dict(source: Mapping[str, Any]) -> tuple[list[Array], list[Array]]:
+    """Weights and biases in the order in which the mapping has them; a missing bias is 0."""
+    weights, biases, used = [], [], set()
+    for name, tensor in source.items():
+        if name.split(".")[-1] == "weight":
+            W, bias = _numpy(tensor), name.removesuffix("weight") + "bias"
+            weights.append(W)
+            biases.append(_numpy(source[bias]) if bias in source else np.zeros(len(W), W.dtype))
+            used |= {name, bias}
+    rest = [name for name in source if name not in used]
+    if rest or not weights:
+        raise ValueError(
+            'source must be a state_dict of Linear layers, with names such as "0.weight" and '
+            f'"0.bias"; got {rest or "an empty one"}'
+        )
+    return weights, biases
+
+
+def _of_sequential(source: Any) -> tuple[list[Array], list[Array], list[str], list[float]]:
+    """(weights, biases, name of each layer's activation, slopes of leaky_relu)."""
+    weights, biases, names, slopes = [], [], [], []
+    for module in _leaves(source):
+        kind = type(module).__name__
+        if kind == "Linear":
+            W = _numpy(module.weight)
+            weights.append(W)
+            biases.append(np.zeros(len(W), W.dtype) if module.bias is None else _numpy(module.bias))
+            names.append("identity")
+        elif kind not in PASSIVE:
+            if not names or names[-1] != "identity":
+                raise ValueError(f"{module!r} must come right behind a Linear layer")
+            names[-1] = _name_of(module)
+            if names[-1] == "leaky_relu":
+                slopes.append(float(module.negative_slope))
+    if not weights:
+        raise ValueError(f"source must have Linear layers, got {source!r}")
+    return weights, biases, names, slopes
+
+
+def _leaves(source: Any) -> Iterator[Any]:
+    """Modules of a Sequential and of those in it, in order."""
+    import torch
+
+    if not isinstance(source, torch.nn.Sequential):
+        raise TypeError(
+            f"source must be a torch.nn.Sequential or a state_dict, got {type(source).__name__}; "
+            "for another Module pass its state_dict() and say activation=..."
+        )
+    for module in source:
+        if isinstance(module, torch.nn.Sequential):
+            yield from _leaves(module)
+        else:
+            yield module
+
+
+def _name_of(module: Any) -> str:
+    """Our name of a module's activation, options included."""
+    if type(module).__name__ == "Function" and getattr(module, "name", None) in FORMS:
+        return str(module.name)
+    for name, form in FORMS.items():
+        if callable(form.torch) or form.torch[0] != type(module).__name__:
+            continue
+        wrong = [
+            f"{key}={getattr(module, key)}"
+            for key, value in form.torch[1].items()
+            if value != "slope" and getattr(module, key) != value
+        ]
+        if not wrong or (name == "softmax" and module.dim == 1):  # of (B, n_out) that is the last
+            return name
+        raise ValueError(f"{module!r} has {', '.join(wrong)}, which {name} cannot be given")
+    raise ValueError(f"{module!r} must be Linear or one of our activations, {', '.join(FORMS)}")
+
+
+def _numpy(tensor: Any) -> Array:
+    """A tensor, or an array, as float32, or float64 where it is that."""
+    if hasattr(tensor, "detach"):
+        tensor = tensor.detach().cpu().double() if "float64" in str(tensor.dtype) else (
+            tensor.detach().cpu().float()
+        )  # fmt: skip
+        return np.asarray(tensor.numpy())
+    found = np.asarray(tensor)
+    return found if found.dtype == np.float64 else found.astype(np.float32)
+
+
+# ------------------------------------------------------------------ scikit-learn
+
+
+def from_sklearn(mlp: Any, l2: float) -> tuple[Architecture, Array]:
+    """From a fitted MLPClassifier or MLPRegressor: see `Network`."""
+    missing = [
+        name
+        for name in ("coefs_", "intercepts_", "activation", "out_activation_")
+        if not hasattr(mlp, name)
+    ]
+    if missing:
+        raise TypeError(
+            "mlp must be a fitted MLPClassifier or MLPRegressor, "
+            f"got {mlp!r} without {', '.join(missing)}"
+        )
+    hidden = SKLEARN.get(mlp.activation, mlp.activation)
+    output = SKLEARN.get(mlp.out_activation_, mlp.out_activation_)
+    weights = [W.T for W in mlp.coefs_]
+    return _assembled(weights, mlp.intercepts_, hidden, output, "auto", l2, 0.01)
+
+
+# ------------------------------------------------------------------ ONNX
+
+OPSET, IR_VERSION = 17, 8  # old enough for runtimes of 2022
+
+
+def to_onnx(made: Architecture, theta: Array, path: Path) -> None:
+    """Write `predict` as an ONNX model, which onnx.checker has checked."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    nodes: list[Any] = []
+    constants: dict[str, Array] = {"slope": np.array(made.slope, made.dtype)}
+    x = "X"
+    for i, (W, b, name) in enumerate(zip(*made.unflatten(theta), made.activations, strict=True)):
+        layer = f"layers.{i}"
+        constants |= {f"{layer}.weight": np.ascontiguousarray(W), f"{layer}.bias": b}
+        z, a = f"{layer}.z", "Y" if i == len(made.sizes) - 2 else f"{layer}.a"
+        inputs = [x, f"{layer}.weight", f"{layer}.bias"]
+        nodes.append(helper.make_node("Gemm", inputs, [z], transB=1))
+        for target, operator, arguments in _statements(FORMS[name].onnx):
+            here = {"x": z, "y": a, "slope": "slope"}
+            for argument in arguments:
+                if re.match(r"-?\d", argument):
+                    constants[argument] = np.array(float(argument), made.dtype)
+                    here[argument] = argument
+            operands = [here.get(other, f"{layer}.{other}") for other in arguments]
+            result = here.get(target, f"{layer}.{target}")
+            nodes.append(helper.make_node(operator, operands, [result]))
+        x = a
+    kind = helper.np_dtype_to_tensor_dtype(made.dtype)
+    used = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(
+        nodes,
+        "deltajit",
+        [helper.make_tensor_value_info("X", kind, ["batch", made.sizes[0]])],
+        [helper.make_tensor_value_info("Y", kind, ["batch", made.sizes[-1]])],
+        [numpy_helper.from_array(value, key) for key, value in constants.items() if key in used],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+    )
+    onnx.checker.check_model(model)
+    replace(path, model.SerializeToString())
+
+
+def _statements(text: str) -> Iterator[tuple[str, str, list[str]]]:
+    """(target, operator, arguments) of each assignment ``y = Add(x, 1)``."""
+    for target, operator, arguments in re.findall(r"(\w+) = (\w+)\(([^)]*)\)", text):
+        yield target, operator, arguments.split(", ")
+
+
+# ------------------------------------------------------------------ C
+
+LINEAR = """\
+/* z = W x + b, with W (n_out, n_in) in rows. */
+static inline void {name}_linear(
+    const {T} *W, const {T} *b, int n_in, int n_out, const {T} *x, {T} *z)
+{{
+    for (int i = 0; i < n_out; i++) {{
+        {T} sum = b[i];
+        for (int j = 0; j < n_in; j++)
+            sum += W[i * (long)n_in + j] * x[j];
+        z[i] = sum;
+    }}
+}}
+"""
+
+ELEMENTWISE = """\
+static inline void {name}_{activation}({T} *z, int n)
+{{
+    for (int i = 0; i < n; i++) {{
+        const {T} x = z[i];
+        z[i] = {c};
+    }}
+}}
+"""
+
+SOFTMAX = """\
+static inline void {name}_softmax({T} *z, int n)
+{{
+    {T} top = z[0], sum = 0;
+    for (int i = 1; i < n; i++)
+        top = z[i] > top ? z[i] : top;
+    for (int i = 0; i < n; i++)
+        sum += z[i] = exp{f}(z[i] - top);
+    for (int i = 0; i < n; i++)
+        z[i] /= sum;
+}}
+"""
+
+HEADER = """\
+/* {about}, written by deltajit.
+ *
+ *     #include "{file}"
+ *
+ *     {T} x[{n_in}] = {{...}}, out[{n_out}];
+ *     {name}_predict(x, out);
+ *
+ * C99, of one sample; x and out must not overlap. It allocates nothing, takes {stack:,} bytes of
+ * stack, and may be called by many threads at once. Link with -lm.
+ */
+#ifndef {guard}
+#define {guard}
+
+#include <math.h>
+
+"""
+
+
+def to_c(made: Architecture, theta: Array, path: Path, name: str | None) -> None:
+    """Write `predict` of one sample as a C99 header."""
+    file = os.path.basename(os.fspath(path))
+    if name is None:
+        name = re.sub(r"\W", "_", os.path.splitext(file)[0], flags=re.ASCII)
+        name = f"_{name}" if name[:1].isdigit() else name
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError(f"name must be a name in C, of letters, digits and _; got {name!r}")
+    single = made.dtype == np.float32
+    words = {"name": name, "T": "float" if single else "double", "f": "f" if single else ""}
+    widest = max(made.sizes[1:-1], default=0)
+    parts = [
+        HEADER.format(
+            about=f"{'-'.join(map(str, made.sizes))}, {' -> '.join(made.activations)}",
+            file=re.sub(r"[^\w.\- ]", "_", file),
+            n_in=made.sizes[0],
+            n_out=made.sizes[-1],
+            stack=2 * widest * made.dtype.itemsize,
+            guard=f"{name.upper()}_H",
+            **words,
+        )
+    ]
+    for i, (W, b) in enumerate(zip(*made.unflatten(theta), strict=True)):
+        parts += [_c_array(f"{name}_W{i}", W, words), _c_array(f"{name}_b{i}", b, words)]
+    parts.append(LINEAR.format(**words))
+    for activation in sorted({*made.activations} - {"identity"}):
+        expression = FORMS[activation].c.format(slope=_c_number(made.slope, words), **words)
+        text = ELEMENTWISE if expression else SOFTMAX
+        parts.append(text.format(activation=activation, c=expression, **words))
+    parts += [_c_predict(made, widest, words), "#endif\n"]
+    replace(path, "\n".join(parts).encode())
+
+
+def _c_predict(made: Architecture, widest: int, words: dict[str, str]) -> str:
+    """The function that calls a layer after the other, to and fro between two buffers."""
+    name, T, last = words["name"], words["T"], len(made.sizes) - 2
+    lines = [f"static inline void {name}_predict(const {T} *x, {T} *out)", "{"]
+    if widest:
+        lines.append(f"    {T} even[{widest}], odd[{widest}];")
+    x = "x"
+    for i, activation in enumerate(made.activations):
+        z = "out" if i == last else ("even", "odd")[i % 2]
+        n_in, n_out = made.sizes[i : i + 2]
+        lines.append(f"    {name}_linear({name}_W{i}, {name}_b{i}, {n_in}, {n_out}, {x}, {z});")
+        if activation != "identity":
+            lines.append(f"    {name}_{activation}({z}, {n_out});")
+        x = z
+    return "\n".join([*lines, "}", ""])
+
+
+def _c_array(name: str, values: Array, words: dict[str, str]) -> str:
+    numbers = [_c_number(value, words) for value in values.ravel().tolist()]
+    rows = [", ".join(numbers[i : i + 6]) for i in range(0, len(numbers), 6)]
+    body = ",\n    ".join(rows)
+    return f"static const {words['T']} {name}[{len(numbers)}] = {{\n    {body}\n}};\n"
+
+
+def _c_number(value: float, words: dict[str, str]) -> str:
+    """A literal with all digits that the type has."""
+    if not np.isfinite(value):
+        return "NAN" if np.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
+    return f"{value:.8e}f" if words["f"] else f"{value:.16e}"
