@@ -34,6 +34,9 @@ OUTPUT_OF_LOSS = {loss: output for output, loss in LOSS_OF_OUTPUT.items()}
 class Architecture:
     """Sizes, activations and loss of a network, checked when it is made.
 
+    Files hold every field. One that is added is also an argument of `checked`, by the same name,
+    and has a default there: it is what older files, which lack the field, are loaded with.
+
     Attributes
     ----------
     sizes : tuple of int
@@ -79,6 +82,8 @@ class Architecture:
     ) -> Architecture:
         """From a user's arguments; raises ValueError or TypeError naming the wrong one."""
         units = checks.sizes(sizes)
+        kind = checks.dtype(dtype)
+        largest = float(np.finfo(kind).max)
         names = _hidden_names(activation, len(units) - 2)
         last, goal = _output_and_loss(output, loss, units[-1])
         checks.above_zero(threshold, "threshold")
@@ -88,11 +93,11 @@ class Architecture:
             sizes=units,
             activations=(*names, last),
             loss=goal,
-            l2=checks.real(l2, "l2", least=0),
-            slope=checks.real(slope, "slope", least=0),
-            dtype=checks.dtype(dtype),
-            l1=checks.real(l1, "l1", least=0),
-            threshold=checks.real(threshold, "threshold"),
+            l2=checks.real(l2, "l2", least=0, most=largest),
+            slope=checks.real(slope, "slope", least=0, most=largest),
+            dtype=kind,
+            l1=checks.real(l1, "l1", least=0, most=largest),
+            threshold=checks.real(threshold, "threshold", most=largest),
             quantile=checks.real(quantile, "quantile"),
         )
 

@@ -390,7 +390,6 @@ HEADER = """\
 #define {guard}
 
 #include <math.h>
-
 """
 
 
@@ -446,7 +445,7 @@ def _c_predict(made: Architecture, widest: int, words: dict[str, str]) -> str:
 
 def _c_array(name: str, values: Array, words: dict[str, str]) -> str:
     numbers = [_c_number(value, words) for value in values.ravel().tolist()]
-    rows = [", ".join(numbers[i : i + 6]) for i in range(0, len(numbers), 6)]
+    rows = [", ".join(numbers[i : i + 4]) for i in range(0, len(numbers), 4)]
     body = ",\n    ".join(rows)
     return f"static const {words['T']} {name}[{len(numbers)}] = {{\n    {body}\n}};\n"
 

@@ -19,7 +19,8 @@ import reprlib
 import stat
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, BinaryIO
+from io import BufferedReader
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -135,7 +136,7 @@ def _architecture(given: dict[str, Any]) -> Architecture:
 # ------------------------------------------------------------------ reading
 
 
-def _read(file: BinaryIO, size: int) -> tuple[Architecture, Array]:
+def _read(file: BufferedReader, size: int) -> tuple[Architecture, Array]:
     """The network in a file of `size` bytes: everything is checked before theta is allocated."""
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(size - 8, LARGEST_HEADER):
@@ -154,14 +155,19 @@ def _read(file: BinaryIO, size: int) -> tuple[Architecture, Array]:
     return made, theta
 
 
-def _parsed(text: bytes | str, what: str, **options: Callable[[str], Any]) -> dict[str, Any]:
+def _parsed(
+    text: bytes | str, what: str, parse_float: Callable[[str], Any] | None = None
+) -> dict[str, Any]:
     """A JSON object that names nothing twice, without NaN and infinities."""
     try:
         decoded = text if isinstance(text, str) else text.decode()
         if not decoded.startswith("{"):
             raise ValueError("it must begin with {")
         found: dict[str, Any] = json.loads(
-            decoded, object_pairs_hook=_object, parse_constant=_refuse, **options
+            decoded,
+            object_pairs_hook=_object,
+            parse_constant=_refuse,
+            parse_float=parse_float,
         )
     except ValueError as error:
         raise FormatError(f"{what} is no JSON object as it should be: {error}") from None
@@ -202,6 +208,8 @@ def _described(metadata: object) -> Architecture:
 def _begins(header: dict[str, Any], made: Architecture, size: int) -> dict[str, int]:
     """Where each tensor begins among the `size` bytes behind the header, which they must fill."""
     itemsize = made.dtype.itemsize
+    if max(made.sizes) > size:  # by itself: products of such numbers may be too long to print
+        raise FormatError(f"its sizes, {reprlib.repr(made.sizes)}, are larger than the file")
     if made.n_params * itemsize != size:
         raise FormatError(
             f"{made.n_params:,} parameters of {itemsize} bytes should follow its header, "
@@ -241,7 +249,7 @@ def _begin(tensor: object, name: str, shape: list[int], nbytes: int, kind: str) 
     )
 
 
-def _fill(W: Array, file: BinaryIO) -> None:
+def _fill(W: Array, file: BufferedReader) -> None:
     """Read the rows of `W`, a view of theta: some at a time, or parts of rows that are long."""
     rows, columns = max(1, PIECE // W.shape[1]), min(PIECE, W.shape[1])
     for i in range(0, W.shape[0], rows):
