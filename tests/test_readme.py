@@ -20,7 +20,8 @@ def test_block_runs(block, tmp_path):
     # As a file, since Numba caches and reports by file name.
     script = tmp_path / "block.py"
     script.write_text(block)
-    run = subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True)
+    command = [sys.executable, "-W", "error", script]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
 
 

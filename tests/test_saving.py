@@ -306,6 +306,8 @@ def test_not_a_file(path):
     for other in (path, path.parent, os.devnull, "/dev/zero"):
         with pytest.raises(dj.FormatError, match="it is a folder or a device, not a file"):
             dj.load(other)
+    with pytest.raises(TypeError, match="expected str, bytes or"):
+        dj.load(0)
 
 
 def test_pickles_are_not_opened(path):
@@ -355,7 +357,7 @@ FIELDS = [
     (dict(activations=5), "its description is wrong"),
     (dict(activations=["tanh", "auto"]), "its description has activations="),
     (dict(loss="cross_entropy"), "loss='cross_entropy' needs output='softmax'"),
-    (dict(loss="auto"), "its description has loss='auto'"),
+    (dict(loss="auto"), "has loss='auto' instead of 'squared_error'"),
     (dict(loss="x" * 100_000), "its description is wrong: loss='xxx"),
     (dict(loss=["a"]), "loss must be a string"),
     (dict(l2=-1), "l2 must be a finite number"),

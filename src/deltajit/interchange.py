@@ -64,7 +64,7 @@ FORMS = {
     ),
     "silu": Form(("SiLU", {}), "s = Sigmoid(x); y = Mul(x, s)", "x / (1 + exp{f}(-x))"),
     "softplus": Form(
-        ("Softplus", {"beta": 1.0}),
+        ("Softplus", {"beta": 1.0}),  # which returns x above 20: 2e-9 too little, at most
         "m = Abs(x); n = Neg(m); e = Exp(n); p = Add(e, 1); l = Log(p); r = Relu(x); y = Add(r, l)",
         "(x > 0 ? x : 0) + log1p{f}(exp{f}(-fabs{f}(x)))",
     ),
@@ -79,8 +79,8 @@ FORMS = {
     "sin": Form(lambda x: x.sin(), "y = Sin(x)", "sin{f}(x)"),
     "exp": Form(lambda x: x.exp(), "y = Exp(x)", "exp{f}(x)"),
     "step": Form(
-        lambda x: x.sign().clamp_min(0),
-        "s = Sign(x); y = Max(s, 0)",
+        lambda x: x.clamp(0, 1).ceil(),
+        "p = Max(x, 0); m = Min(p, 1); y = Ceil(m)",
         "x > 0 ? 1 : x <= 0 ? 0 : x",
     ),
 }
@@ -100,7 +100,7 @@ def _assembled(
 ) -> tuple[Architecture, Array]:
     """An architecture and its theta from W (n_out, n_in) and b (n_out,) of each layer."""
     for i, (W, b) in enumerate(zip(weights, biases, strict=True)):
-        n_in = W.shape[-1] if i == 0 else len(weights[i - 1])
+        n_in = len(weights[i - 1]) if i else W.shape[-1] if W.ndim else 1
         if W.ndim != 2 or W.shape[1] != n_in or b.shape != W.shape[:1]:
             raise ValueError(
                 f"layer {i} must have a weight (n_out, {n_in}) and a bias (n_out,), "
@@ -125,7 +125,11 @@ def to_torch(made: Architecture, theta: Array) -> Any:
 
     modules: list[Any] = []
     for W, b, name in zip(*made.unflatten(theta), made.activations, strict=True):
-        linear = torch.nn.Linear(W.shape[1], W.shape[0], dtype=getattr(torch, made.dtype.name))
+        n_out, n_in = W.shape
+        # It draws nothing from PyTorch's generator.
+        linear = torch.nn.utils.skip_init(  # type: ignore[no-untyped-call, unused-ignore]
+            torch.nn.Linear, n_in, n_out, dtype=getattr(torch, made.dtype.name)
+        )
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(np.array(W)))
             linear.bias.copy_(torch.from_numpy(np.array(b)))
@@ -168,7 +172,8 @@ def from_torch(
     else:
         weights, biases, names, slopes = _of_sequential(source)
         hidden = names[:-1]
-        if activation is not None and activation not in (names[:-1], *set(names[:-1])):
+        same = activation in (None, hidden, tuple(hidden)) or hidden == [activation] * len(hidden)
+        if not same:
             raise ValueError(f"activation must be the Sequential's, {hidden}; got {activation!r}")
         if names[-1] != "identity":
             if output not in ("auto", names[-1]):
@@ -181,14 +186,13 @@ def from_torch(
 
 
 def _of_state_dict(source: Mapping[str, Any]) -> tuple[list[Array], list[Array]]:
-    """Weights and biases in the order in which the mapping has them; a missing bias is 0."""
+    """Weights and biases, in order; a missing bias is 0."""
     weights, biases, used = [], [], set()
-    for name, tensor in source.items():
-        if name.split(".")[-1] == "weight":
-            W, bias = _numpy(tensor), name.removesuffix("weight") + "bias"
-            weights.append(W)
-            biases.append(_numpy(source[bias]) if bias in source else np.zeros(len(W), W.dtype))
-            used |= {name, bias}
+    for name in _in_order([name for name in source if name.split(".")[-1] == "weight"]):
+        W, bias = _numpy(source[name]), name.removesuffix("weight") + "bias"
+        weights.append(W)
+        biases.append(_numpy(source[bias]) if bias in source else np.zeros(W.shape[:1], W.dtype))
+        used |= {name, bias}
     rest = [name for name in source if name not in used]
     if rest or not weights:
         raise ValueError(
@@ -196,6 +200,18 @@ def _of_state_dict(source: Mapping[str, Any]) -> tuple[list[Array], list[Array]]
             f'"0.bias"; got {rest or "an empty one"}'
         )
     return weights, biases
+
+
+def _in_order(names: list[str]) -> list[str]:
+    """By number, if that is all that tells them apart (files are sorted otherwise); else as given.
+
+    A state_dict of PyTorch's has the order in which the layers were made.
+    """
+    found = [re.fullmatch(r"(|.*\D)(\d+)\.weight", name) for name in names]
+    numbers = {name: int(match[2]) for name, match in zip(names, found, strict=True) if match}
+    if len(numbers) == len(names) and len({match[1] for match in found if match}) == 1:
+        return sorted(names, key=numbers.__getitem__)
+    return names
 
 
 def _of_sequential(source: Any) -> tuple[list[Array], list[Array], list[str], list[float]]:

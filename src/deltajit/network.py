@@ -588,7 +588,8 @@ class Network:
         Parameters
         ----------
         source : torch.nn.Sequential, or a state_dict
-            Of Linear layers; a mapping of names to NumPy arrays will do.
+            Of Linear layers; a mapping of names to NumPy arrays will do. Layers of a state_dict
+            are in the order of their numbers, if they have such ("layers.0.weight"), else in its.
         activation : str or list of str
             Of the hidden layers; needed for a state_dict, which has none. A Sequential has its own.
         output : str

@@ -73,15 +73,16 @@ def load(path: Path) -> tuple[Architecture, Array]:
     OSError
         It cannot be read; FileNotFoundError where there is none.
     """
+    name = os.fspath(path)
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if not stat.S_ISREG(os.stat(name).st_mode):
             raise FormatError("it is a folder or a device, not a file")
-        with open(path, "rb") as file:
+        with open(name, "rb") as file:
             return _read(file, os.fstat(file.fileno()).st_size)
     except FormatError as error:
-        raise FormatError(f"{os.fspath(path)!r} is no saved network: {str(error)[:500]}") from None
+        raise FormatError(f"{name!r} is no saved network: {str(error)[:500]}") from None
     except RecursionError:
-        raise FormatError(f"{os.fspath(path)!r} is no saved network: it is too nested") from None
+        raise FormatError(f"{name!r} is no saved network: it is too nested") from None
 
 
 # ------------------------------------------------------------------ the description
@@ -127,9 +128,9 @@ def _architecture(given: dict[str, Any]) -> Architecture:
     except (ValueError, TypeError, OverflowError) as error:
         raise FormatError(f"its description is wrong: {error}; {UPDATE}") from None
     written = json.loads(_text(made))
-    changed = [name for name in given if given[name] != written[name]]
-    if changed:  # "auto", for example, is a user's argument but no part of a description
-        raise FormatError(f"its description has {changed[0]}={given[changed[0]]!r}")
+    for name, value in given.items():
+        if value != written[name]:  # "auto", for example: a user's argument, but what none is
+            raise FormatError(f"its description has {name}={value!r} instead of {written[name]!r}")
     return made
 
 

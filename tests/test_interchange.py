@@ -1,0 +1,362 @@
+"""PyTorch, scikit-learn, ONNX and C agree with predict."""
+
+import ctypes
+import dataclasses
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from deltajit.kernels import ACTIVATIONS
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+import deltajit as dj
+from deltajit import interchange
+from tests.conftest import DTYPES, make_case
+
+CC = shutil.which("gcc") or shutil.which("cc")
+NAMES = list(ACTIVATIONS)
+TOLERANCE = {"float32": 3e-6, "float64": 1e-14}
+
+# ONNX Runtime has no Erf in double precision; the file is right all the same.
+NOT_IN_DOUBLE = {"gelu"}
+
+
+def close(found, expected, dtype):
+    tolerance = TOLERANCE[dtype]
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def case(name, dtype):
+    """A network with this activation inside, where it may be, and at its end; and inputs."""
+    hidden = "tanh" if name == "softmax" else name
+    net, X, _ = make_case(
+        [3, 5, 7, 4], hidden, name, "auto", dtype, batch=50, slope=0.123456789012345
+    )
+    return net, (2 * X).astype(dtype)
+
+
+def test_every_activation_has_a_row():
+    assert set(NAMES) <= set(interchange.FORMS)
+
+
+# ------------------------------------------------------------------ PyTorch
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_torch_there_and_back(name, dtype, torch):
+    net, X = case(name, dtype)
+    drawn = torch.get_rng_state()
+    module = net.to_torch()
+    assert torch.equal(torch.get_rng_state(), drawn)
+    with torch.no_grad():
+        close(module(torch.from_numpy(X)).numpy(), net.predict(X), dtype)
+    back = dj.Network.from_torch(module, loss=net.architecture.loss)
+    assert back.architecture.activations == net.architecture.activations
+    assert back.dtype == net.dtype
+    np.testing.assert_array_equal(back.predict(X), net.predict(X))
+    hidden = list(net.architecture.activations[:-1])
+    options = dict(activation=hidden, output=name, loss=net.architecture.loss)
+    from_dict = dj.Network.from_torch(module.state_dict(), **options, slope=net.architecture.slope)
+    assert from_dict.architecture == net.architecture
+    np.testing.assert_array_equal(from_dict.theta, net.theta)
+    with torch.no_grad():
+        module[0].weight += 1  # a copy
+    np.testing.assert_array_equal(from_dict.theta, net.theta)
+
+
+@pytest.mark.parametrize("name", sorted(interchange.FORMS))
+def test_torch_and_c_mean_the_same(name, torch, tmp_path):
+    """Rows for activations that the kernels may not have yet: one language against another."""
+    form = interchange.FORMS[name]
+    z = np.concatenate([np.linspace(-9, 9, 101), [0.0, -0.0, 1.0, -1.0, 60.0, -60.0, np.nan]])
+    module = interchange._torch_module(name, 0.25)
+    expected = module(torch.from_numpy(z)).numpy()
+    if not form.c:
+        return
+    words = {"name": "f", "T": "double", "f": ""}
+    text = interchange.ELEMENTWISE.format(
+        activation="it", c=form.c.format(slope="0.25", **words), **words
+    )
+    source = "#include <math.h>\n" + text + "void run(double *z, int n) { f_it(z, n); }\n"
+    run = compiled(source, tmp_path).run
+    found = z.copy()
+    run(found.ctypes.data_as(ctypes.c_void_p), ctypes.c_int(z.size))
+    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-15)
+
+
+def test_torch_forms_of_networks(torch):
+    nn = torch.nn
+    X = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    nested = nn.Sequential(
+        nn.Flatten(),
+        nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(inplace=True), nn.Dropout(0.5)),
+        nn.Linear(4, 4),
+        nn.Linear(4, 2),
+    ).eval()
+    net = dj.Network.from_torch(nested, l2=0.5)
+    assert net.architecture.activations == ("relu", "identity", "identity")
+    assert net.architecture.l2 == 0.5
+    with torch.no_grad():
+        close(net.predict(X), nested(torch.from_numpy(X)).numpy(), "float32")
+        classes = dj.Network.from_torch(nested, loss="cross_entropy")
+        logits = nested(torch.from_numpy(X))
+        close(classes.predict(X), torch.softmax(logits, 1).numpy(), "float32")
+        close(classes.to_torch()[:-1](torch.from_numpy(X)).numpy(), logits.numpy(), "float32")
+    dim = nn.Sequential(nn.Linear(3, 2), nn.Softmax(dim=1))
+    assert dj.Network.from_torch(dim).architecture.loss == "cross_entropy"
+    two = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    for same in ("relu", ["relu", "relu"], ("relu", "relu")):
+        assert dj.Network.from_torch(two, same).architecture.activations[:2] == ("relu", "relu")
+    half = nn.Sequential(nn.Linear(3, 2)).to(torch.bfloat16)
+    assert dj.Network.from_torch(half).dtype == np.float32
+
+
+def test_state_dicts_without_torch(tmp_path):
+    """Arrays by PyTorch's names will do, as safetensors files have them."""
+    import safetensors.numpy
+
+    net = dj.Network([4] * 13, dtype="float64")
+    net.save(tmp_path / "net")
+    tensors = safetensors.numpy.load_file(tmp_path / "net")
+    for names in (sorted(tensors), sorted(tensors, reverse=True)):
+        found = dj.Network.from_torch({name: tensors[name] for name in names}, activation="tanh")
+        np.testing.assert_array_equal(found.theta, net.theta)
+    named = {
+        "z.weight": net.weights[0],
+        "b.weight": 2 * net.weights[1],
+        "a.weight": 3 * net.weights[2],
+    }
+    found = dj.Network.from_torch(named, activation="relu")
+    np.testing.assert_array_equal(found.weights, list(named.values()))
+    assert not np.any(found.biases)
+
+
+def test_bad_torch(torch):
+    nn = torch.nn
+    linear = nn.Linear(3, 4)
+    from_torch = dj.Network.from_torch
+    for source, options, error, message in [
+        (nn.Sequential(linear, nn.PReLU()), {}, ValueError, r"PReLU\(num_parameters=1\) must be"),
+        (nn.Sequential(nn.ReLU(), linear), {}, ValueError, r"ReLU\(\) must come right behind"),
+        (nn.Sequential(linear, nn.ReLU(), nn.Tanh()), {}, ValueError, r"Tanh\(\) must come right"),
+        (nn.Sequential(linear, nn.Linear(3, 2)), {}, ValueError, r"layer 1 must have a weight"),
+        (nn.Sequential(), {}, ValueError, "source must have Linear layers"),
+        (linear, {}, TypeError, r"must be a torch\.nn\.Sequential or a state_dict, got Linear"),
+        (nn.Sequential(linear, nn.ELU(2.0)), {}, ValueError, r"has alpha=2.0, which elu cannot"),
+        (
+            nn.Sequential(linear, nn.Tanh(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)),
+            dict(activation="tanh"), ValueError, r"must be the Sequential's, .'tanh', 'relu'.",
+        ),
+        ({"weight": np.ones(())}, {}, ValueError, "layer 0 must have a weight"),
+        (
+            nn.Sequential(linear, nn.Tanh()),
+            dict(output="relu"), ValueError, "output must be the Sequential's, 'tanh'; got 'relu'",
+        ),
+        (
+            nn.Sequential(linear, nn.LeakyReLU(0.1), nn.Linear(4, 2), nn.LeakyReLU(0.2)),
+            {}, ValueError, r"slope must be one for all layers, got \[0.1, 0.2\]",
+        ),
+        (
+            nn.Sequential(linear, nn.LeakyReLU(0.1)),
+            dict(slope=0.3), ValueError, "slope must be one for all layers",
+        ),
+        (
+            nn.Sequential(linear, nn.Linear(4, 2)).state_dict(),
+            {}, TypeError, "activation must be given with a state_dict",
+        ),
+        ({}, {}, ValueError, "source must be a state_dict of Linear layers, .* got an empty one"),
+        (
+            nn.Sequential(linear, nn.BatchNorm1d(4)).state_dict(),
+            dict(activation="relu"), ValueError, "running_mean",
+        ),
+        (nn.Sequential(linear, nn.Sigmoid()), dict(loss="cross_entropy"), ValueError, "softmax"),
+    ]:  # fmt: skip
+        with pytest.raises(error, match=message):
+            from_torch(source, **options)
+
+
+# ------------------------------------------------------------------ scikit-learn
+
+
+@pytest.mark.filterwarnings("ignore", category=ConvergenceWarning)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
+@pytest.mark.parametrize("task", ["binary", "classes", "labels", "number", "numbers"])
+def test_sklearn(task, activation, dtype):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4)).astype(dtype)
+    score = X @ rng.normal(size=(4, 3)).astype(dtype)
+    kind, Y = {
+        "binary": (MLPClassifier, np.where(score[:, 0] > 0, "yes", "no")),
+        "classes": (MLPClassifier, np.array(["c", "a", "b"])[score.argmax(axis=1)]),
+        "labels": (MLPClassifier, (score > 0).astype(int)),
+        "number": (MLPRegressor, score[:, 0]),
+        "numbers": (MLPRegressor, score),
+    }[task]
+    mlp = kind(hidden_layer_sizes=(6, 5), activation=activation, max_iter=20, random_state=0).fit(
+        X, Y
+    )
+    net = dj.Network.from_sklearn(mlp, l2=0.1)
+    found = net.predict(X)
+    if task in ("number", "numbers"):
+        expected = mlp.predict(X).reshape(60, -1)
+        ends = ("identity", "squared_error")
+    else:
+        expected = mlp.predict_proba(X)
+        ends = ("sigmoid", "binary_cross_entropy")
+        if task == "binary":
+            expected = expected[:, 1:]
+        if task == "classes":
+            ends = ("softmax", "cross_entropy")
+    close(found, expected, dtype)
+    assert (net.architecture.activations[-1], net.architecture.loss) == ends
+    assert net.dtype == dtype
+    assert net.architecture.l2 == 0.1
+
+
+@pytest.mark.filterwarnings("ignore", category=ConvergenceWarning)
+@pytest.mark.skipif("exp" not in ACTIVATIONS, reason="the kernels have no exp yet")
+def test_sklearn_of_counts():
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    options = {"loss": "poisson", "max_iter": 20, "random_state": 0}
+    mlp = MLPRegressor(**options).fit(X, np.arange(60) % 5)
+    net = dj.Network.from_sklearn(mlp)
+    close(net.predict(X)[:, 0], mlp.predict(X), "float64")
+    assert net.architecture.activations[-1] == "exp"
+
+
+def test_bad_sklearn():
+    for mlp in (MLPClassifier(), dj.Network([2, 2]), 3):
+        with pytest.raises(TypeError, match=r"mlp must be a fitted MLPClassifier or MLPRegressor"):
+            dj.Network.from_sklearn(mlp)
+
+
+# ------------------------------------------------------------------ ONNX
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_onnx(name, dtype, tmp_path):
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    net, X = case(name, dtype)
+    path = tmp_path / "net.onnx"
+    net.to_onnx(path)
+    if dtype == "float64" and name in NOT_IN_DOUBLE:
+        return
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for batch in (X, X[:1]):
+        close(session.run(None, {"X": batch})[0], net.predict(batch), dtype)
+    assert [i.name for i in session.get_inputs()] == ["X"]
+    assert [o.shape for o in session.get_outputs()] == [["batch", 4]]
+
+
+@pytest.mark.parametrize("name", sorted(interchange.FORMS))
+def test_onnx_and_torch_mean_the_same(name, torch, tmp_path):
+    """Rows for activations that the kernels may not have yet."""
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    net = dj.Network([3, 3], dtype="float32", slope=0.25)
+    made = dataclasses.replace(net.architecture, activations=(name,))
+    vars(made)["layers"] = net.architecture.layers
+    net.weights[0][:] = np.eye(3)
+    interchange.to_onnx(made, net.theta, tmp_path / "f.onnx")
+    z = np.linspace(-8, 8, 99, dtype=np.float32).reshape(-1, 3)
+    z[0], z[1] = [0, -0.0, 1], [np.nan] * 3
+    session = runtime.InferenceSession(tmp_path / "f.onnx", providers=["CPUExecutionProvider"])
+    expected = interchange._torch_module(name, 0.25)(torch.from_numpy(z)).numpy()
+    np.testing.assert_allclose(session.run(None, {"X": z})[0], expected, rtol=3e-6, atol=3e-6)
+
+
+# ------------------------------------------------------------------ C
+
+
+def compiled(source, folder):
+    """A C text as a shared library; nothing in it may cause a warning."""
+    if CC is None:
+        pytest.skip("there is no C compiler")
+    (folder / "it.c").write_text(source)
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-shared", "-fPIC"]
+    command = [CC, *flags, "it.c", "-o", "it.so", "-lm"]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return ctypes.CDLL(str(folder / "it.so"))
+
+
+def predictions_in_c(net, X, folder, name=None):
+    """What a program that includes the header computes of each sample."""
+    net.to_c(folder / "a net-1.h", name)
+    T, prefix = {"float32": "float", "float64": "double"}[net.dtype.name], name or "a_net_1"
+    run = compiled(
+        f'#include "a net-1.h"\nvoid run(const {T} *x, {T} *out) {{ {prefix}_predict(x, out); }}\n',
+        folder,
+    ).run
+    out = np.full((len(X), net.sizes[-1]), np.nan, net.dtype)
+    for x, y in zip(np.ascontiguousarray(X), out, strict=True):
+        run(x.ctypes.data_as(ctypes.c_void_p), y.ctypes.data_as(ctypes.c_void_p))
+    return out
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_c(name, dtype, tmp_path):
+    net, X = case(name, dtype)
+    X[3, 1] = np.nan
+    close(predictions_in_c(net, X, tmp_path), net.predict(X), dtype)
+    text = (tmp_path / "a net-1.h").read_text()
+    assert '#include "a net-1.h"' in text
+    assert "alloc(" not in text
+    assert max(map(len, text.splitlines())) <= 110
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_in_c_have_all_digits(dtype, tmp_path):
+    net = dj.Network([7, 3], dtype=dtype)
+    net.theta = np.random.default_rng(0).normal(size=24) * 10.0 ** np.arange(-12, 12)
+    net.weights[0][0, :4] = np.inf, -np.inf, np.nan, np.finfo(dtype).smallest_subnormal
+    net.weights[0][1, 0] = np.finfo(dtype).max
+    net.biases[0][:] = 0  # inputs that pick one weight give it back
+    with np.errstate(invalid="ignore"):
+        found = predictions_in_c(net, np.eye(7, dtype=dtype)[4:], tmp_path)
+    np.testing.assert_array_equal(found[:, 1:], net.weights[0].T[4:, 1:])
+    text = (tmp_path / "a net-1.h").read_text()
+    body = text[text.index("{", text.index("_W0[")) + 1 : text.index("}", text.index("_W0["))]
+    numbers = [float(x.strip().removesuffix("f")) for x in body.split(",")
+               if "INF" not in x and "NAN" not in x]  # fmt: skip
+    expected = net.weights[0].ravel()
+    np.testing.assert_array_equal(np.array(numbers, dtype), expected[np.isfinite(expected)])
+
+
+def test_name_in_c(tmp_path):
+    net, X = case("tanh", "float32")
+    close(predictions_in_c(net, X, tmp_path, "other"), net.predict(X), "float32")
+    net.to_c(tmp_path / "2nd.h")
+    assert "void _2nd_predict(const float *x, float *out)" in (tmp_path / "2nd.h").read_text()
+    for name in ("a b", "1a", "", "a(", "\u00e9"):
+        with pytest.raises(ValueError, match="name must be a name in C"):
+            net.to_c(tmp_path / "bad.h", name)
+    assert not (tmp_path / "bad.h").exists()
+
+
+def test_two_networks_in_one_program(tmp_path):
+    first, _ = case("tanh", "float32")
+    second, _ = case("relu", "float64")
+    first.to_c(tmp_path / "first.h")
+    second.to_c(tmp_path / "second.h")
+    compiled('#include "first.h"\n#include "second.h"\n#include "first.h"\n', tmp_path)
+
+
+def test_old_file_survives(tmp_path):
+    pytest.importorskip("onnx")
+    net = dj.Network([2, 2])
+    for method in (net.to_c, net.to_onnx):
+        with pytest.raises(FileNotFoundError, match="path must be in a folder that exists"):
+            method(tmp_path / "nowhere" / "net")
