@@ -16,8 +16,8 @@ KERNEL_FLOORS = [
 PACKAGE_FLOORS = [
     "kernels", "memory", "files", "checks", "reference", "architecture", "initializers", "data",
     "plot", "linearization", "objective", "optimizers", "full_batch", "schedules", "history",
-    "callbacks", "checkpoint", "training", "fitting", "saving", "interchange", "network", "ensemble",
-    "__init__", "timing", "demo", "compare", "info", "plan", "cli", "__main__",
+    "callbacks", "checkpoint", "training", "fitting", "saving", "interchange", "network",
+    "ensemble", "__init__", "timing", "demo", "compare", "info", "plan", "cli", "__main__",
 ]  # fmt: skip
 FACES = {"plot", "full_batch", "interchange", "timing", "demo", "compare", "info", "plan", "cli"}
 OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax", "onnx", "threadpoolctl"}

@@ -13,6 +13,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 import deltajit as dj
 from deltajit import interchange
+from deltajit.architecture import HIDDEN, OUTPUTS
 from tests.conftest import DTYPES, make_case
 
 CC = shutil.which("gcc") or shutil.which("cc")
@@ -29,10 +30,11 @@ def close(found, expected, dtype):
 
 
 def case(name, dtype):
-    """A network with this activation inside, where it may be, and at its end; and inputs."""
-    hidden = "tanh" if name == "softmax" else name
+    """A network with this activation inside and at its end, where it may be; and inputs."""
+    hidden = ["tanh", name if name in HIDDEN else "relu"]
+    output = name if name in OUTPUTS else "identity"
     net, X, _ = make_case(
-        [3, 5, 7, 4], hidden, name, "auto", dtype, batch=50, slope=0.123456789012345
+        [3, 5, 7, 4], hidden, output, "auto", dtype, batch=50, slope=0.123456789012345
     )
     return net, (2 * X).astype(dtype)
 
@@ -63,8 +65,9 @@ def test_torch_there_and_back(name, dtype, torch):
     assert back.dtype == net.dtype
     np.testing.assert_array_equal(back.predict(X), net.predict(X))
     hidden = list(net.architecture.activations[:-1])
-    options = dict(activation=hidden, output=name, loss=net.architecture.loss)
-    from_dict = dj.Network.from_torch(module.state_dict(), **options, slope=net.architecture.slope)
+    output = net.architecture.activations[-1]
+    options = dict(activation=hidden, output=output, loss=net.architecture.loss)
+    from_dict = dj.Network.from_torch(module.state_dict(), **options, slope=0.123456789012345)
     assert from_dict.architecture == net.architecture
     np.testing.assert_array_equal(from_dict.theta, net.theta)
     with torch.no_grad():
@@ -76,7 +79,7 @@ def test_torch_there_and_back(name, dtype, torch):
 def test_torch_and_c_mean_the_same(name, torch, tmp_path):
     """Rows for activations that the kernels may not have yet: one language against another."""
     form = interchange.FORMS[name]
-    z = np.concatenate([np.linspace(-9, 9, 101), [0.0, -0.0, 1.0, -1.0, 60.0, -60.0, np.nan]])
+    z = np.concatenate([np.linspace(-9, 9, 102), [0.0, -0.0, 1.0, -1.0, 60.0, -60.0, np.nan, 2.0]])
     module = interchange._torch_module(name, 0.25)
     expected = module(torch.from_numpy(z)).numpy()
     if not form.c:
@@ -101,7 +104,8 @@ def test_torch_forms_of_networks(torch):
         nn.Linear(4, 4),
         nn.Linear(4, 2),
     ).eval()
-    net = dj.Network.from_torch(nested, l2=0.5)
+    net = dj.Network.from_torch(nested, loss="huber", l2=0.5, l1=0.25, threshold=2)
+    assert (net.architecture.loss, net.architecture.threshold) == ("huber", 2)
     assert net.architecture.activations == ("relu", "identity", "identity")
     assert net.architecture.l2 == 0.5
     with torch.no_grad():
@@ -264,13 +268,13 @@ def test_onnx_and_torch_mean_the_same(name, torch, tmp_path):
     """Rows for activations that the kernels may not have yet."""
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
-    net = dj.Network([3, 3], dtype="float32", slope=0.25)
+    net = dj.Network([4, 4], dtype="float32", slope=0.25)
     made = dataclasses.replace(net.architecture, activations=(name,))
     vars(made)["layers"] = net.architecture.layers
-    net.weights[0][:] = np.eye(3)
+    net.weights[0][:] = np.eye(4)
     interchange.to_onnx(made, net.theta, tmp_path / "f.onnx")
-    z = np.linspace(-8, 8, 99, dtype=np.float32).reshape(-1, 3)
-    z[0], z[1] = [0, -0.0, 1], [np.nan] * 3
+    z = np.linspace(-8, 8, 100, dtype=np.float32).reshape(-1, 4)
+    z[0], z[1] = [0, -0.0, 1, -1], [np.nan] * 4
     session = runtime.InferenceSession(tmp_path / "f.onnx", providers=["CPUExecutionProvider"])
     expected = interchange._torch_module(name, 0.25)(torch.from_numpy(z)).numpy()
     np.testing.assert_allclose(session.run(None, {"X": z})[0], expected, rtol=3e-6, atol=3e-6)

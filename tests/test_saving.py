@@ -66,9 +66,9 @@ def joined(header, data, description=None):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("output", "loss"), ENDS)
 def test_there_and_back(output, loss, dtype, path):
-    hidden = [HIDDEN[i % len(HIDDEN)] for i in range(11)]
-    sizes = [3, *range(2, 13), 2]
-    net = some_net(1, sizes, hidden, output=output, loss=loss, dtype=dtype, l2=0.1, slope=0.3)
+    sizes = [3, *range(2, 2 + len(HIDDEN)), 2]
+    options = dict(l2=0.1, l1=0.2, slope=0.3, threshold=0.7, quantile=0.9)
+    net = some_net(1, sizes, HIDDEN, output=output, loss=loss, dtype=dtype, **options)
     net.save(path)
     found = dj.load(path)
     assert found.architecture == net.architecture
@@ -417,6 +417,14 @@ def test_missing_field(name, path, content):
     path.write_bytes(joined(header, data, description))
     with pytest.raises(dj.FormatError, match=rf"lacks \['{name}'\]; save the network again"):
         dj.load(path)
+
+
+def test_fields_that_older_files_lack(path, content):
+    header, description, data = parts(content)
+    for name in ("l1", "threshold", "quantile"):
+        del description["architecture"][name]
+    path.write_bytes(joined(header, data, description))
+    assert dj.load(path).architecture == some_net(activation="leaky_relu").architecture
 
 
 @pytest.mark.parametrize(("change", "message"), TENSORS, ids=range(len(TENSORS)))

@@ -26,13 +26,20 @@ class Form(NamedTuple):
     torch : a class of torch.nn and its options, or a function of a tensor.
     onnx : assignments of y, a function of x; numbers are constants of x's type. ONNX Runtime has
         the operators used here in double precision too, which goes for few others (not for Erf).
-    c : an expression in x, in C99 with <math.h>; {f} is the suffix of float's functions and
-        literals. NaN must come out as NaN. Softmax is no function of one x: it has none.
+    c : an expression in x, which is z[i], and n, the size of z, in C99 with <math.h>; {f} is the
+        suffix of float's functions and literals. NaN must come out as NaN. Softmax has none.
     """
 
     torch: tuple[str, dict[str, Any]] | Callable[[Any], Any]
     onnx: str
     c: str = ""
+
+
+def _gaussian(z: Any) -> Any:
+    import torch
+
+    mean, log_variance = z.chunk(2, -1)
+    return torch.cat([mean, log_variance.exp()], -1)
 
 
 FORMS = {
@@ -83,6 +90,11 @@ FORMS = {
         "p = Max(x, 0); m = Min(p, 1); y = Ceil(m)",
         "x > 0 ? 1 : x <= 0 ? 0 : x",
     ),
+    "gaussian": Form(
+        _gaussian,
+        "m, v = Split[axis=1](x); e = Exp(v); y = Concat[axis=1](m, e)",
+        "i < n / 2 ? x : exp{f}(x)",
+    ),
 }
 
 SKLEARN = {"logistic": "sigmoid"}  # scikit-learn's other names are ours
@@ -95,8 +107,7 @@ def _assembled(
     activation: object,
     output: object,
     loss: object,
-    l2: object,
-    slope: object,
+    options: dict[str, Any],
 ) -> tuple[Architecture, Array]:
     """An architecture and its theta from W (n_out, n_in) and b (n_out,) of each layer."""
     for i, (W, b) in enumerate(zip(weights, biases, strict=True)):
@@ -108,7 +119,8 @@ def _assembled(
             )
     sizes = [weights[0].shape[1], *(len(W) for W in weights)]
     kind = np.result_type(np.float32, *weights, *biases)
-    made = Architecture.checked(sizes, activation, output, loss, l2, slope, kind)
+    options = {"l2": 0.0, "slope": 0.01, "dtype": kind, **options}
+    made = Architecture.checked(sizes, activation, output, loss, **options)
     theta = memory.empty(made.n_params, made.dtype)
     for views, given in zip(made.unflatten(theta), (weights, biases), strict=True):
         for view, values in zip(views, given, strict=True):
@@ -161,7 +173,7 @@ def _torch_module(name: str, slope: float) -> Any:
 
 
 def from_torch(
-    source: Any, activation: Any, output: str, loss: str, l2: float, slope: float | None
+    source: Any, activation: Any, output: str, loss: str, options: dict[str, Any]
 ) -> tuple[Architecture, Array]:
     """From a Sequential, or from a state_dict and the names of activations: see `Network`."""
     if isinstance(source, Mapping):
@@ -179,10 +191,13 @@ def from_torch(
             if output not in ("auto", names[-1]):
                 raise ValueError(f"output must be the Sequential's, {names[-1]!r}; got {output!r}")
             output = names[-1]
-        if len({*slopes, *([] if slope is None else [slope])}) > 1:
-            raise ValueError(f"slope must be one for all layers, got {slopes} and slope={slope}")
-        slope = slopes[0] if slopes else slope
-    return _assembled(weights, biases, hidden, output, loss, l2, 0.01 if slope is None else slope)
+        if slopes:
+            options = {"slope": slopes[0], **options}
+            if {*slopes} != {options["slope"]}:
+                raise ValueError(
+                    f"slope must be one for all layers, got {slopes} and slope={options['slope']}"
+                )
+    return _assembled(weights, biases, hidden, output, loss, options)
 
 
 def _of_state_dict(source: Mapping[str, Any]) -> tuple[list[Array], list[Array]]:
@@ -283,7 +298,7 @@ def _numpy(tensor: Any) -> Array:
 # ------------------------------------------------------------------ scikit-learn
 
 
-def from_sklearn(mlp: Any, l2: float) -> tuple[Architecture, Array]:
+def from_sklearn(mlp: Any, options: dict[str, Any]) -> tuple[Architecture, Array]:
     """From a fitted MLPClassifier or MLPRegressor: see `Network`."""
     missing = [
         name
@@ -298,7 +313,7 @@ def from_sklearn(mlp: Any, l2: float) -> tuple[Architecture, Array]:
     hidden = SKLEARN.get(mlp.activation, mlp.activation)
     output = SKLEARN.get(mlp.out_activation_, mlp.out_activation_)
     weights = [W.T for W in mlp.coefs_]
-    return _assembled(weights, mlp.intercepts_, hidden, output, "auto", l2, 0.01)
+    return _assembled(weights, mlp.intercepts_, hidden, output, "auto", options)
 
 
 # ------------------------------------------------------------------ ONNX
@@ -320,15 +335,15 @@ def to_onnx(made: Architecture, theta: Array, path: Path) -> None:
         z, a = f"{layer}.z", "Y" if i == len(made.sizes) - 2 else f"{layer}.a"
         inputs = [x, f"{layer}.weight", f"{layer}.bias"]
         nodes.append(helper.make_node("Gemm", inputs, [z], transB=1))
-        for target, operator, arguments in _statements(FORMS[name].onnx):
+        for targets, operator, options, arguments in _statements(FORMS[name].onnx):
             here = {"x": z, "y": a, "slope": "slope"}
             for argument in arguments:
                 if re.match(r"-?\d", argument):
                     constants[argument] = np.array(float(argument), made.dtype)
                     here[argument] = argument
             operands = [here.get(other, f"{layer}.{other}") for other in arguments]
-            result = here.get(target, f"{layer}.{target}")
-            nodes.append(helper.make_node(operator, operands, [result]))
+            results = [here.get(target, f"{layer}.{target}") for target in targets]
+            nodes.append(helper.make_node(operator, operands, results, **options))
         x = a
     kind = helper.np_dtype_to_tensor_dtype(made.dtype)
     used = {name for node in nodes for name in node.input}
@@ -346,10 +361,12 @@ def to_onnx(made: Architecture, theta: Array, path: Path) -> None:
     replace(path, model.SerializeToString())
 
 
-def _statements(text: str) -> Iterator[tuple[str, str, list[str]]]:
-    """(target, operator, arguments) of each assignment ``y = Add(x, 1)``."""
-    for target, operator, arguments in re.findall(r"(\w+) = (\w+)\(([^)]*)\)", text):
-        yield target, operator, arguments.split(", ")
+def _statements(text: str) -> Iterator[tuple[list[str], str, dict[str, Any], list[str]]]:
+    """(targets, operator, options, arguments) of each assignment ``m, v = Split[axis=1](x)``."""
+    pattern = r"(\w+(?:, \w+)*) = (\w+)(?:\[(\w+)=(\d+)\])?\(([^)]*)\)"
+    for targets, operator, option, value, arguments in re.findall(pattern, text):
+        options: dict[str, Any] = {option: int(value)} if option else {}
+        yield targets.split(", "), operator, options, arguments.split(", ")
 
 
 # ------------------------------------------------------------------ C

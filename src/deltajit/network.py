@@ -577,11 +577,10 @@ class Network:
         activation: Any = None,
         output: str = "auto",
         loss: str = "auto",
-        l2: float = 0.0,
         *,
-        slope: float | None = None,
         rng: Any = 0,
         threads: int | None = None,
+        **options: Any,
     ) -> Network:
         """A network with copies of a PyTorch network's weights.
 
@@ -596,17 +595,17 @@ class Network:
             "auto" is the last module's activation if it has one, else the one that belongs to the
             loss: a network that ends in logits for ``CrossEntropyLoss`` wants
             loss="cross_entropy", and `predict` then gives probabilities.
-        loss, l2, rng, threads
+        loss, rng, threads
             As for `Network`.
-        slope : float, optional
-            Of leaky_relu; a Sequential has its own.
+        **options
+            slope (a Sequential has its own), l2, l1, threshold, quantile, as for `Network`.
         """
-        made = interchange.from_torch(source, activation, output, loss, l2, slope)
+        made = interchange.from_torch(source, activation, output, loss, options)
         return cls._holding(made, rng, threads)
 
     @classmethod
     def from_sklearn(
-        cls, mlp: Any, *, l2: float = 0.0, rng: Any = 0, threads: int | None = None
+        cls, mlp: Any, *, rng: Any = 0, threads: int | None = None, **options: Any
     ) -> Network:
         """A network with copies of the weights of a fitted MLPClassifier or MLPRegressor.
 
@@ -616,10 +615,12 @@ class Network:
         Parameters
         ----------
         mlp : sklearn.neural_network.MLPClassifier or MLPRegressor
-        l2, rng, threads
-            As for `Network`; scikit-learn's penalty is ``l2 = alpha / samples in a batch``.
+        rng, threads
+            As for `Network`.
+        **options
+            l2, l1, as for `Network`; scikit-learn's penalty is ``l2 = alpha / samples in a batch``.
         """
-        return cls._holding(interchange.from_sklearn(mlp, l2), rng, threads)
+        return cls._holding(interchange.from_sklearn(mlp, options), rng, threads)
 
     def to_onnx(self, path: Path) -> None:
         """Write `predict` to an ONNX file: input "X" (batch, n_in), output "Y" (batch, n_out)."""
