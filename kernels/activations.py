@@ -2,8 +2,8 @@
 
 A derivative is a function of `a` where it can be, so that the forward sweep may write `a` over `z`
 and keep nothing else; gelu, silu and sin, which are not monotone, need `z` (`of_z`). All are
-written for one vector register (LLVM takes the choice among them out of the loops over arrays);
-`slope` is leaky_relu's below 0.
+written for one vector register. Those that most networks have are apart: they are so few that LLVM
+takes the choice among them out of the loops over arrays. `slope` is leaky_relu's below 0.
 """
 
 import math
@@ -76,9 +76,15 @@ def of_rows(code):
 
 
 @register_jitable(**OPTIONS)
-def value(code, slope, z):
-    """f(z) of a vector register, or z where f is no function of one unit (`of_rows`)."""
-    zero, one = broadcast(0, z), broadcast(1, z)
+def is_common(code):
+    """Whether f is one of those that come first."""
+    return code <= LEAKY_RELU
+
+
+@register_jitable(**OPTIONS)
+def common_value(code, slope, z):
+    """f(z) of a vector register; z where f `is_common` not."""
+    zero = broadcast(0, z)
     if code == SIGMOID:
         return sigmoid(z)
     if code == TANH:
@@ -87,6 +93,13 @@ def value(code, slope, z):
         return maximum(zero, z)
     if code == LEAKY_RELU:
         return select(z <= zero, slope * z, z)
+    return z
+
+
+@njit
+def other_value(code, z):
+    """f(z) of a vector register, of the others that are functions of one unit."""
+    zero, one = broadcast(0, z), broadcast(1, z)
     if code == ELU:
         return select(z <= zero, expm1(z), z)
     if code == SELU:
@@ -112,8 +125,8 @@ def value(code, slope, z):
 
 
 @register_jitable(**OPTIONS)
-def derivative(code, slope, x):
-    """f'(z) of a vector register, given ``x = f(z)``, or x = z where `of_z`."""
+def common_derivative(code, slope, x):
+    """f'(z) of a vector register, given ``x = f(z)``; 1 where f `is_common` not."""
     zero, one = broadcast(0, x), broadcast(1, x)
     if code == SIGMOID:
         return fma(-x, x, x)  # a (1 - a)
@@ -123,6 +136,13 @@ def derivative(code, slope, x):
         return select(x <= zero, zero, one)
     if code == LEAKY_RELU:
         return select(x <= zero, broadcast(slope, x), one)
+    return one
+
+
+@njit
+def other_derivative(code, x):
+    """f'(z) of a vector register, of the others; x is f(z), or z where `of_z`."""
+    zero, one = broadcast(0, x), broadcast(1, x)
     if code == ELU:
         return select(x <= zero, x + one, one)
     if code == SELU:
@@ -193,6 +213,20 @@ def _normal_density(z):
 @njit
 def activate(code, slope, z, a):
     """``a = f(z)``, both (B, n); they may be one array."""
+    if is_common(code):
+        x, y = flat(z), flat(a)
+        last = last_vector(x)
+        for i in range(0, last, lanes(x)):
+            store(y, i, common_value(code, slope, load(x, i)))
+        rest = x.size - last
+        store_masked(y, last, common_value(code, slope, load_masked(x, last, rest)), rest)
+    else:
+        _activate_other(code, z, a)
+
+
+@njit
+def _activate_other(code, z, a):
+    """The same, for functions of a row, and of one unit that are not common."""
     if of_rows(code):
         for b in range(a.shape[0]):
             if code == SOFTMAX:
@@ -201,11 +235,8 @@ def activate(code, slope, z, a):
                 _gaussian(row(z, b), row(a, b))
     else:
         x, y = flat(z), flat(a)
-        last = last_vector(x)
-        for i in range(0, last, lanes(x)):
-            store(y, i, value(code, slope, load(x, i)))
-        rest = x.size - last
-        store_masked(y, last, value(code, slope, load_masked(x, last, rest)), rest)
+        for i in range(0, x.size, lanes(x)):
+            store_masked(y, i, other_value(code, load_masked(x, i, x.size - i)), x.size - i)
 
 
 @inlined
@@ -220,6 +251,21 @@ def tangent_derivative(code, slope, x, Rz, Ra):
 
     x is f(z), or z where `of_z`.
     """
+    if is_common(code):
+        x, y, out = flat(x), flat(Rz), flat(Ra)
+        last = last_vector(x)
+        for i in range(0, last, lanes(x)):
+            store(out, i, load(y, i) * common_derivative(code, slope, load(x, i)))
+        rest = x.size - last
+        factor = common_derivative(code, slope, load_masked(x, last, rest))
+        store_masked(out, last, load_masked(y, last, rest) * factor, rest)
+    else:
+        _tangent_of_other(code, x, Rz, Ra)
+
+
+@njit
+def _tangent_of_other(code, x, Rz, Ra):
+    """The same, for functions of a row, and of one unit that are not common."""
     if of_rows(code):
         for b in range(x.shape[0]):
             if code == SOFTMAX:
@@ -228,12 +274,9 @@ def tangent_derivative(code, slope, x, Rz, Ra):
                 _gaussian_jacobian(row(x, b), row(Rz, b), row(Ra, b))
     else:
         x, y, out = flat(x), flat(Rz), flat(Ra)
-        last = last_vector(x)
-        for i in range(0, last, lanes(x)):
-            store(out, i, load(y, i) * derivative(code, slope, load(x, i)))
-        rest = x.size - last
-        factor = derivative(code, slope, load_masked(x, last, rest))
-        store_masked(out, last, load_masked(y, last, rest) * factor, rest)
+        for i in range(0, x.size, lanes(x)):
+            factor = other_derivative(code, load_masked(x, i, x.size - i))
+            store_masked(out, i, load_masked(y, i, x.size - i) * factor, x.size - i)
 
 
 @njit
@@ -249,7 +292,10 @@ def times_tangent_derivative(code, slope, x, delta, Rz, g):
         here = g.size - i
         at = load_masked(x, i, here)
         turned = load_masked(delta, i, here) * curvature(code, at) * load_masked(Rz, i, here)
-        total = fma(load_masked(g, i, here), derivative(code, slope, at), turned)
+        first = common_derivative(code, slope, at)
+        if not is_common(code):
+            first = other_derivative(code, at)
+        total = fma(load_masked(g, i, here), first, turned)
         store_masked(g, i, total, here)
 
 

@@ -65,18 +65,16 @@ def of_residual(code):
     return code <= QUANTILE
 
 
-@register_jitable(**OPTIONS)
+@njit
 def phi(code, bend, r):
-    """The loss of a residual, a vector register."""
-    if code == SQUARED_ERROR:
-        return broadcast(0.5, r) * r * r
+    """The loss of a residual, a vector register; not of SQUARED_ERROR."""
     if code == HUBER:
         near = minimum(broadcast(bend, r), absolute(r))
         return near * (absolute(r) - broadcast(0.5, r) * near)
     return r * slope_of_phi(code, bend, r)
 
 
-@register_jitable(**OPTIONS)
+@njit
 def slope_of_phi(code, bend, r):
     """phi'(r), 0 at a kink; the residual itself where delta is a - y."""
     zero, one = broadcast(0, r), broadcast(1, r)
@@ -252,7 +250,12 @@ def _phi_sum(code, bend, a, y):
     for j in range(0, a.size, lanes(a)):
         here = min(lanes(a), a.size - j)
         r = load_masked(a, j, here) - load_masked(y, j, here)
-        total = accumulate(total, phi(code, bend, r))
+        if code == SQUARED_ERROR:
+            total = accumulate(total, r * r)
+        else:
+            total = accumulate(total, phi(code, bend, r))
+    if code == SQUARED_ERROR:
+        return 0.5 * reduce_add(total)
     return reduce_add(total)
 
 
@@ -262,7 +265,9 @@ def _slopes(code, bend, a, y, w, delta):
     for j in range(0, a.size, lanes(a)):
         here = min(lanes(a), a.size - j)
         r = load_masked(a, j, here) - load_masked(y, j, here)
-        store_masked(delta, j, w * slope_of_phi(code, bend, r), here)
+        if code in (HUBER, ABSOLUTE_ERROR, QUANTILE):
+            r = slope_of_phi(code, bend, r)
+        store_masked(delta, j, w * r, here)
 
 
 @njit

@@ -5,7 +5,13 @@ lanes go along the outputs, four vectors side by side; sums have the order that 
 batch, so that one sample's outputs are the bits that it has among others.
 """
 
-from .activations import activate, derivative, of_rows, value
+from .activations import (
+    activate,
+    common_derivative,
+    common_value,
+    is_common,
+    times_derivative,
+)
 from .compiler import inlined, njit
 from .model import A_AT, ACTIVATION, B_AT, N_IN, N_OUT, W_AT, layer_at, source
 from .narrow import group_of
@@ -24,19 +30,21 @@ def forward_sample(model, x, a, z, out):
     for k in range(depth):
         layer = layer_at(model, k)
         W_and_b = vector(model.theta, layer[W_AT], (layer[N_IN] + 1) * layer[N_OUT])
-        kept, there = z, out
+        kept, there, f = z, out, layer[ACTIVATION]
         if k < depth - 1:
             kept, there = row(source(a, layer, 1), 0), vector(a, layer[A_AT], layer[N_OUT])
-        _layer(x, W_and_b, layer[ACTIVATION], slope, kept, there)
+        _layer(x, W_and_b, f, slope, kept, there)
+        if not is_common(f):
+            activate(f, slope, matrix(kept, 0, 1, kept.size), matrix(there, 0, 1, kept.size))
         x = there
-    f = model.layers[depth - 1, ACTIVATION]
-    if of_rows(f):
-        activate(f, slope, matrix(z, 0, 1, z.size), matrix(out, 0, 1, z.size))
 
 
 @njit
 def _layer(x, W, f, slope, z, a):
-    """``z = x @ W + b`` and ``a = f(z)``; W holds b behind its rows. z may be a."""
+    """``z = x @ W + b``, and ``a = f(z)`` if f `is_common`; z may be a.
+
+    W holds b behind its rows.
+    """
     n, width = z.size, lanes(z)
     if n == 1:
         _put(_dot(x, W, W[x.size]), f, slope, z, a, 0)
@@ -70,7 +78,7 @@ def _put(total, f, slope, z, a, j):
     """A vector of z and of ``a = f(z)``, from place j on, where there is any."""
     if j < z.size:  # even a store of no lane makes later loads from there wait
         store_masked(z, j, total, z.size - j)
-        store_masked(a, j, value(f, slope, total), z.size - j)
+        store_masked(a, j, common_value(f, slope, total), z.size - j)
 
 
 @inlined
@@ -133,8 +141,8 @@ def backward_sample(model, x, scale, grad, a, delta, delta_prev):
 
 
 @inlined
-def _propagate(delta, W, x_prev, f, slope, deltx_prev):
-    """BP2: ``deltx_prev = (W @ delta) * f'(z_prev)``."""
+def _propagate(delta, W, x_prev, f, slope, delta_prev):
+    """BP2: ``delta_prev = (W @ delta) * f'(z_prev)``."""
     width, column = lanes(delta), vector(W, 0, W.size)
     for i in range(0, x_prev.size, width):
         here = x_prev.size - i
@@ -142,8 +150,11 @@ def _propagate(delta, W, x_prev, f, slope, deltx_prev):
             total = load_masked(column, i, here) * delta[0]
         else:
             total = row_sums(at(view(W), i, 0), view(delta), W.shape[1], min(here, width))
-        factor = derivative(f, slope, load_masked(x_prev, i, here))
-        store_masked(deltx_prev, i, total * factor, here)
+        factor = common_derivative(f, slope, load_masked(x_prev, i, here))
+        store_masked(delta_prev, i, total * factor, here)
+    if not is_common(f):
+        x, g = matrix(x_prev, 0, 1, x_prev.size), matrix(delta_prev, 0, 1, x_prev.size)
+        times_derivative(f, slope, x, g)
 
 
 @inlined
