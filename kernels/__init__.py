@@ -23,11 +23,11 @@ before `work`, and is the caller's. ``order`` is that of the workspace.
 `sweeps`, `tangents` and `training` say more, `entry` what is checked. `deltajit.reference` has the
 same in NumPy.
 
-Floors, each importing only from those before it: compiler, vectors, views, elementary (checked by
-ulp), activations, losses, tile, transpose, product, narrow, matmul, parallel, layers, model, entry
-(what arguments must be), sample (one goes by itself), dropout, sweeps, tangents (beyond the
-gradient), rules (optimizers), training, ensemble (many networks), handle (a network as one array
-of addresses).
+Floors, each importing only from those before it: compiler, vectors, own, views, elementary (checked
+by ulp), activations, losses, tile, transpose, product, narrow, matmul, parallel, layers, model,
+entry (what arguments must be), sample (one goes by itself), dropout, sweeps, tangents (beyond the
+gradient), rules (optimizers), training, ensemble (many networks), handle (a network as one array of
+addresses).
 """
 
 from .activations import ACTIVATIONS

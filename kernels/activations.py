@@ -12,6 +12,7 @@ from numba.extending import register_jitable
 
 from .compiler import OPTIONS, inlined, njit
 from .elementary import erf, exp, expm1, log1p, sigmoid, tanh
+from .own import FIRST, own_derivative, own_second_derivative, own_value
 from .vectors import (
     absolute,
     broadcast,
@@ -121,7 +122,7 @@ def other_value(code, z):
         return z * sigmoid(z)
     if code == SIN:
         return sin(z)
-    return z
+    return own_value(code, z)
 
 
 @register_jitable(**OPTIONS)
@@ -165,7 +166,7 @@ def other_derivative(code, x):
         return s * fma(x, one - s, one)
     if code == SIN:
         return cos(x)
-    return one
+    return own_derivative(code, x)
 
 
 @register_jitable(**OPTIONS)
@@ -194,6 +195,8 @@ def curvature(code, x):
         return s * (one - s) * fma(x, one - s - s, broadcast(2, x))
     if code == SIN:
         return -sin(x)
+    if code >= FIRST:
+        return own_second_derivative(code, x)
     return zero
 
 

@@ -9,12 +9,13 @@ ROOT = Path(__file__).parent.parent
 
 # From the ground up: a module may import modules of this package that stand before it.
 KERNEL_FLOORS = [
-    "compiler", "vectors", "views", "elementary", "ulp", "activations", "losses", "tile",
+    "compiler", "vectors", "own", "views", "elementary", "ulp", "activations", "losses", "tile",
     "transpose", "product", "narrow", "matmul", "parallel", "layers", "model", "entry", "sample",
     "dropout", "sweeps", "tangents", "rules", "training", "ensemble", "handle", "__init__",
 ]  # fmt: skip
 PACKAGE_FLOORS = [
-    "kernels", "memory", "files", "checks", "reference", "architecture", "initializers", "data",
+    "kernels", "memory", "files", "checks", "reference", "architecture", "own",
+    "initializers", "data",
     "plot", "linearization", "objective", "optimizers", "full_batch", "schedules", "history",
     "callbacks", "checkpoint", "training", "fitting", "saving", "interchange", "network",
     "ensemble", "__init__", "timing", "demo", "compare", "info", "plan", "cli", "__main__",

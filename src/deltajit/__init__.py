@@ -14,6 +14,7 @@ from deltajit.full_batch import LBFGS, LevenbergMarquardt
 from deltajit.history import History
 from deltajit.network import Network
 from deltajit.optimizers import SGD, Adagrad, Adam, AdamW, Lion, RMSProp, Rprop
+from deltajit.own import register_activation
 from deltajit.training import DivergedError
 
 __version__ = version("deltajit")
@@ -42,5 +43,6 @@ __all__ = [
     "load",
     "plot",
     "reference",
+    "register_activation",
     "schedules",
 ]

@@ -14,11 +14,11 @@ from deltajit.kernels import ACTIVATIONS, LOSSES
 from deltajit.kernels.activations import GELU
 from deltajit.kernels.model import N_COLUMNS, VERSION
 
-HIDDEN = tuple(name for name in ACTIVATIONS if name not in ("softmax", "gaussian"))
 
-# Their derivatives need z, which is kept of hidden layers, beside a.
-OF_Z = tuple(name for name, code in ACTIVATIONS.items() if code >= GELU)
-OUTPUTS = tuple(name for name in ACTIVATIONS if name not in OF_Z)
+def is_of_z(name: str) -> bool:
+    """Whether an activation's derivative needs z, which is kept of hidden layers, beside a."""
+    return bool(ACTIVATIONS[name] >= GELU)
+
 
 # Outputs and losses that belong together: delta[L] = a[L] - Y.
 LOSS_OF_OUTPUT = {
@@ -121,7 +121,7 @@ class Architecture:
         """The kernels' layer table: see `deltajit.kernels.Model`."""
         table = np.empty((len(self.sizes) - 1, N_COLUMNS), np.int64)
         kept = [
-            n * (2 if f in OF_Z else 1)
+            n * (2 if is_of_z(f) else 1)
             for n, f in zip(self.sizes[1:], self.activations, strict=True)
         ]
         totals = sum(kept), max(self.sizes[1:])
@@ -153,9 +153,14 @@ class Architecture:
         return tuple(weights), tuple(biases)
 
 
+def _hidden() -> list[str]:
+    """Activations that hidden layers may have, the user's own among them."""
+    return [name for name in ACTIVATIONS if name not in ("softmax", "gaussian")]
+
+
 def _hidden_names(activation: object, n_hidden: int) -> tuple[str, ...]:
     if isinstance(activation, str):
-        return (checks.choice(activation, "activation", HIDDEN),) * n_hidden
+        return (checks.choice(activation, "activation", _hidden()),) * n_hidden
     if not isinstance(activation, (list, tuple)):
         raise TypeError(
             f"activation must be a name, or a list of one name per hidden layer; got {activation!r}"
@@ -166,13 +171,15 @@ def _hidden_names(activation: object, n_hidden: int) -> tuple[str, ...]:
             f"got {len(activation)}: {list(activation)}"
         )
     return tuple(
-        checks.choice(name, f"activation[{i}]", HIDDEN) for i, name in enumerate(activation)
+        checks.choice(name, f"activation[{i}]", _hidden()) for i, name in enumerate(activation)
     )
 
 
 def _output_and_loss(output: object, loss: object, n_out: int) -> tuple[str, str]:
     """Both names, with "auto" replaced by the other's partner."""
-    last = checks.choice(output, "output", ["auto", *OUTPUTS])
+    last = checks.choice(
+        output, "output", ["auto", *(name for name in ACTIVATIONS if not is_of_z(name))]
+    )
     goal = checks.choice(loss, "loss", ["auto", *LOSSES])
     if last == "auto":
         last = OUTPUT_OF_LOSS.get(goal, "identity")

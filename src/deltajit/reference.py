@@ -48,9 +48,14 @@ SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 # Their derivatives are functions of z; those of all others of ``a = f(z)``.
 OF_Z = ("gelu", "silu", "sin")
 
+# The user's own: f, f' and f'' of a number z.
+OWN: dict[str, tuple[Any, Any, Any]] = {}
+
 
 def activate(activation: str, z: Array, slope: float = 0.01) -> Array:
     """``a = f(z)``, the same shape as z (B, n)."""
+    if activation in OWN:
+        return _each(OWN[activation][0], z)
     below = z.real <= 0
     values: dict[str, Callable[[], Any]] = {
         "identity": lambda: z,
@@ -78,6 +83,8 @@ def activate(activation: str, z: Array, slope: float = 0.01) -> Array:
 
 def derivative(activation: str, x: Array, slope: float = 0.01) -> Array:
     """f'(z) of one unit's activations, given ``x = f(z)``, or z itself for those of `OF_Z`."""
+    if activation in OWN:
+        return _each(OWN[activation][1], x)
     below = x.real <= 0
     values: dict[str, Callable[[], Any]] = {
         "identity": lambda: np.ones_like(x),
@@ -101,6 +108,8 @@ def derivative(activation: str, x: Array, slope: float = 0.01) -> Array:
 
 def second_derivative(activation: str, x: Array, slope: float = 0.01) -> Array:
     """f''(z), given what `derivative` is given."""
+    if activation in OWN:
+        return _each(OWN[activation][2], x)
     first, below = derivative(activation, x, slope), x.real <= 0
     values: dict[str, Callable[[], Any]] = {
         "sigmoid": lambda: first * (1 - 2 * x),
@@ -125,6 +134,11 @@ def times_derivative(activation: str, x: Array, g: Array, slope: float = 0.01) -
         m = x.shape[1] // 2
         return np.concatenate([g[:, :m], x[:, m:] * g[:, m:]], axis=1)
     return np.asarray(g * derivative(activation, x, slope))
+
+
+def _each(f: Any, z: Array) -> Array:
+    """f of each element."""
+    return np.asarray(np.vectorize(f, otypes=[float])(z), z.dtype)
 
 
 def _sigmoid(z: Array) -> Array:
@@ -270,7 +284,7 @@ def forward(model: Model, X: Array, masks: Sequence[Any] | None = None) -> Sweep
         z, a = linear_activation_forward(found.a[-1], W, b, name, model.slope)
         found.z.append(z)
         found.a.append(a * mask)
-        found.x.append(z if name in OF_Z else a)
+        found.x.append(z if name in OF_Z or name in OWN else a)
     return found
 
 

@@ -1,0 +1,100 @@
+"""Activations of the user's own."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+from deltajit import reference
+from deltajit.kernels import ACTIVATIONS
+
+Scalar = Callable[[float], float]
+
+_kept: list[Any] = []  # compiled functions, and tables of their addresses
+
+
+def register_activation(
+    name: str, f: Scalar, derivative: Scalar, second_derivative: Scalar | None = None
+) -> None:
+    """Make ``activation=name`` mean a function of your own, in hidden layers of any network.
+
+    It is called unit by unit, some nanoseconds each. A file of such a network is loaded only where
+    the name has been registered.
+
+    Parameters
+    ----------
+    name : str
+        One that no activation has.
+    f, derivative : function of a float that ``@njit`` compiles, or that it has compiled
+        The value, and the derivative, both of z.
+    second_derivative : likewise, optional
+        For `hvp` and what is made of it, which else are NaN.
+
+    Raises
+    ------
+    ValueError
+        The name is taken, or `derivative` is not that of `f`.
+
+    Examples
+    --------
+    >>> import math
+    >>> import deltajit as dj
+    >>> def bump(z):
+    ...     return math.exp(-z * z)
+    >>> dj.register_activation("bump", bump, lambda z: -2 * z * math.exp(-z * z))
+    >>> net = dj.Network([2, 8, 1], activation="bump")
+    """
+    if not isinstance(name, str) or name in ACTIVATIONS:
+        raise ValueError(f"name must be a string that no activation has, got {name!r}")
+    functions = [_compiled(f, "f"), _compiled(derivative, "derivative")]
+    functions.append(_compiled(second_derivative or _nan, "second_derivative"))
+    _check_derivative(*functions[:2])
+    calls = [_callback(function) for function in functions]
+    table = np.array([call.address for call in calls], np.int64)
+    _kept.append((calls, table))
+    reference.OWN[name] = (functions[0], functions[1], functions[2])
+    ACTIVATIONS[name] = table.ctypes.data
+
+
+def _nan(z: float) -> float:
+    return math.nan
+
+
+def _compiled(function: Any, name: str) -> Any:
+    """A jitted function of one float that gives a float."""
+    jitted = function
+    if not hasattr(function, "py_func"):
+        if not inspect.isfunction(function):
+            raise TypeError(f"{name} must be a Python function of one number, got {function!r}")
+        jitted = numba.njit(function)
+    jitted(0.5)
+    return jitted
+
+
+def _callback(function: Any) -> Any:
+    """The same as C sees it; what it raises can't be seen from there, so it may not raise."""
+
+    @numba.cfunc("float64(float64)", error_model="numpy")
+    def call(z):  # type: ignore[no-untyped-def]
+        return function(z)
+
+    return call
+
+
+def _check_derivative(f: Any, derivative: Any) -> None:
+    """At most of some places, a difference quotient must be near: others may be kinks."""
+    places, step = np.linspace(-1.97, 2.03, 9), 1e-6
+    slopes = np.array([(f(z + step) - f(z - step)) / (2 * step) for z in places])
+    found = np.array([derivative(z) for z in places])
+    wrong = ~np.isclose(found, slopes, 1e-4, 1e-6)
+    if wrong.sum() > 2:
+        i = int(wrong.argmax())
+        raise ValueError(
+            f"derivative is not that of f: at z = {places[i]:.4g} it gives {found[i]:.6g}, where f "
+            f"has a slope of {slopes[i]:.6g}"
+        )
