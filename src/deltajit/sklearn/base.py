@@ -44,7 +44,7 @@ def has_epochs(estimator: Any) -> bool:
 class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
     """The network is what `coefs_` and `intercepts_` say: lists of views of its theta.
 
-    Subclasses know what targets are: `_targets`, `_loss_name`, `_reported` and `_score_of`.
+    Subclasses know what targets are: `_targets`, `_loss_name`, `_averaged` and `_score_of`.
     """
 
     # Attributes that are None or not there, by the way of fit.
@@ -58,8 +58,9 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
 
     def _keep(self, arguments: dict[str, Any]) -> None:
         """Arguments of __init__ become attributes, unchanged, as scikit-learn wants it."""
-        for name in self._get_param_names():
-            setattr(self, name, arguments[name])
+        for name, value in arguments.items():
+            if name != "self":
+                setattr(self, name, value)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -261,7 +262,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
 
     def _fit_lbfgs(self, net: Network, samples: Samples) -> None:
         """L-BFGS, until its gradient is below tol."""
-        penalty, iteration = descent.Penalty(self.alpha), 0
+        iteration = 0
 
         def report(loss: float) -> None:
             nonlocal iteration
@@ -270,9 +271,9 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
                 print(f"Iteration {iteration}, loss = {loss:.8f}")
 
         options = {"maxiter": self.max_iter, "maxfun": self.max_fun, "gtol": self.tol}
-        found = descent.lbfgs(net, samples, penalty, options, report)
+        found = descent.lbfgs(net, samples, self._penalty(), options, report)
         self.n_iter_ = min(int(found.nit), self.max_iter)
-        self.loss_ = self._reported(float(found.fun), penalty.value(net, samples.weight))
+        self.loss_ = self._reported(float(found.fun), net, samples.weight)
         if found.status != 0:
             warnings.warn(
                 f"lbfgs failed to converge after {found.nit} iterations (status "
@@ -290,14 +291,14 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             self._optimizer = descent.Optimizer(self, net)
         self._start_curves(net, first)
         order, validation = self._split(samples)
-        batch_size, penalty = self._batch_size(len(order)), descent.Penalty(self.alpha)
-        epoch = descent.epochs(net, samples, batch_size, self._optimizer.rule, penalty)
+        batch_size = self._batch_size(len(order))
+        epoch = descent.epochs(net, samples, batch_size, self._optimizer.rule, self._penalty())
         self.n_iter_ = 0
         try:
             for _ in range(1 if incremental else self.max_iter):
                 if self.shuffle:
                     order = self._shuffled(order)
-                loss = self._reported(epoch(order), penalty.value(net, batch_size))
+                loss = self._reported(epoch(order), net, batch_size)
                 self._note(loss, len(order), net, validation)
                 if self._finished():
                     break
@@ -308,6 +309,20 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             warnings.warn("Training interrupted by user.", stacklevel=4)
         if validation is not None:
             net.theta[:] = self._best_theta
+
+    def _penalty(self) -> descent.Penalty:
+        return descent.Penalty(self.alpha)
+
+    def _reported(self, loss: float, net: Network, weight: float) -> float:
+        """A loss as scikit-learn counts it, penalty included, of samples of this weight.
+
+        Where outputs are averaged the penalty in it is taken to be that of the weights now.
+        """
+        outputs = self._averaged()
+        if outputs == 1:
+            return loss
+        penalty = self._penalty().value(net, weight)
+        return float((loss - penalty) / outputs + penalty)
 
     def _start_curves(self, net: Network, first: bool) -> None:
         """Empty curves for a fit that starts anew, or watches something else than the last did."""
@@ -384,7 +399,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             score = self._score_of(outputs, validation)
         loss = descent.mean_loss(net, validation)
         self.validation_scores_.append(score)
-        self.validation_loss_curve_.append(self._reported(loss, 0.0))
+        self.validation_loss_curve_.append(loss / self._averaged())
         if self.verbose:
             print(f"Validation score: {score:f}")
         stuck = bool(score < self.best_validation_score_ + self.tol)

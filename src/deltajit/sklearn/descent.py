@@ -113,9 +113,7 @@ def _steps(net: Network, batch_size: int, samples: Samples) -> int:
     return max(1, steps)
 
 
-def _pieces(
-    order: NDArray[np.int64], batch_size: int, chunk: int
-) -> Iterator[NDArray[np.int64]]:
+def _pieces(order: NDArray[np.int64], batch_size: int, chunk: int) -> Iterator[NDArray[np.int64]]:
     """Chunks of whole minibatches, and what is left: a minibatch of its own."""
     whole = len(order) - len(order) % batch_size
     for first in range(0, whole, chunk):

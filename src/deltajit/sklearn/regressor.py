@@ -19,7 +19,90 @@ LOSSES = ("squared_error", "poisson", "huber", "absolute_error", "quantile")
 
 
 class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
-    """DOC"""
+    """scikit-learn's regressor, trained by deltajit.
+
+    Samples are in float64 unless they are float32: then all is, at twice the speed.
+
+    Parameters
+    ----------
+    loss : str
+        "squared_error", "poisson" (with the exponential function as output; targets >= 0),
+        "huber", "absolute_error", "quantile".
+    hidden_layer_sizes : int or sequence of int
+        Units of each hidden layer; an empty one is a linear model.
+    activation : str or list of str
+        Of the hidden layers, one name for all or one each: "relu", "tanh", "logistic" (also
+        called "sigmoid"), "identity", and the others of `Network`.
+    solver : "adam", "sgd" or "lbfgs"
+    alpha : float
+        Adds ``alpha/2 * sum(W**2)``, over the size (the weight) of the minibatch, to its loss.
+    batch_size : int or "auto"
+        Samples a step; "auto" is 200, or all if they are fewer.
+    learning_rate : "constant", "invscaling" or "adaptive"
+        For "sgd": ``learning_rate_init / t**power_t`` after t samples, or a fifth of it each time
+        that fit would end.
+    learning_rate_init : float
+    power_t : float
+    max_iter : int
+        Epochs at most, or iterations of "lbfgs".
+    shuffle : bool
+        The samples, before each epoch.
+    random_state : None, int or RandomState
+        Draws the initial weights, the validation samples and the order of samples, in the way of
+        scikit-learn: the same number gives the same ones there.
+    tol : float
+        What counts as improvement; for "lbfgs" the largest element of the gradient at the end.
+    verbose : bool
+    warm_start : bool
+        fit goes on from the weights of the last fit.
+    momentum, nesterovs_momentum : float, bool
+        Of "sgd".
+    early_stopping : bool
+        Hold out samples, end when their score does not improve, and go back to the weights that
+        had the best one.
+    validation_fraction : float
+        Share of the samples to hold out.
+    beta_1, beta_2, epsilon : float
+        Of "adam".
+    n_iter_no_change : int or inf
+        Epochs without improvement after which fit ends.
+    max_fun : int
+        Evaluations of the loss by "lbfgs", at most.
+    dropout : float
+        Share of the hidden units that are left out of each step.
+    l1 : float
+        Adds ``l1 * sum(|W|)``, scaled as that of `alpha`.
+    standardize : bool
+        Scale each feature to mean 0 and variance 1 (sparse ones to variance 1), as seen in the
+        first fit; the scales travel with the model.
+
+    Attributes
+    ----------
+    coefs_, intercepts_ : list of ndarray
+        Weights (n_in, n_out) and biases (n_out,) of each layer.
+    loss_, best_loss_ : float
+        Of the last epoch, and the least; the latter is None with early_stopping.
+    loss_curve_ : list of float
+        Loss of each epoch, the mean over its minibatches before their steps, with penalties.
+    validation_scores_, validation_loss_curve_ : list of float or None
+        Of the samples held out, after each epoch; the loss is without penalties.
+    best_validation_score_ : float or None
+    n_iter_, n_layers_, n_outputs_, n_features_in_ : int
+    t_ : int
+        Samples gone through.
+    out_activation_ : str
+    standardizer_ : sklearn.preprocessing.StandardScaler
+        If standardize=True.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from deltajit.sklearn import MLPRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = MLPRegressor(hidden_layer_sizes=(), solver="lbfgs", random_state=0).fit(X, y)
+    >>> model.score(X, y) > 0.5
+    True
+    """
 
     _numeric = True
 
@@ -128,16 +211,15 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
             raise ValueError(f"y must have {self.n_outputs_} outputs as before, got {Y.shape[1]}")
         return Y, weights
 
-    def _reported(self, loss: float, penalty: float) -> float:
-        """The loss as scikit-learn counts it: the mean over outputs, where the kernels sum."""
-        if self.n_outputs_ == 1 or self.loss == "poisson":
-            return loss
-        return float((loss - penalty) / self.n_outputs_ + penalty)
+    def _averaged(self) -> int:
+        """Over how many outputs scikit-learn takes the mean of a loss; the kernels sum."""
+        return 1 if self.loss == "poisson" else int(self.n_outputs_)
 
     def _score_of(self, outputs: Array, samples: Samples) -> float:
         """R2, the mean over outputs; one that is constant has 1 if it is met, else 0."""
         Y, w = samples.Y.astype(np.float64), samples.weights
-        rest = np.average((Y - outputs) ** 2, axis=0, weights=w)
+        with np.errstate(over="ignore"):
+            rest = np.average((Y - outputs) ** 2, axis=0, weights=w)
         spread = np.average((Y - np.average(Y, axis=0, weights=w)) ** 2, axis=0, weights=w)
         constant = spread == 0
         scores = 1 - rest / np.where(constant, 1, spread)
