@@ -144,6 +144,20 @@ def test_same_of_several_outputs():
     assert ours.loss_ == pytest.approx(theirs.fit(X, Y).loss_, rel=1e-2)  # see `_reported`
 
 
+@pytest.mark.parametrize(
+    "options", [{**TINY, "early_stopping": True}, {"solver": "sgd"}, {"solver": "lbfgs"}], ids=str
+)
+@pytest.mark.skipif(not hasattr(neural_network.MLPRegressor(), "loss"), reason="needs 1.7")
+def test_same_poisson(options):
+    X, y = diabetes()
+    counts = np.random.default_rng(0).poisson(np.exp(y / 2))
+    ours, theirs = twins("MLPRegressor", loss="poisson", **options)
+    assert_same(ours.fit(X, counts), theirs.fit(X, counts))
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X))
+    with pytest.raises(ValueError, match="y must be >= 0"):
+        ours.fit(X, -counts)
+
+
 @pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
 def test_partial_fit_and_warm_start_are_the_same(name):
     X, y = digits() if name == "MLPClassifier" else diabetes()
@@ -440,6 +454,48 @@ def test_an_activation_per_layer():
         MLPRegressor(hidden_layer_sizes=(7, 6, 5), activation=["tanh"]).fit(X, y)
 
 
+def test_losses_of_the_regressor():
+    X, y = diabetes()
+    y = y.copy()
+    y[::20] += 50  # outliers
+    fitted = {
+        (loss, option): MLPRegressor(
+            loss, (), solver="lbfgs", random_state=0, max_iter=2000, tol=1e-6, **{name: option}
+        ).fit(X, y)
+        for loss, name, option in (
+            ("squared_error", "alpha", 0),
+            ("absolute_error", "alpha", 0),
+            ("huber", "threshold", 0.5),
+            ("quantile", "quantile", 0.25),
+            ("quantile", "quantile", 0.75),
+        )
+    }
+    share_above = {key: (y > model.predict(X)).mean() for key, model in fitted.items()}
+    assert share_above["quantile", 0.25] == pytest.approx(0.75, abs=0.03)
+    assert share_above["quantile", 0.75] == pytest.approx(0.25, abs=0.03)
+    assert share_above["absolute_error", 0] == pytest.approx(0.5, abs=0.03)
+    assert share_above["squared_error", 0] < 0.2
+    clean = np.arange(len(y)) % 20 > 0
+    for key in (("absolute_error", 0), ("huber", 0.5)):
+        assert r2_score(y[clean], fitted[key].predict(X[clean])) > 0.4
+    assert r2_score(y[clean], fitted["squared_error", 0].predict(X[clean])) < 0
+
+
+def test_l1_is_scaled_as_alpha_is():
+    X, y = diabetes()
+    options = {"solver": "sgd", "momentum": 0, "shuffle": False, "batch_size": 100, "max_iter": 1}
+    options.update(random_state=0, learning_rate_init=0.01, hidden_layer_sizes=())
+    with_l1, without = (
+        MLPRegressor(l1=l1, alpha=0, **options).fit(X[:100], y[:100]) for l1 in (3.0, 0.0)
+    )
+    start = MLPRegressor(**{**options, "learning_rate_init": 1e-300}).fit(X[:100], y[:100])
+    W = start.coefs_[0]
+    moved = with_l1.coefs_[0] - without.coefs_[0]
+    np.testing.assert_allclose(moved, -0.01 * 3.0 / 100 * np.sign(W), rtol=1e-6)
+    assert with_l1.loss_ - without.loss_ == pytest.approx(3.0 / 100 * abs(W).sum())
+    assert with_l1.intercepts_[0] == without.intercepts_[0]
+
+
 @pytest.mark.parametrize("standardize", [False, True])
 def test_input_gradients(standardize):
     X, y = diabetes()
@@ -521,6 +577,10 @@ def test_wrong_calls():
     X, y = digits()
     with pytest.raises(ValueError, match="loss"):
         MLPRegressor("hinge").fit(X, y)
+    with pytest.raises(ValueError, match="threshold"):
+        MLPRegressor("huber", threshold=0).fit(X, y)
+    with pytest.raises(ValueError, match="quantile"):
+        MLPRegressor("quantile", quantile=1).fit(X, y)
     with pytest.raises(ValueError, match="early_stopping"):
         MLPRegressor(early_stopping=True).partial_fit(X, y)
     with pytest.raises(ValueError, match="validation set is too small"):
@@ -547,6 +607,17 @@ def test_wrong_calls():
 
 
 # ---------------------------------------------------------------- minutes
+
+
+@pytest.mark.slow
+def test_scores_are_scikit_learns():
+    from bench import sklearn_scores as scores
+
+    for name, classes, X, y in scores.problems():
+        for solver, options in scores.SOLVERS.items():
+            settings = {"solver": solver, "max_iter": 300, **options}
+            ours, theirs = map(scores.mean_and_error, scores.compare(classes, X, y, settings))
+            assert ours[0] >= theirs[0] - theirs[1], (name, solver, ours, theirs)
 
 
 # These look at what is inside scikit-learn's own classes.

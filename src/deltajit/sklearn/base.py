@@ -44,7 +44,7 @@ def has_epochs(estimator: Any) -> bool:
 class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
     """The network is what `coefs_` and `intercepts_` say: lists of views of its theta.
 
-    Subclasses know what targets are: `_targets`, `_loss_name`, `_averaged` and `_score_of`.
+    Subclasses know what targets are: `_targets`, `_loss_name`, `_score_of`, and how losses differ.
     """
 
     # Attributes that are None or not there, by the way of fit.
@@ -79,6 +79,8 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             checks.real(getattr(self, name), name, least=0)
         for name in ("beta_1", "beta_2", "validation_fraction", "dropout"):
             checks.fraction(getattr(self, name), name)
+        if self.dropout:
+            raise NotImplementedError("dropout > 0 is not implemented yet")
         checks.real(self.momentum, "momentum", least=0, most=1)
         for name in ("max_iter", "max_fun"):
             checks.whole(getattr(self, name), name)
@@ -114,6 +116,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             dtype=dtype,
             init="zeros",
             threads=_threads(),
+            **self._loss_options(),
         )
 
     def _draw(self, net: Network) -> None:
@@ -274,6 +277,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         found = descent.lbfgs(net, samples, self._penalty(), options, report)
         self.n_iter_ = min(int(found.nit), self.max_iter)
         self.loss_ = self._reported(float(found.fun), net, samples.weight)
+        self.loss_ += self._beyond(samples.Y, samples.weights)
         if found.status != 0:
             warnings.warn(
                 f"lbfgs failed to converge after {found.nit} iterations (status "
@@ -293,13 +297,14 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         order, validation = self._split(samples)
         batch_size = self._batch_size(len(order))
         epoch = descent.epochs(net, samples, batch_size, self._optimizer.rule, self._penalty())
-        self.n_iter_ = 0
+        weights = None if samples.weights is None else samples.weights[order]
+        self.n_iter_, beyond = 0, self._beyond(samples.Y[order], weights)
         try:
             for _ in range(1 if incremental else self.max_iter):
                 if self.shuffle:
                     order = self._shuffled(order)
                 loss = self._reported(epoch(order), net, batch_size)
-                self._note(loss, len(order), net, validation)
+                self._note(loss + beyond, len(order), net, validation)
                 if self._finished():
                     break
             else:
@@ -311,7 +316,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             net.theta[:] = self._best_theta
 
     def _penalty(self) -> descent.Penalty:
-        return descent.Penalty(self.alpha)
+        return descent.Penalty(self.alpha, self.l1)
 
     def _reported(self, loss: float, net: Network, weight: float) -> float:
         """A loss as scikit-learn counts it, penalty included, of samples of this weight.
@@ -323,6 +328,18 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             return loss
         penalty = self._penalty().value(net, weight)
         return float((loss - penalty) / outputs + penalty)
+
+    def _loss_options(self) -> dict[str, float]:
+        """What a network's loss needs to know."""
+        return {}
+
+    def _averaged(self) -> int:
+        """Over how many outputs scikit-learn takes the mean of a loss; the kernels sum."""
+        return 1
+
+    def _beyond(self, Y: Array, weights: Array | None) -> float:
+        """What scikit-learn's mean loss has beyond the kernels': a constant."""
+        return 0.0
 
     def _start_curves(self, net: Network, first: bool) -> None:
         """Empty curves for a fit that starts anew, or watches something else than the last did."""
@@ -397,9 +414,9 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         score = math.nan
         if np.isfinite(outputs).all():
             score = self._score_of(outputs, validation)
-        loss = descent.mean_loss(net, validation)
+        loss = descent.mean_loss(net, validation) / self._averaged()
         self.validation_scores_.append(score)
-        self.validation_loss_curve_.append(loss / self._averaged())
+        self.validation_loss_curve_.append(loss + self._beyond(validation.Y, validation.weights))
         if self.verbose:
             print(f"Validation score: {score:f}")
         stuck = bool(score < self.best_validation_score_ + self.tol)

@@ -295,9 +295,6 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         found = compute_sample_weight(self.class_weight, y).astype(dtype)
         return np.asarray(found if weights is None else weights * found)
 
-    def _averaged(self) -> int:
-        return 1
-
     def _score_of(self, outputs: Array, samples: Samples) -> float:
         """Accuracy; of several labels a sample, all must be right."""
         if self.out_activation_ == "softmax":

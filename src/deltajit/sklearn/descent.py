@@ -24,19 +24,24 @@ from deltajit.training import CHUNK, OVERHEAD
 
 Array = NDArray[Any]
 
+L2, L1 = 1, 2  # where a model's coef has them
+
 
 class Penalty(NamedTuple):
-    """``alpha/2 * sum(W**2)``, to be divided by the weight of the samples in a loss."""
+    """``alpha/2 * sum(W**2) + l1 * sum(|W|)``, to be divided by the weight of samples in a loss."""
 
     alpha: float
+    l1: float
 
     def over(self, model: kernels.Model, weight: float) -> None:
         """Let the model's next losses be of samples of this weight."""
-        model.coef[1] = self.alpha / weight
+        model.coef[L2], model.coef[L1] = self.alpha / weight, self.l1 / weight
 
     def value(self, net: Network, weight: float) -> float:
         """Its part of the loss of samples of this weight."""
-        return 0.5 * self.alpha / weight * float(sum(np.vdot(W, W) for W in net.weights))
+        squares = sum(float(np.vdot(W, W)) for W in net.weights)
+        sizes = sum(float(abs(W).sum()) for W in net.weights)
+        return (0.5 * self.alpha * squares + self.l1 * sizes) / weight
 
 
 class Optimizer:
@@ -169,7 +174,7 @@ def outputs(net: Network, X: Any) -> Array:
 def mean_loss(net: Network, samples: Samples) -> float:
     """Weighted mean of the samples' losses, without penalties."""
     model, work, total = net.model, net.workspace(LARGEST_BLOCK), 0.0
-    model.coef[1] = 0
+    model.coef[L2] = model.coef[L1] = 0
     for part in parts(samples.X):
         some = samples.pick(part).dense()
         if some.weight > 0:

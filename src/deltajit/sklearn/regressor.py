@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import xlogy
 from sklearn.base import RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
@@ -75,6 +76,10 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
     standardize : bool
         Scale each feature to mean 0 and variance 1 (sparse ones to variance 1), as seen in the
         first fit; the scales travel with the model.
+    threshold : float
+        Residuals larger than this count linearly in the loss "huber".
+    quantile : float
+        That the loss "quantile" asks for, between 0 and 1.
 
     Attributes
     ----------
@@ -136,6 +141,8 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         dropout: float = 0.0,
         l1: float = 0.0,
         standardize: bool = False,
+        threshold: float = 1.0,
+        quantile: float = 0.5,
     ) -> None:
         self._keep(locals())
 
@@ -197,6 +204,9 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
     def _loss_name(self) -> str:
         return str(self.loss)
 
+    def _loss_options(self) -> dict[str, float]:
+        return {"threshold": self.threshold, "quantile": self.quantile}
+
     def _targets(
         self, y: Any, weights: Array | None, dtype: Any, first: bool, incremental: bool
     ) -> tuple[Array, Array | None]:
@@ -212,8 +222,13 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         return Y, weights
 
     def _averaged(self) -> int:
-        """Over how many outputs scikit-learn takes the mean of a loss; the kernels sum."""
         return 1 if self.loss == "poisson" else int(self.n_outputs_)
+
+    def _beyond(self, Y: Array, weights: Array | None) -> float:
+        if self.loss != "poisson":
+            return 0.0
+        deviance = (xlogy(Y, Y) - Y).sum(axis=1)
+        return float(np.average(deviance, weights=weights))
 
     def _score_of(self, outputs: Array, samples: Samples) -> float:
         """R2, the mean over outputs; one that is constant has 1 if it is met, else 0."""
