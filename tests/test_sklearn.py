@@ -84,7 +84,7 @@ def assert_same(ours, theirs, rtol=1e-9):
                 np.testing.assert_allclose(a, b, rtol=rtol, err_msg=name)
 
 
-# Adam's epsilon is added elsewhere here (see the class), so it has to be next to nothing.
+# Adam's epsilon is added elsewhere here (see its parameter), so it has to be next to nothing.
 TINY = {"epsilon": 1e-25, "alpha": 1e-2}
 SGD = {"solver": "sgd", "learning_rate_init": 0.1}
 
@@ -481,6 +481,26 @@ def test_losses_of_the_regressor():
     assert r2_score(y[clean], fitted["squared_error", 0].predict(X[clean])) < 0
 
 
+def test_dropout():
+    X, y = digits()
+    options = {"random_state": 0, "max_iter": 30, "hidden_layer_sizes": (64, 32)}
+    options.update(learning_rate_init=0.01)
+    full, without = (MLPClassifier(dropout=p, **options).fit(X, y) for p in (0, 0.5))
+    assert without.score(X, y) > 0.95
+    assert without.loss_ > 3 * full.loss_  # that of training, with units left out
+    again = MLPClassifier(dropout=[0.5, 0.5], **options).fit(X, y)
+    np.testing.assert_array_equal(again.coefs_[0], without.coefs_[0])
+    none = MLPClassifier(dropout=[0.0, 0.0], **options).fit(X, y)
+    np.testing.assert_array_equal(none.coefs_[0], full.coefs_[0])
+    steps = MLPClassifier(dropout=0.5, shuffle=False, **options)
+    for _ in range(2):  # other units each time, also with the same random_state
+        steps.partial_fit(X, y, classes=np.arange(10))
+    whole = clone(steps).set_params(max_iter=2).fit(X, y)
+    np.testing.assert_array_equal(steps.coefs_[0], whole.coefs_[0])
+    with pytest.raises(ValueError, match="dropout means nothing"):
+        MLPClassifier(dropout=0.5, solver="lbfgs").fit(X, y)
+
+
 def test_l1_is_scaled_as_alpha_is():
     X, y = diabetes()
     options = {"solver": "sgd", "momentum": 0, "shuffle": False, "batch_size": 100, "max_iter": 1}
@@ -553,6 +573,7 @@ def test_standardize_is_a_scaler_in_front(make):
         ("beta_2", -0.1),
         ("validation_fraction", 1.5),
         ("dropout", 1.0),
+        ("dropout", [0.1, 0.1]),
         ("momentum", 1.1),
         ("max_iter", 0),
         ("max_fun", 1.5),

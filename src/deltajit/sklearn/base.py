@@ -77,10 +77,10 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             checks.above_zero(getattr(self, name), name)
         for name in ("alpha", "l1", "power_t", "tol"):
             checks.real(getattr(self, name), name, least=0)
-        for name in ("beta_1", "beta_2", "validation_fraction", "dropout"):
+        for name in ("beta_1", "beta_2", "validation_fraction"):
             checks.fraction(getattr(self, name), name)
-        if self.dropout:
-            raise NotImplementedError("dropout > 0 is not implemented yet")
+        if any(checks.dropout(self.dropout, len(self._hidden()[0]))) and self.solver == "lbfgs":
+            raise ValueError("dropout means nothing to solver='lbfgs'; leave it out")
         checks.real(self.momentum, "momentum", least=0, most=1)
         for name in ("max_iter", "max_fun"):
             checks.whole(getattr(self, name), name)
@@ -292,11 +292,11 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         """Epochs of SGD or Adam, until losses or validation scores no longer improve."""
         if first or not incremental or not hasattr(self, "_optimizer"):
-            self._optimizer = descent.Optimizer(self, net)
+            self._optimizer = descent.Optimizer(self, net, self._random_state)
         self._start_curves(net, first)
         order, validation = self._split(samples)
         batch_size = self._batch_size(len(order))
-        epoch = descent.epochs(net, samples, batch_size, self._optimizer.rule, self._penalty())
+        epoch = descent.epochs(net, samples, batch_size, self._optimizer, self._penalty())
         weights = None if samples.weights is None else samples.weights[order]
         self.n_iter_, beyond = 0, self._beyond(samples.Y[order], weights)
         try:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import issparse
 
-from deltajit import kernels, memory
+from deltajit import checks, kernels, memory
 from deltajit.kernels.model import LARGEST_BLOCK
 from deltajit.network import Network
 from deltajit.optimizers import SGD, Adam
@@ -47,7 +47,7 @@ class Penalty(NamedTuple):
 class Optimizer:
     """The state of SGD or Adam, which `partial_fit` keeps from call to call."""
 
-    def __init__(self, estimator: Any, net: Network) -> None:
+    def __init__(self, estimator: Any, net: Network, rng: np.random.RandomState) -> None:
         lr = estimator.learning_rate_init
         method: SGD | Adam
         if estimator.solver == "sgd":
@@ -57,6 +57,11 @@ class Optimizer:
         else:
             method = Adam(lr, (estimator.beta_1, estimator.beta_2), estimator.epsilon)
         self.rule = method.rule(net.n_params, net.dtype)
+        self.dropout = None
+        shares = checks.dropout(estimator.dropout, len(net.sizes) - 2)
+        if any(shares):
+            seed = rng.randint(2**63, size=1, dtype=np.uint64)
+            self.dropout = kernels.Dropout(keep=1 - np.array(shares), seed=seed)
 
     @property
     def learning_rate(self) -> float:
@@ -71,14 +76,15 @@ class Optimizer:
 
 
 def epochs(
-    net: Network, samples: Samples, batch_size: int, rule: kernels.Rule, penalty: Penalty
+    net: Network, samples: Samples, batch_size: int, optimizer: Optimizer, penalty: Penalty
 ) -> Callable[[NDArray[np.int64]], float]:
     """A function that takes one epoch over an order of samples, and returns the mean loss.
 
     It is the mean over samples of their minibatch's loss, taken before its step. The epoch ends
     early where that is not finite.
     """
-    model, sparse = net.model, issparse(samples.X)
+    model, rule, dropout = net.model, optimizer.rule, optimizer.dropout
+    sparse = issparse(samples.X)
     grad, work = memory.empty(net.n_params, net.dtype), net.workspace(batch_size)
     chunk = batch_size * _steps(net, batch_size, samples)
 
@@ -87,7 +93,7 @@ def epochs(
         if sparse:
             some, rows = samples.pick(rows).dense(), np.arange(len(rows))
         total, mass = kernels.fit_epoch(
-            model, some.X, some.Y, rows, batch_size, rule, grad, work, some.weights
+            model, some.X, some.Y, rows, batch_size, rule, grad, work, some.weights, dropout
         )
         return float(total / mass)
 

@@ -64,13 +64,14 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
     validation_fraction : float
         Share of the samples to hold out.
     beta_1, beta_2, epsilon : float
-        Of "adam".
+        Of "adam"; epsilon is added where Kingma & Ba (2015) have it, to a root that is unbiased
+        (scikit-learn adds it before).
     n_iter_no_change : int or inf
         Epochs without improvement after which fit ends.
     max_fun : int
         Evaluations of the loss by "lbfgs", at most.
-    dropout : float
-        Share of the hidden units that are left out of each step.
+    dropout : float or list of float
+        Share of the hidden units that are left out of each step, one for all layers or one each.
     l1 : float
         Adds ``l1 * sum(|W|)``, scaled as that of `alpha`.
     standardize : bool
@@ -138,7 +139,7 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
-        dropout: float = 0.0,
+        dropout: Any = 0.0,
         l1: float = 0.0,
         standardize: bool = False,
         threshold: float = 1.0,
