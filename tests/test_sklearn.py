@@ -30,7 +30,7 @@ MORE_ESTIMATORS = [
     for make in BOTH
     for estimator in (
         make(solver="lbfgs", alpha=1.0),
-        make(solver="sgd", learning_rate="adaptive", learning_rate_init=0.03, momentum=0, alpha=0),
+        make(solver="sgd", learning_rate="adaptive", learning_rate_init=0.01, alpha=0),
         make(hidden_layer_sizes=(16, 8), activation=["tanh", "leaky_relu"]),
         make(hidden_layer_sizes=(), learning_rate_init=0.1, standardize=True),
     )
