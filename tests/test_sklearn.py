@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from deltajit import Network
 from deltajit.sklearn import MLPClassifier, MLPRegressor, base, descent, samples
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -30,7 +31,7 @@ MORE_ESTIMATORS = [
     for make in BOTH
     for estimator in (
         make(solver="lbfgs", alpha=1.0),
-        make(solver="sgd", learning_rate="adaptive", learning_rate_init=0.01, alpha=0),
+        make(solver="sgd", learning_rate="adaptive", learning_rate_init=0.002, alpha=0),
         make(hidden_layer_sizes=(16, 8), activation=["tanh", "leaky_relu"]),
         make(hidden_layer_sizes=(), learning_rate_init=0.1, standardize=True),
     )
@@ -551,6 +552,16 @@ def test_standardize_is_a_scaler_in_front(make):
     sparse = make(standardize=True, random_state=0, max_iter=5).fit(csr_array(X), y)
     assert not sparse.standardizer_.with_mean
     np.testing.assert_array_equal(sparse.predict(X), sparse.predict(csr_array(X)))
+
+
+@pytest.mark.parametrize("container", [np.asarray, csr_array])
+@pytest.mark.parametrize("standardize", [False, True])
+def test_it_becomes_a_network(standardize, container):
+    X, y = digits()
+    model = MLPClassifier((8, 6), ["tanh", "logistic"], standardize=standardize, max_iter=3)
+    model.fit(container(X + 3), y)
+    found = Network.from_sklearn(model).predict(X)
+    np.testing.assert_allclose(found, model.predict_proba(X), rtol=1e-6)
 
 
 # ---------------------------------------------------------------- what is refused
