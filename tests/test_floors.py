@@ -20,6 +20,7 @@ PACKAGE_FLOORS = [
     "callbacks", "checkpoint", "training", "fitting", "saving", "interchange", "network",
     "ensemble", "__init__", "timing", "demo", "compare", "info", "plan", "cli", "__main__",
 ]  # fmt: skip
+SKLEARN_FLOORS = ["samples", "descent", "base", "classifier", "regressor", "__init__"]
 FACES = {"plot", "full_batch", "interchange", "timing", "demo", "compare", "info", "plan", "cli"}
 OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax", "onnx", "threadpoolctl"}
 
@@ -71,6 +72,28 @@ def test_kernels_look_down(path):
 @pytest.mark.parametrize("path", sorted((ROOT / "src/deltajit").glob("*.py")), ids=lambda p: p.stem)
 def test_package_looks_down(path):
     assert violations(path.stem, path.read_text(), PACKAGE_FLOORS) == []
+
+
+def upward_in_sklearn(name, source):
+    """Imports among the estimators' modules that look upwards; nothing below knows of these."""
+    found = []
+    for module, names, _ in imports(source):
+        if module.startswith("deltajit.sklearn"):
+            found += names if module == "deltajit.sklearn" else [module.split(".")[2]]
+    return [other for other in found if other not in SKLEARN_FLOORS[: SKLEARN_FLOORS.index(name)]]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "src/deltajit/sklearn").glob("*.py")), ids=lambda p: p.stem
+)
+def test_estimators_look_down(path):
+    assert upward_in_sklearn(path.stem, path.read_text()) == []
+
+
+def test_rule_for_estimators_can_fail():
+    assert upward_in_sklearn("samples", "from deltajit.sklearn import descent") == ["descent"]
+    assert upward_in_sklearn("descent", "import deltajit.sklearn.base") == ["base"]
+    assert violations("network", "from deltajit.sklearn.base import x", PACKAGE_FLOORS)
 
 
 def test_reference_is_numpy_only():

@@ -1,0 +1,464 @@
+"""What both estimators share: parameters, the network behind `coefs_`, fit and when it stops."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import warnings
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from deltajit import checks
+from deltajit.kernels.parallel import usable_cores
+from deltajit.network import Network
+from deltajit.sklearn import descent
+from deltajit.sklearn.samples import DENSE, Samples, checked_weights, dense, parts
+
+Array = NDArray[Any]
+
+OUR_NAMES = {"logistic": "sigmoid"}
+FLOATS = (np.float64, np.float32)
+LEAST_RATE = 1e-6  # at which learning_rate="adaptive" ends fit
+NOT_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and "
+    "need to be preprocessed."
+)
+
+
+def has_epochs(estimator: Any) -> bool:
+    """Whether the solver goes in epochs, as `partial_fit` needs it."""
+    return bool(estimator.solver != "lbfgs")
+
+
+class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
+    """The network is what `coefs_` and `intercepts_` say: lists of views of its theta.
+
+    Subclasses know what targets are: `_targets`, `_loss_name`, `_score_of`, and how losses differ.
+    """
+
+    # Attributes that are None or not there, by the way of fit.
+    _numeric: bool
+    out_activation_: str
+    loss_curve_: list[float]
+    best_loss_: Any
+    validation_scores_: Any
+    validation_loss_curve_: Any
+    best_validation_score_: Any
+
+    def _keep(self, arguments: dict[str, Any]) -> None:
+        """Arguments of __init__ become attributes, unchanged, as scikit-learn wants it."""
+        for name, value in arguments.items():
+            if name != "self":
+                setattr(self, name, value)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    # ---------------------------------------------------------------- parameters
+
+    def _check_parameters(self) -> None:
+        checks.choice(self.solver, "solver", ("adam", "sgd", "lbfgs"))
+        rates = ("constant", "invscaling", "adaptive")
+        checks.choice(self.learning_rate, "learning_rate", rates)
+        for name in ("learning_rate_init", "epsilon"):
+            checks.above_zero(getattr(self, name), name)
+        for name in ("alpha", "l1", "power_t", "tol"):
+            checks.real(getattr(self, name), name, least=0)
+        for name in ("beta_1", "beta_2", "validation_fraction"):
+            checks.fraction(getattr(self, name), name)
+        if any(checks.dropout(self.dropout, len(self._hidden()[0]))) and self.solver == "lbfgs":
+            raise ValueError("dropout means nothing to solver='lbfgs'; leave it out")
+        checks.real(self.momentum, "momentum", least=0, most=1)
+        for name in ("max_iter", "max_fun"):
+            checks.whole(getattr(self, name), name)
+        if not isinstance(self.batch_size, str) or self.batch_size != "auto":
+            checks.whole(self.batch_size, "batch_size")
+        if self.n_iter_no_change != math.inf:
+            checks.whole(self.n_iter_no_change, "n_iter_no_change")
+
+    def _hidden(self) -> tuple[list[int], list[str]]:
+        """Units and activation of each hidden layer."""
+        given, names = self.hidden_layer_sizes, self.activation
+        listed = list(given) if np.iterable(given) else [given]
+        sizes = [checks.whole(n, "hidden_layer_sizes") for n in listed]
+        if isinstance(names, str):
+            names = [names] * len(sizes)
+        if len(names) != len(sizes):
+            raise ValueError(
+                f"activation must be a name, or one for each of {len(sizes)} hidden layers, "
+                f"got {names!r}"
+            )
+        return sizes, [OUR_NAMES.get(name, name) for name in names]
+
+    # ---------------------------------------------------------------- the network
+
+    def _made(self, n_in: int, n_out: int, dtype: Any) -> Network:
+        """A network of the right shape, all zeros."""
+        sizes, names = self._hidden()
+        return Network(
+            [n_in, *sizes, n_out],
+            names,
+            OUR_NAMES.get(self.out_activation_, self.out_activation_),
+            self._loss_name(),
+            dtype=dtype,
+            init="zeros",
+            threads=_threads(),
+            **self._loss_options(),
+        )
+
+    def _draw(self, net: Network) -> None:
+        """Glorot's initial weights and biases, drawn in the order in which scikit-learn does."""
+        names = net.architecture.activations[:-1]
+        for k, (n_in, n_out) in enumerate(pairwise(net.sizes)):
+            name = names[min(k, len(names) - 1)] if names else self.activation
+            bound = math.sqrt((2 if name in ("sigmoid", "logistic") else 6) / (n_in + n_out))
+            net.weights[k].T[:] = self._random_state.uniform(-bound, bound, (n_in, n_out))
+            net.biases[k][:] = self._random_state.uniform(-bound, bound, n_out)
+
+    def _recalled(self, net: Network) -> Network:
+        """`net`, with the weights of `coefs_` and `intercepts_`, whoever has put them there."""
+        own = [*(W.T for W in net.weights), *net.biases]
+        given = [np.asarray(array) for array in (*self.coefs_, *self.intercepts_)]
+        shapes = [a.shape for a in given], [a.shape for a in own]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"coefs_ and intercepts_ have the shapes {shapes[0]}, but the parameters and data "
+                f"are for {shapes[1]}; warm_start and partial_fit go on with the same network"
+            )
+        for view, array in zip(own, given, strict=True):
+            view[...] = array
+        return net
+
+    def _bind(self, net: Network) -> None:
+        """Let `coefs_` and `intercepts_` be views of the network's weights."""
+        self.coefs_ = [W.T for W in net.weights]
+        self.intercepts_ = list(net.biases)
+        self._bound = net, [*self.coefs_, *self.intercepts_]
+
+    def _network(self) -> Network:
+        """The network that `coefs_` and `intercepts_` make, also if a user has replaced some."""
+        bound: tuple[Network, list[Array]] | None = getattr(self, "_bound", None)
+        now = [*self.coefs_, *self.intercepts_]
+        if bound is not None and list(map(id, bound[1])) == list(map(id, now)):
+            return bound[0]
+        n_in, n_out = len(self.coefs_[0]), len(self.intercepts_[-1])
+        return self._recalled(self._made(n_in, n_out, self._dtype()))
+
+    def _dtype(self) -> Any:
+        """float32 or float64, whichever holds `coefs_`."""
+        return np.result_type(np.asarray(self.coefs_[0]), np.float32)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        state.pop("_bound", None)  # coefs_ and intercepts_ say it all
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if hasattr(self, "coefs_"):
+            self._bind(self._network())
+
+    # ---------------------------------------------------------------- what it computes
+
+    def _checked(self, X: Any) -> Any:
+        """X as the network takes it, in all but sparsity and standardization."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, order="C", reset=False)
+        return X.astype(self._dtype(), copy=False)
+
+    def _standardized(self, X: Any) -> Any:
+        return self.standardizer_.transform(X) if self.standardize else X
+
+    def _outputs(self, X: Any) -> Array:
+        """The network's outputs, (n_samples, n_outputs)."""
+        X, net = self._checked(X), self._network()
+        return np.concatenate([net.predict(self._standardized(dense(X[i]))) for i in parts(X)])
+
+    def _jacobian(self, X: Any) -> Array:
+        """Derivatives of outputs with respect to X, (n_samples, n_outputs, n_features)."""
+        X, net = self._checked(X), self._network()
+        found = [net.jacobian(self._standardized(dense(X[i]))) for i in parts(X)]
+        J = np.concatenate(found)
+        if self.standardize:
+            J /= self.standardizer_.scale_
+        return J
+
+    # ---------------------------------------------------------------- fit
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Fit to samples.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, (n_samples, n_features)
+        y : array_like, (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array_like, (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, incremental=False)
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Any:
+        self._check_parameters()
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        samples = self._samples(X, y, sample_weight, first, incremental)
+        self._random_state = check_random_state(self.random_state)
+        net = self._made(samples.X.shape[1], self.n_outputs_, samples.X.dtype)
+        if first:
+            self._draw(net)
+            self.n_layers_, self.t_ = len(net.sizes), 0
+        else:
+            self._recalled(net)
+        if self.solver == "lbfgs":
+            self._fit_lbfgs(net, samples)
+        else:
+            self._fit_stochastic(net, samples, first, incremental)
+        if not np.isfinite(net.theta).all():
+            raise ValueError(NOT_FINITE)
+        self._bind(net)
+        return self
+
+    def _samples(self, X: Any, y: Any, weight: Any, first: bool, incremental: bool) -> Samples:
+        """What to fit to, as the kernels take it, but for X that is sparse and large."""
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            multi_output=True,
+            dtype=FLOATS,
+            order="C",
+            y_numeric=self._numeric,
+            reset=first,
+        )
+        if not first:
+            X = X.astype(self._dtype(), copy=False)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        weights = checked_weights(weight, X)
+        Y, weights = self._targets(y, weights, X.dtype, first, incremental)
+        if self.standardize:
+            if first or not hasattr(self, "standardizer_"):
+                self.standardizer_ = StandardScaler(with_mean=not issparse(X))
+                self.standardizer_.fit(X, sample_weight=weights)
+            X = self.standardizer_.transform(X)
+        if issparse(X) and X.shape[0] * X.shape[1] <= DENSE:
+            X = dense(X)
+        return Samples(X, Y, weights)
+
+    def _fit_lbfgs(self, net: Network, samples: Samples) -> None:
+        """L-BFGS, until its gradient is below tol."""
+        iteration = 0
+
+        def report(loss: float) -> None:
+            nonlocal iteration
+            iteration += 1
+            if self.verbose:
+                print(f"Iteration {iteration}, loss = {loss:.8f}")
+
+        options = {"maxiter": self.max_iter, "maxfun": self.max_fun, "gtol": self.tol}
+        found = descent.lbfgs(net, samples, self._penalty(), options, report)
+        self.n_iter_ = min(int(found.nit), self.max_iter)
+        self.loss_ = self._reported(float(found.fun), net, samples.weight)
+        self.loss_ += self._beyond(samples.Y, samples.weights)
+        if found.status != 0:
+            warnings.warn(
+                f"lbfgs failed to converge after {found.nit} iterations (status "
+                f"{found.status}: {found.message}); more of them (max_iter), or scaled data "
+                "(standardize=True), may help",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _fit_stochastic(
+        self, net: Network, samples: Samples, first: bool, incremental: bool
+    ) -> None:
+        """Epochs of SGD or Adam, until losses or validation scores no longer improve."""
+        if first or not incremental or not hasattr(self, "_optimizer"):
+            self._optimizer = descent.Optimizer(self, net, self._random_state)
+        self._start_curves(net, first)
+        order, validation = self._split(samples)
+        batch_size = self._batch_size(len(order))
+        epoch = descent.epochs(net, samples, batch_size, self._optimizer, self._penalty())
+        weights = None if samples.weights is None else samples.weights[order]
+        self.n_iter_, beyond = 0, self._beyond(samples.Y[order], weights)
+        try:
+            for _ in range(1 if incremental else self.max_iter):
+                if self.shuffle:
+                    order = self._shuffled(order)
+                loss = self._reported(epoch(order), net, batch_size)
+                self._note(loss + beyond, len(order), net, validation)
+                if self._finished():
+                    break
+            else:
+                if not incremental:
+                    self._warn(f"Maximum iterations ({self.max_iter}) reached before convergence")
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        if validation is not None:
+            net.theta[:] = self._best_theta
+
+    def _penalty(self) -> descent.Penalty:
+        return descent.Penalty(self.alpha, self.l1)
+
+    def _reported(self, loss: float, net: Network, weight: float) -> float:
+        """A loss as scikit-learn counts it, penalty included, of samples of this weight.
+
+        Where outputs are averaged the penalty in it is taken to be that of the weights now.
+        """
+        outputs = self._averaged()
+        if outputs == 1:
+            return loss
+        penalty = self._penalty().value(net, weight)
+        return float((loss - penalty) / outputs + penalty)
+
+    def _loss_options(self) -> dict[str, float]:
+        """What a network's loss needs to know."""
+        return {}
+
+    def _averaged(self) -> int:
+        """Over how many outputs scikit-learn takes the mean of a loss; the kernels sum."""
+        return 1
+
+    def _beyond(self, Y: Array, weights: Array | None) -> float:
+        """What scikit-learn's mean loss has beyond the kernels': a constant."""
+        return 0.0
+
+    def _start_curves(self, net: Network, first: bool) -> None:
+        """Empty curves for a fit that starts anew, or watches something else than the last did."""
+        watched_scores = getattr(self, "validation_scores_", None) is not None
+        if not first and hasattr(self, "loss_curve_") and watched_scores == self.early_stopping:
+            return
+        self.loss_curve_ = []
+        self._no_improvement_count = 0
+        if self.early_stopping:
+            self.best_loss_, self.best_validation_score_ = None, -math.inf
+            self.validation_scores_, self.validation_loss_curve_ = [], []
+            self._best_theta = net.theta.copy()
+        else:
+            self.best_loss_, self.best_validation_score_ = math.inf, None
+            self.validation_scores_ = self.validation_loss_curve_ = None
+
+    def _split(self, samples: Samples) -> tuple[NDArray[np.int64], Samples | None]:
+        """Which rows to train on, and samples held out for early stopping."""
+        rows = np.arange(samples.size)
+        if not self.early_stopping:
+            return rows, None
+        stratify = None if self._numeric or self.n_outputs_ > 1 else samples.Y == 1
+        rows, held_out = train_test_split(
+            rows,
+            test_size=self.validation_fraction,
+            random_state=self._random_state,
+            stratify=stratify,
+        )
+        if len(held_out) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of "
+                "your dataset."
+            )
+        return rows, samples.pick(held_out)
+
+    def _batch_size(self, n: int) -> int:
+        if isinstance(self.batch_size, str):
+            return min(200, n)
+        if self.batch_size > n:
+            warnings.warn(
+                f"batch_size={self.batch_size} is more than the {n} samples, and is cut to that",
+                stacklevel=5,
+            )
+        return min(int(self.batch_size), n)
+
+    def _shuffled(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
+        """In the order in which scikit-learn goes on from it."""
+        places = np.arange(len(order))
+        self._random_state.shuffle(places)
+        return order[places]
+
+    def _note(self, loss: float, seen: int, net: Network, validation: Samples | None) -> None:
+        """An epoch over `seen` samples is done: extend the curves, see whether they improve."""
+        self.n_iter_ += 1
+        self.t_ += seen
+        self.loss_ = loss
+        self.loss_curve_.append(loss)
+        if self.verbose:
+            print(f"Iteration {self.n_iter_}, loss = {loss:.8f}")
+        if validation is None:
+            stuck = bool(loss > self.best_loss_ - self.tol)
+            self.best_loss_ = min(loss, self.best_loss_)
+        else:
+            stuck = self._validate(net, validation)
+        self._no_improvement_count = self._no_improvement_count + 1 if stuck else 0
+        if self.solver == "sgd" and self.learning_rate == "invscaling":
+            self._optimizer.learning_rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t
+
+    def _validate(self, net: Network, validation: Samples) -> bool:
+        """Score what is held out; whether the score has not improved."""
+        outputs = descent.outputs(net, validation.X)
+        score = math.nan
+        if np.isfinite(outputs).all():
+            score = self._score_of(outputs, validation)
+        loss = descent.mean_loss(net, validation) / self._averaged()
+        self.validation_scores_.append(score)
+        self.validation_loss_curve_.append(loss + self._beyond(validation.Y, validation.weights))
+        if self.verbose:
+            print(f"Validation score: {score:f}")
+        stuck = bool(score < self.best_validation_score_ + self.tol)
+        if score > self.best_validation_score_:
+            self.best_validation_score_ = score
+            self._best_theta[:] = net.theta
+        return stuck
+
+    def _finished(self) -> bool:
+        """Whether to stop; learning_rate="adaptive" has smaller steps first."""
+        if not math.isfinite(self.loss_):
+            if not self.early_stopping:
+                raise ValueError(NOT_FINITE)
+            self._warn(f"The loss is not finite in iteration {self.n_iter_}; fit ends")
+            return True
+        if self._no_improvement_count <= self.n_iter_no_change:
+            return False
+        watched = "Validation score" if self.early_stopping else "Training loss"
+        news = (
+            f"{watched} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} "
+            "consecutive epochs."
+        )
+        adaptive = self.solver == "sgd" and self.learning_rate == "adaptive"
+        if adaptive and self._optimizer.learning_rate > LEAST_RATE:
+            self._optimizer.learning_rate /= 5
+            self._no_improvement_count = 0
+            news += f" Setting learning rate to {self._optimizer.learning_rate:f}"
+        else:
+            adaptive = False
+            news += " Stopping."
+        if self.verbose:
+            print(news)
+        return not adaptive
+
+    def _warn(self, what: str) -> None:
+        warnings.warn(f"Stochastic Optimizer: {what}.", ConvergenceWarning, stacklevel=5)
+
+
+def _threads() -> int:
+    """One for each core, unless this is one worker of many: then the cores are theirs to share."""
+    if threading.current_thread() is not threading.main_thread():
+        return 1
+    limit = os.environ.get("OMP_NUM_THREADS", "")  # joblib sets it in its processes
+    cores: int = usable_cores()
+    return min(cores, max(1, int(limit))) if limit.isdecimal() else cores

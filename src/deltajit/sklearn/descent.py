@@ -1,0 +1,188 @@
+"""How weights move: epochs of minibatches by SGD or Adam, or L-BFGS on all samples at once.
+
+scikit-learn divides its penalties by the weight of a minibatch, where the kernels add them to the
+mean loss; so l2 is ``alpha / weight``, set before each call for the samples that it is about.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.sparse import issparse
+
+from deltajit import checks, kernels, memory
+from deltajit.kernels.model import LARGEST_BLOCK
+from deltajit.network import Network
+from deltajit.optimizers import SGD, Adam
+from deltajit.sklearn.samples import DENSE, Samples, dense, parts
+from deltajit.training import CHUNK, OVERHEAD
+
+Array = NDArray[Any]
+
+L2, L1 = 1, 2  # where a model's coef has them
+
+
+class Penalty(NamedTuple):
+    """``alpha/2 * sum(W**2) + l1 * sum(|W|)``, to be divided by the weight of samples in a loss."""
+
+    alpha: float
+    l1: float
+
+    def over(self, model: kernels.Model, weight: float) -> None:
+        """Let the model's next losses be of samples of this weight."""
+        model.coef[L2], model.coef[L1] = self.alpha / weight, self.l1 / weight
+
+    def value(self, net: Network, weight: float) -> float:
+        """Its part of the loss of samples of this weight."""
+        squares = sum(float(np.vdot(W, W)) for W in net.weights)
+        sizes = sum(float(abs(W).sum()) for W in net.weights)
+        return (0.5 * self.alpha * squares + self.l1 * sizes) / weight
+
+
+class Optimizer:
+    """The state of SGD or Adam, which `partial_fit` keeps from call to call."""
+
+    def __init__(self, estimator: Any, net: Network, rng: np.random.RandomState) -> None:
+        lr = estimator.learning_rate_init
+        method: SGD | Adam
+        if estimator.solver == "sgd":
+            # scikit-learn allows a momentum of 1, and nesterovs_momentum without any
+            momentum = min(float(estimator.momentum), np.nextafter(1.0, 0.0))
+            method = SGD(lr, momentum, bool(estimator.nesterovs_momentum) and momentum > 0)
+        else:
+            method = Adam(lr, (estimator.beta_1, estimator.beta_2), estimator.epsilon)
+        self.rule = method.rule(net.n_params, net.dtype)
+        self.dropout = None
+        shares = checks.dropout(estimator.dropout, len(net.sizes) - 2)
+        if any(shares):
+            seed = rng.randint(2**63, size=1, dtype=np.uint64)
+            self.dropout = kernels.Dropout(keep=1 - np.array(shares), seed=seed)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of SGD; it may be changed between epochs."""
+        return float(self.rule.rates[0])
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        # scikit-learn's velocity has the learning rates of its past in it, ours has none
+        self.rule.state[:] *= self.learning_rate / value
+        self.rule.rates[0] = value
+
+
+def epochs(
+    net: Network, samples: Samples, batch_size: int, optimizer: Optimizer, penalty: Penalty
+) -> Callable[[NDArray[np.int64]], float]:
+    """A function that takes one epoch over an order of samples, and returns the mean loss.
+
+    It is the mean over samples of their minibatch's loss, taken before its step. The epoch ends
+    early where that is not finite.
+    """
+    model, rule, dropout = net.model, optimizer.rule, optimizer.dropout
+    sparse = issparse(samples.X)
+    grad, work = memory.empty(net.n_params, net.dtype), net.workspace(batch_size)
+    chunk = batch_size * _steps(net, batch_size, samples)
+
+    def train(rows: NDArray[np.int64]) -> float:
+        some = samples
+        if sparse:
+            some, rows = samples.pick(rows).dense(), np.arange(len(rows))
+        total, mass = kernels.fit_epoch(
+            model, some.X, some.Y, rows, batch_size, rule, grad, work, some.weights, dropout
+        )
+        return float(total / mass)
+
+    def epoch(order: NDArray[np.int64]) -> float:
+        total = 0.0
+        for rows in _pieces(order, batch_size, chunk):
+            if samples.weights is None:
+                weight = float(min(batch_size, len(rows)))
+            else:
+                weight = float(samples.weights[rows].sum())
+            if weight > 0:
+                penalty.over(model, weight)
+                total += train(rows) * len(rows)
+            if not math.isfinite(total):
+                break
+        return total / len(order)
+
+    return epoch
+
+
+def _steps(net: Network, batch_size: int, samples: Samples) -> int:
+    """How many minibatches one call of a kernel takes: between calls Ctrl-C is heard."""
+    if samples.weights is not None:
+        return 1  # the penalty is another for each minibatch
+    steps = int(CHUNK / (3 * batch_size * net.n_params + OVERHEAD))
+    if issparse(samples.X):
+        steps = min(steps, DENSE // (batch_size * net.sizes[0]))
+    return max(1, steps)
+
+
+def _pieces(order: NDArray[np.int64], batch_size: int, chunk: int) -> Iterator[NDArray[np.int64]]:
+    """Chunks of whole minibatches, and what is left: a minibatch of its own."""
+    whole = len(order) - len(order) % batch_size
+    for first in range(0, whole, chunk):
+        yield order[first : min(first + chunk, whole)]
+    if whole < len(order):
+        yield order[whole:]
+
+
+def lbfgs(
+    net: Network,
+    samples: Samples,
+    penalty: Penalty,
+    options: dict[str, Any],
+    report: Callable[[float], None],
+) -> Any:
+    """Minimize the loss of all samples, theta changes in place; returns scipy's result.
+
+    `options` are those of scipy's L-BFGS-B; ``report(loss)`` is called after each iteration.
+    """
+    model, grad = net.model, memory.empty(net.n_params, net.dtype)
+    work = net.workspace(LARGEST_BLOCK)
+    penalty.over(model, samples.weight)
+
+    def loss_and_grad(theta: Array) -> tuple[float, Array]:
+        net.theta[:] = theta
+        loss, slope = 0.0, np.zeros(net.n_params)
+        for part in parts(samples.X):
+            some = samples.pick(part).dense()
+            share = some.weight / samples.weight
+            if share > 0:
+                X, Y, weights = some
+                loss += share * kernels.value_and_grad(model, X, Y, grad, work, weights)
+                slope += share * grad
+        return loss, slope
+
+    found = minimize(
+        loss_and_grad,
+        net.theta.astype(np.float64),
+        jac=True,
+        method="L-BFGS-B",
+        callback=lambda intermediate_result: report(float(intermediate_result.fun)),
+        options=options,
+    )
+    net.theta[:] = found.x
+    return found
+
+
+def outputs(net: Network, X: Any) -> Array:
+    """What the network makes of X, (n, n_out)."""
+    return np.concatenate([net.predict(dense(X[part])) for part in parts(X)])
+
+
+def mean_loss(net: Network, samples: Samples) -> float:
+    """Weighted mean of the samples' losses, without penalties."""
+    model, work, total = net.model, net.workspace(LARGEST_BLOCK), 0.0
+    model.coef[L2] = model.coef[L1] = 0
+    for part in parts(samples.X):
+        some = samples.pick(part).dense()
+        if some.weight > 0:
+            total += some.weight * kernels.loss(model, some.X, some.Y, work, some.weights)
+    return total / samples.weight
