@@ -13,7 +13,7 @@ demo: .venv/demo
 	$(BIN)/deltajit demo
 
 test: .venv/test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --benchmark-disable
 
 test-slow: .venv/test
 	$(BIN)/python -m pytest -m slow

@@ -34,7 +34,18 @@ from .model import (
     weight,
 )
 from .sample import backward_sample, forward_sample
-from .views import borrow_all, copy, fill, matrix, row, rows, vector
+from .vectors import (
+    absolute,
+    accumulate,
+    broadcast,
+    fma,
+    lanes,
+    load_masked,
+    reduce_add,
+    select,
+    store_masked,
+)
+from .views import borrow_all, copy, fill, flat, matrix, row, rows, vector
 
 
 class Block(NamedTuple):
@@ -223,10 +234,12 @@ def _penalty_gradient(model, theta, l1, grad):
     l2 = model.coef[1]
     for k in range(model.layers.shape[0]):
         layer = layer_at(model, k)
-        W, dW = weight(theta, layer), weight(grad, layer)
-        for i in range(W.shape[0]):
-            for j in range(W.shape[1]):
-                dW[i, j] = l2 * W[i, j] + l1 * np.sign(W[i, j])
+        W, dW = flat(weight(theta, layer)), flat(weight(grad, layer))
+        for i in range(0, W.size, lanes(W)):
+            x = load_masked(W, i, W.size - i)
+            up = select(x > broadcast(0, x), broadcast(l1, x), broadcast(0, x))
+            down = select(x < broadcast(0, x), broadcast(l1, x), broadcast(0, x))
+            store_masked(dW, i, fma(broadcast(l2, x), x, up - down), W.size - i)
 
 
 @inlined
@@ -241,15 +254,13 @@ def penalty(model):
 @njit
 def _penalty(model):
     """Its sum over all layers, in float64."""
-    squares = sizes = 0.0
+    squares = sizes = broadcast(0.0, 0.0)
     for k in range(model.layers.shape[0]):
-        layer = layer_at(model, k)
-        W = weight(model.theta, layer)
-        for i in range(W.shape[0]):
-            for j in range(W.shape[1]):
-                squares += float(W[i, j]) ** 2
-                sizes += abs(float(W[i, j]))
-    return 0.5 * model.coef[1] * squares + model.coef[2] * sizes
+        W = flat(weight(model.theta, layer_at(model, k)))
+        for i in range(0, W.size, lanes(W)):
+            x = load_masked(W, i, W.size - i)
+            squares, sizes = accumulate(squares, x * x), accumulate(sizes, absolute(x))
+    return 0.5 * model.coef[1] * reduce_add(squares) + model.coef[2] * reduce_add(sizes)
 
 
 @inlined

@@ -345,3 +345,11 @@ def test_bad_theta(net):
     with pytest.raises(ValueError, match="batch must be >= 1, got 0"):
         net.workspace(0)
     np.testing.assert_array_equal(net.theta, before)
+
+
+def test_a_pickle_holds_nothing_of_this_process():
+    """The layer table has the kernels' stamp, and addresses of one's own activations."""
+    net = dj.Network([2, 3, 1], "relu")
+    assert b"layers" not in pickle.dumps(net)
+    twin = pickle.loads(pickle.dumps(net))
+    np.testing.assert_array_equal(twin.predict(np.ones(2)), net.predict(np.ones(2)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -100,6 +100,10 @@ class Architecture:
             threshold=checks.real(threshold, "threshold", most=largest),
             quantile=checks.real(quantile, "quantile"),
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: the layer table is of this process."""
+        return {part.name: getattr(self, part.name) for part in fields(self)}
 
     @property
     def coef(self) -> NDArray[Any]:
