@@ -43,6 +43,11 @@ def awkward(dtype):
     return sorted({1, 2, 3, lanes - 1, lanes, lanes + 1, 65} - {0})
 
 
+def suits(output, n_out):
+    """Whether an output may have so many units."""
+    return {"softmax": n_out > 1, "gaussian": n_out % 2 == 0}.get(output, True)
+
+
 def make_targets(rng, loss, batch, n_out, *, labels=False):
     """Targets of the kind that `loss` takes."""
     if labels:

@@ -20,7 +20,7 @@ from deltajit.kernels.views import copy
 
 import deltajit as dj
 from deltajit import kernels
-from tests.conftest import DTYPES, ENDS, HIDDEN, awkward, make_targets
+from tests.conftest import DTYPES, ENDS, HIDDEN, awkward, make_targets, suits
 
 PAGE, PROT_NONE = mmap.PAGESIZE, 0
 
@@ -294,14 +294,14 @@ def cases(dtype):
     endings = itertools.cycle([*forms, wrong])
     for depth, n_out, batch in itertools.product((1, 2, 3), OUTPUTS, BATCHES):
         sizes = [*rng.choice(awkward(dtype), depth).tolist(), n_out]
-        end = next(end for end in endings if n_out > 1 or end[0] != "softmax")
+        end = next(end for end in endings if suits(end[0], n_out))
         yield make_case(sizes, dtype, batch, end, next(i))
     # Sums of more than a panel's rows, batches of more than a block, and threads.
     for sizes, batch in [
         ([DEPTH + 3, 40, 17], 70), ([2 * DEPTH + 1, 1], 33), ([5, DEPTH + 3, 3], 257),
         ([3, 2 * DEPTH + 70, 2], 1), ([100, 130, 101, 10], 300), ([300, 80, 2], 60),
     ]:  # fmt: skip
-        end = next(end for end in endings if sizes[-1] > 1 or end[0] != "softmax")
+        end = next(end for end in endings if suits(end[0], sizes[-1]))
         yield make_case(sizes, dtype, batch, end, next(i))
 
 
