@@ -50,6 +50,7 @@ class _Watcher(Callback):
 
     def on_fit_begin(self, state: TrainingState) -> None:
         """Nothing has been seen yet."""
+        state.check_column(self.monitor)
         self.best, self.best_epoch, self._since = math.inf, 0, 0
 
     def _improves(self, state: TrainingState) -> bool:

@@ -236,6 +236,14 @@ def optimizer(value: Any) -> Any:
     return value
 
 
+def schedule(value: Any) -> None:
+    """None, or something with `factors`, such as dj.schedules.CosineDecay()."""
+    if value is not None and (isinstance(value, type) or not hasattr(value, "factors")):
+        raise TypeError(
+            f"schedule must be one such as dj.schedules.CosineDecay(), or None; got {value!r}"
+        )
+
+
 def callbacks(value: Any) -> tuple[Any, ...]:
     """Objects with any of the methods of dj.callbacks.Callback."""
     if not isinstance(value, (tuple, list)):

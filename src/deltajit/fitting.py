@@ -46,6 +46,7 @@ def fit(net: Any, data: Data, rng: np.random.Generator, options: Options) -> His
     watchers = _watchers(net, options)
     if hasattr(method, "minimize"):
         return _fit_on_all(net, data, epochs, method, watchers, options)
+    checks.schedule(options.schedule)
     if getattr(method, "full_batch", False):
         batch_size = len(data.X)
     if options.clip_norm is not None:
@@ -57,7 +58,7 @@ def fit(net: Any, data: Data, rng: np.random.Generator, options: Options) -> His
         clip=float(options.clip_norm or 0),
     )
     dropout = _dropout(net, rng, options)
-    state = TrainingState(net, net.theta, rule, History(), epochs, dropout)
+    state = TrainingState(net, net.theta, rule, History(), epochs, watchers.columns(), dropout)
     watchers.tell("on_fit_begin", state)
     plan = Plan(batch_size, rng, bool(options.shuffle))
     kept = _checkpoint(net, len(data.X), batch_size, epochs, options)
@@ -93,7 +94,7 @@ def _fit_on_all(
     for name in ("schedule", "clip_norm", "checkpoint", "dropout"):
         if getattr(options, name) not in (None, 0, 0.0):
             raise ValueError(f"{name} means nothing to {type(method).__name__}; leave it out")
-    state = TrainingState(net, net.theta, None, History(), epochs)
+    state = TrainingState(net, net.theta, None, History(), epochs, watchers.columns())
     objective = Objective(net.model, data, net.architecture.loss, net.architecture.l2)
     watchers.tell("on_fit_begin", state)
     return train_on_all(state, objective, method, watchers)

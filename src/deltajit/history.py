@@ -71,6 +71,8 @@ class TrainingState:
         The last elements of its lists are those of the epoch that has just ended.
     epochs : int
         How many there are to be.
+    columns : tuple of str
+        Lists that `history` is to have, those of metrics among them.
     dropout : deltajit.kernels.Dropout or None
         Which units are left out.
     stopped : bool
@@ -82,6 +84,7 @@ class TrainingState:
     rule: kernels.Rule | None
     history: History
     epochs: int
+    columns: tuple[str, ...]
     dropout: kernels.Dropout | None = None
     stopped: bool = False
 
@@ -102,11 +105,14 @@ class TrainingState:
 
     def value_of(self, name: str) -> float:
         """The last element of a list of `history`, or of its metrics."""
-        columns = self.history.to_dict()
-        if name not in columns:
+        self.check_column(name)
+        return float(self.history.to_dict()[name][-1])
+
+    def check_column(self, name: str) -> None:
+        """Raise ValueError if `history` is to have no such list."""
+        if name not in self.columns:
             hint = "; fit needs validation_data" if name == "val_loss" else ""
-            raise ValueError(f"History has no {name!r}, only {', '.join(columns)}{hint}")
-        return float(columns[name][-1])
+            raise ValueError(f"History has no {name!r}, only {', '.join(self.columns)}{hint}")
 
     @property
     def lr(self) -> float:

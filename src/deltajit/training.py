@@ -71,6 +71,11 @@ class Watchers:
     callbacks: Sequence[Any] = ()
     progress: bool = False
 
+    def columns(self) -> tuple[str, ...]:
+        """Lists that History is to have."""
+        found = ["loss"] if self.validation is None else ["loss", "val_loss", *self.metrics]
+        return (*found, "time")
+
     def tell(self, event: str, state: TrainingState) -> None:
         """Call this method of each callback that has it."""
         for callback in self.callbacks:
