@@ -180,7 +180,7 @@ def results(case):
 
 def check_networks():
     """All outputs and losses, hidden layers and optimizers in turn."""
-    rules = [dj.SGD(0.05), dj.SGD(0.05, momentum=0.9), dj.Adam(0.01)]
+    rules = [dj.SGD(1e-3), dj.SGD(1e-3, momentum=0.9), dj.Adam(0.01)]
     count, net = 0, dj.Network([1, 1], dtype="float64")
     x = [[1e-310]]
     assert flushing(net.predict, x) == 0 != net.predict(x)  # the mode reaches the kernels

@@ -157,7 +157,7 @@ CHANGES = {
         "return select(x < k.zero, small, small)",
     ),
     "predict": ("elementary.py", "    return copysign(", "    return -copysign("),
-    "value_and_grad": ("activations.py", "return fma(-a, a, one)  # 1 - a**2", "return one"),
+    "value_and_grad": ("activations.py", "return fma(-x, x, one)  # 1 - a**2", "return one"),
 }
 
 
