@@ -197,3 +197,21 @@ def test_callbacks_check_their_arguments():
     ]:
         with pytest.raises(ValueError, match=message):
             make()
+
+
+def test_history_of_an_epoch_is_noted_as_a_whole():
+    """Ctrl-C may come between two of its numbers."""
+    net, X, Y, held_out = problem()
+    calls = iter([1.0, 1.0, KeyboardInterrupt])
+
+    def metric(y, outputs):
+        value = next(calls)
+        if value is KeyboardInterrupt:
+            raise value
+        return value
+
+    history = net.fit(X, Y, 5, validation_data=held_out, metrics={"metric": metric})
+    assert history.interrupted
+    assert {name: len(column) for name, column in history.to_dict().items()} == dict.fromkeys(
+        ["loss", "val_loss", "metric", "lr", "time"], 2
+    )

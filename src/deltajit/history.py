@@ -45,6 +45,11 @@ class History:
         columns |= {"lr": self.lr, "time": self.time}
         return {name: list(column) for name, column in columns.items() if column}
 
+    def drop_unfinished(self) -> None:
+        """Forget what is noted of an epoch whose time is not, the last thing to be."""
+        for column in (self.loss, self.val_loss, self.lr, *self.metrics.values()):
+            del column[len(self.time) :]
+
     def last(self) -> dict[str, float]:
         """What is of interest of the last epoch."""
         found = {name: column[-1] for name, column in self.to_dict().items()}

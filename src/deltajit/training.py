@@ -199,6 +199,7 @@ def ended_by_ctrl_c(history: History) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         history.interrupted = True
+        history.drop_unfinished()
 
 
 def _epochs(
