@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from deltajit import checks, kernels, schedules
+from deltajit import checks, schedules
 from deltajit.checkpoint import Checkpoint
 from deltajit.data import Data, checked
 from deltajit.history import History, TrainingState
 from deltajit.objective import Objective
-from deltajit.training import Metric, Plan, Watchers, train, train_on_all
+from deltajit.training import Metric, Plan, Watchers, dropout_of, train, train_on_all
 
 
 @dataclass(frozen=True)
@@ -57,23 +57,18 @@ def fit(net: Any, data: Data, rng: np.random.Generator, options: Options) -> His
         rates=schedules.rates(options.schedule, float(rule.rates[0]), epochs, steps),
         clip=float(options.clip_norm or 0),
     )
-    dropout = _dropout(net, rng, options)
-    state = TrainingState(net, net.theta, rule, History(), epochs, watchers.columns(), dropout)
+    kept = _checkpoint(net, len(data.X), batch_size, epochs, options)
+    dropout = dropout_of(
+        options.dropout,
+        len(net.sizes) - 2,
+        lambda: rng.integers(2**64, size=1, dtype=np.uint64),
+    )
+    state = TrainingState(net, rule, History(), epochs, watchers.columns(), dropout)
     watchers.tell("on_fit_begin", state)
     plan = Plan(batch_size, rng, bool(options.shuffle))
-    kept = _checkpoint(net, len(data.X), batch_size, epochs, options)
     if kept is not None and options.resume:
         kept.resume(state, rng, watchers.callbacks)
     return train(state, data, plan, watchers, kept)
-
-
-def _dropout(net: Any, rng: np.random.Generator, options: Options) -> kernels.Dropout | None:
-    """Shares that are kept, and a seed; None (and no number of rng's) if all units are."""
-    shares = checks.dropout(options.dropout, len(net.sizes) - 2)
-    if not any(shares):
-        return None
-    seed = rng.integers(2**64, size=1, dtype=np.uint64)
-    return kernels.Dropout(keep=1 - np.array(shares), seed=seed)
 
 
 def _watchers(net: Any, options: Options) -> Watchers:
@@ -94,7 +89,7 @@ def _fit_on_all(
     for name in ("schedule", "clip_norm", "checkpoint", "dropout"):
         if getattr(options, name) not in (None, 0, 0.0):
             raise ValueError(f"{name} means nothing to {type(method).__name__}; leave it out")
-    state = TrainingState(net, net.theta, None, History(), epochs, watchers.columns())
+    state = TrainingState(net, None, History(), epochs, watchers.columns())
     objective = Objective(net.model, data, net.architecture.loss, net.architecture.l2)
     watchers.tell("on_fit_begin", state)
     return train_on_all(state, objective, method, watchers)

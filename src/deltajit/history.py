@@ -68,8 +68,6 @@ class TrainingState:
     ----------
     net : Network
         Also for predictions; its theta may be changed in place.
-    theta : ndarray
-        That of net.
     rule : deltajit.kernels.Rule or None
         The optimizer's state; None where the optimizer is LBFGS or LevenbergMarquardt.
     history : History
@@ -85,13 +83,18 @@ class TrainingState:
     """
 
     net: Any
-    theta: Array
     rule: kernels.Rule | None
     history: History
     epochs: int
     columns: tuple[str, ...]
     dropout: kernels.Dropout | None = None
     stopped: bool = False
+
+    @property
+    def theta(self) -> Array:
+        """Of the network, to be changed in place."""
+        theta: Array = self.net.theta
+        return theta
 
     @property
     def epoch(self) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from deltajit import kernels, memory
+from deltajit import checks, kernels, memory
 from deltajit.checkpoint import Checkpoint
 from deltajit.data import Data
 from deltajit.history import History, TrainingState
@@ -106,7 +106,8 @@ class Watchers:
 class Plan:
     """How the samples are gone through.
 
-    batch_size : samples a step. shuffle : in a new order each epoch, by rng.
+    batch_size : samples a step, no more than there are. shuffle : in a new order each epoch, which
+    rng draws.
     """
 
     batch_size: int
@@ -202,6 +203,19 @@ def ended_by_ctrl_c(history: History) -> Iterator[None]:
         history.drop_unfinished()
 
 
+def steps_a_call(batch_size: int, n_params: int) -> int:
+    """How many steps one call into the kernels takes."""
+    return max(1, int(CHUNK / (3 * batch_size * n_params + OVERHEAD)))
+
+
+def dropout_of(
+    shares: Any, n_hidden: int, draw: Callable[[], NDArray[np.uint64]]
+) -> kernels.Dropout | None:
+    """What is left of each hidden layer, and a seed; None, and nothing drawn, if all units are."""
+    found = checks.dropout(shares, n_hidden)
+    return kernels.Dropout(keep=1 - np.array(found), seed=draw()) if any(found) else None
+
+
 def _epochs(
     state: TrainingState, data: Data, plan: Plan
 ) -> Callable[[NDArray[np.int64]], tuple[float, int]]:
@@ -211,10 +225,10 @@ def _epochs(
     """
     model, rule = state.net.model, state.rule
     assert rule is not None
-    batch_size, theta = min(plan.batch_size, len(data.X)), model.theta
+    batch_size, theta = plan.batch_size, model.theta
     grad = memory.empty(theta.size, theta.dtype)
     work = memory.empty(kernels.workspace_size(model.layers, batch_size), theta.dtype)
-    chunk = batch_size * max(1, int(CHUNK / (3 * batch_size * theta.size + OVERHEAD)))
+    chunk = batch_size * steps_a_call(batch_size, theta.size)
 
     def epoch(order: NDArray[np.int64]) -> tuple[float, int]:
         before, total, weight = int(rule.count[0]), 0.0, 0.0

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import issparse
 
-from deltajit import checks, kernels, memory
+from deltajit import kernels, memory
 from deltajit.kernels.model import LARGEST_BLOCK
 from deltajit.network import Network
 from deltajit.optimizers import SGD, Adam
 from deltajit.sklearn.samples import DENSE, Samples, dense, parts
-from deltajit.training import CHUNK, OVERHEAD
+from deltajit.training import dropout_of, steps_a_call
 
 Array = NDArray[Any]
 
@@ -57,11 +57,11 @@ class Optimizer:
         else:
             method = Adam(lr, (estimator.beta_1, estimator.beta_2), estimator.epsilon)
         self.rule = method.rule(net.n_params, net.dtype)
-        self.dropout = None
-        shares = checks.dropout(estimator.dropout, len(net.sizes) - 2)
-        if any(shares):
-            seed = rng.randint(2**63, size=1, dtype=np.uint64)
-            self.dropout = kernels.Dropout(keep=1 - np.array(shares), seed=seed)
+        self.dropout = dropout_of(
+            estimator.dropout,
+            len(net.sizes) - 2,
+            lambda: rng.randint(2**63, size=1, dtype=np.uint64),
+        )
 
     @property
     def learning_rate(self) -> float:
@@ -118,7 +118,7 @@ def _steps(net: Network, batch_size: int, samples: Samples) -> int:
     """How many minibatches one call of a kernel takes: between calls Ctrl-C is heard."""
     if samples.weights is not None:
         return 1  # the penalty is another for each minibatch
-    steps = int(CHUNK / (3 * batch_size * net.n_params + OVERHEAD))
+    steps = steps_a_call(batch_size, net.n_params)
     if issparse(samples.X):
         steps = min(steps, DENSE // (batch_size * net.sizes[0]))
     return max(1, steps)
