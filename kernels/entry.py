@@ -20,14 +20,14 @@ def _own(array, theta, dimensions):
     """The type of a view of `array`, which must lie in memory as the kernels expect it."""
     if not isinstance(array, types.Array) or array.layout != "C" or array.dtype != theta.dtype:
         raise TypingError(
-            f"deltajit's kernels take C-contiguous arrays of theta's dtype, {theta.dtype}; got "
+            f"deltajit's kernels take C-contiguous arrays of one dtype, here {theta.dtype}; got "
             f"{array} (numpy.ascontiguousarray(x, dtype) makes one)"
         )
     return Borrowed(array.dtype, dimensions)
 
 
 @intrinsic
-def _as_rows(typingctx, X, theta):
+def as_rows(typingctx, X, theta):
     """A matrix; of a vector, the matrix of which it is the only row."""
     view = _own(X, theta, 2)
 
@@ -60,12 +60,12 @@ def _make_as_vector(written):
     return as_vector
 
 
-_as_vector, _as_target = _make_as_vector(written=False), _make_as_vector(written=True)
+as_vector, as_target = _make_as_vector(written=False), _make_as_vector(written=True)
 
 
 @intrinsic
-def _fits(typingctx, array, shape):
-    """Whether an array has this shape; the first axis may be missing where it would be 1."""
+def fits(typingctx, array, shape):
+    """Whether an array has this shape; first axes may be missing where they would be 1."""
 
     def codegen(context, builder, signature, args):
         source = make_array(array)(context, builder, args[0])
@@ -80,7 +80,7 @@ def _fits(typingctx, array, shape):
             fits = builder.and_(fits, builder.icmp_signed("==", extent, wanted))
         return fits
 
-    if not len(shape) - 1 <= array.ndim <= len(shape):
+    if not 1 <= array.ndim <= len(shape):
         raise TypingError(
             f"an array of {len(shape)} axes is needed, or of one less for one sample; got {array}"
         )
@@ -88,13 +88,19 @@ def _fits(typingctx, array, shape):
 
 
 @inlined
-def samples(model, X):
-    """X as a matrix (B, n_in)."""
-    x = _as_rows(X, model.theta)
-    if model.layers[0, STAMP] != VERSION:
+def check_version(stamp):
+    """What a network or a circuit bears must be the stamp of the sources compiled here."""
+    if stamp != VERSION:
         raise ValueError(
             "this function was compiled with another version of deltajit: delete its cache"
         )
+
+
+@inlined
+def samples(model, X):
+    """X as a matrix (B, n_in)."""
+    x = as_rows(X, model.theta)
+    check_version(model.layers[0, STAMP])
     if x.shape[1] != model.layers[0, N_IN]:
         raise ValueError("X must have a column for each input of the network")
     return x
@@ -103,7 +109,7 @@ def samples(model, X):
 @inlined
 def scratch(model, work, batch, order):
     """`work` as a vector that is large enough for `batch` samples."""
-    w = _as_target(work, model.theta)
+    w = as_target(work, model.theta)
     if w.size < workspace_size(model.layers, batch, order):
         raise ValueError("work is too small: make it by net.workspace(batch, order)")
     return w
@@ -115,12 +121,12 @@ def targets(model, Y, batch):
 
     A single column may come as a vector (B,).
     """
-    y, columns = _as_vector(Y, model.theta), model.layers[model.layers.shape[0] - 1, N_OUT]
+    y, columns = as_vector(Y, model.theta), model.layers[model.layers.shape[0] - 1, N_OUT]
     if model.loss == CROSS_ENTROPY and y.size == batch:
         columns = 1
     elif model.loss == GAUSSIAN_NLL:
         columns //= 2
-    if not (_fits(Y, (batch, columns)) or (columns == 1 and _fits(Y, (1, batch)))):
+    if not (fits(Y, (batch, columns)) or (columns == 1 and fits(Y, (1, batch)))):
         raise ValueError("Y must have a row for each sample, and a column for each output")
     return matrix(y, 0, batch, columns)
 
@@ -129,7 +135,7 @@ def targets(model, Y, batch):
 def check_weights(model, weights, batch):
     """Weights must be a vector (B,), or None."""
     if weights is not None:
-        w = _as_vector(weights, model.theta)
+        w = as_vector(weights, model.theta)
         if w.size != batch:
             raise ValueError("weights must have an element for each sample")
 
@@ -137,8 +143,8 @@ def check_weights(model, weights, batch):
 @inlined
 def result(model, out, shape):
     """`out`, which must be of this shape, as a matrix with rows as long as its last axis."""
-    o = _as_target(out, model.theta)
-    if not _fits(out, shape):
+    o = as_target(out, model.theta)
+    if not fits(out, shape):
         raise ValueError("out must have the shape that the docstring gives")
     return matrix(o, 0, o.size // shape[-1], shape[-1])
 
@@ -146,8 +152,8 @@ def result(model, out, shape):
 @inlined
 def outputs(model, u, batch):
     """A matrix like the network's outputs."""
-    x, n_out = _as_vector(u, model.theta), model.layers[model.layers.shape[0] - 1, N_OUT]
-    if not _fits(u, (batch, n_out)):
+    x, n_out = as_vector(u, model.theta), model.layers[model.layers.shape[0] - 1, N_OUT]
+    if not fits(u, (batch, n_out)):
         raise ValueError("u must have a row for each sample, and a column for each output")
     return matrix(x, 0, batch, n_out)
 
@@ -155,7 +161,7 @@ def outputs(model, u, batch):
 @inlined
 def direction(model, v):
     """A vector like theta."""
-    x = _as_vector(v, model.theta)
+    x = as_vector(v, model.theta)
     if x.size != model.theta.size:
         raise ValueError("v must have as many elements as theta")
     return x
@@ -164,7 +170,7 @@ def direction(model, v):
 @inlined
 def gradient(model, grad):
     """A vector like theta, to be written."""
-    x = _as_target(grad, model.theta)
+    x = as_target(grad, model.theta)
     if x.size != model.theta.size:
         raise ValueError("grad, or out, must have as many elements as theta")
     return x
@@ -174,6 +180,6 @@ def gradient(model, grad):
 def check_points(model, points, batch):
     """Memory of `linearize` must be large enough for `batch` samples; it may be None."""
     if points is not None:
-        p = _as_vector(points, model.theta)
+        p = as_vector(points, model.theta)
         if p.size < points_size(model.layers, batch):
             raise ValueError("points is too small: points_size(model.layers, batch) is needed")

@@ -1,10 +1,12 @@
-"""Transposing a block of a matrix in vector registers, and interleaving its rows."""
+"""Transposing a matrix by blocks in vector registers, and interleaving its rows."""
 
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .tile import Writer, integer
+from .compiler import njit
+from .tile import Writer, at, integer
+from .vectors import lanes
 
 
 @intrinsic
@@ -17,6 +19,14 @@ def transpose_block(typingctx, a, b, m, n):
         return context.get_dummy_value()
 
     return types.void(a, b, types.intp, types.intp), codegen
+
+
+@njit
+def transpose(a, b, m, n, like):
+    """``b[j, i] = a[i, j]`` for i < m, j < n, of Views with the dtype of `like`."""
+    for i in range(0, m, lanes(like)):
+        for j in range(0, n, lanes(like)):
+            transpose_block(at(a, i, j), at(b, j, i), m - i, n - j)
 
 
 @intrinsic

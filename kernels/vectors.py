@@ -245,6 +245,7 @@ fma = _primitive(
 )
 sin = _primitive(1, _llvm("sin"), _real, """Sine; a call to libm for every lane.""")
 cos = _primitive(1, _llvm("cos"), _real, """Cosine; a call to libm for every lane.""")
+power = _primitive(2, _llvm("pow"), _real, """a**b; a call to libm for every lane.""")
 sqrt = _primitive(1, _llvm("sqrt"), _real, """Square root, correctly rounded.""")
 absolute = _primitive(1, _llvm("fabs"), _real, """|a|; clears the sign of NaN and -0 too.""")
 copysign = _primitive(2, _llvm("copysign"), _real, """|a| with the sign of b.""")

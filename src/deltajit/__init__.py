@@ -6,8 +6,9 @@ code; ``reference`` is the same in NumPy.
 
 from importlib.metadata import version
 
-from deltajit import callbacks, kernels, plot, reference, schedules
+from deltajit import callbacks, circuit, kernels, plot, reference, schedules
 from deltajit.callbacks import EarlyStopping, ReduceLROnPlateau
+from deltajit.circuit import Circuit
 from deltajit.ensemble import Ensemble
 from deltajit.files import FormatError
 from deltajit.full_batch import LBFGS, LevenbergMarquardt
@@ -27,6 +28,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Circuit",
     "DivergedError",
     "EarlyStopping",
     "Ensemble",
@@ -39,6 +41,7 @@ __all__ = [
     "ReduceLROnPlateau",
     "Rprop",
     "callbacks",
+    "circuit",
     "kernels",
     "load",
     "plot",

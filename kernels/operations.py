@@ -1,0 +1,251 @@
+"""Operations of a circuit, on vector registers: the value, and beside it first and second derivatives.
+
+``v = op(x, y)``; an operation of one operand does not look at y. Those that most circuits are made
+of come first: they are so few that LLVM takes the choice among them out of the loops.
+"""
+
+from numba.extending import register_jitable
+
+from .compiler import OPTIONS
+from .elementary import exp, expm1, log, log1p, sigmoid, tanh
+from .vectors import (
+    absolute,
+    broadcast,
+    copysign,
+    cos,
+    fma,
+    maximum,
+    minimum,
+    power,
+    select,
+    sin,
+    sqrt,
+)
+
+(
+    ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM, POWER, CONSTANT_POWER, LESS, LESS_EQUAL,
+    EQUAL, KEEP, DROP, NEGATIVE, ABSOLUTE, SQRT, EXP, EXPM1, LOG, LOG1P, SIN, COS, TAN, TANH,
+    SIGMOID, SOFTPLUS,
+) = range(26)  # fmt: skip
+
+# The names are NumPy's where it has the function.
+OPERATIONS = {
+    "add": ADD,
+    "subtract": SUBTRACT,
+    "multiply": MULTIPLY,
+    "divide": DIVIDE,
+    "maximum": MAXIMUM,
+    "minimum": MINIMUM,
+    "power": POWER,
+    "constant_power": CONSTANT_POWER,  # the exponent is a constant
+    "less": LESS,  # a condition is 1 or 0
+    "less_equal": LESS_EQUAL,
+    "equal": EQUAL,
+    "keep": KEEP,  # y where x is not 0, else 0
+    "drop": DROP,  # y where x is 0, else 0
+    "negative": NEGATIVE,
+    "absolute": ABSOLUTE,
+    "sqrt": SQRT,
+    "exp": EXP,
+    "expm1": EXPM1,
+    "log": LOG,
+    "log1p": LOG1P,
+    "sin": SIN,
+    "cos": COS,
+    "tan": TAN,
+    "tanh": TANH,
+    "sigmoid": SIGMOID,
+    "softplus": SOFTPLUS,
+}
+N_OPERATIONS = len(OPERATIONS)
+
+
+@register_jitable(**OPTIONS)
+def is_common(code):
+    """Whether it is one of those that come first."""
+    return code <= MULTIPLY
+
+
+@register_jitable(**OPTIONS)
+def is_unary(code):
+    """Whether it has one operand."""
+    return code >= NEGATIVE
+
+
+@register_jitable(**OPTIONS)
+def common_value(code, x, y):
+    """x + y, x - y or x * y."""
+    if code == ADD:
+        return x + y
+    if code == SUBTRACT:
+        return x - y
+    return x * y
+
+
+@register_jitable(**OPTIONS)
+def common_partials(code, x, y):
+    """(dv/dx, dv/dy) of these."""
+    one = broadcast(1, x)
+    if code == ADD:
+        return one, one
+    if code == SUBTRACT:
+        return one, -one
+    return y, x
+
+
+@register_jitable(**OPTIONS)
+def binary_value(code, x, y):
+    """Of any operation of two operands."""
+    zero, one = broadcast(0, x), broadcast(1, x)
+    if is_common(code):
+        return common_value(code, x, y)
+    if code == DIVIDE:
+        return x / y
+    if code == MAXIMUM:
+        return maximum(x, y)
+    if code == MINIMUM:
+        return minimum(x, y)
+    if code in (POWER, CONSTANT_POWER):
+        return power(x, y)
+    if code == LESS:
+        return select(x < y, one, zero)
+    if code == LESS_EQUAL:
+        return select(x <= y, one, zero)
+    if code == EQUAL:
+        return select(x == y, one, zero)
+    if code == KEEP:
+        return select(x != zero, y, zero)
+    return select(x != zero, zero, y)
+
+
+@register_jitable(**OPTIONS)
+def binary_partials(code, ties, v, x, y):
+    """(dv/dx, dv/dy); at a tie of MAXIMUM and MINIMUM these are `ties` (2,)."""
+    zero, one = broadcast(0, x), broadcast(1, x)
+    if is_common(code):
+        return common_partials(code, x, y)
+    if code == DIVIDE:
+        inverse = one / y
+        return inverse, -v * inverse
+    if code in (MAXIMUM, MINIMUM):
+        return _share(v, x, y, broadcast(ties[0], x)), _share(v, y, x, broadcast(ties[1], x))
+    if code in (POWER, CONSTANT_POWER):
+        by_y = select(x == zero, zero, v * log(x))
+        return y * power(x, y - one), select(code == POWER, by_y, zero)
+    if code == KEEP:
+        return zero, select(x != zero, one, zero)
+    if code == DROP:
+        return zero, select(x != zero, zero, one)
+    return zero, zero
+
+
+@register_jitable(**OPTIONS)
+def _share(v, x, y, tie):
+    """dv/dx of the one of x and y that is v; NaN if v is."""
+    zero, one = broadcast(0, x), broadcast(1, x)
+    chosen = select(x == v, one, zero)
+    return select(x == y, tie, select(v == v, chosen, v))
+
+
+@register_jitable(**OPTIONS)
+def binary_curvatures(code, v, x, y):
+    """(d2v/dx2, d2v/dx dy, d2v/dy2)."""
+    zero, one = broadcast(0, x), broadcast(1, x)
+    if code == MULTIPLY:
+        return zero, one, zero
+    if code == DIVIDE:
+        inverse = one / y
+        mixed = -inverse * inverse
+        return zero, mixed, broadcast(-2, x) * v * mixed
+    if code in (POWER, CONSTANT_POWER):
+        logarithm, below = log(x), power(x, y - one)
+        by_x = y * (y - one) * power(x, y - one - one)
+        mixed = select(x == zero, zero, below * fma(y, logarithm, one))
+        by_y = select(x == zero, zero, v * logarithm * logarithm)
+        general = code == POWER
+        return by_x, select(general, mixed, zero), select(general, by_y, zero)
+    return zero, zero, zero
+
+
+@register_jitable(**OPTIONS)
+def unary_value(code, x):
+    """Of any operation of one operand."""
+    if code == NEGATIVE:
+        return -x
+    if code == ABSOLUTE:
+        return absolute(x)
+    if code == SQRT:
+        return sqrt(x)
+    if code == EXP:
+        return exp(x)
+    if code == EXPM1:
+        return expm1(x)
+    if code == LOG:
+        return log(x)
+    if code == LOG1P:
+        return log1p(x)
+    if code == SIN:
+        return sin(x)
+    if code == COS:
+        return cos(x)
+    if code == TAN:
+        return sin(x) / cos(x)
+    if code == TANH:
+        return tanh(x)
+    if code == SIGMOID:
+        return sigmoid(x)
+    return maximum(broadcast(0, x), x) + log1p(exp(-absolute(x)))
+
+
+@register_jitable(**OPTIONS)
+def unary_partial(code, v, x):
+    """dv/dx; of ABSOLUTE at 0 it is 0."""
+    zero, one = broadcast(0, x), broadcast(1, x)
+    if code == NEGATIVE:
+        return -one
+    if code == ABSOLUTE:
+        return select(x == zero, zero, copysign(one, x))
+    if code == SQRT:
+        return broadcast(0.5, x) / v
+    if code == EXP:
+        return v
+    if code == EXPM1:
+        return exp(x)
+    if code == LOG:
+        return one / x
+    if code == LOG1P:
+        return one / (one + x)
+    if code == SIN:
+        return cos(x)
+    if code == COS:
+        return -sin(x)
+    if code == TAN:
+        return fma(v, v, one)
+    if code == TANH:
+        return fma(-v, v, one)
+    if code == SIGMOID:
+        return fma(-v, v, v)
+    return sigmoid(x)
+
+
+@register_jitable(**OPTIONS)
+def unary_curvature(code, v, p, x):
+    """d2v/dx2, given ``p = dv/dx``."""
+    one, two = broadcast(1, x), broadcast(2, x)
+    if code == SQRT:
+        return -p / (two * x)
+    if code in (EXP, EXPM1):
+        return p
+    if code in (LOG, LOG1P):
+        return -p * p
+    if code in (SIN, COS):
+        return -v
+    if code == TAN:
+        return two * v * p
+    if code == TANH:
+        return -two * v * p
+    if code == SIGMOID:
+        return p * (one - v - v)
+    if code == SOFTPLUS:
+        return fma(-p, p, p)
+    return broadcast(0, x)

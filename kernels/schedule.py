@@ -1,0 +1,117 @@
+"""From the nodes of a circuit to a program: which steps, in which order, in which rows.
+
+A circuit as it was traced is a list of nodes, each an input, a constant, or an operation on nodes
+before it: ``v[k] = op[k](v[x[k]], v[y[k]])``, an operation of one operand having y = x.
+
+The caller owns all arrays.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .compiler import inlined, njit
+
+# Codes of nodes that are no operations.
+INPUT, CONSTANT = -1, -2
+
+# Steps in a segment: values and adjoints of 64 samples in float64 are 1 MB then, and stay in L2.
+SEGMENT = 1024
+
+
+@njit
+def mark_needed(codes, x, y, needed):
+    """Mark what marked nodes are computed from; only outputs are marked before."""
+    for k in range(codes.size - 1, -1, -1):
+        if needed[k] and codes[k] >= 0:
+            needed[x[k]] = needed[y[k]] = True
+
+
+class Lists(NamedTuple):
+    """Scratch memory of `arrange` for K nodes, int32; everything is -1 but counts, which are 0."""
+
+    users: np.ndarray  # (K,) the first use of each node: 2 k is its use as x of k, 2 k + 1 as y
+    next_use: np.ndarray  # (2 K,) and the one after each use
+    waits: np.ndarray  # (K,) operands that are not there yet; then the next node that is ready
+    ready: np.ndarray  # (N_OPERATIONS,) the first node that is ready, of each operation
+    counts: np.ndarray  # (N_OPERATIONS,) and how many
+
+
+@njit
+def arrange(codes, x, y, nodes, lists, order, runs):
+    """An order of a segment's operations in which as few runs of one operation follow each other.
+
+    Greedy: of the operations whose operands are there, those that most are ready of go next, with
+    all that become ready meanwhile, until none is left.
+
+    nodes : (n,) operations as they were traced. order : (n,) is overwritten. runs : (at least n, 3)
+    is overwritten by operation, first place in `order`, and the one behind the last, of each run.
+    Returns the number of runs.
+    """
+    for i in range(nodes.size):
+        enlist(nodes[i], x[nodes[i]], y[nodes[i]], nodes[0], codes, lists)
+    for i in range(nodes.size - 1, -1, -1):
+        if lists.waits[nodes[i]] == 0:
+            push(nodes[i], codes, lists)
+    done = count = 0
+    while done < nodes.size:
+        code = most_ready(lists.counts)
+        runs[count, 0], runs[count, 1] = code, done
+        while lists.ready[code] >= 0:
+            order[done] = pop(code, lists)
+            release(order[done], codes, lists)
+            done += 1
+        runs[count, 2] = done
+        count += 1
+    return count
+
+
+@inlined
+def enlist(k, x, y, first, codes, lists):
+    """k waits for its operands, as far as they are of this segment, which begins at node `first`."""
+    lists.waits[k] = 0
+    if x >= first and codes[x] >= 0:
+        lists.next_use[2 * k], lists.users[x] = lists.users[x], 2 * k
+        lists.waits[k] += 1
+    if y != x and y >= first and codes[y] >= 0:
+        lists.next_use[2 * k + 1], lists.users[y] = lists.users[y], 2 * k + 1
+        lists.waits[k] += 1
+
+
+@inlined
+def push(k, codes, lists):
+    """k is ready."""
+    lists.waits[k], lists.ready[codes[k]] = lists.ready[codes[k]], k
+    lists.counts[codes[k]] += 1
+
+
+@inlined
+def pop(code, lists):
+    """One that is ready."""
+    k = lists.ready[code]
+    lists.ready[code] = lists.waits[k]
+    lists.counts[code] -= 1
+    return k
+
+
+@inlined
+def release(k, codes, lists):
+    """k is there: nobody waits for it any longer."""
+    use = lists.users[k]
+    lists.users[k] = -1
+    while use >= 0:
+        user = use // 2
+        lists.waits[user] -= 1
+        if lists.waits[user] == 0:
+            push(user, codes, lists)
+        use = lists.next_use[use]
+
+
+@inlined
+def most_ready(counts):
+    """The operation that most are ready of."""
+    best = 0
+    for code in range(1, counts.size):
+        if counts[code] > counts[best]:
+            best = code
+    return best

@@ -1,0 +1,98 @@
+"""Lowering: the graph of a circuit becomes the program that the kernels run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deltajit.kernels import schedule
+from deltajit.kernels.circuit import Program
+from deltajit.kernels.model import VERSION
+from deltajit.kernels.operations import N_OPERATIONS
+from deltajit.operations import Graph
+
+Array = NDArray[Any]
+
+# Samples in a row at most.
+WIDEST = 64
+
+# Floats of values that are kept, up to which rows are as wide as that: more would leave the cache.
+KEPT = 2**20
+
+
+def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
+    """The program of a graph, for floats of one kind."""
+    needed = np.zeros(graph.codes.size, np.bool_)
+    needed[graph.outputs] = True
+    schedule.mark_needed(graph.codes, graph.x, graph.y, needed)
+    nodes = np.flatnonzero(needed & (graph.codes >= 0)).astype(np.int32)
+    cuts = _cuts(nodes.size)
+    order, runs, segments = _order(graph, nodes, cuts)
+    constants = np.flatnonzero(needed & (graph.codes == schedule.CONSTANT))
+    kept, rows, n_rows = _rows(graph, order, cuts, constants)
+    steps = np.stack([rows[order], rows[graph.x[order]], rows[graph.y[order]]], axis=1)
+    width = WIDEST
+    while width > 8 and kept * width > KEPT:
+        width //= 2
+    return Program(
+        steps=np.ascontiguousarray(steps.astype(np.int32).ravel()),
+        runs=runs,
+        segments=segments,
+        outputs=rows[graph.outputs].astype(np.int32),
+        constants=graph.constants[graph.x[constants]].astype(dtype),
+        ties=np.array(graph.ties, dtype),
+        version=int(VERSION),
+        n_inputs=graph.n_inputs,
+        rows=n_rows,
+        width=width,
+    )
+
+
+def _cuts(n: int) -> list[int]:
+    """Where segments of n operations begin and end: as few as can be, and of one size."""
+    count = max(1, -(-n // schedule.SEGMENT))
+    return [n * i // count for i in range(count + 1)]
+
+
+def _order(graph: Graph, nodes: Array, cuts: list[int]) -> tuple[Array, Array, Array]:
+    """(nodes in the order of the steps, runs, where in `runs` each segment begins)."""
+    lists = schedule.Lists(
+        *(np.full(graph.codes.size * n, -1, np.int32) for n in (1, 2, 1)),
+        ready=np.full(N_OPERATIONS, -1, np.int32),
+        counts=np.zeros(N_OPERATIONS, np.int32),
+    )
+    order, segments, runs = np.empty_like(nodes), [0], [np.empty((0, 3), np.int32)]
+    for first, last in zip(cuts[:-1], cuts[1:], strict=True):
+        found = np.empty((last - first, 3), np.int32)
+        count = schedule.arrange(
+            *graph[:3], nodes[first:last], lists, order[first:last], found
+        )
+        found[:count, 1:] += first
+        runs.append(found[:count])
+        segments.append(segments[-1] + count)
+    return order, np.concatenate(runs).ravel(), np.array(segments, np.int32)
+
+
+def _rows(
+    graph: Graph, order: Array, cuts: list[int], constants: Array
+) -> tuple[int, Array, int]:
+    """(how many values are kept, the row of each node, how many rows there are)."""
+    segment = np.full(graph.codes.size, -1)
+    segment[order] = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
+    is_kept = np.zeros(graph.codes.size, np.bool_)
+    is_kept[graph.outputs] = True
+    for operands in (graph.x[order], graph.y[order]):
+        is_kept[operands[segment[operands] != segment[order]]] = True
+    kept = order[is_kept[order]]
+    rows = np.full(graph.codes.size, -1)
+    rows[constants] = np.arange(constants.size)
+    rows[graph.codes == schedule.INPUT] = constants.size + np.arange(graph.n_inputs)
+    first = constants.size + graph.n_inputs
+    rows[kept] = first + np.arange(kept.size)
+    starts = np.repeat(cuts[:-1], np.diff(cuts))
+    local = ~is_kept[order]
+    rows[order[local]] = first + kept.size + (np.arange(order.size) - starts)[local]
+    longest = int(np.diff(cuts).max())
+    return int(kept.size), rows, first + int(kept.size) + longest

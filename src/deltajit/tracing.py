@@ -1,0 +1,371 @@
+"""Tracing: a Python function of scalars, called once with nodes, becomes a graph of operations.
+
+Equal subexpressions are one node, what depends on constants alone is a constant, and what no output
+needs is left out later, when the graph becomes a program.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from deltajit import operations
+from deltajit.kernels.operations import OPERATIONS
+from deltajit.kernels.schedule import CONSTANT, INPUT
+from deltajit.operations import BY_CODE, UNARY, Graph
+
+Function = Callable[..., Any]
+
+# Whole exponents up to here become products.
+LARGEST_EXPONENT = 64
+
+_COMMUTATIVE = {OPERATIONS["add"], OPERATIONS["multiply"]}
+
+_NO_NUMBER = (
+    "a Circuit calls its function once, with values that are not numbers yet, so nothing in it can "
+    "depend on what they are: "
+)
+
+
+class Node:
+    """A traced value: what stands for a number while a `Circuit` looks at its function."""
+
+    __slots__ = ("index", "tracer")
+
+    def __init__(self, tracer: Tracer, index: int) -> None:
+        self.tracer = tracer
+        self.index = index
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        function = FUNCTIONS.get(ufunc.__name__)
+        if function is None or method != "__call__" or options:
+            asked = f"np.{ufunc.__name__}" + (f".{method}" if method != "__call__" else "")
+            raise TypeError(
+                f"{asked} with {sorted(options) or 'a traced value'} is not for a Circuit; it knows "
+                f"{', '.join(f'np.{name}' for name in FUNCTIONS)}: write it with these"
+            )
+        if any(np.ndim(x) > 0 for x in inputs if not isinstance(x, Node)):
+            return np.frompyfunc(function, len(inputs), 1)(*map(_as_array, inputs))
+        return function(*inputs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        if function is np.where and len(args) == 3:
+            return where(*args)
+        raise TypeError(
+            f"np.{function.__name__} is not for traced values; use numpy.array([x1, x2]), whose "
+            "elements may be traced, and sums and products of such arrays"
+        )
+
+    __hash__ = object.__hash__
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            _NO_NUMBER + "for if, while, and, or, not, min and max write "
+            "dj.circuit.where(x > 0, a, b), np.maximum(a, b) or np.minimum(a, b)"
+        )
+
+    def __float__(self) -> float:
+        raise TypeError(
+            _NO_NUMBER + "for math.exp(x) write np.exp(x), and leave out float(x) and round(x)"
+        )
+
+    __int__ = __index__ = __round__ = __complex__ = __float__  # type: ignore[assignment]
+
+    def __iter__(self) -> Any:
+        raise TypeError(
+            "the function of a Circuit takes scalars, f(x1, ..., xn), so x1 is no vector; write "
+            "f(*x) to have all of them as x"
+        )
+
+    def __repr__(self) -> str:
+        return f"<traced value {self.index}>"
+
+
+class Tracer:
+    """The graph as it grows."""
+
+    def __init__(self, n_inputs: int) -> None:
+        self.codes = [INPUT] * n_inputs
+        self.x = list(range(n_inputs))
+        self.y = list(range(n_inputs))
+        self.constants: list[float] = []
+        self.known: dict[Any, int] = {}  # nodes by what they are
+
+    def index_of(self, value: Any) -> int:
+        """The node of an operand."""
+        if type(value) is Node:
+            if value.tracer is not self:
+                raise ValueError(
+                    "a traced value was kept from another call: a Circuit's function may use its "
+                    "own arguments, and numbers"
+                )
+            return value.index
+        number = _number(value)
+        key = struct.pack("d", number)  # 0.0 and -0.0 differ, NaN is itself
+        if key not in self.known:
+            self.known[key] = len(self.codes)
+            self._append(CONSTANT, len(self.constants), len(self.constants))
+            self.constants.append(number)
+        return self.known[key]
+
+    def emit(self, code: int, x: Any, y: Any) -> Any:
+        """The node of an operation, which may be there already, or a number where x and y are."""
+        i, j = self.index_of(x), self.index_of(y)
+        if self.codes[i] == CONSTANT and self.codes[j] == CONSTANT:
+            return self._folded(code, i, j)
+        if i > j and code in _COMMUTATIVE:
+            i, j = j, i
+        key = (code, i, j)
+        index = self.known.get(key)
+        if index is None:
+            index = self.known[key] = len(self.codes)
+            self._append(code, i, j)
+        return Node(self, index)
+
+    def _append(self, code: int, x: int, y: int) -> None:
+        self.codes.append(code)
+        self.x.append(x)
+        self.y.append(y)
+
+    def _folded(self, code: int, i: int, j: int) -> float:
+        at = [self.constants[self.x[k]] for k in ((i,) if code in UNARY else (i, j))]
+        with np.errstate(all="ignore"):
+            return float(BY_CODE[code].value(*map(np.float64, at)))
+
+    def graph(self, outputs: Sequence[Any], ties: tuple[float, float]) -> Graph:
+        """What was traced."""
+        found = [self.index_of(output) for output in outputs]
+        n_inputs = self.codes.index(INPUT) + self.codes.count(INPUT)
+        return Graph(
+            *(np.array(part, np.int32) for part in (self.codes, self.x, self.y)),
+            constants=np.array(self.constants, np.float64),
+            outputs=np.array(found, np.int32),
+            n_inputs=n_inputs,
+            ties=ties,
+        )
+
+
+def _number(value: Any) -> float:
+    """A constant operand."""
+    if isinstance(value, (int, float, np.integer, np.floating, np.bool_)) or (
+        isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iufb"
+    ):
+        return float(value)
+    raise TypeError(f"a traced value goes with numbers and traced values, not with {value!r}")
+
+
+def _as_array(value: Any) -> Any:
+    """A node as an array without axes, which NumPy goes through like any other."""
+    if not isinstance(value, Node):
+        return value
+    array = np.empty((), object)
+    array[()] = value
+    return array
+
+
+def _tracer_of(*values: Any) -> Tracer | None:
+    return next((value.tracer for value in values if isinstance(value, Node)), None)
+
+
+def _apply(name: str, x: Any, y: Any) -> Any:
+    """An operation on nodes and numbers, of which one is a node."""
+    tracer = _tracer_of(x, y)
+    assert tracer is not None
+    return tracer.emit(OPERATIONS[name], x, y)
+
+
+def _is(value: Any, number: float) -> bool:
+    return not isinstance(value, Node) and value == number
+
+
+# What NumPy calls the functions, each of nodes and numbers.
+
+
+def add(x: Any, y: Any) -> Any:
+    """x + y; sum() begins with 0."""
+    return y if _is(x, 0) else x if _is(y, 0) else _apply("add", x, y)
+
+
+def subtract(x: Any, y: Any) -> Any:
+    """x - y."""
+    return x if _is(y, 0) else _apply("subtract", x, y)
+
+
+def multiply(x: Any, y: Any) -> Any:
+    """x * y."""
+    return y if _is(x, 1) else x if _is(y, 1) else _apply("multiply", x, y)
+
+
+def divide(x: Any, y: Any) -> Any:
+    """x / y."""
+    return x if _is(y, 1) else _apply("divide", x, y)
+
+
+def power(x: Any, y: Any) -> Any:
+    """x ** y; a whole exponent makes products, one half a square root."""
+    if isinstance(y, Node):
+        return _apply("power", x, y)
+    exponent = _number(y)
+    if exponent == 0.5:
+        return sqrt(x)
+    if not (exponent.is_integer() and abs(exponent) <= LARGEST_EXPONENT):
+        return _apply("constant_power", x, exponent)
+    result: Any = 1.0
+    for bit in f"{abs(int(exponent)):b}":
+        result = multiply(result, result)
+        if bit == "1":
+            result = multiply(result, x)
+    return divide(1.0, result) if exponent < 0 else result
+
+
+def _binary(name: str) -> Function:
+    return lambda x, y: _apply(name, x, y)
+
+
+def _unary(name: str) -> Function:
+    return lambda x: _apply(name, x, x)
+
+
+negative, absolute, sqrt, exp, expm1, log, log1p, sin, cos, tan, tanh = map(
+    _unary,
+    ["negative", "absolute", "sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "tanh"],
+)
+maximum, minimum, less, less_equal, equal = map(
+    _binary, ["maximum", "minimum", "less", "less_equal", "equal"]
+)
+
+
+def _sinh(x: Any) -> Any:
+    e = expm1(x)
+    return 0.5 * (e + e / (e + 1))
+
+
+def _cosh(x: Any) -> Any:
+    e = exp(x)
+    return 0.5 * (e + 1 / e)
+
+
+# What NumPy has no function for.
+
+
+def relu(x: Any) -> Any:
+    """``max(0, x)``; at 0 the derivative is that of a tie, which ``ties="first"`` makes 0."""
+    return np.maximum(0.0, x)
+
+
+def sigmoid(x: Any) -> Any:
+    """``1 / (1 + exp(-x))``, without overflow."""
+    return _anywhere("sigmoid", operations.sigmoid, x)
+
+
+def softplus(x: Any) -> Any:
+    """``log(1 + exp(x))``, without overflow."""
+    return _anywhere("softplus", operations.softplus, x)
+
+
+def where(condition: Any, x: Any, y: Any) -> Any:
+    """x where the condition holds, else y; both are computed, and only one is used.
+
+    The derivative goes to the one that is used. As everywhere, 0 times an infinite derivative is
+    NaN: of ``where(x > 0, np.sqrt(x), 0)`` at 0, whose root then wants ``where(x > 0, x, 1)``.
+    """
+    if not isinstance(condition, Node):
+        if np.ndim(condition) > 0 or _tracer_of(x, y) is None:
+            return np.where(condition, x, y)
+        return x if condition else y
+    return add(_apply("keep", condition, x), _apply("drop", condition, y))
+
+
+def dot(x: Any, y: Any) -> Any:
+    """Sum of the products of two lists of one length."""
+    if len(x) != len(y):
+        raise ValueError(f"dot needs two lists of one length, got {len(x)} and {len(y)} elements")
+    return sum(a * b for a, b in zip(x, y, strict=True))
+
+
+def _anywhere(name: str, function: Function, x: Any) -> Any:
+    """Of a node, of an array in which there are nodes, or of numbers."""
+    if isinstance(x, Node):
+        return _apply(name, x, x)
+    array = np.asarray(x)
+    if array.dtype == object:
+        return np.frompyfunc(lambda each: _anywhere(name, function, each), 1, 1)(array)
+    return function(array)[()]
+
+
+FUNCTIONS: dict[str, Function] = {
+    "add": add,
+    "subtract": subtract,
+    "multiply": multiply,
+    "divide": divide,
+    "power": power,
+    "float_power": power,
+    "maximum": maximum,
+    "minimum": minimum,
+    "less": less,
+    "less_equal": less_equal,
+    "greater": lambda x, y: less(y, x),
+    "greater_equal": lambda x, y: less_equal(y, x),
+    "equal": equal,
+    "not_equal": lambda x, y: 1 - equal(x, y),
+    "negative": negative,
+    "positive": lambda x: x,
+    "absolute": absolute,
+    "fabs": absolute,
+    "square": lambda x: multiply(x, x),
+    "reciprocal": lambda x: divide(1.0, x),
+    "sqrt": sqrt,
+    "exp": exp,
+    "exp2": lambda x: exp(x * math.log(2)),
+    "expm1": expm1,
+    "log": log,
+    "log2": lambda x: log(x) / math.log(2),
+    "log10": lambda x: log(x) / math.log(10),
+    "log1p": log1p,
+    "sin": sin,
+    "cos": cos,
+    "tan": tan,
+    "sinh": _sinh,
+    "cosh": _cosh,
+    "tanh": tanh,
+    "hypot": lambda x, y: sqrt(x * x + y * y),
+    "logaddexp": lambda x, y: y + softplus(x - y),
+}
+
+
+def _operator(function: Function, reflected: bool = False) -> Function:
+    """A method of `Node`; an array goes by itself, element by element."""
+
+    def operator(self: Node, other: Any) -> Any:
+        if isinstance(other, np.ndarray) and other.ndim > 0:
+            return NotImplemented
+        return function(other, self) if reflected else function(self, other)
+
+    return operator
+
+
+def _add_methods() -> None:
+    """Operators, and the methods that NumPy's functions of an array of nodes call."""
+    for name, ufunc in [
+        ("add", "add"), ("sub", "subtract"), ("mul", "multiply"), ("truediv", "divide"),
+        ("pow", "power"),
+    ]:  # fmt: skip
+        setattr(Node, f"__{name}__", _operator(FUNCTIONS[ufunc]))
+        setattr(Node, f"__r{name}__", _operator(FUNCTIONS[ufunc], reflected=True))
+    for name, ufunc in [
+        ("lt", "less"), ("le", "less_equal"), ("gt", "greater"), ("ge", "greater_equal"),
+        ("eq", "equal"), ("ne", "not_equal"),
+    ]:  # fmt: skip
+        setattr(Node, f"__{name}__", _operator(FUNCTIONS[ufunc]))
+    for name, ufunc in [("neg", "negative"), ("pos", "positive"), ("abs", "absolute")]:
+        setattr(Node, f"__{name}__", FUNCTIONS[ufunc])
+    for name in ["square", "reciprocal", "sqrt", "exp", "exp2", "expm1", "log", "log2", "log10",
+                 "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh", "fabs"]:  # fmt: skip
+        setattr(Node, name, FUNCTIONS[name])
+
+
+_add_methods()
