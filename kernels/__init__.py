@@ -20,6 +20,8 @@ before `work`, and is the caller's. ``order`` is that of the workspace.
 ``linearize(model, X, Y, grad, points, work)``            2      a point for ``hvp_at``, ...
 ========================================================  =====  ==============================
 
+`circuit` has ``evaluate``, ``value_and_grad`` and ``hvp`` of any traced function (`deltajit.Circuit`).
+
 `sweeps`, `tangents` and `training` say more, `entry` what is checked. `deltajit.reference` has the
 same in NumPy.
 
@@ -27,9 +29,10 @@ Floors, each importing only from those before it: compiler, vectors, own, views,
 by ulp), activations, losses, tile, transpose, product, narrow, matmul, parallel, layers, model,
 entry (what arguments must be), sample (one goes by itself), dropout, sweeps, tangents (beyond the
 gradient), rules (optimizers), training, ensemble (many networks), handle (a network as one array of
-addresses).
+addresses); operations, circuit (the interpreter), schedule (from nodes to its programs).
 """
 
+from . import circuit
 from .activations import ACTIVATIONS
 from .dropout import Dropout
 from .handle import from_handle
@@ -63,6 +66,7 @@ __all__ = [
     "Rule",
     "accumulate_gradient",
     "adam_step",
+    "circuit",
     "fit_epoch",
     "from_handle",
     "gnvp",

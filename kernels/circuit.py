@@ -3,12 +3,12 @@
     v[k] = op[k](v[i], v[j])         i, j < k
 
 A program is data, so nothing is compiled for it. Samples run along the lanes: a value is a row of
-`width` samples, and what it costs to find out which operation comes next is shared by them. Steps of
-one operation follow each other in runs, as far as their order allows, and share it too.
+`width` samples, and what it costs to find out which operation comes next is shared by them. Steps
+of one operation follow each other in runs, as far as their order allows, and share it too.
 
-Baur & Strassen (1983): from the last step to the first, ``adjoint[x] += adjoint[v] * dv/dx`` gives all
-derivatives of an output, for a small multiple of what the value costs. That needs all values. So
-that they stay in the cache, the steps are cut into segments: a value that no other segment needs
+Baur & Strassen (1983): from the last step to the first, ``adjoint[x] += adjoint[v] * dv/dx`` gives
+all derivatives of an output, for a small multiple of what the value costs. That needs all values.
+So that they stay in the cache, the steps are cut into segments: a value that no other segment needs
 has a row only as long as its segment is at work, and the way back computes it once more.
 
 Public kernels take (program, what is read, what is written, work). X (B, n_inputs) or one sample
@@ -22,12 +22,14 @@ import numpy as np
 from .compiler import inlined, njit
 from .entry import as_rows, as_target, check_version, fits
 from .operations import (
+    ADD,
+    MULTIPLY,
+    SUBTRACT,
     binary_curvatures,
     binary_partials,
     binary_value,
     common_partials,
     common_value,
-    is_common,
     is_unary,
     unary_curvature,
     unary_partial,
@@ -79,37 +81,78 @@ def step_at(program, k, width):
 @njit
 def forward_run(program, code, first, last, width, values):
     """``v = op(x, y)`` of steps of one operation."""
-    for k in range(first, last):
-        v, x, y = step_at(program, k, width)
-        if is_common(code):
-            for j in range(0, width, lanes(values)):
-                store(values, v + j, common_value(code, load(values, x + j), load(values, y + j)))
-        elif is_unary(code):
+    if code == ADD:
+        forward_common(program, ADD, first, last, width, values)
+    elif code == SUBTRACT:
+        forward_common(program, SUBTRACT, first, last, width, values)
+    elif code == MULTIPLY:
+        forward_common(program, MULTIPLY, first, last, width, values)
+    elif is_unary(code):
+        for k in range(first, last):
+            v, x, _ = step_at(program, k, width)
             for j in range(0, width, lanes(values)):
                 store(values, v + j, unary_value(code, load(values, x + j)))
-        else:
+    else:
+        for k in range(first, last):
+            v, x, y = step_at(program, k, width)
             for j in range(0, width, lanes(values)):
                 store(values, v + j, binary_value(code, load(values, x + j), load(values, y + j)))
 
 
+@inlined
+def forward_common(program, code, first, last, width, values):
+    """The same for one of the common operations, whose code is a constant to the compiler."""
+    for k in range(first, last):
+        v, x, y = step_at(program, k, width)
+        for j in range(0, width, lanes(values)):
+            store(values, v + j, common_value(code, load(values, x + j), load(values, y + j)))
+
+
 @njit
 def backward_run(program, code, first, last, width, values, adjoints):
-    """``adjoint[x] += adjoint[v] dv/dx``, and of y; then adjoint[v] is 0 for who has its row next."""
+    """``adjoint[x] += adjoint[v] dv/dx``, and of y; adjoint[v] becomes 0 for who comes next."""
+    if code == ADD:
+        backward_common(program, ADD, first, last, width, values, adjoints)
+    elif code == SUBTRACT:
+        backward_common(program, SUBTRACT, first, last, width, values, adjoints)
+    elif code == MULTIPLY:
+        backward_common(program, MULTIPLY, first, last, width, values, adjoints)
+    elif is_unary(code):
+        for k in range(last - 1, first - 1, -1):
+            v, x, _ = step_at(program, k, width)
+            for j in range(0, width, lanes(values)):
+                g = take(adjoints, v + j)
+                by_x = unary_partial(code, load(values, v + j), load(values, x + j))
+                add_product(adjoints, x + j, g, by_x)
+    else:
+        for k in range(last - 1, first - 1, -1):
+            v, x, y = step_at(program, k, width)
+            for j in range(0, width, lanes(values)):
+                at_v, at_x, at_y = load(values, v + j), load(values, x + j), load(values, y + j)
+                by_x, by_y = binary_partials(code, program.ties, at_v, at_x, at_y)
+                g = take(adjoints, v + j)
+                add_product(adjoints, x + j, g, by_x)
+                add_product(adjoints, y + j, g, by_y)
+
+
+@inlined
+def backward_common(program, code, first, last, width, values, adjoints):
+    """The same for one of the common operations, whose code is a constant to the compiler."""
     for k in range(last - 1, first - 1, -1):
         v, x, y = step_at(program, k, width)
         for j in range(0, width, lanes(values)):
-            at_v, at_x, at_y = load(values, v + j), load(values, x + j), load(values, y + j)
-            g = load(adjoints, v + j)
-            store(adjoints, v + j, broadcast(0, values))
-            if is_unary(code):
-                add_product(adjoints, x + j, g, unary_partial(code, at_v, at_x))
-            else:
-                if is_common(code):
-                    by_x, by_y = common_partials(code, at_x, at_y)
-                else:
-                    by_x, by_y = binary_partials(code, program.ties, at_v, at_x, at_y)
-                add_product(adjoints, x + j, g, by_x)
-                add_product(adjoints, y + j, g, by_y)
+            by_x, by_y = common_partials(code, load(values, x + j), load(values, y + j))
+            g = take(adjoints, v + j)
+            add_product(adjoints, x + j, g, by_x)
+            add_product(adjoints, y + j, g, by_y)
+
+
+@inlined
+def take(adjoints, place):
+    """One vector, which is 0 afterwards."""
+    g = load(adjoints, place)
+    store(adjoints, place, broadcast(0, g))
+    return g
 
 
 @inlined
@@ -138,19 +181,16 @@ def forward_tangent_run(program, code, first, last, width, values, tangents):
 
 @njit
 def backward_tangent_run(program, code, first, last, width, values, adjoints, tangents, turned):
-    """`backward_run`, and how adjoints turn when values move by their tangents (forward over reverse).
+    """`backward_run`, and how adjoints turn as values move by their tangents: forward over reverse.
 
     ``Radjoint[x] += Radjoint[v] dv/dx + adjoint[v] (d2v/dx2 Rx + d2v/dxdy Ry)``, and of y.
     """
-    zero = broadcast(0, values)
     for k in range(last - 1, first - 1, -1):
         v, x, y = step_at(program, k, width)
         for j in range(0, width, lanes(values)):
             at_v, at_x, at_y = load(values, v + j), load(values, x + j), load(values, y + j)
-            g, Rg = load(adjoints, v + j), load(turned, v + j)
+            g, Rg = take(adjoints, v + j), take(turned, v + j)
             Rx, Ry = load(tangents, x + j), load(tangents, y + j)
-            store(adjoints, v + j, zero)
-            store(turned, v + j, zero)
             if is_unary(code):
                 by_x = unary_partial(code, at_v, at_x)
                 moved = unary_curvature(code, at_v, by_x, at_x) * Rx
@@ -194,7 +234,7 @@ def forward(program, width, values):
 
 @njit
 def backward(program, width, values, adjoints, there):
-    """Adjoints of the inputs, from those of the outputs; `there` is the segment whose values are."""
+    """Adjoints of the inputs, from the outputs'; `there` is the segment whose values are there."""
     for s in range(program.segments.size - 2, -1, -1):
         if s != there:
             forward_segment(program, s, width, values)
@@ -236,16 +276,16 @@ def backward_tangent(program, width, values, adjoints, tangents, turned):
 
 
 @inlined
-def width_of(program, batch):
-    """Samples in a row: whole vectors."""
+def width_of(program, batch, order):
+    """Samples in a row, whole vectors; of order 2 half as many, since it has twice as many rows."""
     whole = (batch + lanes(program.constants) - 1) // lanes(program.constants)
-    return min(program.width, max(1, whole) * lanes(program.constants))
+    return min(program.width // order, max(1, whole) * lanes(program.constants))
 
 
 @inlined
 def workspace_size(program, batch, order=1):
     """Floats of scratch memory for a batch; order 2 is for `hvp`."""
-    return 2 * order * program.rows * width_of(program, batch)
+    return 2 * order * program.rows * width_of(program, batch, order)
 
 
 @inlined
@@ -323,7 +363,11 @@ def inputs(program, X):
 @inlined
 def enter(program, X, out, work, order, columns):
     """X, out (B, columns) and work as views, once all are checked."""
-    x, o, w = inputs(program, X), as_target(out, program.constants), as_target(work, program.constants)
+    x, o, w = (
+        inputs(program, X),
+        as_target(out, program.constants),
+        as_target(work, program.constants),
+    )
     batch = x.shape[0]
     if not (fits(out, (batch, columns)) or (columns == 1 and fits(out, (1, batch)))):
         raise ValueError("what is written must have the shape that the docstring gives")
@@ -346,7 +390,7 @@ def evaluate(program, X, out, work):
     """``out = f(X)`` (B, m)."""
     program = borrow_all(program)
     x, out, work = enter(program, X, out, work, 1, program.outputs.size)
-    width = width_of(program, x.shape[0])
+    width = width_of(program, x.shape[0], 1)
     values = section(program, work, width, 0)
     put_constants(program, width, values)
     for first in range(0, x.shape[0], width):
@@ -366,7 +410,7 @@ def value_and_grad(program, X, value, grad, work):
     x, value, work = enter(program, X, value, work, 1, program.outputs.size)
     batch, n, m = x.shape[0], program.n_inputs, program.outputs.size
     grad = enter_grad(program, grad, batch)
-    width, last_segment = width_of(program, batch), program.segments.size - 2
+    width, last_segment = width_of(program, batch, 1), program.segments.size - 2
     values, adjoints = section(program, work, width, 0), section(program, work, width, 1)
     put_constants(program, width, values)
     fill(adjoints, 0)
@@ -395,7 +439,7 @@ def hvp(program, X, V, out, work):
         raise ValueError("V must have a row for each row of X")
     if program.outputs.size != 1:
         raise ValueError("hvp is of a circuit with one output")
-    width = width_of(program, batch)
+    width = width_of(program, batch, 2)
     values, adjoints = section(program, work, width, 0), section(program, work, width, 1)
     tangents, turned = section(program, work, width, 2), section(program, work, width, 3)
     put_constants(program, width, values)

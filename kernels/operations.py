@@ -1,4 +1,4 @@
-"""Operations of a circuit, on vector registers: the value, and beside it first and second derivatives.
+"""Operations of a circuit, on vector registers: value, first and second derivatives side by side.
 
 ``v = op(x, y)``; an operation of one operand does not look at y. Those that most circuits are made
 of come first: they are so few that LLVM takes the choice among them out of the loops.

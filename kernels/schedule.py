@@ -44,8 +44,8 @@ def arrange(codes, x, y, nodes, lists, order, runs):
     Greedy: of the operations whose operands are there, those that most are ready of go next, with
     all that become ready meanwhile, until none is left.
 
-    nodes : (n,) operations as they were traced. order : (n,) is overwritten. runs : (at least n, 3)
-    is overwritten by operation, first place in `order`, and the one behind the last, of each run.
+    nodes : (n,) operations as they were traced. order : (n,) is overwritten. runs : (n, 3) too, by
+    operation, first place in `order`, and the one behind the last, of each run.
     Returns the number of runs.
     """
     for i in range(nodes.size):
@@ -68,7 +68,7 @@ def arrange(codes, x, y, nodes, lists, order, runs):
 
 @inlined
 def enlist(k, x, y, first, codes, lists):
-    """k waits for its operands, as far as they are of this segment, which begins at node `first`."""
+    """k waits for its operands in this segment, which begins at node `first`."""
     lists.waits[k] = 0
     if x >= first and codes[x] >= 0:
         lists.next_use[2 * k], lists.users[x] = lists.users[x], 2 * k

@@ -11,12 +11,13 @@ ROOT = Path(__file__).parent.parent
 KERNEL_FLOORS = [
     "compiler", "vectors", "own", "views", "elementary", "ulp", "activations", "losses", "tile",
     "transpose", "product", "narrow", "matmul", "parallel", "layers", "model", "entry", "sample",
-    "dropout", "sweeps", "tangents", "rules", "training", "ensemble", "handle", "__init__",
+    "dropout", "sweeps", "tangents", "rules", "training", "ensemble", "handle", "operations",
+    "circuit", "schedule", "__init__",
 ]  # fmt: skip
 PACKAGE_FLOORS = [
     "kernels", "memory", "files", "checks", "reference", "architecture", "own",
     "initializers", "data",
-    "plot", "linearization", "objective", "optimizers", "full_batch", "schedules", "history",
+    "plot", "operations", "tracing", "lowering", "trace", "circuit", "linearization", "objective", "optimizers", "full_batch", "schedules", "history",
     "callbacks", "checkpoint", "training", "fitting", "saving", "interchange", "network",
     "ensemble", "__init__", "timing", "demo", "compare", "info", "plan", "cli", "__main__",
 ]  # fmt: skip

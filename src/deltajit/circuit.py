@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deltajit import checks, kernels, memory
+from deltajit import checks, memory, plot
 from deltajit.kernels import circuit as compiled
 from deltajit.lowering import lower
 from deltajit.operations import TIES, Graph
+from deltajit.trace import Trace, argument_names, tabulate
 from deltajit.tracing import Node, Tracer, dot, relu, sigmoid, softplus, where
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Circuit", "dot", "relu", "sigmoid", "softplus", "where"]
 
@@ -34,8 +38,8 @@ class Circuit:
     f : callable
         ``f(x1, ..., xn)`` returns a scalar, or a list or vector of them. It may use + - * / ** abs,
         comparisons, NumPy's functions (exp, expm1, log, log1p, sqrt, sin, cos, tan, tanh, maximum,
-        minimum, ...; also of arrays of its arguments), and relu, sigmoid, softplus, where and dot of
-        `deltajit.circuit`.
+        minimum, ...; also of arrays of its arguments), and relu, sigmoid, softplus, where and dot
+        of `deltajit.circuit`.
     n_inputs : int
         How many arguments f takes.
     ties : "both", "first" or "split"
@@ -77,16 +81,23 @@ class Circuit:
         kind = checks.dtype(dtype)
         result = f(*(Node(tracer, i) for i in range(n_inputs)))
         outputs, is_scalar = _outputs(result)
-        self._bind(tracer.graph(outputs, weights), is_scalar, kind)
+        graph = tracer.graph(outputs, n_inputs, weights)
+        self._bind(graph, argument_names(f, n_inputs), is_scalar, kind)
 
-    def _bind(self, graph: Graph, is_scalar: bool, dtype: np.dtype[Any]) -> None:
+    def _bind(self, graph: Graph, names: list[str], is_scalar: bool, dtype: np.dtype[Any]) -> None:
         self._graph = graph
+        self._names = names
         self._is_scalar = is_scalar
         self._program = lower(graph, dtype)
         self._scratch = threading.local()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"graph": self._graph, "is_scalar": self._is_scalar, "dtype": self.dtype}
+        return {
+            "graph": self._graph,
+            "names": self._names,
+            "is_scalar": self._is_scalar,
+            "dtype": self.dtype,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._bind(**state)
@@ -106,7 +117,7 @@ class Circuit:
     @property
     def n_operations(self) -> int:
         """N: operations that are left, after equal ones, constant ones and dead ones are gone."""
-        return self._program.steps.size // 3
+        return int(self._program.steps.size // 3)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -218,6 +229,36 @@ class Circuit:
         directions = np.ascontiguousarray(np.broadcast_to(V, X.shape))
         compiled.hvp(self._program, X, directions, out, self._work(X.shape[0], 2))
         return self._of_samples(out, single)
+
+    # ---------------------------------------------------------------- step by step
+
+    def trace(self, x: ArrayLike, output: int = 0) -> Trace:
+        """Every node at one point: its value, local derivatives, and adjoint.
+
+        Computed by the NumPy reference in float64, one node after the other, to be read.
+
+        Parameters
+        ----------
+        x : array_like, (n_inputs,)
+        output : int
+            Which output the adjoints are of.
+
+        Returns
+        -------
+        Trace
+            ``print`` it, or look at its ``steps``.
+        """
+        X, single = checks.matrix(x, "x", self.n_inputs, np.dtype(np.float64))
+        if not single:
+            raise ValueError(f"x must be one point ({self.n_inputs},), got shape {X.shape}")
+        which = checks.whole(output, "output", least=0)
+        if which >= self.n_outputs:
+            raise ValueError(f"output must be less than {self.n_outputs}, got {which}")
+        return tabulate(self._graph, X[0], self._names, which)
+
+    def plot(self, x: ArrayLike, *, output: int = 0, ax: Axes | None = None) -> Axes:
+        """Draw what `trace` tells as a graph; see `deltajit.plot.circuit`."""
+        return plot.circuit(self.trace(x, output), ax=ax)
 
     # ---------------------------------------------------------------- helpers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,10 @@ KEPT = 2**20
 
 def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
     """The program of a graph, for floats of one kind."""
-    needed = np.zeros(graph.codes.size, np.bool_)
-    needed[graph.outputs] = True
-    schedule.mark_needed(graph.codes, graph.x, graph.y, needed)
-    nodes = np.flatnonzero(needed & (graph.codes >= 0)).astype(np.int32)
+    nodes = np.flatnonzero(graph.codes >= 0).astype(np.int32)
     cuts = _cuts(nodes.size)
     order, runs, segments = _order(graph, nodes, cuts)
-    constants = np.flatnonzero(needed & (graph.codes == schedule.CONSTANT))
-    kept, rows, n_rows = _rows(graph, order, cuts, constants)
+    kept, rows, n_rows = _rows(graph, order, cuts)
     steps = np.stack([rows[order], rows[graph.x[order]], rows[graph.y[order]]], axis=1)
     width = WIDEST
     while width > 8 and kept * width > KEPT:
@@ -41,7 +38,7 @@ def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
         runs=runs,
         segments=segments,
         outputs=rows[graph.outputs].astype(np.int32),
-        constants=graph.constants[graph.x[constants]].astype(dtype),
+        constants=graph.constants.astype(dtype),
         ties=np.array(graph.ties, dtype),
         version=int(VERSION),
         n_inputs=graph.n_inputs,
@@ -64,20 +61,16 @@ def _order(graph: Graph, nodes: Array, cuts: list[int]) -> tuple[Array, Array, A
         counts=np.zeros(N_OPERATIONS, np.int32),
     )
     order, segments, runs = np.empty_like(nodes), [0], [np.empty((0, 3), np.int32)]
-    for first, last in zip(cuts[:-1], cuts[1:], strict=True):
+    for first, last in pairwise(cuts):
         found = np.empty((last - first, 3), np.int32)
-        count = schedule.arrange(
-            *graph[:3], nodes[first:last], lists, order[first:last], found
-        )
+        count = schedule.arrange(*graph[:3], nodes[first:last], lists, order[first:last], found)
         found[:count, 1:] += first
         runs.append(found[:count])
         segments.append(segments[-1] + count)
     return order, np.concatenate(runs).ravel(), np.array(segments, np.int32)
 
 
-def _rows(
-    graph: Graph, order: Array, cuts: list[int], constants: Array
-) -> tuple[int, Array, int]:
+def _rows(graph: Graph, order: Array, cuts: list[int]) -> tuple[int, Array, int]:
     """(how many values are kept, the row of each node, how many rows there are)."""
     segment = np.full(graph.codes.size, -1)
     segment[order] = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
@@ -87,9 +80,10 @@ def _rows(
         is_kept[operands[segment[operands] != segment[order]]] = True
     kept = order[is_kept[order]]
     rows = np.full(graph.codes.size, -1)
-    rows[constants] = np.arange(constants.size)
-    rows[graph.codes == schedule.INPUT] = constants.size + np.arange(graph.n_inputs)
-    first = constants.size + graph.n_inputs
+    n_constants = graph.constants.size
+    rows[graph.codes == schedule.CONSTANT] = np.arange(n_constants)
+    rows[graph.codes == schedule.INPUT] = n_constants + np.arange(graph.n_inputs)
+    first = n_constants + graph.n_inputs
     rows[kept] = first + np.arange(kept.size)
     starts = np.repeat(cuts[:-1], np.diff(cuts))
     local = ~is_kept[order]

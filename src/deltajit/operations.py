@@ -96,10 +96,14 @@ _TABLE = {
         "{} == {}", lambda x, y: 1.0 * (np.real(x) == np.real(y)), lambda v, x, y: (0.0, 0.0)
     ),
     "keep": Operation(
-        "where({}, {}, 0)", lambda x, y: np.where(x != 0, y, 0), lambda v, x, y: (0.0, 1.0 * (x != 0))
+        "where({}, {}, 0)",
+        lambda x, y: np.where(x != 0, y, 0),
+        lambda v, x, y: (0.0, 1.0 * (x != 0)),
     ),
     "drop": Operation(
-        "where({}, 0, {})", lambda x, y: np.where(x != 0, 0, y), lambda v, x, y: (0.0, 1.0 * (x == 0))
+        "where({}, 0, {})",
+        lambda x, y: np.where(x != 0, 0, y),
+        lambda v, x, y: (0.0, 1.0 * (x == 0)),
     ),
     "negative": Operation("-{}", lambda x: -x, lambda v, x: (-1.0,)),
     "absolute": Operation(
@@ -122,7 +126,7 @@ UNARY = frozenset(code for code, op in BY_CODE.items() if op.text.count("{}") ==
 
 
 class Graph(NamedTuple):
-    """A circuit as it was traced: nodes, each an input, a constant, or an operation on earlier ones.
+    """A circuit as it was traced: nodes, each an input, a constant, or an operation on others.
 
     codes : (K,) int32, operations as the kernels number them, or INPUT or CONSTANT.
     x, y : (K,) int32, numbers of the operands, y = x where there is one; for an input or constant

@@ -444,6 +444,99 @@ def _column_names(made_of: Architecture, columns: list[Column]) -> list[str]:
     return names
 
 
+# -------------------------------------------------------------------- a circuit
+
+
+class Nodes(Protocol):
+    """What is drawn of a `Trace`, which stands above this module."""
+
+    @property
+    def steps(self) -> list[Any]:
+        """Nodes: name, text, value, operands, derivatives, adjoint."""
+
+    @property
+    def output(self) -> str:
+        """The node that the adjoints are of."""
+
+
+MOST_NODES = 80
+
+
+def circuit(trace: Nodes, *, ax: Axes | None = None) -> Axes:
+    """A circuit at one point, inputs on the left: values in boxes, adjoints below them.
+
+    Beside each line is the derivative of the node on its right by the one on its left; an adjoint
+    is the sum, over all ways to the output, of the products of these.
+
+    Parameters
+    ----------
+    trace : Trace
+        As `Circuit.trace` returns it, of at most 80 nodes.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    steps = trace.steps
+    if len(steps) > MOST_NODES:
+        raise ValueError(
+            f"a picture of {len(steps)} nodes can't be read (limit {MOST_NODES}); use print(trace)"
+        )
+    places = _places(steps)
+    columns = max(x for x, _ in places.values()) + 1
+    rows = max(abs(y) for _, y in places.values()) * 2 + 1
+    ax = _axes(ax, width=1.9 * columns, height=1.1 * rows)
+    for step in steps:
+        for name, slope in zip(step.operands, step.derivatives, strict=True):
+            _draw_line(ax, places[name], places[step.name], f"{slope:.3g}")
+    for step in steps:
+        _draw_node(ax, places[step.name], step)
+    ax.set(xlim=(-0.6, columns - 0.4), ylim=(-rows / 2 - 0.2, rows / 2 + 0.2))
+    ax.set_title(f"values (black), derivatives of {trace.output} by each node (red)", fontsize=10)
+    ax.set_axis_off()
+    return ax
+
+
+def _places(steps: list[Any]) -> dict[str, tuple[int, float]]:
+    """(column, height) of each node: one to the right of the last one that it needs."""
+    depth: dict[str, int] = {}
+    for step in steps:
+        depth[step.name] = 1 + max((depth[name] for name in step.operands), default=-1)
+    places: dict[str, tuple[int, float]] = {}
+    for column in range(max(depth.values()) + 1):
+        here = [name for name in depth if depth[name] == column]
+        for i, name in enumerate(here):
+            places[name] = column, (len(here) - 1) / 2 - i
+    return places
+
+
+def _draw_line(ax: Axes, left: tuple[int, float], right: tuple[int, float], text: str) -> None:
+    """A line below the boxes, and its derivative in the gap before the right one."""
+    ax.plot(*zip(left, right, strict=True), color="0.6", linewidth=1, zorder=1)
+    share = 0.5 / (right[0] - left[0])
+    x, y = (share * a + (1 - share) * b for a, b in zip(left, right, strict=True))
+    ax.text(
+        x,
+        y,
+        text,
+        color=PALETTE[0],
+        fontsize=8,
+        ha="center",
+        va="center",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+    )
+
+
+def _draw_node(ax: Axes, place: tuple[int, float], step: Any) -> None:
+    """A box with the node's name, what it is and its value, and its adjoint below."""
+    what = f"{step.name} = {step.text}" if step.text else step.name
+    ax.text(*place, f"{what}\n{step.value:.4g}", fontsize=9, ha="center", va="center",
+            bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "black"})  # fmt: skip
+    ax.text(place[0], place[1] - 0.38, f"{step.adjoint:.4g}", color=PALETTE[1], fontsize=9,
+            ha="center", va="center")  # fmt: skip
+
+
 # -------------------------------------------------------------------- helpers
 
 

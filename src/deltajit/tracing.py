@@ -1,7 +1,7 @@
 """Tracing: a Python function of scalars, called once with nodes, becomes a graph of operations.
 
 Equal subexpressions are one node, what depends on constants alone is a constant, and what no output
-needs is left out later, when the graph becomes a program.
+needs is left out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from deltajit import operations
 from deltajit.kernels.operations import OPERATIONS
-from deltajit.kernels.schedule import CONSTANT, INPUT
+from deltajit.kernels.schedule import CONSTANT, INPUT, mark_needed
 from deltajit.operations import BY_CODE, UNARY, Graph
 
 Function = Callable[..., Any]
@@ -44,9 +44,10 @@ class Node:
         function = FUNCTIONS.get(ufunc.__name__)
         if function is None or method != "__call__" or options:
             asked = f"np.{ufunc.__name__}" + (f".{method}" if method != "__call__" else "")
+            known = ", ".join(f"np.{name}" for name in FUNCTIONS)
             raise TypeError(
-                f"{asked} with {sorted(options) or 'a traced value'} is not for a Circuit; it knows "
-                f"{', '.join(f'np.{name}' for name in FUNCTIONS)}: write it with these"
+                f"{asked} of {sorted(options) or 'a traced value'} is not for a Circuit; write it "
+                f"with what is: {known}"
             )
         if any(np.ndim(x) > 0 for x in inputs if not isinstance(x, Node)):
             return np.frompyfunc(function, len(inputs), 1)(*map(_as_array, inputs))
@@ -73,7 +74,7 @@ class Node:
             _NO_NUMBER + "for math.exp(x) write np.exp(x), and leave out float(x) and round(x)"
         )
 
-    __int__ = __index__ = __round__ = __complex__ = __float__  # type: ignore[assignment]
+    __int__ = __index__ = __round__ = __complex__ = __float__
 
     def __iter__(self) -> Any:
         raise TypeError(
@@ -117,9 +118,7 @@ class Tracer:
         i, j = self.index_of(x), self.index_of(y)
         if self.codes[i] == CONSTANT and self.codes[j] == CONSTANT:
             return self._folded(code, i, j)
-        if i > j and code in _COMMUTATIVE:
-            i, j = j, i
-        key = (code, i, j)
+        key = (code, j, i) if i > j and code in _COMMUTATIVE else (code, i, j)
         index = self.known.get(key)
         if index is None:
             index = self.known[key] = len(self.codes)
@@ -136,17 +135,20 @@ class Tracer:
         with np.errstate(all="ignore"):
             return float(BY_CODE[code].value(*map(np.float64, at)))
 
-    def graph(self, outputs: Sequence[Any], ties: tuple[float, float]) -> Graph:
-        """What was traced."""
-        found = [self.index_of(output) for output in outputs]
-        n_inputs = self.codes.index(INPUT) + self.codes.count(INPUT)
-        return Graph(
-            *(np.array(part, np.int32) for part in (self.codes, self.x, self.y)),
-            constants=np.array(self.constants, np.float64),
-            outputs=np.array(found, np.int32),
-            n_inputs=n_inputs,
-            ties=ties,
-        )
+    def graph(self, outputs: Sequence[Any], n_inputs: int, ties: tuple[float, float]) -> Graph:
+        """What was traced, without what no output needs."""
+        ends = np.array([self.index_of(output) for output in outputs], np.int32)
+        codes, x, y = (np.array(part, np.int32) for part in (self.codes, self.x, self.y))
+        needed = np.zeros(codes.size, np.bool_)
+        needed[ends] = True
+        mark_needed(codes, x, y, needed)
+        needed |= codes == INPUT
+        constants = np.array(self.constants, np.float64)[x[needed & (codes == CONSTANT)]]
+        number = np.cumsum(needed, dtype=np.int32) - 1  # of each node, among those that are left
+        codes, x, y = codes[needed], x[needed], y[needed]
+        x[codes >= 0], y[codes >= 0] = number[x[codes >= 0]], number[y[codes >= 0]]
+        x[codes == CONSTANT] = y[codes == CONSTANT] = np.arange(constants.size)
+        return Graph(codes, x, y, constants, number[ends], n_inputs, ties)
 
 
 def _number(value: Any) -> float:
