@@ -20,7 +20,7 @@ before `work`, and is the caller's. ``order`` is that of the workspace.
 ``linearize(model, X, Y, grad, points, work)``            2      a point for ``hvp_at``, ...
 ========================================================  =====  ==============================
 
-`circuit` has ``evaluate``, ``value_and_grad`` and ``hvp`` of any traced function (`deltajit.Circuit`).
+`circuit` has ``evaluate``, ``value_and_grad`` and ``hvp`` of what `deltajit.Circuit` has traced.
 
 `sweeps`, `tangents` and `training` say more, `entry` what is checked. `deltajit.reference` has the
 same in NumPy.

@@ -17,8 +17,9 @@ KERNEL_FLOORS = [
 PACKAGE_FLOORS = [
     "kernels", "memory", "files", "checks", "reference", "architecture", "own",
     "initializers", "data",
-    "plot", "operations", "tracing", "lowering", "trace", "circuit", "linearization", "objective", "optimizers", "full_batch", "schedules", "history",
-    "callbacks", "checkpoint", "training", "fitting", "saving", "interchange", "network",
+    "plot", "operations", "tracing", "lowering", "trace", "circuit",
+    "linearization", "objective", "optimizers", "full_batch", "schedules", "history", "callbacks",
+    "checkpoint", "training", "fitting", "saving", "interchange", "network",
     "ensemble", "__init__", "timing", "demo", "compare", "info", "plan", "cli", "__main__",
 ]  # fmt: skip
 SKLEARN_FLOORS = ["samples", "descent", "base", "classifier", "regressor", "__init__"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,9 +19,6 @@ from deltajit.lowering import lower
 from deltajit.operations import TIES, Graph
 from deltajit.trace import Trace, argument_names, tabulate
 from deltajit.tracing import Node, Tracer, dot, relu, sigmoid, softplus, where
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["Circuit", "dot", "relu", "sigmoid", "softplus", "where"]
 
@@ -256,7 +253,7 @@ class Circuit:
             raise ValueError(f"output must be less than {self.n_outputs}, got {which}")
         return tabulate(self._graph, X[0], self._names, which)
 
-    def plot(self, x: ArrayLike, *, output: int = 0, ax: Axes | None = None) -> Axes:
+    def plot(self, x: ArrayLike, *, output: int = 0, ax: Any = None) -> Any:
         """Draw what `trace` tells as a graph; see `deltajit.plot.circuit`."""
         return plot.circuit(self.trace(x, output), ax=ax)
 
