@@ -1,5 +1,6 @@
 """Networks whose weights are written down compute what they are said to, all of it."""
 
+import copy
 import doctest
 import itertools
 import math
@@ -12,6 +13,7 @@ from matplotlib.path import Path
 
 import deltajit as dj
 from deltajit import constructions
+from tests.conftest import DTYPES, relative_error
 
 SQUARE = [[0, 0], [4, 0], [4, 4], [0, 4]]
 
@@ -248,3 +250,59 @@ BAD = [
 def test_bad_input(make, error, says):
     with pytest.raises(error, match=re.escape(says)):
         make(constructions)
+
+
+# -------------------------------------------------------------------- what depth alone can't
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("hidden", [[], [7], [5, 9], [16, 1, 16, 8, 4]])
+def test_collapse(dtype, hidden):
+    rng = np.random.default_rng(len(hidden))
+    net = dj.Network([6, *hidden, 3], "identity", "softmax", dtype=dtype, l2=0.1, threads=1)
+    for b in net.biases:
+        b[:] = rng.normal(size=b.shape)
+    before = net.theta.copy()
+    one = net.collapse()
+    assert one.sizes == (6, 3)
+    assert one.threads == 1
+    np.testing.assert_array_equal(net.theta, before)
+    assert not np.shares_memory(one.theta, net.theta)
+
+    # The product from the other end, in extended precision.
+    W, b = np.eye(3, dtype=np.longdouble), np.zeros(3, np.longdouble)
+    for own_W, own_b in zip(net.weights[::-1], net.biases[::-1], strict=True):
+        W, b = W @ own_W, W @ own_b + b
+    eps = np.finfo(dtype).eps
+    rounding = eps + 16 * np.finfo(float).eps  # of the result, and of the sums
+    assert relative_error(one.weights[0], W) <= rounding
+    assert relative_error(one.biases[0], b) <= rounding
+    X = rng.normal(size=(100, 6))
+    assert relative_error(one.predict(X), net.predict(X)) <= 16 * eps
+
+
+def test_collapse_carries_everything_over():
+    options = dict(l2=0.2, l1=0.3, slope=0.5, threshold=2.0)
+    net = dj.Network([3, 4, 2], "identity", "leaky_relu", "huber", dtype="float64", **options)
+    one = net.collapse().architecture
+    plain = dj.Network([3, 2], "identity", "leaky_relu", "huber", dtype="float64", **options)
+    assert one == plain.architecture
+
+
+def test_collapse_leaves_the_generator_alone():
+    net = dj.Network([3, 4, 2], "identity", rng=5)
+    twin = copy.deepcopy(net)
+    X, Y = np.ones((20, 3)) * np.arange(20)[:, None] / 20, np.ones((20, 2))
+    one = net.collapse()
+    one.fit(X, Y, epochs=1, progress=False)
+    for each in (net, twin):
+        each.fit(X, Y, epochs=1, batch_size=4, progress=False)
+    np.testing.assert_array_equal(net.theta, twin.theta)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "step"])
+def test_only_identity_layers_collapse(activation):
+    net = dj.Network([3, 4, 5, 2], ["identity", activation])
+    says = f"'identity' in every hidden layer, but that of hidden layer 2 is '{activation}'"
+    with pytest.raises(ValueError, match=says):
+        net.collapse()
