@@ -27,6 +27,14 @@ def run(request, cache, monkeypatch):
     return importlib.import_module(request.function.__name__.removeprefix("test_")).run
 
 
+def test_constructions(run):
+    found = run(points=20_000)
+    assert all(right == count for *_, right, count in found["exact"])
+    assert found["functions_of_3"] == (256, 256)
+    assert found["slope"] == pytest.approx(-1, abs=0.1)
+    assert found["collapse"][-1] < 1e-13
+
+
 @pytest.mark.slow
 def test_controller(run):
     found = run()

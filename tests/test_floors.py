@@ -20,7 +20,7 @@ PACKAGE_FLOORS = [
     "plot", "operations", "tracing", "lowering", "trace", "circuit",
     "linearization", "objective", "optimizers", "full_batch", "schedules", "history", "callbacks",
     "checkpoint", "training", "fitting", "saving", "interchange", "network",
-    "ensemble", "__init__", "timing", "demo", "compare", "info", "plan", "cli", "__main__",
+    "ensemble", "constructions", "__init__", "timing", "demo", "compare", "info", "plan", "cli", "__main__",
 ]  # fmt: skip
 SKLEARN_FLOORS = ["samples", "descent", "base", "classifier", "regressor", "__init__"]
 FACES = {"plot", "full_batch", "interchange", "timing", "demo", "compare", "info", "plan", "cli"}

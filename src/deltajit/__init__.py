@@ -6,7 +6,7 @@ code; ``reference`` is the same in NumPy.
 
 from importlib.metadata import version
 
-from deltajit import callbacks, circuit, kernels, plot, reference, schedules
+from deltajit import callbacks, circuit, constructions, kernels, plot, reference, schedules
 from deltajit.callbacks import EarlyStopping, ReduceLROnPlateau
 from deltajit.circuit import Circuit
 from deltajit.ensemble import Ensemble
@@ -42,6 +42,7 @@ __all__ = [
     "Rprop",
     "callbacks",
     "circuit",
+    "constructions",
     "kernels",
     "load",
     "plot",

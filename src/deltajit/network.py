@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -440,6 +442,41 @@ class Network:
             for i, (view, value) in enumerate(zip(views, given, strict=True)):
                 view[...] = checks.shaped(value, f"{name}[{i}]", view.shape, self.dtype)
         return flat
+
+    def collapse(self) -> Network:
+        """The same function by one layer: ``W = W[L] ... W[1]``, for identity hidden layers only.
+
+        However many such layers there are, they compute no more than one. The product is taken in
+        float64. Output activation, loss, dtype and all else are as here; l2 and l1 too, but they
+        penalize the entries of the product then, so `loss` is another one unless both are 0.
+
+        Returns
+        -------
+        Network
+            Of sizes [n_in, n_out], with a copy of this one's generator.
+
+        Raises
+        ------
+        ValueError
+            A hidden layer has another activation.
+        """
+        made_of = self._architecture
+        for i, name in enumerate(made_of.activations[:-1]):
+            if name != "identity":
+                raise ValueError(
+                    "collapse needs activation 'identity' in every hidden layer, "
+                    f"but that of hidden layer {i + 1} is {name!r}"
+                )
+        W, b = self.weights[0].astype(np.float64), self.biases[0].astype(np.float64)
+        for own_W, own_b in zip(self.weights[1:], self.biases[1:], strict=True):
+            W, b = own_W @ W, own_W @ b + own_b
+        ends = made_of.sizes[0], made_of.sizes[-1]
+        one = replace(made_of, sizes=ends, activations=made_of.activations[-1:])
+        net = Network.sharing(
+            one, memory.empty(one.n_params, one.dtype), copy.deepcopy(self._rng), self.threads
+        )
+        net.theta = net.flatten([W], [b])
+        return net
 
     def fit(
         self,
