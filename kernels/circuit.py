@@ -303,30 +303,39 @@ def put_constants(program, width, values):
 
 
 @njit
-def put_inputs(program, X, first, count, width, values):
-    """Rows of inputs from `count` samples; lanes without a sample go along with the first."""
-    n, begin = program.n_inputs, program.constants.size
+def put_rows(X, first, count, row, width, values):
+    """Columns of X as rows, from `row` on, of `count` samples; other lanes go with the first."""
     if count < width:
-        for i in range(n):
+        for i in range(X.shape[1]):
             x = broadcast(X[first, i], values)
             for j in range(0, width, lanes(values)):
-                store(values, (begin + i) * width + j, x)
-    target = view(matrix(values, begin * width, n, width))
-    transpose(at(view(X), first, 0), target, count, n, values)
+                store(values, (row + i) * width + j, x)
+    target = view(matrix(values, row * width, X.shape[1], width))
+    transpose(at(view(X), first, 0), target, count, X.shape[1], values)
+
+
+@njit
+def take_rows(values, row, n, width, target, count):
+    """n rows, from `row` on, as columns of a View of `count` samples."""
+    transpose(view(matrix(values, row * width, n, width)), target, n, count, values)
+
+
+@inlined
+def put_inputs(program, X, first, count, width, values):
+    """Rows of inputs."""
+    put_rows(X, first, count, program.constants.size, width, values)
+
+
+@inlined
+def take_inputs(program, adjoints, width, target, count):
+    """The adjoints of inputs as rows of a View, a row a sample."""
+    take_rows(adjoints, program.constants.size, program.n_inputs, width, target, count)
 
 
 @inlined
 def clear_inputs(program, width, adjoints):
     """Adjoints of the inputs begin at 0; those of all steps are 0 after each way back."""
     fill(vector(adjoints, program.constants.size * width, program.n_inputs * width), 0)
-
-
-@njit
-def take_inputs(program, adjoints, width, target, count):
-    """The adjoints of inputs as rows of a View, a row a sample."""
-    n, begin = program.n_inputs, program.constants.size
-    source = view(matrix(adjoints, begin * width, n, width))
-    transpose(source, target, n, count, adjoints)
 
 
 @inlined

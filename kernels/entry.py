@@ -11,8 +11,8 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 from .compiler import inlined
-from .losses import CROSS_ENTROPY, GAUSSIAN_NLL
-from .model import N_IN, N_OUT, STAMP, VERSION, points_size, workspace_size
+from .losses import CROSS_ENTROPY
+from .model import N_IN, N_OUT, N_TARGETS, STAMP, VERSION, points_size, workspace_size
 from .views import Borrowed, array_at, matrix
 
 
@@ -117,15 +117,13 @@ def scratch(model, work, batch, order):
 
 @inlined
 def targets(model, Y, batch):
-    """Y as a matrix (B, n_out), (B, n_out / 2) for gaussian_nll, or (B, 1) of class labels.
+    """Y as a matrix (B, N_TARGETS), or (B, 1) of class labels.
 
     A single column may come as a vector (B,).
     """
-    y, columns = as_vector(Y, model.theta), model.layers[model.layers.shape[0] - 1, N_OUT]
+    y, columns = as_vector(Y, model.theta), model.layers[0, N_TARGETS]
     if model.loss == CROSS_ENTROPY and y.size == batch:
         columns = 1
-    elif model.loss == GAUSSIAN_NLL:
-        columns //= 2
     if not (fits(Y, (batch, columns)) or (columns == 1 and fits(Y, (1, batch)))):
         raise ValueError("Y must have a row for each sample, and a column for each output")
     return matrix(y, 0, batch, columns)

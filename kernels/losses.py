@@ -5,9 +5,10 @@ goes with softmax, binary_cross_entropy with sigmoid, poisson with exp, gaussian
 there ``delta = a - y`` needs no f'. All others are sums over outputs of a function phi of the
 residual ``r = a - y``. `bend` is where phi bends: huber's threshold, or the quantile.
 
-Targets are a matrix (B, n_out); for cross_entropy a matrix (B, 1) holds class labels instead, and
-a label that is no class gives NaN, never an access out of bounds. For gaussian_nll they are half as
-many as the outputs, which are means first, variances then.
+A loss may be a circuit (`own`), then Y has what the circuit asks for. Else targets are a matrix
+(B, n_out); for cross_entropy a matrix (B, 1) holds class labels instead, and a label that is no
+class gives NaN, never an access out of bounds. For gaussian_nll they are half as many as the
+outputs, which are means first, variances then.
 """
 
 import math
@@ -23,6 +24,7 @@ from .activations import (
 )
 from .compiler import OPTIONS, inlined, njit
 from .elementary import exp, log1p
+from .own import CURVED, FIRST, LOSS_SUM, SLOPES, own_loss
 from .vectors import (
     absolute,
     accumulate,
@@ -61,8 +63,20 @@ LOSSES = {
 
 @register_jitable(**OPTIONS)
 def of_residual(code):
-    """Whether the loss is a sum of phi(a - y), and its delta needs f'."""
+    """Whether the loss is a sum of phi(a - y)."""
     return code <= QUANTILE
+
+
+@register_jitable(**OPTIONS)
+def is_own(code):
+    """Whether the loss is a circuit: code is where it is."""
+    return code >= FIRST
+
+
+@register_jitable(**OPTIONS)
+def needs_derivative(code):
+    """Whether delta needs f'; else the loss matches the output, and delta is linear in a."""
+    return of_residual(code) or is_own(code)
 
 
 @njit
@@ -109,11 +123,14 @@ def sample_weight(weights, b):
 
 
 @njit
-def loss_sum(code, bend, z, a, Y, weights):
+def loss_sum(code, bend, z, a, Y, weights, spare):
     """Sum over samples of weight times loss, in float64.
 
     z, a : (B, n_out), the output layer's logits and activations. Y : (B, n_out) or (B, 1) labels.
+    spare : scratch memory for a circuit.
     """
+    if is_own(code):
+        return own_loss(code, LOSS_SUM, a, Y, weights, 1.0, None, a, spare)
     if code == CROSS_ENTROPY:
         return _cross_entropy_sum(z, Y, weights)
     if weights is None and code != GAUSSIAN_NLL:  # one long row: its vectors are full
@@ -133,12 +150,14 @@ def loss_sum(code, bend, z, a, Y, weights):
 
 
 @njit
-def output_delta(code, bend, activation, slope, a, Y, weights, scale, delta):
+def output_delta(code, bend, activation, slope, a, Y, weights, scale, delta, spare):
     """BP1: ``delta[L] = dLoss/da[L] * f'(z[L])``, and `a - Y` where f' cancels.
 
     The loss is ``scale * sum(weight * loss)``. a, delta : (B, n_out), delta is overwritten.
     """
-    if weights is None and code not in (CROSS_ENTROPY, GAUSSIAN_NLL):
+    if is_own(code):
+        own_loss(code, SLOPES, a, Y, weights, scale, None, delta, spare)
+    elif weights is None and code not in (CROSS_ENTROPY, GAUSSIAN_NLL):
         _slopes(code, bend, flat(a), flat(Y), a.dtype.type(scale), flat(delta))
     else:
         for b in range(a.shape[0]):
@@ -149,17 +168,28 @@ def output_delta(code, bend, activation, slope, a, Y, weights, scale, delta):
                 _gaussian_delta(row(a, b), row(Y, b), w, row(delta, b))
             else:
                 _slopes(code, bend, row(a, b), row(Y, b), w, row(delta, b))
-    if of_residual(code):
+    if needs_derivative(code):
         times_derivative(activation, slope, a, delta)
 
 
 @njit
-def output_curvature(code, bend, activation, slope, a, Y, weights, scale, Ra, Rdelta):
+def output_curvature(code, bend, activation, slope, a, Y, weights, scale, Ra, Rdelta, spare):
     """Gauss-Newton's delta of the output: the loss' second derivative times the outputs' tangent.
 
     Exact for the matching pairs, where delta is linear in a; for gaussian_nll its mean over y, the
     Fisher information. a, Ra, Rdelta : (B, n_out).
     """
+    if is_own(code):
+        own_loss(code, CURVED, a, Y, weights, scale, Ra, Rdelta, spare)
+    else:
+        _curvatures(code, bend, a, Y, weights, scale, Ra, Rdelta)
+    if needs_derivative(code):
+        times_derivative(activation, slope, a, Rdelta)
+
+
+@inlined
+def _curvatures(code, bend, a, Y, weights, scale, Ra, Rdelta):
+    """The same before f', of all losses but circuits."""
     for b in range(a.shape[0]):
         mass = sample_weight(weights, b)
         if code == CROSS_ENTROPY and Y.shape[1] > 1:
@@ -171,16 +201,29 @@ def output_curvature(code, bend, activation, slope, a, Y, weights, scale, Ra, Rd
             _gaussian_fisher(row(a, b), w, row(Ra, b), row(Rdelta, b))
         else:
             _scaled(w, row(Ra, b), row(Rdelta, b))
-    if of_residual(code):
-        times_derivative(activation, slope, a, Rdelta)
 
 
 @njit
-def output_tangent(code, bend, activation, slope, a, Y, weights, scale, delta, Rz, Ra, Rdelta):
+def output_tangent(
+    code, bend, activation, slope, a, Y, weights, scale, delta, Rz, Ra, Rdelta, spare
+):
     """The derivative of `output_delta` along the direction in which z moves by Rz and a by Ra."""
-    if not of_residual(code) and code != GAUSSIAN_NLL:
-        output_curvature(code, bend, activation, slope, a, Y, weights, scale, Ra, Rdelta)
+    if not needs_derivative(code) and code != GAUSSIAN_NLL:
+        output_curvature(code, bend, activation, slope, a, Y, weights, scale, Ra, Rdelta, spare)
         return
+    if is_own(code):
+        own_loss(code, CURVED, a, Y, weights, scale, Ra, Rdelta, spare)
+        if activation == SOFTMAX:
+            _softmax_of_own(a, delta, Ra, Rdelta)
+    else:
+        _tangents(code, bend, activation, a, Y, weights, scale, Ra, Rdelta)
+    if needs_derivative(code) and activation != SOFTMAX:
+        times_tangent_derivative(activation, slope, a, delta, Rz, Rdelta)
+
+
+@inlined
+def _tangents(code, bend, activation, a, Y, weights, scale, Ra, Rdelta):
+    """The same before f' of a single unit, of all losses but circuits."""
     for b in range(a.shape[0]):
         w = a.dtype.type(scale * sample_weight(weights, b))
         x, y, moved, out = row(a, b), row(Y, b), row(Ra, b), row(Rdelta, b)
@@ -190,8 +233,23 @@ def output_tangent(code, bend, activation, slope, a, Y, weights, scale, delta, R
             _softmax_tangent(code, bend, x, y, w, moved, out)
         else:
             _curved(code, bend, x, y, w, moved, out)
-    if of_residual(code) and activation != SOFTMAX:
-        times_tangent_derivative(activation, slope, a, delta, Rz, Rdelta)
+
+
+@njit
+def _softmax_of_own(a, delta, Ra, Rdelta):
+    """Derivative of ``delta = a (g - sum(a g))`` along Ra, from that of g, which is in Rdelta.
+
+    ``g - sum(a g)`` is delta / a, and ``sum(Ra) = 0``. Where a is 0 nothing moves.
+    """
+    zero = a.dtype.type(0)
+    for b in range(a.shape[0]):
+        mean = zero
+        for j in range(a.shape[1]):
+            part = zero if a[b, j] == 0 else Ra[b, j] * (delta[b, j] / a[b, j])
+            mean += part + a[b, j] * Rdelta[b, j]
+        for j in range(a.shape[1]):
+            part = zero if a[b, j] == 0 else Ra[b, j] * (delta[b, j] / a[b, j])
+            Rdelta[b, j] = part + a[b, j] * (Rdelta[b, j] - mean)
 
 
 @inlined

@@ -12,8 +12,8 @@ from .compiler import FINGERPRINT, inlined
 from .views import matrix, vector
 
 # Columns of the layer table, one row a layer. STAMP stays the first, whatever else changes.
-STAMP, N_IN, N_OUT, ACTIVATION, W_AT, B_AT, A_AT, UNITS, WIDEST = range(9)
-N_COLUMNS = 9
+STAMP, N_IN, N_OUT, ACTIVATION, W_AT, B_AT, A_AT, UNITS, WIDEST, N_TARGETS, SPARE = range(11)
+N_COLUMNS = 11
 
 # What these sources put under STAMP. A user's function with cache=True holds kernels, and Numba
 # does not see that they have changed since: the kernels do, by this number.
@@ -32,11 +32,12 @@ class Model(NamedTuple):
     """What a kernel knows of a network.
 
     theta : (n_params,) float, all weights and biases; W of a layer is stored (n_in, n_out).
-    layers : (L, 9) int64, a row a layer: VERSION, inputs, outputs, code of the activation, where W
+    layers : (L, 11) int64, a row a layer: VERSION, inputs, outputs, code of the activation, where W
         and b begin in theta, how many units the layers below have; and, the same in every row, how
-        many units all layers have, and the widest. (Units of gelu, silu and sin count twice.)
+        many units all layers have, and the widest (units of gelu, silu and sin count twice),
+        columns of Y, and floats of scratch memory that a circuit as loss needs.
     coef : (4,) in theta's dtype: slope of leaky_relu, l2, l1, and where the loss bends.
-    loss : int, code of the loss.
+    loss : int, code of the loss, or the address of a circuit (`own`).
     threads : int, how many a large batch may use.
     """
 
@@ -57,6 +58,7 @@ class Workspace(NamedTuple):
     X: np.ndarray  # a gathered block: inputs,
     Y: np.ndarray  # targets,
     w: np.ndarray  # sample weights
+    spare: np.ndarray  # the loss', if it is a circuit
 
 
 SECTIONS = len(Workspace._fields)
@@ -134,10 +136,10 @@ def workspace_size(layers, batch, order=1):
     order : 1 for predict, loss, gradient and training; 2 for everything in `tangents`.
     """
     n_in, n_out, units, widest = _widths(layers)
-    per_sample = n_in + 2 * n_out + units + 2 * widest + 1
+    per_sample = n_in + n_out + layers[0, N_TARGETS] + units + 2 * widest + 1
     # Not block_size(batch): 257 samples go in blocks of 129, but 256 in one.
     samples = min(batch, LARGEST_BLOCK)
-    size = samples * per_sample + SECTIONS * LINE
+    size = samples * per_sample + layers[0, SPARE] + SECTIONS * LINE
     if order == 1:
         return size
     return size + samples * (3 * units + 2 * widest) + TANGENT_SECTIONS * LINE
@@ -158,14 +160,17 @@ def carve(layers, work, m):
     at_delta_prev = _on_line(at_delta + m * widest)
     at_X = _on_line(at_delta_prev + m * widest)
     at_Y = _on_line(at_X + m * n_in)
+    at_w = at_Y + m * layers[0, N_TARGETS]
+    at_spare = _on_line(at_w + m)
     return Workspace(
         vector(work, 0, m * units),
         vector(work, at_z, m * n_out),
         vector(work, at_delta, m * widest),
         vector(work, at_delta_prev, m * widest),
         vector(work, at_X, m * n_in),
-        vector(work, at_Y, m * n_out),
-        vector(work, at_Y + m * n_out, m),
+        vector(work, at_Y, m * layers[0, N_TARGETS]),
+        vector(work, at_w, m),
+        vector(work, at_spare, layers[0, SPARE]),
     )
 
 

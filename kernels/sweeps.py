@@ -98,7 +98,7 @@ def loss_of(model, X, Y, weights, work):
     for first in range(0, batch, m):
         block = cut(X, Y, weights, first, min(m, batch - first))
         z, a = forward(model, block.X, parts)
-        total += loss_sum(model.loss, model.coef[3], z, a, block.Y, block.weights)
+        total += loss_sum(model.loss, model.coef[3], z, a, block.Y, block.weights, parts.spare)
     return total / weight_sum(weights, batch) + penalty(model)
 
 
@@ -199,13 +199,12 @@ def block_gradient(model, block, mass, scale, grad, parts, dropout=None):
     `mass` is the weight of all blocks. Returns the block's ``sum(weight * loss)``.
     """
     z, a = forward(model, block.X, parts, dropout)
-    value = loss_sum(model.loss, model.coef[3], z, a, block.Y, block.weights)
+    loss, bend, Y, w, spare = model.loss, model.coef[3], block.Y, block.weights, parts.spare
+    value = loss_sum(loss, bend, z, a, Y, w, spare)
     delta = matrix(parts.delta, 0, a.shape[0], a.shape[1])
     output = layer_at(model, model.layers.shape[0] - 1)[ACTIVATION]
     slope = model.coef[0]
-    output_delta(
-        model.loss, model.coef[3], output, slope, a, block.Y, block.weights, 1.0 / mass, delta
-    )
+    output_delta(loss, bend, output, slope, a, Y, w, 1.0 / mass, delta, spare)
     backward(model, block.X, a.dtype.type(scale), grad, parts, dropout)
     if dropout is not None:
         next_block(dropout)

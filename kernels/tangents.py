@@ -114,7 +114,13 @@ def linearize(model, X, Y, grad, points, work, weights=None):
         _linearize_block(model, block, mass, here, deltas)
         z = matrix(here.z, 0, block.X.shape[0], _n_out(model))
         total += loss_sum(
-            model.loss, model.coef[3], z, _outputs(model, here.a, block.X), block.Y, block.weights
+            model.loss,
+            model.coef[3],
+            z,
+            _outputs(model, here.a, block.X),
+            block.Y,
+            block.weights,
+            parts.spare,
         )
         _gradient_of_block(model, block.X, here.a, deltas, gradient)
     return total / mass + penalty(model)
@@ -313,7 +319,7 @@ def _point(model, points, parts, first, count):
     at_z = at_a + count * units
     at_delta = at_z + count * n_out
     a, z = vector(points, at_a, count * units), vector(points, at_z, count * n_out)
-    here = Workspace(a, z, parts.delta, parts.delta_prev, parts.X, parts.Y, parts.w)
+    here = Workspace(a, z, parts.delta, parts.delta_prev, parts.X, parts.Y, parts.w, parts.spare)
     return here, vector(points, at_delta, count * units)
 
 
@@ -346,8 +352,8 @@ def _linearize_block(model, block, mass, parts, deltas):
     forward(model, block.X, parts)
     last, a = layer_at(model, top), _outputs(model, parts.a, block.X)
     delta = activation(deltas, last, count)
-    f = last[ACTIVATION]
-    output_delta(model.loss, model.coef[3], f, slope, a, block.Y, block.weights, 1.0 / mass, delta)
+    Y, w, f, spare = block.Y, block.weights, last[ACTIVATION], parts.spare
+    output_delta(model.loss, model.coef[3], f, slope, a, Y, w, 1.0 / mass, delta, spare)
     _propagate_all(model, count, parts.a, deltas)
 
 
@@ -395,7 +401,8 @@ def _hessian_block(model, block, mass, v, parts, tangents, out):
     here, below = tangents.Rdelta, tangents.Rdelta_prev
     Rdelta = matrix(here, 0, count, last[N_OUT])
     Y, w, f = block.Y, block.weights, last[ACTIVATION]
-    output_tangent(model.loss, model.coef[3], f, slope, a, Y, w, 1.0 / mass, delta, Rz, Ra, Rdelta)
+    loss, bend, scale, spare = model.loss, model.coef[3], 1.0 / mass, parts.spare
+    output_tangent(loss, bend, f, slope, a, Y, w, scale, delta, Rz, Ra, Rdelta, spare)
     for k in range(top, -1, -1):
         layer = layer_at(model, k)
         delta = activation(tangents.delta, layer, count)
@@ -449,7 +456,8 @@ def _gauss_newton_block(model, block, mass, v, parts, tangents, out):
     Ra, a = _outputs(model, tangents.Ra, block.X), _outputs(model, parts.a, block.X)
     delta = matrix(parts.delta, 0, a.shape[0], a.shape[1])
     Y, w, f, slope = block.Y, block.weights, last[ACTIVATION], model.coef[0]
-    output_curvature(model.loss, model.coef[3], f, slope, a, Y, w, 1.0 / mass, Ra, delta)
+    loss, bend, scale, spare = model.loss, model.coef[3], 1.0 / mass, parts.spare
+    output_curvature(loss, bend, f, slope, a, Y, w, scale, Ra, delta, spare)
     backward(model, block.X, a.dtype.type(1), out, parts)
 
 

@@ -12,7 +12,7 @@ from numba.extending import intrinsic, models, register_model
 from numba.np.arrayobj import make_array, populate_array
 
 from .compiler import inlined, njit
-from .vectors import lanes, load_masked, store_masked
+from .vectors import dtype_of, lanes, load_masked, store_masked
 
 
 class Borrowed(types.Array):
@@ -105,11 +105,11 @@ def matrix(typingctx, buffer, at, rows, columns):
 
 @intrinsic
 def vector_at(typingctx, address, size, like):
-    """The `size` elements at an address, of the dtype of `like`."""
-    view_type = Borrowed(like.dtype, 1)
+    """The `size` elements at an address, of the dtype of `like` (array, scalar)."""
+    view_type = Borrowed(dtype_of(like), 1)
 
     def codegen(context, builder, signature, args):
-        pointer = context.get_data_type(like.dtype).as_pointer()
+        pointer = context.get_data_type(dtype_of(like)).as_pointer()
         return array_at(context, builder, view_type, builder.inttoptr(args[0], pointer), [args[1]])
 
     return view_type(types.intp, types.intp, like), codegen

@@ -12,15 +12,15 @@ KERNEL_FLOORS = [
     "compiler", "vectors", "own", "views", "elementary", "ulp", "activations", "losses", "tile",
     "transpose", "product", "narrow", "matmul", "parallel", "layers", "model", "entry", "sample",
     "dropout", "sweeps", "tangents", "rules", "training", "ensemble", "handle", "operations",
-    "circuit", "schedule", "__init__",
+    "circuit", "circuit_loss", "schedule", "__init__",
 ]  # fmt: skip
 PACKAGE_FLOORS = [
-    "kernels", "memory", "files", "checks", "reference", "architecture", "own",
-    "initializers", "data",
-    "plot", "operations", "tracing", "lowering", "trace", "circuit",
+    "kernels", "memory", "files", "checks", "reference", "architecture", "initializers", "data",
+    "plot", "operations", "tracing", "lowering", "trace", "circuit", "own",
     "linearization", "objective", "optimizers", "full_batch", "schedules", "history", "callbacks",
     "checkpoint", "training", "fitting", "saving", "interchange", "network",
-    "ensemble", "constructions", "__init__", "timing", "demo", "compare", "info", "plan", "cli", "__main__",
+    "ensemble", "constructions", "__init__", "timing", "demo", "compare", "info", "plan", "cli",
+    "__main__",
 ]  # fmt: skip
 SKLEARN_FLOORS = ["samples", "descent", "base", "classifier", "regressor", "__init__"]
 FACES = {"plot", "full_batch", "interchange", "timing", "demo", "compare", "info", "plan", "cli"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,17 @@ from deltajit import checks
 from deltajit.kernels import ACTIVATIONS, LOSSES
 from deltajit.kernels.activations import GELU
 from deltajit.kernels.model import N_COLUMNS, VERSION
+
+
+class CircuitLoss(NamedTuple):
+    """What there is to know of a circuit that is a loss: its inputs, and scratch memory."""
+
+    n_inputs: int
+    spare: int
+
+
+# Losses of the user's own, by name.
+CIRCUITS: dict[str, CircuitLoss] = {}
 
 
 def is_of_z(name: str) -> bool:
@@ -118,6 +129,8 @@ class Architecture:
     @property
     def n_targets(self) -> int:
         """Columns of Y, unless it is labels: gaussian_nll has two outputs for each target."""
+        if self.loss in CIRCUITS:
+            return CIRCUITS[self.loss].n_inputs - self.sizes[-1]
         return self.sizes[-1] // (2 if self.loss == "gaussian_nll" else 1)
 
     @cached_property
@@ -128,7 +141,8 @@ class Architecture:
             n * (2 if is_of_z(f) else 1)
             for n, f in zip(self.sizes[1:], self.activations, strict=True)
         ]
-        totals = sum(kept), max(self.sizes[1:])
+        spare = CIRCUITS[self.loss].spare if self.loss in CIRCUITS else 0
+        totals = sum(kept), max(self.sizes[1:]), self.n_targets, spare
         at = units = 0
         pairs = zip(self.sizes[:-1], self.sizes[1:], self.activations, strict=True)
         for row, own, (n_in, n_out, name) in zip(table, kept, pairs, strict=True):
@@ -189,6 +203,11 @@ def _output_and_loss(output: object, loss: object, n_out: int) -> tuple[str, str
         last = OUTPUT_OF_LOSS.get(goal, "identity")
     if goal == "auto":
         goal = LOSS_OF_OUTPUT.get(last, "squared_error")
+    if goal in CIRCUITS and CIRCUITS[goal].n_inputs <= n_out:
+        raise ValueError(
+            "loss must be a circuit of the outputs, then of at least one target: more inputs than "
+            f"the {n_out} outputs, got {CIRCUITS[goal].n_inputs}"
+        )
     partner = OUTPUT_OF_LOSS.get(goal, last)
     if last != partner:
         raise ValueError(f"loss={goal!r} needs output={partner!r}, got output={last!r}")

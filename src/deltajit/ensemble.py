@@ -19,6 +19,7 @@ from deltajit.kernels import ensemble
 from deltajit.kernels.parallel import available, usable_cores
 from deltajit.network import Network
 from deltajit.optimizers import Adam, Optimizer
+from deltajit.own import loss_name
 from deltajit.training import CHUNK, OVERHEAD, DivergedError, ended_by_ctrl_c, progress_bar
 
 Array = NDArray[Any]
@@ -64,7 +65,7 @@ class Ensemble:
         threads: int | None = None,
     ) -> None:
         made_of = Architecture.checked(
-            sizes, activation, output, loss, l2, slope, dtype, l1, threshold, quantile
+            sizes, activation, output, loss_name(loss), l2, slope, dtype, l1, threshold, quantile
         )
         count = checks.whole(n_members, "n_members")
         self._architecture = made_of

@@ -12,6 +12,7 @@ from deltajit.kernels import schedule
 from deltajit.kernels.circuit import Program
 from deltajit.kernels.model import VERSION
 from deltajit.kernels.operations import N_OPERATIONS
+from deltajit.kernels.vectors import VECTOR_BYTES
 from deltajit.operations import Graph
 
 Array = NDArray[Any]
@@ -31,7 +32,7 @@ def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
     kept, rows, n_rows = _rows(graph, order, cuts)
     steps = np.stack([rows[order], rows[graph.x[order]], rows[graph.y[order]]], axis=1)
     width = WIDEST
-    while width > 8 and kept * width > KEPT:
+    while width > 2 * VECTOR_BYTES // dtype.itemsize and kept * width > KEPT:
         width //= 2
     return Program(
         steps=np.ascontiguousarray(steps.astype(np.int32).ravel()),

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deltajit import checks, fitting, interchange, kernels, memory, reference, saving
+from deltajit import checks, fitting, interchange, kernels, memory, own, reference, saving
 from deltajit.architecture import Architecture
+from deltajit.circuit import Circuit
 from deltajit.data import Data, checked
 from deltajit.files import Path
 from deltajit.fitting import Options
@@ -46,10 +47,12 @@ class Network:
         Activation of the output layer: any of these but gelu, silu and sin; also "softmax", and
         "gaussian" (means first, then as many variances). "auto" is the one that belongs to the
         loss, and identity if there is none.
-    loss : str
+    loss : str or Circuit
         "squared_error", "huber", "absolute_error", "quantile", with any of these outputs;
         "cross_entropy" with softmax, "binary_cross_entropy" with sigmoid, "poisson" with exp,
-        "gaussian_nll" with gaussian. "auto" is the one that belongs to the output.
+        "gaussian_nll" with gaussian. "auto" is the one that belongs to the output. Or a `Circuit`,
+        the loss of one sample as a function of its outputs, then of its targets, one or more, with
+        any of these outputs.
     l2, l1 : float
         Add ``l2/2 * sum(W**2) + l1 * sum(|W|)`` to the loss; biases are not penalized.
     dtype : "float32" or "float64"
@@ -90,7 +93,7 @@ class Network:
         sizes: Any,
         activation: Any = "tanh",
         output: str = "auto",
-        loss: str = "auto",
+        loss: str | Circuit = "auto",
         l2: float = 0.0,
         dtype: Any = "float32",
         init: str = "auto",
@@ -104,7 +107,16 @@ class Network:
         threads: int | None = None,
     ) -> None:
         architecture = Architecture.checked(
-            sizes, activation, output, loss, l2, slope, dtype, l1, threshold, quantile
+            sizes,
+            activation,
+            output,
+            own.loss_name(loss),
+            l2,
+            slope,
+            dtype,
+            l1,
+            threshold,
+            quantile,
         )
         generator = checks.generator(rng)
         theta = initial_theta(architecture, init, sigma, generator)

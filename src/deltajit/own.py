@@ -1,7 +1,8 @@
-"""Activations of the user's own."""
+"""Activations and losses of the user's own."""
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
 from collections.abc import Callable
@@ -9,13 +10,20 @@ from typing import Any
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
-from deltajit import reference
-from deltajit.kernels import ACTIVATIONS
+from deltajit import operations, reference
+from deltajit.architecture import CIRCUITS, CircuitLoss
+from deltajit.circuit import Circuit
+from deltajit.kernels import ACTIVATIONS, LOSSES
+from deltajit.kernels.circuit_loss import apply_at, make_part, spare_size
+from deltajit.lowering import lower
+from deltajit.operations import Graph
 
+Array = NDArray[Any]
 Scalar = Callable[[float], float]
 
-_kept: list[Any] = []  # compiled functions, and tables of their addresses
+_kept: list[Any] = []  # compiled functions, programs, and tables of their addresses
 
 
 def register_activation(
@@ -98,3 +106,63 @@ def _check_derivative(f: Any, derivative: Any) -> None:
             f"derivative is not that of f: at z = {places[i]:.4g} it gives {found[i]:.6g}, where f "
             f"has a slope of {slopes[i]:.6g}"
         )
+
+
+def loss_name(loss: Any) -> Any:
+    """A circuit's name among the losses, by what it computes; anything else as it is.
+
+    A file of a network with such a loss is loaded only where a network has been made with it.
+    """
+    if not isinstance(loss, Circuit):
+        return loss
+    if loss.graph.outputs.size != 1:
+        raise ValueError(f"loss must be a circuit with one output, got {loss}")
+    name = f"circuit {_digest(loss.graph)}"
+    if name not in LOSSES:
+        programs = [lower(loss.graph, np.dtype(kind)) for kind in ("float32", "float64")]
+        parts = [make_part(_address(program.constants.dtype), program) for program in programs]
+        table = np.concatenate(parts)
+        _kept.append((programs, table))
+        spare = max(int(spare_size(program)) for program in programs)
+        CIRCUITS[name] = CircuitLoss(loss.n_inputs, spare)
+        reference.OWN_LOSSES[name] = _reference_of(loss.graph)
+        LOSSES[name] = table.ctypes.data
+    return name
+
+
+def _digest(graph: Graph) -> str:
+    """What tells one graph from another."""
+    digest = hashlib.sha256()
+    for part in graph:
+        digest.update(np.asarray(part).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _address(kind: np.dtype[Any]) -> int:
+    """Where `apply_at` for floats of one kind is."""
+    word, real = numba.types.int64, numba.from_dtype(kind)
+    apply_at.compile((*[word] * 7, numba.types.float64, *[word] * 3, real))
+    compiled = apply_at.overloads[(*[word] * 7, numba.types.float64, *[word] * 3, real)]
+    name = compiled.fndesc.llvm_cfunc_wrapper_name
+    return int(compiled.library.get_pointer_to_function(name))
+
+
+def _reference_of(graph: Graph) -> tuple[Any, Any, Any]:
+    """The same in NumPy: for `reference.OWN_LOSSES`."""
+
+    def joined(a: Array, Y: Array) -> Array:
+        return np.concatenate([a, Y], axis=1).T
+
+    def losses(a: Array, Y: Array) -> Array:
+        found = operations.values(graph, joined(a, Y))[graph.outputs[0]]
+        return np.broadcast_to(found, a.shape[:1])
+
+    def slopes(a: Array, Y: Array) -> Array:
+        found = operations.values(graph, joined(a, Y))
+        adjoints = operations.adjoints(graph, found)[: a.shape[1]]
+        return np.stack([np.broadcast_to(x, a.shape[:1]) for x in adjoints], axis=1)
+
+    def curved(a: Array, Y: Array, Ra: Array) -> Array:
+        return np.imag(slopes(a + 1e-30j * Ra, Y)) / 1e-30
+
+    return losses, slopes, curved

@@ -51,6 +51,10 @@ OF_Z = ("gelu", "silu", "sin")
 # The user's own: f, f' and f'' of a number z.
 OWN: dict[str, tuple[Any, Any, Any]] = {}
 
+# Losses of the user's own: of a and Y the loss of each sample (B,), its derivative by a (B, n_out),
+# and of a, Y and Ra the derivative of that as a moves by Ra.
+OWN_LOSSES: dict[str, tuple[Any, Any, Any]] = {}
+
 
 def activate(activation: str, z: Array, slope: float = 0.01) -> Array:
     """``a = f(z)``, the same shape as z (B, n)."""
@@ -190,6 +194,8 @@ def sample_losses(loss: str, z: Array, a: Array, Y: Array, bend: float = 1.0) ->
     if loss == "gaussian_nll":
         m = Y.shape[1]
         return np.asarray((z[:, m:] + (a[:, :m] - Y) ** 2 / a[:, m:]).sum(axis=1) / 2)
+    if loss in OWN_LOSSES:
+        return np.asarray(OWN_LOSSES[loss][0](a, Y))
     r = a - Y
     size = np.where(r.real < 0, -r, r)
     values: dict[str, Callable[[], Any]] = {
@@ -211,12 +217,14 @@ def output_delta(model: Model, a: Array, Y: Array) -> Array:
         m = Y.shape[1]
         r, variance = a[:, :m] - Y, a[:, m:]
         return np.concatenate([r / variance, (1 - r**2 / variance) / 2], axis=1)
-    return times_derivative(model.activations[-1], a, _slope(model, a - Y), model.slope)
+    return times_derivative(model.activations[-1], a, _slope(model, a, Y), model.slope)
 
 
-def _slope(model: Model, r: Array) -> Array:
-    """The derivative of a loss of residuals ``r = a - Y``."""
-    bend = model.bend
+def _slope(model: Model, a: Array, Y: Array) -> Array:
+    """The derivative by a of a loss of residuals ``r = a - Y``, or of the user's own."""
+    if model.loss in OWN_LOSSES:
+        return np.asarray(OWN_LOSSES[model.loss][1](a, Y))
+    r, bend = a - Y, model.bend
     values: dict[str, Callable[[], Any]] = {
         "squared_error": lambda: r,
         "huber": lambda: np.where(abs(r.real) <= bend, r, bend * np.sign(r.real)),
@@ -226,11 +234,14 @@ def _slope(model: Model, r: Array) -> Array:
     return np.asarray(values[model.loss](), r.dtype)
 
 
-def _curve(model: Model, r: Array) -> Array:
-    """Its second derivative."""
+def _curve(model: Model, a: Array, Y: Array, Ra: Array) -> Array:
+    """The derivative of that as a moves by Ra."""
+    if model.loss in OWN_LOSSES:
+        return np.asarray(OWN_LOSSES[model.loss][2](a, Y, Ra))
     if model.loss == "squared_error":
-        return np.ones_like(r)
-    return np.asarray((model.loss == "huber") & (abs(r.real) <= model.bend), r.dtype)
+        return Ra
+    r = a - Y
+    return np.asarray((model.loss == "huber") & (abs(r.real) <= model.bend), r.dtype) * Ra
 
 
 # ------------------------------------------------------------------ the three layer kernels
@@ -478,7 +489,7 @@ def _output_curvature(model: Model, a: Array, Y: Array, Ra: Array) -> Array:
         m = Y.shape[1]
         variance = a[:, m:]
         return np.concatenate([Ra[:, :m] / variance, Ra[:, m:] / variance / 2], axis=1)
-    bent = _curve(model, a - Y) * Ra
+    bent = _curve(model, a, Y, Ra)
     return times_derivative(model.activations[-1], a, bent, model.slope)
 
 
@@ -494,7 +505,7 @@ def _output_tangent(model: Model, a: Array, Y: Array, Rz: Array, Ra: Array) -> A
         return np.asarray(bent + np.concatenate(turned, axis=1))
     if model.loss in ("cross_entropy", "binary_cross_entropy", "poisson"):
         return bent
-    g = _slope(model, a - Y)
+    g = _slope(model, a, Y)
     if name == "softmax":
         moved = (Ra * g).sum(axis=1, keepdims=True)
         return np.asarray(bent + Ra * (g - (a * g).sum(axis=1, keepdims=True)) - a * moved)
