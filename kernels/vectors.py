@@ -158,6 +158,10 @@ def _mask_of(t):
     return _real(t) and _with_dtype(t, types.boolean)
 
 
+def _integer_mask_of(t):
+    return _integer(t) and _with_dtype(t, types.boolean)
+
+
 def _primitive(arity, build, result, doc):
     """A jitted function of vectors and scalars; see `_lanewise`."""
     typing, lower = _lanewise(build, result)
@@ -236,6 +240,10 @@ def _maximum(builder, a, b, symbol=">"):
     return builder.select(builder.fcmp_unordered("uno", a, a), a, larger)
 
 
+def _not_0(builder, a):
+    return builder.icmp_unsigned("!=", a, ir.Constant(a.type, None))
+
+
 _FMA = _llvm("fmuladd")
 fma = _primitive(
     3,
@@ -282,6 +290,12 @@ as_float = _primitive(
 integer_add = _primitive(2, lambda builder, a, b: builder.add(a, b), _integer, """a + b, wraps.""")
 integer_sub = _primitive(2, lambda builder, a, b: builder.sub(a, b), _integer, """a - b, wraps.""")
 integer_and = _primitive(2, lambda builder, a, b: builder.and_(a, b), _integer, """a & b.""")
+integer_test = _primitive(
+    2,
+    lambda builder, a, b: _not_0(builder, builder.and_(a, b)),
+    _integer_mask_of,
+    """Whether a & b has a bit set.""",
+)
 integer_max = _primitive(
     2,
     lambda builder, a, b: builder.select(builder.icmp_signed(">", a, b), a, b),
@@ -558,6 +572,20 @@ def count(context, mask):
         return builder.zext(builder.ctpop(bits), ir.IntType(types.intp.bitwidth))
 
     return types.intp(mask), lower
+
+
+@intrinsic
+def any_lane(context, mask):
+    """Whether some lane of a mask is set; of a scalar, itself."""
+    if dtype_of(mask) != types.boolean:
+        return None
+
+    def lower(context, builder, sig, args):
+        if not isinstance(mask, Vector):
+            return args[0]
+        return _not_0(builder, builder.bitcast(args[0], ir.IntType(mask.count)))
+
+    return types.boolean(mask), lower
 
 
 @intrinsic
