@@ -251,8 +251,8 @@ fma = _primitive(
     _real,
     """a * b + c, rounded once if the target has FMA (HAS_FMA), else twice; never a libm call.""",
 )
-sin = _primitive(1, _llvm("sin"), _real, """Sine; a call to libm for every lane.""")
-cos = _primitive(1, _llvm("cos"), _real, """Cosine; a call to libm for every lane.""")
+libm_sin = _primitive(1, _llvm("sin"), _real, """Sine; a call to libm for every lane.""")
+libm_cos = _primitive(1, _llvm("cos"), _real, """Cosine; a call to libm for every lane.""")
 sqrt = _primitive(1, _llvm("sqrt"), _real, """Square root, correctly rounded.""")
 absolute = _primitive(1, _llvm("fabs"), _real, """|a|; clears the sign of NaN and -0 too.""")
 copysign = _primitive(2, _llvm("copysign"), _real, """|a| with the sign of b.""")
