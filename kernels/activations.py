@@ -11,13 +11,12 @@ import math
 from numba.extending import register_jitable
 
 from .compiler import OPTIONS, inlined, njit
-from .elementary import erf, exp, expm1, log1p, sigmoid, tanh
+from .elementary import cos, erf, exp, expm1, log1p, sigmoid, sin, tanh
 from .own import FIRST, own_derivative, own_second_derivative, own_value
 from .vectors import (
     absolute,
     broadcast,
     copysign,
-    cos,
     first_lanes,
     fma,
     lanes,
@@ -28,7 +27,6 @@ from .vectors import (
     reduce_add,
     reduce_max,
     select,
-    sin,
     store,
     store_masked,
 )

@@ -1,13 +1,15 @@
-"""Branch-free exp, expm1, log, log1p, tanh, sigmoid and erf, to be called from jitted code.
+"""exp, expm1, log, log1p, tanh, sigmoid, erf, sin and cos, to be called from jitted code.
 
 One text serves float32 and float64, scalars and vectors (see `vectors`): only the constants differ
 between the precisions, and float32 is never widened. A value gives the same bits in every lane and
-as a scalar. NaN in, NaN out; signed zeros, infinities and subnormals are right.
+as a scalar. NaN in, NaN out; signed zeros, infinities and subnormals are right. Nothing branches,
+but for arguments of sin and cos so large that libm has to reduce them.
 
 The ideas are textbook (J.-M. Muller, "Elementary Functions"; W. J. Cody and W. Waite, "Software
 Manual for the Elementary Functions"): exp and its relatives write x = n ln2 + r, |r| <= ln2 / 2;
-log and log1p write their argument as 2**n (1 + f), 3/4 <= 1 + f < 3/2. (With
-these ends log1p's f is exact, the difference of two numbers within a factor of 2.)
+log and log1p write their argument as 2**n (1 + f), 3/4 <= 1 + f < 3/2; sin and cos write
+x = n pi/2 + r, |r| <= pi/4. (With the ends of log1p's 1 + f its f is exact, the difference of two
+numbers within a factor of 2.)
 """
 
 from typing import NamedTuple
@@ -20,6 +22,7 @@ from .compiler import OPTIONS
 from .vectors import (
     VECTOR_BYTES,
     absolute,
+    any_lane,
     as_float,
     as_integer,
     copysign,
@@ -29,7 +32,10 @@ from .vectors import (
     integer_and,
     integer_max,
     integer_sub,
+    integer_test,
     ldexp,
+    libm_cos,
+    libm_sin,
     make_lookup,
     maximum,
     minimum,
@@ -65,6 +71,8 @@ class Constants(NamedTuple):
     erf_highest: np.floating
     tanh_cut: np.floating  # its polynomial serves below
     erf_cut: np.floating
+    two_over_pi: np.floating
+    sine_highest: np.floating  # libm's sin and cos serve above
     tiny: np.floating  # expm1(x) rounds to x below
     normal: np.floating  # the smallest one
     to_normal: np.floating  # 2**mantissa
@@ -79,6 +87,13 @@ class Constants(NamedTuple):
     break_bits: np.integer
     one_less_break_bits: np.integer
     four_bits: np.integer
+    integer_zero: np.integer
+    integer_one: np.integer
+    integer_two: np.integer
+    two_to_sign: np.integer  # how far to shift 2 for the sign bit
+    # pi/2 in four parts, none negative (-0 stays -0); n times the first three is exact for all n up
+    # to sine_highest, 2**11 in float32 and 2**24 in float64
+    half_pi: tuple
     # Polynomials. Minimax for the relative error of what they are part of (erfc's: absolute), by
     # Remez's algorithm in 45 digits; then, where it helps, coefficients rounded one by one from the
     # lowest, the rest fitted anew after each. tanh's weight in float32 grows by 60 % towards the
@@ -88,9 +103,11 @@ class Constants(NamedTuple):
     tanh: tuple  # (tanh(x) - x) / x**3, in x**2
     erf: tuple  # erf(x) / x - 1, in x**2
     log_erfc: tuple  # log(1 - erf(x))
+    sine: tuple  # (sin(r) - r) / r**3, in r**2
+    cosine: tuple  # (cos(r) - 1) / r**2, in r**2
 
 
-def _constants(real, integer, ln2_high, ln2_low, *, polynomials, **limits):
+def _constants(real, integer, ln2_high, ln2_low, *, tuples, **limits):
     """`Constants` of one precision: what follows from the format, and what was chosen for it."""
     info = np.finfo(real)
     mantissa, bias = int(info.nmant), int(info.maxexp) - 1
@@ -109,6 +126,7 @@ def _constants(real, integer, ln2_high, ln2_low, *, polynomials, **limits):
         "infinity": np.inf,
         "nan": np.nan,
         "log2e": 1 / np.log(2),
+        "two_over_pi": 2 / np.pi,
         "ln2_high": ln2_high,
         "ln2_low": ln2_low,
         "rounder": rounder,
@@ -128,11 +146,15 @@ def _constants(real, integer, ln2_high, ln2_low, *, polynomials, **limits):
         "break_bits": log_break,
         "one_less_break_bits": one - log_break,
         "four_bits": bits(4),
+        "integer_zero": 0,
+        "integer_one": 1,
+        "integer_two": 2,
+        "two_to_sign": info.bits - 2,
     }
     return Constants(
         **{name: real(value) for name, value in (floats | limits).items()},
         **{name: integer(value) for name, value in integers.items()},
-        **{name: tuple(real(c) for c in p) for name, p in polynomials.items()},
+        **{name: tuple(real(c) for c in values) for name, values in tuples.items()},
     )
 
 
@@ -148,8 +170,12 @@ _F32 = _constants(
     erf_highest=4,
     tanh_cut=0.9,
     erf_cut=1,
+    sine_highest=3216,
     tiny=2.0**-30,
-    polynomials={
+    tuples={
+        "half_pi": (
+            1.570556640625, 0.0002396702766418457, 1.5890691429376602e-08, 2.5633440682570896e-12,
+        ),
         "expm1": (
             0.49999997, 0.16666539, 0.0416677557, 0.00836713426, 0.00138356397,
         ),
@@ -169,6 +195,8 @@ _F32 = _constants(
             -0.00035376483, -1.12703991, -0.638225794, -0.103037342, 0.0218053348,
             -0.00293961586, 0.000185574943,
         ),
+        "sine": (-0.16666655, 0.008332189, -0.00019518277),
+        "cosine": (-0.5, 0.041666646, -0.001388731, 2.4432327e-05),
     },
 )  # fmt: skip
 
@@ -184,8 +212,13 @@ _F64 = _constants(
     erf_highest=6,
     tanh_cut=0.625,
     erf_cut=1,
+    sine_highest=2.6e7,
     tiny=2.0**-60,
-    polynomials={
+    tuples={
+        "half_pi": (
+            1.570796325802803, 9.920935774287987e-10, 2.2517417706346578e-18,
+            3.5215598651832e-27,
+        ),
         "expm1": (
             0.5, 0.16666666666666677, 0.041666666666666685, 0.008333333333321768,
             0.0013888888888891418, 0.00019841269885403107, 2.4801587285330852e-05,
@@ -220,6 +253,14 @@ _F64 = _constants(
             -1.9488155841809662e-05, 2.2518882924318476e-05, -8.574353648059589e-06,
             2.1137138440664396e-06, -3.693633587044872e-07, 4.590567117278645e-08,
             -3.887422975124341e-09, 2.0188419722269738e-10, -4.861067537064204e-12,
+        ),
+        "sine": (
+            -0.1666666666666663, 0.00833333333332184, -0.00019841269829358528,
+            2.755731353851422e-06, -2.5050734389251683e-08, 1.58954332878852e-10,
+        ),
+        "cosine": (
+            -0.5, 0.041666666666666595, -0.0013888888888873342, 2.480158728900208e-05,
+            -2.755731421703865e-07, 2.0875705395933952e-09, -1.1358749228918425e-11,
         ),
     },
 )  # fmt: skip
@@ -463,3 +504,46 @@ def erf(k):
         return copysign(select(a < k.erf_cut, small, large), x)
 
     return erf
+
+
+def _sine(k, quarters, libm):
+    """x -> sin(x + quarters pi/2), which is libm(x)."""
+    part_1, part_2, part_3, part_4 = k.half_pi
+
+    def sine(x):
+        rounded = fma(x, k.two_over_pi, k.rounder)
+        n = rounded - k.rounder
+        # x - n pi/2 = high + low. The first three parts are so short that n times each is exact,
+        # and so is r_1. r_2 and `high` are where they cancel; elsewhere what rounding took from
+        # them is. So r is right to its last bits even next to a multiple of pi/2, without FMA too.
+        r_1 = fma(n, -part_1, x)
+        r_2 = fma(n, -part_2, r_1)
+        high = fma(n, -part_3, r_2)
+        lost = fma(n, -part_2, r_1 - r_2) + fma(n, -part_3, r_2 - high)
+        low = fma(n, -part_4, lost)
+        square = fma(high, high, (high + high) * low)
+        odd = high + fma(high * square, polynomial(square, k.sine), low)
+        odd = copysign(odd, high)  # of zeros
+        even = fma(square, polynomial(square, k.cosine), k.one)
+        quarter = integer_add(as_integer(rounded), quarters)
+        y = select(integer_test(quarter, k.integer_one), even, odd)
+        sign = shift_left(integer_and(quarter, k.integer_two), k.two_to_sign)
+        y = as_float(integer_add(as_integer(y), sign))
+        beyond = absolute(x) > k.sine_highest
+        if any_lane(beyond):
+            y = select(beyond, libm(x), y)
+        return y
+
+    return sine
+
+
+@_elementary
+def sin(k):
+    """Sine."""
+    return _sine(k, k.integer_zero, libm_sin)
+
+
+@_elementary
+def cos(k):
+    """Cosine."""
+    return _sine(k, k.integer_one, libm_cos)

@@ -7,18 +7,16 @@ of come first: they are so few that LLVM takes the choice among them out of the 
 from numba.extending import register_jitable
 
 from .compiler import OPTIONS
-from .elementary import exp, expm1, log, log1p, sigmoid, tanh
+from .elementary import cos, exp, expm1, log, log1p, sigmoid, sin, tanh
 from .vectors import (
     absolute,
     broadcast,
     copysign,
-    cos,
     fma,
+    libm_power,
     maximum,
     minimum,
-    power,
     select,
-    sin,
     sqrt,
 )
 
@@ -106,7 +104,7 @@ def binary_value(code, x, y):
     if code == MINIMUM:
         return minimum(x, y)
     if code in (POWER, CONSTANT_POWER):
-        return power(x, y)
+        return libm_power(x, y)
     if code == LESS:
         return select(x < y, one, zero)
     if code == LESS_EQUAL:
@@ -131,7 +129,7 @@ def binary_partials(code, ties, v, x, y):
         return _share(v, x, y, broadcast(ties[0], x)), _share(v, y, x, broadcast(ties[1], x))
     if code in (POWER, CONSTANT_POWER):
         by_y = select(x == zero, zero, v * log(x))
-        return y * power(x, y - one), select(code == POWER, by_y, zero)
+        return y * libm_power(x, y - one), select(code == POWER, by_y, zero)
     if code == KEEP:
         return zero, select(x != zero, one, zero)
     if code == DROP:
@@ -158,8 +156,8 @@ def binary_curvatures(code, v, x, y):
         mixed = -inverse * inverse
         return zero, mixed, broadcast(-2, x) * v * mixed
     if code in (POWER, CONSTANT_POWER):
-        logarithm, below = log(x), power(x, y - one)
-        by_x = y * (y - one) * power(x, y - one - one)
+        logarithm, below = log(x), libm_power(x, y - one)
+        by_x = y * (y - one) * libm_power(x, y - one - one)
         mixed = select(x == zero, zero, below * fma(y, logarithm, one))
         by_y = select(x == zero, zero, v * logarithm * logarithm)
         general = code == POWER

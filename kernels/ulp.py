@@ -15,7 +15,10 @@ from . import elementary
 from .compiler import njit
 from .vectors import HAS_FMA, lanes, load_masked, store_masked
 
-BOUNDS = {"exp": 1, "expm1": 2, "log": 2, "log1p": 1, "tanh": 1, "sigmoid": 1, "erf": 2}
+BOUNDS = {
+    "exp": 1, "expm1": 2, "log": 2, "log1p": 1, "tanh": 1, "sigmoid": 1, "erf": 2,
+    "sin": 1, "cos": 1,
+}  # fmt: skip
 if not HAS_FMA:  # each a * b + c is then rounded twice
     BOUNDS = dict.fromkeys(BOUNDS, 2)
 BOUND_F64 = 2
@@ -107,7 +110,7 @@ def special_values(dtype):
     info = np.finfo(dtype)
     points = [0, 1, info.tiny, info.smallest_subnormal, info.max, 0.5, 2, np.inf, np.nan]
     points += [np.log(info.max), -np.log(info.tiny), -np.log(info.smallest_subnormal)]
-    points += [0.625, 0.7, 0.8, 4, 6, 9, 10, 17, 18, 20, 40]
+    points += [0.625, 0.7, 0.8, 4, 6, 9, 10, 17, 18, 20, 40, 3216, 2.6e7]
     x = np.array(points, dtype)
     with np.errstate(over="ignore"):
         x = np.concatenate([x, np.nextafter(x, dtype(0)), np.nextafter(x, dtype(np.inf))])

@@ -158,6 +158,10 @@ def _mask_of(t):
     return _real(t) and _with_dtype(t, types.boolean)
 
 
+def _integer_mask_of(t):
+    return _integer(t) and _with_dtype(t, types.boolean)
+
+
 def _primitive(arity, build, result, doc):
     """A jitted function of vectors and scalars; see `_lanewise`."""
     typing, lower = _lanewise(build, result)
@@ -236,6 +240,10 @@ def _maximum(builder, a, b, symbol=">"):
     return builder.select(builder.fcmp_unordered("uno", a, a), a, larger)
 
 
+def _not_0(builder, a):
+    return builder.icmp_unsigned("!=", a, ir.Constant(a.type, None))
+
+
 _FMA = _llvm("fmuladd")
 fma = _primitive(
     3,
@@ -243,9 +251,9 @@ fma = _primitive(
     _real,
     """a * b + c, rounded once if the target has FMA (HAS_FMA), else twice; never a libm call.""",
 )
-sin = _primitive(1, _llvm("sin"), _real, """Sine; a call to libm for every lane.""")
-cos = _primitive(1, _llvm("cos"), _real, """Cosine; a call to libm for every lane.""")
-power = _primitive(2, _llvm("pow"), _real, """a**b; a call to libm for every lane.""")
+libm_sin = _primitive(1, _llvm("sin"), _real, """Sine; a call to libm for every lane.""")
+libm_cos = _primitive(1, _llvm("cos"), _real, """Cosine; a call to libm for every lane.""")
+libm_power = _primitive(2, _llvm("pow"), _real, """a**b; a call to libm for every lane.""")
 sqrt = _primitive(1, _llvm("sqrt"), _real, """Square root, correctly rounded.""")
 absolute = _primitive(1, _llvm("fabs"), _real, """|a|; clears the sign of NaN and -0 too.""")
 copysign = _primitive(2, _llvm("copysign"), _real, """|a| with the sign of b.""")
@@ -283,6 +291,12 @@ as_float = _primitive(
 integer_add = _primitive(2, lambda builder, a, b: builder.add(a, b), _integer, """a + b, wraps.""")
 integer_sub = _primitive(2, lambda builder, a, b: builder.sub(a, b), _integer, """a - b, wraps.""")
 integer_and = _primitive(2, lambda builder, a, b: builder.and_(a, b), _integer, """a & b.""")
+integer_test = _primitive(
+    2,
+    lambda builder, a, b: _not_0(builder, builder.and_(a, b)),
+    _integer_mask_of,
+    """Whether a & b has a bit set.""",
+)
 integer_max = _primitive(
     2,
     lambda builder, a, b: builder.select(builder.icmp_signed(">", a, b), a, b),
@@ -559,6 +573,20 @@ def count(context, mask):
         return builder.zext(builder.ctpop(bits), ir.IntType(types.intp.bitwidth))
 
     return types.intp(mask), lower
+
+
+@intrinsic
+def any_lane(context, mask):
+    """Whether some lane of a mask is set; of a scalar, itself."""
+    if dtype_of(mask) != types.boolean:
+        return None
+
+    def lower(context, builder, sig, args):
+        if not isinstance(mask, Vector):
+            return args[0]
+        return _not_0(builder, builder.bitcast(args[0], ir.IntType(mask.count)))
+
+    return types.boolean(mask), lower
 
 
 @intrinsic

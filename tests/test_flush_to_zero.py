@@ -50,7 +50,7 @@ def test_elementary_functions():
     """
     done = child("elementary")
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 14 * 60_000
+    assert int(done.stdout) >= 18 * 60_000
 
 
 # ---------------------------------------------------------------- what the child does
@@ -157,7 +157,8 @@ def check_function(name, dtype):
     right = same_bits(found, usual) | same_bits(found, of_zeros)
     # Two roundings lose what is subnormal between them: erf(x) = x + 0.128 x is then x.
     assert right.all() or not HAS_FMA, (name, dtype, x[~right][0], found[~right][0])
-    assert (~same_bits(found, usual)).any() or name == "expm1"  # which hands small x through
+    # But for expm1, which hands small x through, and cos, which is 1 there, it makes a difference.
+    assert (~same_bits(found, usual)).any() or name in ("expm1", "cos")
     normal = np.finfo(dtype).smallest_normal
     here = same_bits(found, usual)  # among them infinities and NaN, whose difference is NaN
     if name == "log":

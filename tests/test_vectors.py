@@ -17,6 +17,7 @@ from deltajit.kernels.vectors import (
     VECTOR_BYTES,
     absolute,
     accumulate,
+    any_lane,
     as_float,
     as_integer,
     broadcast,
@@ -29,6 +30,7 @@ from deltajit.kernels.vectors import (
     integer_and,
     integer_max,
     integer_sub,
+    integer_test,
     lanes,
     ldexp,
     load,
@@ -98,6 +100,7 @@ def bits(x, y, z):
     return (
         as_float(i), as_float(integer_add(i, j)), as_float(integer_sub(i, j)),
         as_float(integer_and(i, j)), as_float(shift_left(i, five)), as_float(shift_right(i, five)),
+        select(integer_test(i, j), x, y),
     )  # fmt: skip
 
 
@@ -105,7 +108,8 @@ def bits_numpy(x, y, z):
     integer = INTEGERS[x.dtype.name]
     i, j, five = (a.view(integer) for a in (x, y, z))
     logical = i.view(integer(0).dtype.str.replace("i", "u")) >> five.astype(f"u{i.itemsize}")
-    return tuple(a.view(x.dtype) for a in (i, i + j, i - j, i & j, i << five, logical))
+    chosen = np.where(i & j, i, j)
+    return tuple(a.view(x.dtype) for a in (i, i + j, i - j, i & j, i << five, logical, chosen))
 
 
 def both_ways(function):
@@ -345,6 +349,22 @@ def test_no_lanes_and_more_than_all():
     x, total = np.ones(LANES_F32, "f4"), np.zeros(LANES_F64)
     assert lane_by_lane(x, total, x.copy(), -3, np.float32(1))[2] == 0
     assert lane_by_lane(x, total, x.copy(), 99 * LANES_F32, np.float32(1))[2] == LANES_F32
+
+
+@jit
+def some(x, i):
+    v = load(x, 0)
+    return any_lane(v > broadcast(0, x)), any_lane(first_lanes(i, x)), any_lane(x[0] > 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_any_lane(dtype):
+    n = LANES[dtype]
+    for i in range(n):
+        x = np.zeros(n, dtype)
+        assert some(x, i) == (False, i > 0, False)
+        x[i] = 1
+        assert some(x, i) == (True, i > 0, i == 0)
 
 
 @jit
