@@ -289,6 +289,12 @@ def workspace_size(program, batch, order=1):
 
 
 @inlined
+def largest_workspace(program):
+    """The same for any batch and order: of order 2 there are twice as many rows, half as wide."""
+    return 2 * program.rows * program.width
+
+
+@inlined
 def section(program, work, width, i):
     """Rows of values, adjoints, tangents, or tangents of adjoints: i = 0, 1, 2, 3."""
     return vector(work, i * program.rows * width, program.rows * width)

@@ -12,6 +12,7 @@ from .circuit import (
     clear_inputs,
     forward,
     forward_tangent,
+    largest_workspace,
     put_constants,
     put_rows,
     section,
@@ -52,18 +53,12 @@ def apply_at(part, what, n, n_out, a, Y, weights, scale, Ra, out, spare, like):
         words[15],
         words[16],
     )
-    memory = vector_at(spare, spare_size(program), like)
+    memory = vector_at(spare, largest_workspace(program), like)
     targets = matrix(vector_at(Y, 0, like), 0, n, program.n_inputs - n_out)
     w = vector_at(weights, n if weights != 0 else 0, like)
     outputs, moved, result = vector_at(a, 0, like), vector_at(Ra, 0, like), vector_at(out, 0, like)
     shaped = matrix(outputs, 0, n, n_out), matrix(moved, 0, n, n_out), matrix(result, 0, n, n_out)
     return apply(program, what, shaped[0], targets, w, scale, shaped[1], shaped[2], memory)
-
-
-@inlined
-def spare_size(program):
-    """Floats of scratch memory; of order 2 there are twice as many rows, half as wide."""
-    return 2 * program.rows * program.width
 
 
 @njit

@@ -1,5 +1,6 @@
 """Circuits: values and derivatives against NumPy and complex step, and how functions are traced."""
 
+import itertools
 import pickle
 import threading
 
@@ -309,11 +310,17 @@ def test_steps_are_in_an_order_that_works():
     assert runs[0, 1] == 0
     assert runs[-1, 2] == len(steps)
     assert (runs[1:, 1] == runs[:-1, 2]).all()
-    written = set(range(program.constants.size + program.n_inputs))
-    for v, x, y in steps.tolist():
-        assert {x, y} <= written
-        written.add(v)
-    assert written == set(range(program.rows))
+    ends = np.append(runs[:, 1], len(steps))[program.segments]
+    first_local = program.rows - np.diff(ends).max()
+    kept = set(range(program.constants.size + program.n_inputs))
+    for begin, end in itertools.pairwise(ends.tolist()):
+        here = set()  # rows that no other segment reads
+        for v, x, y in steps[begin:end].tolist():
+            assert {x, y} <= kept | here
+            assert v not in kept | here
+            (kept if v < first_local else here).add(v)
+        assert max(here) < program.rows
+    assert kept == set(range(first_local))
 
 
 def test_nothing_is_compiled_for_a_circuit():

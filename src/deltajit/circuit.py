@@ -168,7 +168,7 @@ class Circuit:
         """
         X, single = self._samples(x, "x")
         value = np.empty((X.shape[0], self.n_outputs), self.dtype)
-        compiled.evaluate(self._program, X, value, self._work(X.shape[0], 1))
+        compiled.evaluate(self._program, X, value, self._work())
         return self._value(value, single)
 
     def value_and_grad(self, x: ArrayLike) -> tuple[Any, Array]:
@@ -224,7 +224,7 @@ class Circuit:
             raise ValueError(f"v must have shape ({self.n_inputs},) or {X.shape}, got {V.shape}")
         out = np.empty_like(X)
         directions = np.ascontiguousarray(np.broadcast_to(V, X.shape))
-        compiled.hvp(self._program, X, directions, out, self._work(X.shape[0], 2))
+        compiled.hvp(self._program, X, directions, out, self._work())
         return self._of_samples(out, single)
 
     # ---------------------------------------------------------------- step by step
@@ -262,18 +262,18 @@ class Circuit:
     def _value_and_jacobian(self, X: Array) -> tuple[Array, Array]:
         value = np.empty((X.shape[0], self.n_outputs), self.dtype)
         jacobian = np.empty((*value.shape, self.n_inputs), self.dtype)
-        work = self._work(X.shape[0], 1)
+        work = self._work()
         compiled.value_and_grad(self._program, X, value, jacobian, work)
         return value, jacobian
 
     def _samples(self, x: ArrayLike, name: str) -> tuple[Array, bool]:
         return checks.matrix(x, name, self.n_inputs, self.dtype)
 
-    def _work(self, batch: int, order: int) -> Array:
-        """This thread's scratch memory, made larger where it must be."""
-        size = compiled.workspace_size(self._program, batch, order)
+    def _work(self) -> Array:
+        """This thread's scratch memory, enough for any batch."""
         work: Array | None = getattr(self._scratch, "work", None)
-        if work is None or work.size < size:
+        if work is None:
+            size = compiled.largest_workspace(self._program)
             work = self._scratch.work = memory.empty(size, self.dtype)
         return work
 

@@ -16,7 +16,8 @@ from deltajit import operations, reference
 from deltajit.architecture import CIRCUITS, CircuitLoss
 from deltajit.circuit import Circuit
 from deltajit.kernels import ACTIVATIONS, LOSSES
-from deltajit.kernels.circuit_loss import apply_at, make_part, spare_size
+from deltajit.kernels.circuit import largest_workspace
+from deltajit.kernels.circuit_loss import apply_at, make_part
 from deltajit.lowering import lower
 from deltajit.operations import Graph
 
@@ -123,7 +124,7 @@ def loss_name(loss: Any) -> Any:
         parts = [make_part(_address(program.constants.dtype), program) for program in programs]
         table = np.concatenate(parts)
         _kept.append((programs, table))
-        spare = max(int(spare_size(program)) for program in programs)
+        spare = max(int(largest_workspace(program)) for program in programs)
         CIRCUITS[name] = CircuitLoss(loss.n_inputs, spare)
         reference.OWN_LOSSES[name] = _reference_of(loss.graph)
         LOSSES[name] = table.ctypes.data
