@@ -1,0 +1,170 @@
+"""Circuits of N random operations, library by library: what is timed, and what making it takes.
+
+A subject is ``(seconds of tracing, seconds of compiling, {what: call})``, for one batch of samples.
+"""
+
+import time
+
+import numpy as np
+
+VALUE, GRADIENT, HVP = "value", "gradient", "hvp"
+N_INPUTS, BATCH = 16, 64
+SIZES = [100, 1_000, 10_000, 100_000, 1_000_000]
+LENGTH = 100  # operations of a formula
+
+# How operands are chosen: of a sum of formulas, each of the inputs and of its own values; and of
+# one formula, of all values there are.
+FORMULAS, ANYWHERE = "sum of formulas", "operands anywhere"
+
+
+def apply(xp, code, a, b):
+    """(value, operations that it takes) of one of eight random operations; no value explodes."""
+    choices = [
+        lambda: (a + b, 1),
+        lambda: (a - b, 1),
+        lambda: (a * b, 1),
+        lambda: (xp.maximum(a, b), 1),
+        lambda: (xp.sin(a), 1),
+        lambda: (xp.tanh(a), 1),
+        lambda: (xp.exp(-(a * a)), 3),
+        lambda: (a / (b * b + 1), 3),
+    ]
+    return choices[code]()
+
+
+def random_function(n, kind, xp=np, seed=0):
+    """A function of N_INPUTS scalars, or arrays, of about n operations, by the functions of `xp`."""
+
+    def formulas(*x):
+        rng, total, count = np.random.default_rng(seed), 0.0, 0
+        while count < n:
+            values, begin = list(x), count
+            while count < min(n, begin + LENGTH):
+                code, i, j = rng.integers(8), *rng.integers(N_INPUTS, size=2)
+                values[i], cost = apply(xp, code, values[i], values[j])
+                count += cost
+            for value in values:
+                total = total + value
+            count += N_INPUTS
+        return total
+
+    def anywhere(*x):
+        rng, values, used, count = np.random.default_rng(seed), list(x), set(), 0
+        while count + len(values) - len(used) < n:
+            code, i, j = rng.integers(8), *rng.integers(len(values), size=2).tolist()
+            value, cost = apply(xp, code, values[i], values[j])
+            values.append(value)
+            used |= {i, j}
+            count += cost
+        total = 0.0
+        for i in sorted(set(range(len(values))) - used):
+            total = total + values[i]
+        return total
+
+    return {FORMULAS: formulas, ANYWHERE: anywhere}[kind]
+
+
+def samples(seed=1):
+    """Points and directions, (BATCH, N_INPUTS) each."""
+    return np.random.default_rng(seed).normal(size=(2, BATCH, N_INPUTS))
+
+
+def timed(make):
+    """(seconds, result) of a call."""
+    start = time.perf_counter()
+    result = make()
+    return time.perf_counter() - start, result
+
+
+def deltajit(n, kind):
+    """The interpreter; nothing is compiled."""
+    import deltajit as dj
+
+    traced, c = timed(lambda: dj.Circuit(random_function(n, kind), N_INPUTS))
+    X, V = samples()
+    calls = {
+        VALUE: lambda: c(X),
+        GRADIENT: lambda: c.value_and_grad(X),
+        HVP: lambda: c.hvp(X, V),
+    }
+    return traced, 0.0, calls
+
+
+def casadi(n, kind):
+    """SX functions in CasADi's virtual machine, mapped over the batch."""
+    import casadi
+
+    xp = _Casadi(casadi)
+    x, v = casadi.SX.sym("x", N_INPUTS), casadi.SX.sym("v", N_INPUTS)
+    traced, y = timed(lambda: random_function(n, kind, xp)(*casadi.vertsplit(x)))
+
+    def make():
+        gradient = casadi.gradient(y, x)
+        product = casadi.jtimes(gradient, x, v)
+        inputs, outputs = [[x], [x], [x, v]], [[y], [y, gradient], [product]]
+        functions = [casadi.Function("f", *pair) for pair in zip(inputs, outputs, strict=True)]
+        return [function.map(BATCH) for function in functions]
+
+    compiled, (value, gradient, hvp) = timed(make)
+    X, V = (np.asfortranarray(part.T) for part in samples())
+    calls = {
+        VALUE: lambda: np.array(value(X))[0],
+        GRADIENT: lambda: tuple(np.array(part) for part in gradient(X)),
+        HVP: lambda: np.array(hvp(X, V)).T,
+    }
+    return traced, compiled, calls
+
+
+class _Casadi:
+    """CasADi's functions by NumPy's names."""
+
+    def __init__(self, casadi):
+        self.maximum, self.sin, self.tanh = casadi.fmax, casadi.sin, casadi.tanh
+        self.exp = casadi.exp
+
+
+def jax(n, kind):
+    """Jitted: value, value and gradient, and forward over reverse, each by vmap."""
+    import jax
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+
+    def f(x):
+        return random_function(n, kind, jnp)(*(x[i] for i in range(N_INPUTS)))
+
+    def product(x, v):
+        return jax.jvp(jax.grad(f), (x,), (v,))[1]
+
+    X, V = map(jnp.asarray, samples())
+    functions = [(f, [X]), (jax.value_and_grad(f), [X]), (product, [X, V])]
+    traced = compiled = 0.0
+    calls = {}
+    for what, (function, arguments) in zip((VALUE, GRADIENT, HVP), functions, strict=True):
+        batched = jax.jit(jax.vmap(function))
+        seconds, lowered = timed(lambda b=batched, a=arguments: b.lower(*a))
+        traced += seconds
+        seconds, ready = timed(lowered.compile)
+        compiled += seconds
+        calls[what] = lambda r=ready, a=arguments: jax.block_until_ready(r(*a))
+    return traced, compiled, calls
+
+
+def autograd(n, kind):
+    """HIPS autograd: NumPy over the batch, traced anew in every call."""
+    import autograd.numpy as anp
+    from autograd import grad, make_jvp
+
+    function = random_function(n, kind, anp)
+    X, V = samples()
+    ones = anp.ones(BATCH)
+
+    def total(X):
+        return anp.sum(function(*(X[:, i] for i in range(N_INPUTS))) * ones)
+
+    calls = {
+        VALUE: lambda: function(*X.T),
+        GRADIENT: lambda: (function(*X.T), grad(total)(X)),
+        HVP: lambda: make_jvp(grad(total))(X)(V)[1],
+    }
+    return 0.0, 0.0, calls
