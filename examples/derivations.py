@@ -139,7 +139,8 @@ def cost(width):
     net = dj.Network([width, width, width, 1], "tanh", "sigmoid", dtype="float64", rng=rng)
     at, x = net.theta, rng.normal(size=width)
     c = dj.Circuit(lambda *theta: forward(*net.unflatten(np.array(theta)), x)[-1][0], at.size)
-    return at.size, c.n_operations, *medians(lambda: c(at), lambda: c.value_and_grad(at))
+    value, both = medians(lambda: c(at), lambda: c.value_and_grad(at), seconds=0.1)
+    return at.size, c.n_operations, value, both
 
 
 print("\nparameters  operations N     value  with gradient  ratio  ratio, by differences")
