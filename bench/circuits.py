@@ -33,7 +33,7 @@ def apply(xp, code, a, b):
 
 
 def random_function(n, kind, xp=np, seed=0):
-    """A function of N_INPUTS scalars, or arrays, of about n operations, by the functions of `xp`."""
+    """A function of N_INPUTS scalars, or arrays, of about n operations, by functions of `xp`."""
 
     def formulas(*x):
         rng, total, count = np.random.default_rng(seed), 0.0, 0

@@ -22,9 +22,9 @@ from .vectors import (
 
 (
     ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM, POWER, CONSTANT_POWER, LESS, LESS_EQUAL,
-    EQUAL, KEEP, DROP, NEGATIVE, ABSOLUTE, SQRT, EXP, EXPM1, LOG, LOG1P, SIN, COS, TAN, TANH,
+    EQUAL, KEEP, DROP, NEGATIVE, ABSOLUTE, RELU, SQRT, EXP, EXPM1, LOG, LOG1P, SIN, COS, TAN, TANH,
     SIGMOID, SOFTPLUS,
-) = range(26)  # fmt: skip
+) = range(27)  # fmt: skip
 
 # The names are NumPy's where it has the function.
 OPERATIONS = {
@@ -43,6 +43,7 @@ OPERATIONS = {
     "drop": DROP,  # y where x is 0, else 0
     "negative": NEGATIVE,
     "absolute": ABSOLUTE,
+    "relu": RELU,
     "sqrt": SQRT,
     "exp": EXP,
     "expm1": EXPM1,
@@ -129,7 +130,8 @@ def binary_partials(code, ties, v, x, y):
         return _share(v, x, y, broadcast(ties[0], x)), _share(v, y, x, broadcast(ties[1], x))
     if code in (POWER, CONSTANT_POWER):
         by_y = select(x == zero, zero, v * log(x))
-        return y * libm_power(x, y - one), select(code == POWER, by_y, zero)
+        by_x = select(y == zero, zero, y * libm_power(x, y - one))
+        return by_x, select(code == POWER, by_y, zero)
     if code == KEEP:
         return zero, select(x != zero, one, zero)
     if code == DROP:
@@ -172,6 +174,8 @@ def unary_value(code, x):
         return -x
     if code == ABSOLUTE:
         return absolute(x)
+    if code == RELU:
+        return maximum(broadcast(0, x), x)
     if code == SQRT:
         return sqrt(x)
     if code == EXP:
@@ -197,12 +201,14 @@ def unary_value(code, x):
 
 @register_jitable(**OPTIONS)
 def unary_partial(code, v, x):
-    """dv/dx; of ABSOLUTE at 0 it is 0."""
+    """dv/dx; of ABSOLUTE and RELU at 0 it is 0."""
     zero, one = broadcast(0, x), broadcast(1, x)
     if code == NEGATIVE:
         return -one
     if code == ABSOLUTE:
         return select(x == zero, zero, copysign(one, x))
+    if code == RELU:
+        return select(x <= zero, zero, one)
     if code == SQRT:
         return broadcast(0.5, x) / v
     if code == EXP:

@@ -1,12 +1,15 @@
 """The examples show what they say that they show."""
 
 import importlib
+import math
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import numba
+import numpy as np
 import pytest
 from deltajit.kernels.compiler import FINGERPRINT
 
@@ -33,6 +36,49 @@ def test_constructions(run):
     assert found["functions_of_3"] == (256, 256)
     assert found["slope"] == pytest.approx(-1, abs=0.1)
     assert found["collapse"][-1] < 1e-13
+
+
+@pytest.fixture
+def cells(request, tmp_path, monkeypatch):
+    """What the cells of the example that a test is named after leave, and a picture in tmp_path."""
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("agg")
+    script = EXAMPLES / f"{request.function.__name__.removeprefix('test_')}.py"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(script), "--save"])
+    yield runpy.run_path(str(script))
+    plt.close("all")
+
+
+def test_four_equations(cells, tmp_path):
+    assert cells["y"] == 6
+    assert cells["y_grad"].tolist() == [2, 5, 0]
+    assert cells["p"] == pytest.approx(1 / (1 + math.exp(-1)), rel=1e-15)
+    slope = cells["p"] * (1 - cells["p"])
+    np.testing.assert_allclose(cells["p_grad"], slope * np.array([-1, 2, -2, -3, 1]), rtol=1e-14)
+    assert cells["agreement"] < 1e-12
+    assert cells["hvp_agreement"] < 1e-12
+    assert cells["hvp_error"] < 1e-7
+    assert (tmp_path / "four_equations.png").stat().st_size > 0
+
+
+def test_derivations(cells):
+    assert max(cells["two_layers"].values()) < 1e-12
+    assert list(cells["recursion"]) == [2, 3, 4, 5, 6]
+    assert max(cells["recursion"].values()) < 1e-12
+    assert cells["softmax_error"] < 1e-12
+    assert max(cells["collapse"]) < 1e-12
+
+
+def test_descents(cells, tmp_path):
+    final = {method: losses[-1] for method, (_, losses, _) in cells["by_epochs"].items()}
+    others = set(final) - {"batch"}
+    assert len(others) == 4
+    assert all(final[method] < 0.1 * final["batch"] for method in others)
+    assert cells["noise"][1] > 5 * cells["noise"][32] > 0
+    assert cells["noise"][len(cells["X"])] < 1e-5
+    assert (tmp_path / "descents.png").stat().st_size > 0
 
 
 @pytest.mark.slow

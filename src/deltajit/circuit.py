@@ -6,6 +6,7 @@ NumPy does not have: relu, sigmoid, softplus, where, dot.
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -35,14 +36,14 @@ class Circuit:
     f : callable
         ``f(x1, ..., xn)`` returns a scalar, or a list or vector of them. It may use + - * / ** abs,
         comparisons, NumPy's functions (exp, expm1, log, log1p, sqrt, sin, cos, tan, tanh, maximum,
-        minimum, ...; also of arrays of its arguments), and relu, sigmoid, softplus, where and dot
-        of `deltajit.circuit`.
+        minimum, ...), and relu, sigmoid, softplus, where and dot of `deltajit.circuit`. Arrays of
+        arguments may be added, multiplied and summed, and all these functions take them but
+        NumPy's maximum and minimum.
     n_inputs : int
         How many arguments f takes.
     ties : "both", "first" or "split"
         The derivatives of ``np.maximum(x, y)`` and ``np.minimum(x, y)`` where x = y: 1 by each of
-        them, 1 by x and 0 by y, or 1/2 by each. relu is ``maximum(0, x)``. abs has derivative 0
-        at 0.
+        them, 1 by x and 0 by y, or 1/2 by each. relu and abs have derivative 0 at 0.
     dtype : "float64" or "float32"
         Of everything that is computed.
 
@@ -76,8 +77,9 @@ class Circuit:
         tracer = Tracer(checks.whole(n_inputs, "n_inputs"))
         weights = TIES[checks.choice(ties, "ties", TIES)]
         kind = checks.dtype(dtype)
-        result = f(*(Node(tracer, i) for i in range(n_inputs)))
-        outputs, is_scalar = _outputs(result)
+        arguments = [Node(tracer, i) for i in range(n_inputs)]
+        _check_arguments(f, arguments)
+        outputs, is_scalar = _outputs(f(*arguments))
         graph = tracer.graph(outputs, n_inputs, weights)
         self._bind(graph, argument_names(f, n_inputs), is_scalar, kind)
 
@@ -210,22 +212,21 @@ class Circuit:
 
         Parameters
         ----------
-        x : array_like, (n_inputs,) or (B, n_inputs)
-        v : array_like, (n_inputs,) or like x
+        x, v : array_like, (n_inputs,) or (B, n_inputs)
+            One x goes with all v, and one v with all x: ``hvp(x, np.eye(n))`` is the Hessian.
 
         Returns
         -------
-        ndarray, like x
+        ndarray, (n_inputs,) or (B, n_inputs)
         """
         self._check_scalar("hvp")
-        X, single = self._samples(x, "x")
-        V, _ = self._samples(v, "v")
-        if V.shape[0] not in (1, X.shape[0]):
+        (X, one_x), (V, one_v) = self._samples(x, "x"), self._samples(v, "v")
+        if X.shape[0] != V.shape[0] and not (one_x or one_v):
             raise ValueError(f"v must have shape ({self.n_inputs},) or {X.shape}, got {V.shape}")
+        X, V = map(np.ascontiguousarray, np.broadcast_arrays(X, V))
         out = np.empty_like(X)
-        directions = np.ascontiguousarray(np.broadcast_to(V, X.shape))
-        compiled.hvp(self._program, X, directions, out, self._work())
-        return self._of_samples(out, single)
+        compiled.hvp(self._program, X, V, out, self._work())
+        return self._of_samples(out, one_x and one_v)
 
     # ---------------------------------------------------------------- step by step
 
@@ -294,11 +295,30 @@ class Circuit:
             )
 
 
+def _check_arguments(f: Callable[..., Any], arguments: list[Node]) -> None:
+    """f must take so many."""
+    try:
+        signature = inspect.signature(f)
+    except (TypeError, ValueError):  # a callable without one
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        raise TypeError(
+            f"f{signature} does not take n_inputs={len(arguments)} scalars ({error}); "
+            "write f(*x) for any number of them"
+        ) from None
+
+
 def _outputs(result: Any) -> tuple[list[Any], bool]:
     """(what f returned as a list, whether it was a scalar)."""
-    if isinstance(result, Node) or np.ndim(result) == 0:
-        return [result], True
-    outputs = list(result)
-    if not outputs or any(np.ndim(x) > 0 for x in outputs if not isinstance(x, Node)):
-        raise ValueError(f"f must return a scalar, or a list or vector of scalars, got {result!r}")
-    return outputs, False
+    is_scalar = isinstance(result, (Node, int, float, np.generic))
+    outputs = [result] if is_scalar else result
+    if (
+        not isinstance(outputs, (list, tuple, np.ndarray))
+        or len(outputs) == 0
+        or any(not isinstance(x, Node) and np.ndim(x) > 0 for x in outputs)
+        or any(x is None for x in outputs)
+    ):
+        raise TypeError(f"f must return a scalar, or a list or vector of scalars, got {result!r}")
+    return list(outputs), is_scalar

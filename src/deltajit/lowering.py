@@ -17,22 +17,27 @@ from deltajit.operations import Graph
 
 Array = NDArray[Any]
 
+# Share of values that are kept from which on segments are not worth computing twice.
+WORTH = 0.5
+
 # Samples in a row at most.
 WIDEST = 64
 
-# Floats of values that are kept, up to which rows are as wide as that: more would leave the cache.
-KEPT = 2**20
+# Floats of all values, up to which rows are as wide as that: more would leave the cache.
+MANY = 2**20
 
 
 def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
     """The program of a graph, for floats of one kind."""
     nodes = np.flatnonzero(graph.codes >= 0).astype(np.int32)
     cuts = _cuts(nodes.size)
+    if _is_kept(graph, nodes, cuts).sum() > nodes.size * WORTH:
+        cuts = [0, nodes.size]
     order, runs, segments = _order(graph, nodes, cuts)
-    kept, rows, n_rows = _rows(graph, order, cuts)
+    rows, n_rows = _rows(graph, order, cuts)
     steps = np.stack([rows[order], rows[graph.x[order]], rows[graph.y[order]]], axis=1)
     width = WIDEST
-    while width > 2 * VECTOR_BYTES // dtype.itemsize and kept * width > KEPT:
+    while width > 2 * VECTOR_BYTES // dtype.itemsize and n_rows * width > MANY:
         width //= 2
     return Program(
         steps=np.ascontiguousarray(steps.astype(np.int32).ravel()),
@@ -71,15 +76,21 @@ def _order(graph: Graph, nodes: Array, cuts: list[int]) -> tuple[Array, Array, A
     return order, np.concatenate(runs).ravel(), np.array(segments, np.int32)
 
 
-def _rows(graph: Graph, order: Array, cuts: list[int]) -> tuple[int, Array, int]:
-    """(how many values are kept, the row of each node, how many rows there are)."""
+def _is_kept(graph: Graph, order: Array, cuts: list[int]) -> Array:
+    """Which nodes are outputs, or operands in another segment than their own."""
     segment = np.full(graph.codes.size, -1)
     segment[order] = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
     is_kept = np.zeros(graph.codes.size, np.bool_)
     is_kept[graph.outputs] = True
     for operands in (graph.x[order], graph.y[order]):
         is_kept[operands[segment[operands] != segment[order]]] = True
-    kept = order[is_kept[order]]
+    return is_kept & (graph.codes >= 0)
+
+
+def _rows(graph: Graph, order: Array, cuts: list[int]) -> tuple[Array, int]:
+    """(the row of each node, how many rows there are)."""
+    is_kept = _is_kept(graph, order, cuts)[order]
+    kept = order[is_kept]
     rows = np.full(graph.codes.size, -1)
     n_constants = graph.constants.size
     rows[graph.codes == schedule.CONSTANT] = np.arange(n_constants)
@@ -87,7 +98,6 @@ def _rows(graph: Graph, order: Array, cuts: list[int]) -> tuple[int, Array, int]
     first = n_constants + graph.n_inputs
     rows[kept] = first + np.arange(kept.size)
     starts = np.repeat(cuts[:-1], np.diff(cuts))
-    local = ~is_kept[order]
-    rows[order[local]] = first + kept.size + (np.arange(order.size) - starts)[local]
+    rows[order[~is_kept]] = first + kept.size + (np.arange(order.size) - starts)[~is_kept]
     longest = int(np.diff(cuts).max())
-    return int(kept.size), rows, first + int(kept.size) + longest
+    return rows, first + int(kept.size) + longest

@@ -60,6 +60,11 @@ def _sqrt(x: Any) -> Any:
     return np.sqrt(np.where(np.real(x) < 0, np.nan, x)) if np.iscomplexobj(x) else np.sqrt(x)
 
 
+def _by_base(x: Any, y: Any) -> Any:
+    """d/dx of ``x**y``."""
+    return np.where(y == 0, 0, y * x ** (y - 1))
+
+
 def _by_exponent(v: Any, x: Any) -> Any:
     """d/dy of ``v = x**y``."""
     return np.where(x == 0, 0, v * _log(x))
@@ -81,10 +86,10 @@ _TABLE = {
     "power": Operation(
         "{} ** {}",
         lambda x, y: x**y,
-        lambda v, x, y: (y * x ** (y - 1), _by_exponent(v, x)),
+        lambda v, x, y: (_by_base(x, y), _by_exponent(v, x)),
     ),
     "constant_power": Operation(
-        "{} ** {}", lambda x, y: x**y, lambda v, x, y: (y * x ** (y - 1), 0.0)
+        "{} ** {}", lambda x, y: x**y, lambda v, x, y: (_by_base(x, y), 0.0)
     ),
     "less": Operation(
         "{} < {}", lambda x, y: 1.0 * (np.real(x) < np.real(y)), lambda v, x, y: (0.0, 0.0)
@@ -108,6 +113,11 @@ _TABLE = {
     "negative": Operation("-{}", lambda x: -x, lambda v, x: (-1.0,)),
     "absolute": Operation(
         "abs({})", lambda x: np.where(np.real(x) < 0, -x, x), lambda v, x: (np.sign(np.real(x)),)
+    ),
+    "relu": Operation(
+        "relu({})",
+        lambda x: np.where(np.real(x) <= 0, 0, x),
+        lambda v, x: (np.where(np.real(x) <= 0, 0.0, 1.0),),
     ),
     "sqrt": Operation("sqrt({})", _sqrt, lambda v, x: (0.5 / v,)),
     "exp": Operation("exp({})", np.exp, lambda v, x: (v,)),

@@ -493,7 +493,9 @@ def circuit(trace: Nodes, *, ax: Axes | None = None) -> Axes:
     for step in steps:
         _draw_node(ax, places[step.name], step)
     ax.set(xlim=(-0.6, columns - 0.4), ylim=(-rows / 2 - 0.2, rows / 2 + 0.2))
-    ax.set_title(f"values (black), derivatives of {trace.output} by each node (red)", fontsize=10)
+    ax.set_title(
+        f"values (black), derivatives of {trace.output} by each node (below the boxes)", fontsize=10
+    )
     ax.set_axis_off()
     return ax
 
@@ -512,13 +514,17 @@ def _places(steps: list[Any]) -> dict[str, tuple[int, float]]:
 
 
 def _draw_line(ax: Axes, left: tuple[int, float], right: tuple[int, float], text: str) -> None:
-    """A line below the boxes, and its derivative in the gap before the right one."""
-    ax.plot(*zip(left, right, strict=True), color="0.6", linewidth=1, zorder=1)
-    share = 0.5 / (right[0] - left[0])
-    x, y = (share * a + (1 - share) * b for a, b in zip(left, right, strict=True))
+    """A line below the boxes, its derivative before the right one; past other columns in a bow."""
+    ends, columns = np.array([left, right], float), right[0] - left[0]
+    t = np.linspace(0, 1, 33)[:, None]
+    bow = [0.0, 0.35 * (columns - 1)]
+    line = (1 - t) * ends[0] + t * ends[1] + 4 * t * (1 - t) * bow
+    ax.plot(*line.T, color="0.6", linewidth=1, zorder=1)
+    share = 1 - 0.5 / columns
+    place = (1 - share) * ends[0] + share * ends[1] + 4 * share * (1 - share) * np.array(bow)
     ax.text(
-        x,
-        y,
+        place[0],
+        place[1],
         text,
         color=PALETTE[0],
         fontsize=8,
@@ -531,10 +537,24 @@ def _draw_line(ax: Axes, left: tuple[int, float], right: tuple[int, float], text
 def _draw_node(ax: Axes, place: tuple[int, float], step: Any) -> None:
     """A box with the node's name, what it is and its value, and its adjoint below."""
     what = f"{step.name} = {step.text}" if step.text else step.name
-    ax.text(*place, f"{what}\n{step.value:.4g}", fontsize=9, ha="center", va="center",
-            bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "black"})  # fmt: skip
-    ax.text(place[0], place[1] - 0.38, f"{step.adjoint:.4g}", color=PALETTE[1], fontsize=9,
-            ha="center", va="center")  # fmt: skip
+    ax.text(
+        *place,
+        f"{what}\n{step.value:.4g}",
+        fontsize=9,
+        ha="center",
+        va="center",
+        bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "black"},
+    )
+    ax.annotate(
+        f"{step.adjoint:.4g}",
+        place,
+        (0, -20),
+        textcoords="offset points",
+        color=PALETTE[1],
+        fontsize=9,
+        ha="center",
+        va="top",
+    )
 
 
 # -------------------------------------------------------------------- helpers

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -67,16 +68,15 @@ def _cells(step: Step) -> tuple[str, ...]:
 
 
 def argument_names(f: Callable[..., Any], n: int) -> list[str]:
-    """Those of f if it has so many, else x1 to xn."""
+    """Those of f if it names so many, else x1 to xn."""
+    parameters: Iterable[inspect.Parameter]
     try:
-        names = [
-            name
-            for name, parameter in inspect.signature(f).parameters.items()
-            if parameter.kind is not parameter.VAR_POSITIONAL
-        ]
+        parameters = inspect.signature(f).parameters.values()
     except (TypeError, ValueError):  # a callable without a signature
-        names = []
-    return names if len(names) == n else [f"x{i + 1}" for i in range(n)]
+        parameters = ()
+    kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    names = [parameter.name for parameter in parameters if parameter.kind in kinds]
+    return names[:n] if len(names) >= n else [f"x{i + 1}" for i in range(n)]
 
 
 def tabulate(graph: Graph, x: ArrayLike, inputs: list[str], output: int) -> Trace:
@@ -93,27 +93,20 @@ def tabulate(graph: Graph, x: ArrayLike, inputs: list[str], output: int) -> Trac
         if code != INPUT:
             text = operations.BY_CODE[code].text.format(*(names[i] for i in at))
             slopes = operations.partials(graph, k, values)
-        pairs = [(names[i], float(s)) for i, s in zip(at, slopes, strict=True) if _varies(graph, i)]
-        steps.append(
-            Step(
-                names[k],
-                text,
-                float(values[k]),
-                tuple(name for name, _ in pairs),
-                tuple(slope for _, slope in pairs),
-                float(adjoints[k]),
-            )
-        )
+        total: dict[str, float] = {}
+        for i, slope in zip(at, slopes, strict=True):
+            if graph.codes[i] != CONSTANT:
+                total[names[i]] = total.get(names[i], 0.0) + float(slope)  # of x * x it is 2 x
+        derivatives = tuple(total.values())
+        value, adjoint = float(values[k]), float(adjoints[k])
+        steps.append(Step(names[k], text, value, tuple(total), derivatives, adjoint))
     return Trace(steps, names[graph.outputs[output]])
-
-
-def _varies(graph: Graph, k: int) -> bool:
-    return bool(graph.codes[k] != CONSTANT)
 
 
 def _names(graph: Graph, inputs: list[str]) -> list[str]:
     """Of all nodes: inputs by theirs, constants by their values, operations by numbers."""
     names, count = [], 0
+    letter = "v" if not any(re.fullmatch(r"v\d+", name) for name in inputs) else "node"
     for code, x in zip(graph.codes.tolist(), graph.x.tolist(), strict=True):
         if code == INPUT:
             names.append(inputs[x])
@@ -121,5 +114,5 @@ def _names(graph: Graph, inputs: list[str]) -> list[str]:
             names.append(f"{graph.constants[x]:.6g}")
         else:
             count += 1
-            names.append(f"v{count}")
+            names.append(f"{letter}{count}")
     return names

@@ -56,6 +56,8 @@ class Node:
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         if function is np.where and len(args) == 3:
             return where(*args)
+        if function is np.clip and len(args) == 3:
+            return np.minimum(np.maximum(args[0], args[1]), args[2])
         raise TypeError(
             f"np.{function.__name__} is not for traced values; use numpy.array([x1, x2]), whose "
             "elements may be traced, and sums and products of such arrays"
@@ -75,6 +77,20 @@ class Node:
         )
 
     __int__ = __index__ = __round__ = __complex__ = __float__
+
+    def __and__(self, other: Any) -> Any:
+        raise TypeError(
+            "conditions are 1 or 0: write a * b for a & b, np.maximum(a, b) for a | b, 1 - a for ~a"
+        )
+
+    __rand__ = __or__ = __ror__ = __and__
+
+    def __invert__(self) -> Any:
+        return self & None
+
+    def conjugate(self) -> Node:
+        """Itself, as of any real number: np.var asks for it."""
+        return self
 
     def __iter__(self) -> Any:
         raise TypeError(
@@ -241,22 +257,12 @@ maximum, minimum, less, less_equal, equal = map(
 )
 
 
-def _sinh(x: Any) -> Any:
-    e = expm1(x)
-    return 0.5 * (e + e / (e + 1))
-
-
-def _cosh(x: Any) -> Any:
-    e = exp(x)
-    return 0.5 * (e + 1 / e)
-
-
 # What NumPy has no function for.
 
 
 def relu(x: Any) -> Any:
-    """``max(0, x)``; at 0 the derivative is that of a tie, which ``ties="first"`` makes 0."""
-    return np.maximum(0.0, x)
+    """``max(0, x)``; its derivative at 0 is 0, as a network's."""
+    return _anywhere("relu", BY_CODE[OPERATIONS["relu"]].value, x)
 
 
 def sigmoid(x: Any) -> Any:
@@ -275,9 +281,9 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     The derivative goes to the one that is used. As everywhere, 0 times an infinite derivative is
     NaN: of ``where(x > 0, np.sqrt(x), 0)`` at 0, whose root then wants ``where(x > 0, x, 1)``.
     """
+    if any(np.ndim(each) > 0 for each in (condition, x, y) if not isinstance(each, Node)):
+        return np.frompyfunc(where, 3, 1)(*map(_as_array, (condition, x, y)))
     if not isinstance(condition, Node):
-        if np.ndim(condition) > 0 or _tracer_of(x, y) is None:
-            return np.where(condition, x, y)
         return x if condition else y
     return add(_apply("keep", condition, x), _apply("drop", condition, y))
 
@@ -331,10 +337,9 @@ FUNCTIONS: dict[str, Function] = {
     "sin": sin,
     "cos": cos,
     "tan": tan,
-    "sinh": _sinh,
-    "cosh": _cosh,
+    "sinh": lambda x: 0.5 * (expm1(x) - expm1(-x)),
+    "cosh": lambda x: 0.5 * (exp(x) + exp(-x)),
     "tanh": tanh,
-    "hypot": lambda x, y: sqrt(x * x + y * y),
     "logaddexp": lambda x, y: y + softplus(x - y),
 }
 
