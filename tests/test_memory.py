@@ -182,7 +182,7 @@ def test_another_dtype_or_layout_is_a_typing_error(argument, make):
     named = guarded.arguments(f"model {guarded.KERNELS['predict']}", case_of())
     named[argument] = make(named[argument])
     before = guarded.bits_of(named)
-    with pytest.raises(TypingError, match="C-contiguous arrays of theta's dtype"):
+    with pytest.raises(TypingError, match="C-contiguous arrays of one dtype, here float32"):
         kernels.predict(*named.values())
     assert guarded.bits_of(named) == before
 
