@@ -80,7 +80,7 @@ def deltajit(n, kind):
     """The interpreter; nothing is compiled."""
     import deltajit as dj
 
-    traced, c = timed(lambda: dj.Circuit(random_function(n, kind), N_INPUTS))
+    traced, c = timed(lambda: dj.Circuit(random_function(n, kind), N_INPUTS, ties="split"))
     X, V = samples()
     calls = {
         VALUE: lambda: c(X),

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.circuits import ANYWHERE, FORMULAS, VALUE
+from bench.circuits import BATCH as BATCH_OF_CIRCUITS
 from bench.derivatives import FROZEN_HVP, GRADIENT, HVP, LOSS, PER_SAMPLE
 
 FOLDER = Path(__file__).parent / "report"
@@ -27,7 +29,7 @@ class Report:
     """Rows of medians: {library, sizes, batch, n_params, times, ...}, and what follows."""
 
     def __init__(self):
-        self.rows, self.memory, self.machine = [], [], {}
+        self.rows, self.memory, self.machine, self.circuits = [], [], {}, []
 
     def of(self, library="deltajit", batch=None):
         """Rows of a library, at one batch or at all."""
@@ -64,6 +66,7 @@ class Report:
             text = "largest resident size of this process, peers included"
             found.append(Claim(text, f"{self.machine['max_rss'] / 2**20:.0f} MiB", None))
         found += self._one_sample() + self._per_sample() + self._peers()
+        found += claims_of_circuits(self.circuits)
         for row in self.memory:
             text = f"gradient's workspace <= 3 activations + 2 parameters, {_name(row)}"
             used = f"{row['workspace'] / 2**20:.1f} of {row['limit'] / 2**20:.1f} MiB"
@@ -77,24 +80,26 @@ class Report:
         """Write JSON and picture; returns the lines of the table."""
         FOLDER.mkdir(exist_ok=True)
         claims = self.claims()
-        content = {
-            "machine": self.machine,
-            "rows": self.rows,
-            "memory": self.memory,
-            "claims": [claim._asdict() for claim in claims],
-        }
-        path = FOLDER / "cheap_gradient.json"
-        path.write_text(json.dumps(content, indent=1) + "\n")
         width = max(len(claim.text) for claim in claims)
         lines = [f"{'claim':<{width}}  {'measured':<34}holds"]
         verdicts = {True: "yes", False: "NO", None: ""}
         lines += [f"{c.text:<{width}}  {c.measured:<34}{verdicts[c.holds]}" for c in claims]
-        lines.append(str(path))
-        try:
-            lines.append(str(draw(self, FOLDER / "cheap_gradient.png")))
-        except ImportError as error:
-            lines.append(f"no picture: {error}")
+        if self.circuits:
+            lines.append(self._write("circuits", claims, circuits=self.circuits))
+        if self.rows:
+            lines.append(self._write("cheap_gradient", claims, rows=self.rows, memory=self.memory))
+            try:
+                lines.append(str(draw(self, FOLDER / "cheap_gradient.png")))
+            except ImportError as error:
+                lines.append(f"no picture: {error}")
         return lines
+
+    def _write(self, name, claims, **parts):
+        """A file of these parts, the machine and all claims; returns its path."""
+        path = FOLDER / f"{name}.json"
+        about = {"machine": self.machine, "claims": [claim._asdict() for claim in claims]}
+        path.write_text(json.dumps(about | parts, indent=1) + "\n")
+        return str(path)
 
     def _most(self, rows, what, base, limit):
         """The largest of a ratio over all networks."""
@@ -148,6 +153,42 @@ class Report:
                     text = f"{library}'s {what} over deltajit's, batch {BATCH}"
                     found.append(Claim(text, f"{min(times):.2f} to {max(times):.2f}", None))
         return found
+
+
+def claims_of_circuits(rows):
+    """What is said of circuits: ratios, slopes, and each library at each size."""
+    found = []
+    for kind in (FORMULAS, ANYWHERE):
+        own = [row for row in rows if row["library"] == "deltajit" and row["kind"] == kind]
+        for what, limit in ((GRADIENT, 4.0), (HVP, 10.0)):
+            if own:
+                ratios = [row["times"][what] / row["times"][VALUE] for row in own]
+                text = f"circuit, {kind}: {what} / value <= {limit:.0f} at every N, batch 64"
+                measured = f"{min(ratios):.2f} to {max(ratios):.2f}"
+                found.append(Claim(text, measured, max(ratios) <= limit))
+        for least in (100, 1000):
+            points = [(row["n"], row["times"][GRADIENT]) for row in own if row["n"] >= least]
+            if len(points) >= 3:
+                slope = float(np.polyfit(*np.log(points).T, 1)[0])
+                text = f"circuit, {kind}: gradient grows like N**1.00 +- 0.05, N >= {least:,}"
+                holds = abs(slope - 1) <= 0.05 if kind == FORMULAS and least > 100 else None
+                found.append(Claim(text, f"{slope:.3f}", holds))
+    for row in rows:
+        if row["library"] != "deltajit":
+            ratio = row["times"][GRADIENT] / row["own"][GRADIENT]
+            text = (
+                f"circuit of {row['n']:,}: {row['library']}'s gradient over deltajit's; seconds to "
+                "trace and compile"
+            )
+            measured = f"{ratio:.1f}; {row['traced']:.2g} + {row['compiled']:.2g}"
+            wanted = row["library"] == "casadi" and row["n"] == 100_000
+            found.append(Claim(text, measured, ratio >= 3 if wanted else None))
+        else:
+            text = f"circuit of {row['n']:,}, {row['kind']}: ns an operation and sample; s to trace"
+            each = 1e9 / (row["n"] * BATCH_OF_CIRCUITS)
+            times = [f"{row['times'][what] * each:.2f}" for what in (VALUE, GRADIENT, HVP)]
+            found.append(Claim(text, f"{', '.join(times)}; {row['traced']:.2g}", None))
+    return found
 
 
 def medians(times):

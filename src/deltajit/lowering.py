@@ -23,8 +23,9 @@ WORTH = 0.5
 # Samples in a row at most.
 WIDEST = 64
 
-# Floats of all values, up to which rows are as wide as that: more would leave the cache.
-MANY = 2**20
+# Floats of all values up to which rows are as wide as that: those of one segment should stay in the
+# L2 cache; where there are several, most of what is kept is written once and read once, in order.
+MANY_OF_ONE, MANY = 2**17, 2**20
 
 
 def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
@@ -36,8 +37,9 @@ def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
     order, runs, segments = _order(graph, nodes, cuts)
     rows, n_rows = _rows(graph, order, cuts)
     steps = np.stack([rows[order], rows[graph.x[order]], rows[graph.y[order]]], axis=1)
+    limit = MANY if len(cuts) > 2 else MANY_OF_ONE
     width = WIDEST
-    while width > 2 * VECTOR_BYTES // dtype.itemsize and n_rows * width > MANY:
+    while width > 2 * VECTOR_BYTES // dtype.itemsize and n_rows * width > limit:
         width //= 2
     return Program(
         steps=np.ascontiguousarray(steps.astype(np.int32).ravel()),
