@@ -1,8 +1,10 @@
 """Circuits of N random operations, library by library: what is timed, and what making it takes.
 
-A subject is ``(seconds of tracing, seconds of compiling, {what: call})``, for one batch of samples.
+A subject is ``(seconds of tracing, seconds of compiling, {what: call})``, for one batch of samples;
+N is what is left when equal and dead operations are gone.
 """
 
+import functools
 import time
 
 import numpy as np
@@ -76,11 +78,22 @@ def timed(make):
     return time.perf_counter() - start, result
 
 
-def deltajit(n, kind):
-    """The interpreter; nothing is compiled."""
+@functools.cache
+def circuit(n, kind):
+    """(seconds of tracing, circuit); at a tie both operands depend on x alike, so they share."""
     import deltajit as dj
 
-    traced, c = timed(lambda: dj.Circuit(random_function(n, kind), N_INPUTS, ties="split"))
+    return timed(lambda: dj.Circuit(random_function(n, kind), N_INPUTS, ties="split"))
+
+
+def count(n, kind):
+    """Operations that are left."""
+    return circuit(n, kind)[1].n_operations
+
+
+def deltajit(n, kind):
+    """The interpreter; nothing is compiled."""
+    traced, c = circuit(n, kind)
     X, V = samples()
     calls = {
         VALUE: lambda: c(X),

@@ -27,7 +27,8 @@ PEERS = [
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("kind", [FORMULAS, ANYWHERE])
 def test_cheap_gradient_of_a_circuit(benchmark, report, kind, n):
-    measure(benchmark, report, "deltajit", kind, n, circuits.deltajit(n, kind))
+    left = circuits.count(n, kind)
+    measure(benchmark, report, "deltajit", kind, left, circuits.deltajit(n, kind))
 
 
 @pytest.mark.parametrize(("library", "n"), PEERS)
@@ -43,7 +44,7 @@ def test_peer_of_a_circuit(benchmark, report, library, n):
         other_grad = other_grad.reshape(circuits.N_INPUTS, BATCH).T.reshape(-1)
     scale = np.abs(grad).max()
     np.testing.assert_allclose(other_grad / scale, grad.reshape(-1) / scale, 1e-8, 1e-8)
-    measure(benchmark, report, library, FORMULAS, n, subject, own)
+    measure(benchmark, report, library, FORMULAS, circuits.count(n, FORMULAS), subject, own)
 
 
 def measure(benchmark, report, library, kind, n, subject, own=None):

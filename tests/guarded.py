@@ -13,13 +13,14 @@ import sys
 from typing import Any, NamedTuple
 
 import numpy as np
-from deltajit.kernels import handle
+from deltajit.kernels import circuit, handle
 from deltajit.kernels.model import ACTIVATION
 from deltajit.kernels.tile import DEPTH
 from deltajit.kernels.views import copy
 
 import deltajit as dj
 from deltajit import kernels
+from tests.circuits import random_function
 from tests.conftest import DTYPES, ENDS, HIDDEN, awkward, make_targets, suits
 
 PAGE, PROT_NONE = mmap.PAGESIZE, 0
@@ -320,6 +321,41 @@ def main(few):
     print(f"done: {calls} calls, {number} cases")
 
 
+def circuits():
+    """Kernels of circuits, of both dtypes, over awkward batches, in each place."""
+    calls = 0
+    for dtype, n_inputs, batch in itertools.product(DTYPES, (1, 5, 17), BATCHES):
+        f = random_function(30 * n_inputs, batch)
+        for c in (
+            dj.Circuit(f, n_inputs, dtype=dtype),
+            dj.Circuit(_pair(f), n_inputs, dtype=dtype),
+        ):
+            X, V = np.random.default_rng(0).normal(size=(2, batch, n_inputs)).astype(dtype)
+            value = np.zeros((batch, c.n_outputs), dtype)
+            named = {"program": c.program, "X": X, "outputs": value}
+            grad = np.zeros((*value.shape, n_inputs), dtype)
+            first, second = (np.zeros_like(c.workspace(batch, order)) for order in (1, 2))
+            runs = [
+                (circuit.evaluate, named | {"work": first}),
+                (circuit.value_and_grad, named | {"grad": grad, "work": first}),
+            ]
+            if c.n_outputs == 1:
+                product = {"program": c.program, "X": X, "V": V, "grad": np.zeros_like(X)}
+                runs.append((circuit.hvp, product | {"work": second}))
+            for kernel, arguments_ in runs:
+                print(f"{kernel.__name__}: {c}, batch {batch}", flush=True)
+                expected = call(kernel, arguments_, ordinary, 0)
+                for place in (ends, begins):
+                    assert call(kernel, arguments_, place, np.nan) == expected
+                    calls += 1
+    print(f"done: {calls} calls")
+
+
+def _pair(f):
+    """Two outputs, one of them an input."""
+    return lambda *x: [f(*x), x[0]]
+
+
 def touch(what):
     """Touch an element inside or outside of a guarded array."""
     x = guarded((5,), np.float32, at_end=what in ("inside", "after", "kernel"))
@@ -340,7 +376,9 @@ if __name__ == "__main__":
     import resource  # not everywhere, as this module is
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a death that is expected leaves no file
-    if sys.argv[1] in ("few", "all"):
+    if sys.argv[1] == "circuits":
+        circuits()
+    elif sys.argv[1] in ("few", "all"):
         main(sys.argv[1] == "few")
     else:
         touch(sys.argv[1])

@@ -50,6 +50,14 @@ def test_no_kernel_touches_what_is_not_its_own(what):
     assert int(lines[-1].split()[1]) > {"few": 1_000, "all": 10_000}[what]
 
 
+@unix
+def test_no_circuit_touches_what_is_not_its_own():
+    child = guarded_child("circuits")
+    lines = child.stdout.splitlines() or ["nothing was run"]
+    assert child.returncode == 0, f"died in {lines[-1]}\n{child.stderr}"
+    assert int(lines[-1].removeprefix("done: ").split()[0]) > 500
+
+
 def test_every_public_kernel_is_run():
     """Who adds a kernel adds it to tests/guarded.py."""
     public = {name for name in kernels.__all__ if callable(getattr(kernels, name))}
