@@ -492,7 +492,9 @@ def circuit(trace: Nodes, *, ax: Axes | None = None) -> Axes:
             _draw_line(ax, places[name], places[step.name], f"{slope:.3g}")
     for step in steps:
         _draw_node(ax, places[step.name], step)
-    ax.set(xlim=(-0.6, columns - 0.4), ylim=(-rows / 2 - 0.2, rows / 2 + 0.2))
+    low, high = (0.0, 0.0) if len(steps) == 1 else ax.dataLim.intervaly
+    ax.set(xlim=(-0.6, columns - 0.4))
+    ax.set(ylim=(min(low - 0.2, -rows / 2 - 0.2), max(high + 0.2, rows / 2 + 0.2)))
     ax.set_title(
         f"values (black), derivatives of {trace.output} by each node (below the boxes)", fontsize=10
     )
@@ -517,11 +519,12 @@ def _draw_line(ax: Axes, left: tuple[int, float], right: tuple[int, float], text
     """A line below the boxes, its derivative before the right one; past other columns in a bow."""
     ends, columns = np.array([left, right], float), right[0] - left[0]
     t = np.linspace(0, 1, 33)[:, None]
-    bow = [0.0, 0.35 * (columns - 1)]
+    outward = -1 if left[1] + right[1] < 0 else 1
+    bow = np.array([0.0, min(0.35 * (columns - 1), 1.5) * outward])
     line = (1 - t) * ends[0] + t * ends[1] + 4 * t * (1 - t) * bow
     ax.plot(*line.T, color="0.6", linewidth=1, zorder=1)
     share = 1 - 0.5 / columns
-    place = (1 - share) * ends[0] + share * ends[1] + 4 * share * (1 - share) * np.array(bow)
+    place = (1 - share) * ends[0] + share * ends[1] + 4 * share * (1 - share) * bow
     ax.text(
         place[0],
         place[1],
