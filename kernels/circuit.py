@@ -234,7 +234,10 @@ def forward(program, width, values):
 
 @njit
 def backward(program, width, values, adjoints, there):
-    """Adjoints of the inputs, from the outputs'; `there` is the segment whose values are there."""
+    """Adjoints of the inputs, from the outputs'.
+
+    there : the segment whose values are there, which is the last or the only one; -1 for none.
+    """
     for s in range(program.segments.size - 2, -1, -1):
         if s != there:
             forward_segment(program, s, width, values)
@@ -439,7 +442,8 @@ def value_and_grad(program, X, value, grad, work):
             clear_inputs(program, width, adjoints)
             seed(program, q, width, adjoints)
             backward(program, width, values, adjoints, there)
-            there = 0
+            if last_segment > 0:  # its rows are overwritten by now
+                there = -1
             target = view(matrix(grad, q * n, batch, m * n))
             take_inputs(program, adjoints, width, at(target, first, 0), count)
 

@@ -11,7 +11,6 @@ from .elementary import cos, exp, expm1, log, log1p, sigmoid, sin, tanh
 from .vectors import (
     absolute,
     broadcast,
-    copysign,
     fma,
     libm_power,
     maximum,
@@ -159,7 +158,8 @@ def binary_curvatures(code, v, x, y):
         return zero, mixed, broadcast(-2, x) * v * mixed
     if code in (POWER, CONSTANT_POWER):
         logarithm, below = log(x), libm_power(x, y - one)
-        by_x = y * (y - one) * libm_power(x, y - one - one)
+        factor = y * (y - one)
+        by_x = select(factor == zero, zero, factor * libm_power(x, y - one - one))
         mixed = select(x == zero, zero, below * fma(y, logarithm, one))
         by_y = select(x == zero, zero, v * logarithm * logarithm)
         general = code == POWER
@@ -201,12 +201,12 @@ def unary_value(code, x):
 
 @register_jitable(**OPTIONS)
 def unary_partial(code, v, x):
-    """dv/dx; of ABSOLUTE and RELU at 0 it is 0."""
+    """dv/dx; of ABSOLUTE and RELU at 0 it is 0, of ABSOLUTE at NaN it is NaN."""
     zero, one = broadcast(0, x), broadcast(1, x)
     if code == NEGATIVE:
         return -one
     if code == ABSOLUTE:
-        return select(x == zero, zero, copysign(one, x))
+        return select(x > zero, one, select(x < zero, -one, x))
     if code == RELU:
         return select(x <= zero, zero, one)
     if code == SQRT:

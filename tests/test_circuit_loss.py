@@ -1,6 +1,7 @@
 """A circuit as the loss of a network: everything that a loss does, against NumPy and our own."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -127,6 +128,15 @@ def test_nan_and_large_circuits_go_through():
     X, Y = np.random.default_rng(0).normal(size=(90, 2)), np.linspace(-1, 1, 90)
     assert relative_error(net.grad(X, Y), reference_grad(net, X, Y[:, None])[1]) < 1e-11
     assert np.isnan(net.loss(X * [1, np.nan], Y))
+
+
+def test_constants_too_large_for_float32():
+    c = dj.Circuit(lambda o, y: (1e300 * (o - y)) ** 2, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net = dj.Network([2, 1], loss=c, dtype="float64")
+    X = np.ones((3, 2))
+    assert net.loss(X, net.predict(X)) == 0
 
 
 def test_what_is_refused():

@@ -37,8 +37,8 @@ class Circuit:
         ``f(x1, ..., xn)`` returns a scalar, or a list or vector of them. It may use + - * / ** abs,
         comparisons, NumPy's functions (exp, expm1, log, log1p, sqrt, sin, cos, tan, tanh, maximum,
         minimum, ...), and relu, sigmoid, softplus, where and dot of `deltajit.circuit`. Arrays of
-        arguments may be added, multiplied and summed, and all these functions take them but
-        NumPy's maximum and minimum.
+        arguments may be added, multiplied and summed, and all these functions take them, but
+        comparisons and NumPy's maximum and minimum only beside a traced value.
     n_inputs : int
         How many arguments f takes.
     ties : "both", "first" or "split"
@@ -74,7 +74,8 @@ class Circuit:
     ) -> None:
         if not callable(f):
             raise TypeError(f"f must be a function of n_inputs scalars, got {f!r}")
-        tracer = Tracer(checks.whole(n_inputs, "n_inputs"))
+        n_inputs = checks.whole(n_inputs, "n_inputs")
+        tracer = Tracer(n_inputs)
         weights = TIES[checks.choice(ties, "ties", TIES)]
         kind = checks.dtype(dtype)
         arguments = [Node(tracer, i) for i in range(n_inputs)]
@@ -312,6 +313,8 @@ def _check_arguments(f: Callable[..., Any], arguments: list[Node]) -> None:
 
 def _outputs(result: Any) -> tuple[list[Any], bool]:
     """(what f returned as a list, whether it was a scalar)."""
+    if isinstance(result, np.ndarray) and result.ndim == 0:
+        result = result[()]
     is_scalar = isinstance(result, (Node, int, float, np.generic))
     outputs = [result] if is_scalar else result
     if (

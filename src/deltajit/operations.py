@@ -102,13 +102,13 @@ _TABLE = {
     ),
     "keep": Operation(
         "where({}, {}, 0)",
-        lambda x, y: np.where(x != 0, y, 0),
-        lambda v, x, y: (0.0, 1.0 * (x != 0)),
+        lambda x, y: np.where(np.real(x) != 0, y, 0),
+        lambda v, x, y: (0.0, 1.0 * (np.real(x) != 0)),
     ),
     "drop": Operation(
         "where({}, 0, {})",
-        lambda x, y: np.where(x != 0, 0, y),
-        lambda v, x, y: (0.0, 1.0 * (x == 0)),
+        lambda x, y: np.where(np.real(x) != 0, 0, y),
+        lambda v, x, y: (0.0, 1.0 * (np.real(x) == 0)),
     ),
     "negative": Operation("-{}", lambda x: -x, lambda v, x: (-1.0,)),
     "absolute": Operation(
@@ -183,7 +183,7 @@ def partials(graph: Graph, k: int, found: list[Any]) -> tuple[Any, ...]:
     with np.errstate(all="ignore"):
         slopes = BY_CODE[code].partials(found[k], *at)
     if code in (OPERATIONS["maximum"], OPERATIONS["minimum"]):
-        tied, undefined = at[0] == at[1], np.isnan(found[k])
+        tied, undefined = np.real(at[0]) == np.real(at[1]), np.isnan(found[k])
         return tuple(
             np.where(undefined, np.nan, np.where(tied, tie, slope))
             for tie, slope in zip(graph.ties, slopes, strict=True)
@@ -193,7 +193,7 @@ def partials(graph: Graph, k: int, found: list[Any]) -> tuple[Any, ...]:
 
 def adjoints(graph: Graph, found: list[Any], output: int = 0) -> list[Any]:
     """Derivative of an output by every node, from the last one back to the first."""
-    result: list[Any] = [0.0 * value for value in found]
+    result: list[Any] = [np.zeros_like(value) for value in found]
     result[graph.outputs[output]] = result[graph.outputs[output]] + 1.0
     for k in range(graph.codes.size - 1, -1, -1):
         if graph.codes[k] >= 0:

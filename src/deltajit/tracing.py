@@ -51,7 +51,7 @@ class Node:
             )
         if any(np.ndim(x) > 0 for x in inputs if not isinstance(x, Node)):
             return np.frompyfunc(function, len(inputs), 1)(*map(_as_array, inputs))
-        return function(*inputs)
+        return function(*map(_as_scalar, inputs))
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         if function is np.where and len(args) == 3:
@@ -185,6 +185,11 @@ def _as_array(value: Any) -> Any:
     return array
 
 
+def _as_scalar(value: Any) -> Any:
+    """What is in an array without axes: np.tensordot makes such of nodes."""
+    return value[()] if isinstance(value, np.ndarray) else value
+
+
 def _tracer_of(*values: Any) -> Tracer | None:
     return next((value.tracer for value in values if isinstance(value, Node)), None)
 
@@ -198,6 +203,11 @@ def _apply(name: str, x: Any, y: Any) -> Any:
 
 def _is(value: Any, number: float) -> bool:
     return not isinstance(value, Node) and value == number
+
+
+def _is_same(x: Any, y: Any) -> bool:
+    both = isinstance(x, Node) and isinstance(y, Node)
+    return both and x.tracer is y.tracer and x.index == y.index
 
 
 # What NumPy calls the functions, each of nodes and numbers.
@@ -232,12 +242,13 @@ def power(x: Any, y: Any) -> Any:
         return sqrt(x)
     if not (exponent.is_integer() and abs(exponent) <= LARGEST_EXPONENT):
         return _apply("constant_power", x, exponent)
+    base = divide(1.0, x) if exponent < 0 else x  # 1 / x**n would lose range on the way back
     result: Any = 1.0
     for bit in f"{abs(int(exponent)):b}":
         result = multiply(result, result)
         if bit == "1":
-            result = multiply(result, x)
-    return divide(1.0, result) if exponent < 0 else result
+            result = multiply(result, base)
+    return result
 
 
 def _binary(name: str) -> Function:
@@ -252,9 +263,17 @@ negative, absolute, sqrt, exp, expm1, log, log1p, sin, cos, tan, tanh = map(
     _unary,
     ["negative", "absolute", "sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "tanh"],
 )
-maximum, minimum, less, less_equal, equal = map(
-    _binary, ["maximum", "minimum", "less", "less_equal", "equal"]
-)
+less, less_equal, equal = map(_binary, ["less", "less_equal", "equal"])
+
+
+def maximum(x: Any, y: Any) -> Any:
+    """The larger one; of a value and itself that is no tie."""
+    return x if _is_same(x, y) else _apply("maximum", x, y)
+
+
+def minimum(x: Any, y: Any) -> Any:
+    """The smaller one, likewise."""
+    return x if _is_same(x, y) else _apply("minimum", x, y)
 
 
 # What NumPy has no function for.
@@ -350,6 +369,7 @@ def _operator(function: Function, reflected: bool = False) -> Function:
     def operator(self: Node, other: Any) -> Any:
         if isinstance(other, np.ndarray) and other.ndim > 0:
             return NotImplemented
+        other = _as_scalar(other)
         return function(other, self) if reflected else function(self, other)
 
     return operator
