@@ -37,7 +37,7 @@ from .operations import (
 )
 from .tile import at, view
 from .transpose import transpose
-from .vectors import broadcast, fma, lanes, load, store
+from .vectors import broadcast, fma, lanes, load, select, store
 from .views import borrow_all, fill, matrix, vector
 
 
@@ -47,7 +47,7 @@ class Program(NamedTuple):
     Rows of values are constants first, then inputs, then values that are kept, among them outputs,
     then the values of one segment.
 
-    steps : (3 N,) int32, for each step the rows of v, x and y. It has no y: x once more.
+    steps : (3 N,) int32, for each step the rows of v, x and y; of one operand, x is there twice.
     runs : (3 R,) int32, for each run its operation, its first step, and the one behind its last.
     segments : (S + 1,) int32, where in `runs` each segment begins.
     outputs : (m,) int32, their rows.
@@ -143,8 +143,12 @@ def backward_common(program, code, first, last, width, values, adjoints):
         for j in range(0, width, lanes(values)):
             by_x, by_y = common_partials(code, load(values, x + j), load(values, y + j))
             g = take(adjoints, v + j)
-            add_product(adjoints, x + j, g, by_x)
-            add_product(adjoints, y + j, g, by_y)
+            if code == MULTIPLY:
+                add_product(adjoints, x + j, g, by_x)
+                add_product(adjoints, y + j, g, by_y)
+            else:  # 1 and -1 need no guard
+                store(adjoints, x + j, fma(g, by_x, load(adjoints, x + j)))
+                store(adjoints, y + j, fma(g, by_y, load(adjoints, y + j)))
 
 
 @inlined
@@ -158,7 +162,23 @@ def take(adjoints, place):
 @inlined
 def add_product(adjoints, place, g, p):
     """``adjoints += g p`` of one vector."""
-    store(adjoints, place, fma(g, p, load(adjoints, place)))
+    store(adjoints, place, fma(g, where_not_0(g, p), load(adjoints, place)))
+
+
+@inlined
+def where_not_0(g, p):
+    """p, and 0 where g is 0, so that g p is: p may be infinite or NaN in what nobody looks at.
+
+    That is what `where` has not chosen, and what a maximum is larger than.
+    """
+    zero = broadcast(0, g)
+    return select(g == zero, zero, p)
+
+
+@inlined
+def moved(by_x, Rx, by_y, Ry):
+    """How something moves that has these derivatives, when x and y do."""
+    return fma(by_x, where_not_0(by_x, Rx), by_y * where_not_0(by_y, Ry))
 
 
 @njit
@@ -170,11 +190,13 @@ def forward_tangent_run(program, code, first, last, width, values, tangents):
             at_x, at_y = load(values, x + j), load(values, y + j)
             if is_unary(code):
                 at_v = unary_value(code, at_x)
-                Rv = unary_partial(code, at_v, at_x) * load(tangents, x + j)
+                by_x = unary_partial(code, at_v, at_x)
+                Rv = by_x * where_not_0(by_x, load(tangents, x + j))
             else:
                 at_v = binary_value(code, at_x, at_y)
                 by_x, by_y = binary_partials(code, program.ties, at_v, at_x, at_y)
-                Rv = fma(by_x, load(tangents, x + j), by_y * load(tangents, y + j))
+                Rx, Ry = load(tangents, x + j), load(tangents, y + j)
+                Rv = moved(by_x, Rx, by_y, Ry)
             store(values, v + j, at_v)
             store(tangents, v + j, Rv)
 
@@ -193,19 +215,19 @@ def backward_tangent_run(program, code, first, last, width, values, adjoints, ta
             Rx, Ry = load(tangents, x + j), load(tangents, y + j)
             if is_unary(code):
                 by_x = unary_partial(code, at_v, at_x)
-                moved = unary_curvature(code, at_v, by_x, at_x) * Rx
+                xx = unary_curvature(code, at_v, by_x, at_x)
                 add_product(adjoints, x + j, g, by_x)
                 add_product(turned, x + j, Rg, by_x)
-                add_product(turned, x + j, g, moved)
+                add_product(turned, x + j, g, xx * where_not_0(xx, Rx))
             else:
                 by_x, by_y = binary_partials(code, program.ties, at_v, at_x, at_y)
                 xx, xy, yy = binary_curvatures(code, at_v, at_x, at_y)
                 add_product(adjoints, x + j, g, by_x)
                 add_product(adjoints, y + j, g, by_y)
                 add_product(turned, x + j, Rg, by_x)
-                add_product(turned, x + j, g, fma(xx, Rx, xy * Ry))
+                add_product(turned, x + j, g, moved(xx, Rx, xy, Ry))
                 add_product(turned, y + j, Rg, by_y)
-                add_product(turned, y + j, g, fma(xy, Rx, yy * Ry))
+                add_product(turned, y + j, g, moved(xy, Rx, yy, Ry))
 
 
 # ---------------------------------------------------------------- all of them
@@ -233,13 +255,11 @@ def forward(program, width, values):
 
 
 @njit
-def backward(program, width, values, adjoints, there):
-    """Adjoints of the inputs, from the outputs'.
-
-    there : the segment whose values are there, which is the last or the only one; -1 for none.
-    """
-    for s in range(program.segments.size - 2, -1, -1):
-        if s != there:
+def backward(program, width, values, adjoints):
+    """Adjoints of the inputs, from the outputs'; the values of the last segment are still there."""
+    last_segment = program.segments.size - 2
+    for s in range(last_segment, -1, -1):
+        if s != last_segment:
             forward_segment(program, s, width, values)
         for r in range(program.segments[s + 1] - 1, program.segments[s] - 1, -1):
             code, first, last = run_at(program, r)
@@ -437,13 +457,12 @@ def value_and_grad(program, X, value, grad, work):
         put_inputs(program, x, first, count, width, values)
         forward(program, width, values)
         take_outputs(program, values, width, value, first, count)
-        there = last_segment
         for q in range(m):
+            if q > 0 and last_segment > 0:  # the way back has put others into its rows
+                forward_segment(program, last_segment, width, values)
             clear_inputs(program, width, adjoints)
             seed(program, q, width, adjoints)
-            backward(program, width, values, adjoints, there)
-            if last_segment > 0:  # its rows are overwritten by now
-                there = -1
+            backward(program, width, values, adjoints)
             target = view(matrix(grad, q * n, batch, m * n))
             take_inputs(program, adjoints, width, at(target, first, 0), count)
 

@@ -23,7 +23,7 @@ from .circuit import (
 from .compiler import inlined, njit
 from .own import CURVED, LOSS_SUM, PART, SLOPES
 from .tile import at, view
-from .views import fill, matrix, row, vector_at
+from .views import fill, matrix, row, vector, vector_at
 
 
 def make_part(address, program):
@@ -71,8 +71,9 @@ def apply(program, what, a, Y, weights, scale, Ra, out, spare):
     order = 2 if what == CURVED else 1
     width, begin, n_out = width_of(program, a.shape[0], order), program.constants.size, a.shape[1]
     values, adjoints = section(program, spare, width, 0), section(program, spare, width, 1)
+    tangents, turned = section(program, spare, width, 2), section(program, spare, width, 3)
     put_constants(program, width, values)
-    fill(adjoints, 0)
+    fill(vector(spare, values.size, (2 * order - 1) * values.size), 0)
     total = 0.0
     for first in range(0, a.shape[0], width):
         count = min(width, a.shape[0] - first)
@@ -81,9 +82,7 @@ def apply(program, what, a, Y, weights, scale, Ra, out, spare):
         target = at(view(out), first, 0)
         clear_inputs(program, width, adjoints)
         if what == CURVED:
-            tangents, turned = section(program, spare, width, 2), section(program, spare, width, 3)
-            fill(tangents, 0)
-            fill(turned, 0)
+            clear_inputs(program, width, turned)
             put_rows(Ra, first, count, begin, width, tangents)
             forward_tangent(program, width, values, tangents)
             seed(program, 0, width, adjoints)
@@ -93,7 +92,7 @@ def apply(program, what, a, Y, weights, scale, Ra, out, spare):
             forward(program, width, values)
             if what == SLOPES:
                 seed(program, 0, width, adjoints)
-                backward(program, width, values, adjoints, program.segments.size - 2)
+                backward(program, width, values, adjoints)
                 take_rows(adjoints, begin, n_out, width, target, count)
             else:
                 total += _weighted(program, values, width, weights, first, count)

@@ -106,9 +106,16 @@ def test_kinks_and_conditions():
         points = [[1, 2], [2, 2], [3, 2], [np.nan, 2]]
         found = dj.Circuit(lambda x, y, test=test: where(test(x, y), 1.0, 0.0), 2)(points)
         assert found.tolist() == [float(test(*p)) for p in points], symbol
-    # What is not used may be NaN or infinite.
-    guarded = dj.Circuit(lambda x: where(x > 0, np.log(x), x), 1)
-    assert guarded([[-1], [0], [1]]).tolist() == [-1, 0, 0]
+    # What is not used may be NaN or infinite, and so may its derivatives.
+    for unused in (np.log, np.sqrt, lambda x: 1 / x, lambda x: x * np.log(x), lambda x: x**-0.5):
+        c = dj.Circuit(lambda x, f=unused: where(x > 0, f(x), 3 * x), 1)
+        assert c([[-1], [0]]).tolist() == [-3, 0]
+        assert c.grad([[-1], [0]]).tolist() == [[3], [3]]
+        assert c.hvp([[-1], [0]], [1]).tolist() == [[0], [0]]
+        assert c.trace([0]).steps[0].adjoint == 3
+    in_condition = dj.Circuit(lambda x: where(np.sqrt(x) > 1, x, 2 * x), 1)
+    assert in_condition.grad([0]) == 2
+    assert in_condition.hvp([0], [1]) == 0
 
 
 # ---------------------------------------------------------------- against NumPy

@@ -192,11 +192,15 @@ def partials(graph: Graph, k: int, found: list[Any]) -> tuple[Any, ...]:
 
 
 def adjoints(graph: Graph, found: list[Any], output: int = 0) -> list[Any]:
-    """Derivative of an output by every node, from the last one back to the first."""
+    """Derivative of an output by every node, from the last one back to the first.
+
+    A node whose own is 0 passes nothing on, even if it depends infinitely steeply on others.
+    """
     result: list[Any] = [np.zeros_like(value) for value in found]
     result[graph.outputs[output]] = result[graph.outputs[output]] + 1.0
     for k in range(graph.codes.size - 1, -1, -1):
         if graph.codes[k] >= 0:
             for i, slope in zip(operands(graph, k), partials(graph, k, found), strict=True):
-                result[i] = result[i] + result[k] * slope
+                with np.errstate(all="ignore"):
+                    result[i] = result[i] + np.where(result[k] == 0, 0, result[k] * slope)
     return result

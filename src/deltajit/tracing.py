@@ -297,14 +297,15 @@ def softplus(x: Any) -> Any:
 def where(condition: Any, x: Any, y: Any) -> Any:
     """x where the condition holds, else y; both are computed, and only one is used.
 
-    The derivative goes to the one that is used. As everywhere, 0 times an infinite derivative is
-    NaN: of ``where(x > 0, np.sqrt(x), 0)`` at 0, whose root then wants ``where(x > 0, x, 1)``.
+    The derivative goes to the one that is used. The other, and the condition, pass nothing back,
+    even where their own derivatives are infinite.
     """
     if any(np.ndim(each) > 0 for each in (condition, x, y) if not isinstance(each, Node)):
         return np.frompyfunc(where, 3, 1)(*map(_as_array, (condition, x, y)))
     if not isinstance(condition, Node):
         return x if condition else y
-    return add(_apply("keep", condition, x), _apply("drop", condition, y))
+    kept = 0.0 if _is(x, 0) else _apply("keep", condition, x)
+    return add(kept, 0.0 if _is(y, 0) else _apply("drop", condition, y))
 
 
 def dot(x: Any, y: Any) -> Any:
