@@ -7,6 +7,7 @@ does not compile.
 No fast-math flag: NaN and inf pass through, and a sum has the order it is written in.
 """
 
+import collections
 import contextlib
 import functools
 import glob
@@ -99,8 +100,20 @@ def _warn_once(problem):
     warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
+_made = collections.Counter()  # kernels by their names
+
+
 def njit(function):
-    """Compile `function` as a kernel, cached on disk where a place for the cache can be found."""
+    """Compile `function` as a kernel, cached on disk where a place for the cache can be found.
+
+    Kernels of one name, closures that is, are numbered in the order in which they are made. Numba's
+    own numbers are those of a process: cached code of two processes may have two such kernels under
+    one symbol, and who links both gets one of them twice.
+    """
+    name = f"{function.__module__}.{function.__qualname__}"
+    if _made[name]:
+        function.__qualname__ += f"_{_made[name]}"
+    _made[name] += 1
     return _cached(numba.njit(**OPTIONS)(function))
 
 

@@ -335,3 +335,45 @@ def test_two_dtypes_saved_at_once(tmp_path):
         result(folder, child)
     for dtype in DTYPES:
         assert run(folder, "copy", dtype)["bits"] == COPIED[dtype]
+
+
+def test_closures_of_two_processes_have_symbols_of_their_own(tmp_path):
+    """Each process numbers what it compiles; kernels of one name may not rely on that."""
+    body = "\n".join(
+        f"            x = math.sin(c * x + {i}) + math.cos(x * {i + 1})"
+        for i in range(60)  # so large that LLVM doesn't put it into its caller
+    )
+    script = tmp_path / "kin.py"
+    script.write_text(f"""
+import math, sys
+from deltajit.kernels.compiler import njit
+
+def make(c):
+    @njit
+    def scaled(x, n):
+        for _ in range(n):
+{body}
+        return x
+
+    return scaled
+
+two, three = make(2.0), make(3.0)
+
+@njit
+def first(x):
+    return two(x, 1)
+
+@njit
+def second(x):
+    return three(x, 1)
+
+print(*(globals()[name](1.0) for name in sys.argv[1:]))
+""")
+
+    def run(*names):
+        command = [sys.executable, script, *names]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+    apart = run("first") + run("second")
+    assert apart[0] != apart[1]
+    assert run("first", "second") == apart
