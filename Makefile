@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 # The kernels' own tests, which CI also runs for CPUs with AVX2 and with SSE2 alone.
 KERNEL_TESTS := tests/test_vectors.py tests/test_elementary.py tests/test_product.py tests/test_layers.py \
-	tests/test_gradient.py tests/test_sample.py tests/test_circuit.py
+	tests/test_gradient.py tests/test_sample.py
 AVX2 := +sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2
 
 .PHONY: demo test test-slow test-avx2 test-sse2 lint clean

@@ -1,7 +1,10 @@
 """Circuits: values and derivatives against NumPy and complex step, and how functions are traced."""
 
 import itertools
+import os
 import pickle
+import subprocess
+import sys
 import threading
 
 import numba
@@ -561,3 +564,17 @@ def test_the_picture_of_a_circuit():
     with pytest.raises(ValueError, match="nodes can't be read"):
         dj.Circuit(random_function(100, 0), 3).plot([1, 2, 3])
     pyplot.close("all")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cpu", "features"),
+    [
+        ("generic", ""),
+        ("haswell", "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma"),
+    ],
+)
+def test_other_instruction_sets(cpu, features):
+    """All of the above, for CPUs that have less."""
+    env = os.environ | {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features}
+    subprocess.run([sys.executable, "-m", "pytest", "-q", __file__], check=True, env=env)

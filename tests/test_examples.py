@@ -100,6 +100,7 @@ def test_neural_ode(run):
     assert found["radau_evaluations"] > found["radau_jacobians"] > 0
 
 
+@pytest.mark.slow
 def test_online(run):
     found = run(samples=100_000, turns=1)
     assert found["learner"] < 0.1 * found["frozen"]
