@@ -32,10 +32,12 @@ def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
     """The program of a graph, for floats of one kind."""
     nodes = np.flatnonzero(graph.codes >= 0).astype(np.int32)
     cuts = _cuts(nodes.size)
-    if _is_kept(graph, nodes, cuts).sum() > nodes.size * WORTH:
+    is_kept = _is_kept(graph, nodes, cuts)
+    if is_kept.sum() > nodes.size * WORTH:
         cuts = [0, nodes.size]
+        is_kept = _is_kept(graph, nodes, cuts)
     order, runs, segments = _order(graph, nodes, cuts)
-    rows, n_rows = _rows(graph, order, cuts)
+    rows, n_rows = _rows(graph, order, cuts, is_kept[order])
     steps = np.stack([rows[order], rows[graph.x[order]], rows[graph.y[order]]], axis=1)
     limit = MANY if len(cuts) > 2 else MANY_OF_ONE
     width = WIDEST
@@ -78,20 +80,19 @@ def _order(graph: Graph, nodes: Array, cuts: list[int]) -> tuple[Array, Array, A
     return order, np.concatenate(runs).ravel(), np.array(segments, np.int32)
 
 
-def _is_kept(graph: Graph, order: Array, cuts: list[int]) -> Array:
+def _is_kept(graph: Graph, nodes: Array, cuts: list[int]) -> Array:
     """Which nodes are outputs, or operands in another segment than their own."""
     segment = np.full(graph.codes.size, -1)
-    segment[order] = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
+    segment[nodes] = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
     is_kept = np.zeros(graph.codes.size, np.bool_)
     is_kept[graph.outputs] = True
-    for operands in (graph.x[order], graph.y[order]):
-        is_kept[operands[segment[operands] != segment[order]]] = True
+    for operands in (graph.x[nodes], graph.y[nodes]):
+        is_kept[operands[segment[operands] != segment[nodes]]] = True
     return is_kept & (graph.codes >= 0)
 
 
-def _rows(graph: Graph, order: Array, cuts: list[int]) -> tuple[Array, int]:
-    """(the row of each node, how many rows there are)."""
-    is_kept = _is_kept(graph, order, cuts)[order]
+def _rows(graph: Graph, order: Array, cuts: list[int], is_kept: Array) -> tuple[Array, int]:
+    """(the row of each node, how many rows there are); `is_kept` is of the nodes in `order`."""
     kept = order[is_kept]
     rows = np.full(graph.codes.size, -1)
     n_constants = graph.constants.size

@@ -145,8 +145,9 @@ def _digest(graph: Graph) -> str:
 def _address(kind: np.dtype[Any]) -> int:
     """Where `apply_at` for floats of one kind is."""
     word, real = numba.types.int64, numba.from_dtype(kind)
-    apply_at.compile((*[word] * 7, numba.types.float64, *[word] * 3, real))
-    compiled = apply_at.overloads[(*[word] * 7, numba.types.float64, *[word] * 3, real)]
+    signature = (*[word] * 7, numba.types.float64, *[word] * 3, real)
+    apply_at.compile(signature)
+    compiled = apply_at.overloads[signature]
     name = compiled.fndesc.llvm_cfunc_wrapper_name
     return int(compiled.library.get_pointer_to_function(name))
 
