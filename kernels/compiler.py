@@ -1,41 +1,302 @@
-"""Compiler options: the only spelling of ``njit`` in this package, and the cache behind it.
+"""How this package's functions are compiled, in three ways, and the only spellings of them.
 
-``error_model="numpy"``: a division check would stop LLVM from vectorizing.
-``nogil=True``: every kernel may run in any number of Python threads.
-``_nrt=False``: no reference is counted, an atomic operation each, and a kernel that would allocate
-does not compile.
-No fast-math flag: NaN and inf pass through, and a sum has the order it is written in.
+`kernel`   compiled once for each dtype, kept on disk, called by address: all that computes.
+`inlined`  the text of a short function goes into the kernel that calls it.
+`njit`     for callers in Python: Numba's dispatcher around a call or two of kernels.
+
+``error_model="numpy"``: a division check would stop LLVM from vectorizing. ``nogil=True``: every
+kernel may run in any number of Python threads. ``_nrt=False``: no reference is counted, an atomic
+operation each, and what would allocate does not compile. No fast-math flag: NaN and inf pass
+through, and a sum has the order it is written in.
+
+A kernel is called through its slot, a word in memory: the address of its code, or 0 as long as it
+has none. Who meets a 0, in jitted code of whatever thread, calls Python, which compiles the kernel
+or loads it from disk, and fills the slot. So nothing is compiled that nobody calls.
 """
 
 import collections
 import contextlib
+import ctypes
 import functools
 import glob
 import hashlib
-import warnings
+import inspect
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
 from pathlib import Path
 
+import llvmlite.binding as llvm
 import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.errors import TypingError
+from numba.extending import intrinsic, typeof_impl
 
-try:
-    from numba.np.ufunc import omppool as openmp
-except ImportError:  # Numba was built without it, or its runtime library is missing
-    openmp = None
+from . import abi, backend, cache
 
 OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
 
 
 def _fingerprint():
-    """Hash of every source file of this package (Numba adds its own version and the CPU)."""
-    digest = hashlib.sha256(f"{__name__} {openmp is not None}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    """Hash of every source file of this package (files' names have the CPU, Numba's version)."""
+    digest = hashlib.sha256(f"{__name__} {numba.__version__} {backend.openmp is not None}".encode())
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder).as_posix()
+        digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
 FINGERPRINT = _fingerprint()
 SHORT = FINGERPRINT[:16]  # in names of files
+
+logger = logging.getLogger("deltajit")
+
+# ---------------------------------------------------------------- kernels
+
+WORD = ir.IntType(64)
+REALS = {types.float32: "float32", types.float64: "float64"}
+RESOLVER = "deltajit.resolve"
+SAY_AFTER = 1.0  # seconds of compiling
+
+_lock = threading.RLock()
+_of_slot = {}  # (kernel, real) by the address of its slot
+_spent = 0.0  # seconds of this process that went into compiling
+_has_said = False
+
+
+def seconds_spent():
+    """Seconds that this process has spent on compiling kernels."""
+    return _spent
+
+
+class Prototype:
+    """The signature of kernels that are called by a slot which is data: ``f(slot, ...)``."""
+
+    def __init__(self, function):
+        functools.update_wrapper(self, function)
+        signature = inspect.signature(function)
+        self.annotations = [p.annotation for p in signature.parameters.values()]
+        result = signature.return_annotation
+        self.result = None if result is inspect.Signature.empty else result
+
+    def types_for(self, real):
+        """(Numba types of the arguments, of the result) for floats of type `real`."""
+        arguments = tuple(abi.type_for(a, real) for a in self.annotations)
+        return arguments, types.none if self.result is None else self.result.type_for(real)
+
+    def real_of(self, given):
+        """The dtype that arguments of these Numba types ask for."""
+        reals = filter(None, map(abi.real_of, self.annotations, given))
+        return next(reals, types.float64)
+
+    def typed_call(self, name, real, given):
+        """Numba's (signature, lowering of a call by an address) for arguments of these types."""
+        arguments, result = self.types_for(real)
+        wrong = [
+            f"{g} for {a}"
+            for annotation, a, g in zip(self.annotations, arguments, given, strict=True)
+            if not abi.takes(annotation, g, real)
+        ]
+        if real not in REALS or wrong:
+            raise TypingError(f"the kernel {name} does not take {', '.join(wrong) or real}")
+
+        def call(context, builder, slot, values):
+            words = [
+                word
+                for part in zip(arguments, given, values, strict=True)
+                for word in abi.to_words(context, builder, *part)
+            ]
+            is_void = result == types.none
+            c_result = ir.VoidType() if is_void else context.get_value_type(result)
+            kind = ir.FunctionType(c_result, [word.type for word in words]).as_pointer()
+            value = builder.call(builder.inttoptr(_bound(builder, slot), kind), words)
+            return context.get_dummy_value() if is_void else value
+
+        return result, call
+
+
+class Kernel(Prototype):
+    """A function that is compiled once for each dtype, and called by its address."""
+
+    def __init__(self, function, name):
+        super().__init__(function)
+        self.name = name
+        self._slots = {real: ctypes.c_int64(0) for real in REALS}
+        for real, slot in self._slots.items():
+            _of_slot[ctypes.addressof(slot)] = self, real
+            llvm.add_symbol(self._slot_symbol(real), ctypes.addressof(slot))
+        self.intrinsic = _as_intrinsic(self._type, function, ())
+
+    def _slot_symbol(self, real):
+        return f"deltajit.slot.{self.name}.{REALS[real]}"
+
+    def slot(self, dtype):
+        """Where the address is, for floats of a NumPy dtype: for tables of networks."""
+        return ctypes.addressof(self._slots[numba.from_dtype(np.dtype(dtype))])
+
+    def address(self, real):
+        """Where the code for floats of type `real` is; it is loaded or compiled if need be."""
+        slot = self._slots[real]
+        if slot.value == 0:
+            with _lock:
+                if slot.value == 0:
+                    slot.value = _code_of(self, real)
+        return slot.value
+
+    def _type(self, *given):
+        """Type and lowering of a call in jitted code."""
+        real = self.real_of(given)
+        result, call = self.typed_call(self.name, real, given)
+
+        def lower(context, builder, signature, values):
+            name = self._slot_symbol(real)
+            slot = builder.module.globals.get(name)
+            slot = slot or ir.GlobalVariable(builder.module, WORD, name)
+            return call(context, builder, slot, values)
+
+        return result(*given), lower
+
+    def __call__(self, *values):
+        """Call from Python, by ctypes: for tests, and where microseconds do not matter."""
+        kinds = [abi.python_real(*pair) for pair in zip(self.annotations, values, strict=True)]
+        dtype = next(filter(None, kinds), np.dtype(np.float64))
+        real = numba.from_dtype(dtype)
+        arguments, result = self.types_for(real)
+        words = [w for pair in zip(arguments, values, strict=True) for w in abi.python_words(*pair)]
+        c_types = [c for kind in arguments for c in abi.ctypes_of(kind)]
+        c_result = None if result == types.none else abi.ctypes_of(result)[0]
+        return ctypes.CFUNCTYPE(c_result, *c_types)(self.address(real))(*words)
+
+
+def kernel(function=None, *, name=None):
+    """Make a `Kernel` of an annotated function; its name is unique, also among closures."""
+    if function is None:
+        return functools.partial(kernel, name=name)
+    module = function.__module__.rpartition(".")[2]
+    return Kernel(function, f"{module}.{name or function.__name__}")
+
+
+def prototype(function):
+    """Make a `Prototype` of an annotated function without a body, jitted as ``f(slot, ...)``."""
+    made = Prototype(function)
+
+    def typed(slot_type, *given):
+        result, call = made.typed_call(function.__name__, made.real_of(given), given)
+
+        def lower(context, builder, signature, values):
+            slot = builder.inttoptr(values[0], WORD.as_pointer())
+            return call(context, builder, slot, values[1:])
+
+        return result(types.int64, *given), lower
+
+    return _as_intrinsic(typed, function, ("slot",))
+
+
+def _as_intrinsic(typed, function, first):
+    """An intrinsic with the parameters of `function`, after those named in `first`."""
+
+    def call(typingctx, *given):
+        return typed(*given)
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    plain = [
+        p.replace(annotation=inspect.Parameter.empty)
+        for p in inspect.signature(function).parameters.values()
+    ]
+    added = [inspect.Parameter(name, kind) for name in ("typingctx", *first)]
+    call.__signature__ = inspect.Signature([*added, *plain])
+    call.__name__, call.__doc__ = function.__name__, function.__doc__
+    return intrinsic(call)
+
+
+@typeof_impl.register(Kernel)
+def _typeof_kernel(value, context):
+    return backend.resolved_type(value.intrinsic)
+
+
+def _bound(builder, slot):
+    """IR of the address in a slot, which is asked for where there is none."""
+    before = builder.load(slot)
+    start = builder.block
+    is_empty = builder.icmp_unsigned("==", before, WORD(0))
+    with builder.if_then(is_empty, likely=False):
+        kind = ir.FunctionType(WORD, [WORD])
+        resolver = cgutils.get_or_insert_function(builder.module, kind, RESOLVER)
+        asked = builder.call(resolver, [builder.ptrtoint(slot, WORD)])
+        end = builder.block
+    address = builder.phi(WORD)
+    address.add_incoming(before, start)
+    address.add_incoming(asked, end)
+    return address
+
+
+@ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
+def _resolve(slot):
+    """What jitted code calls that finds a slot empty; without the kernel it can't go on."""
+    kernel, real = _of_slot[slot]
+    try:
+        with _interrupted_later():
+            return kernel.address(real)
+    except BaseException:
+        traceback.print_exc()
+        print(f"deltajit: the kernel {kernel.name} can't be compiled", file=sys.stderr, flush=True)
+        os.abort()
+
+
+llvm.add_symbol(RESOLVER, ctypes.cast(_resolve, ctypes.c_void_p).value)
+
+
+@contextlib.contextmanager
+def _interrupted_later():
+    """Let Ctrl-C wait, where it would be raised in a callback, from which nothing can be raised."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught = []
+    before = signal.signal(signal.SIGINT, lambda *_: caught.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if caught:
+            signal.raise_signal(signal.SIGINT)
+
+
+def _code_of(kernel, real):
+    """The address of a kernel's code, from the cache or the compiler."""
+    name, symbol = f"{kernel.name}.{REALS[real]}", f"deltajit.{kernel.name}.{REALS[real]}"
+    code = cache.load(name, SHORT)
+    if code is None:
+        with cache.lock(name, SHORT):
+            code = cache.load(name, SHORT)  # another process may have been faster
+            if code is None:
+                code = _compiled(kernel, real, symbol)
+                cache.save(name, SHORT, code)
+    return backend.load_object(code, symbol)
+
+
+def _compiled(kernel, real, symbol):
+    """The object code; says so once that this takes long."""
+    global _spent, _has_said
+    if _spent > SAY_AFTER and not _has_said:
+        _has_said = True
+        logger.warning("deltajit: compiling kernels for this CPU, once; some seconds")
+    start = time.perf_counter()
+    code = backend.compile_to_object(kernel.__wrapped__, *kernel.types_for(real), symbol)
+    _spent += time.perf_counter() - start
+    return code
+
+
+# ---------------------------------------------------------------- for callers in Python
 
 
 class _Files(IndexDataCacheFile):
@@ -54,12 +315,11 @@ class _Files(IndexDataCacheFile):
         self._save_index({**self._load_index(), key: name})
 
 
-class _KernelCache(FunctionCache):
-    """Numba's on-disk cache, valid only as long as no kernel source has changed.
+class _DispatcherCache(FunctionCache):
+    """Numba's on-disk cache, valid only as long as no source of this package has changed.
 
-    Numba looks at the one file that a function stands in; a kernel has its callees from other
-    files compiled into it, so its entry must go stale with any of them: the files' names say of
-    which sources they are. A cache that can't be read counts as empty, and is emptied.
+    Numba looks at the one file that a function stands in; what is inlined comes from others: the
+    files' names say of which sources they are. A cache that can't be read counts as empty.
     """
 
     def __init__(self, py_func):
@@ -74,7 +334,7 @@ class _KernelCache(FunctionCache):
         try:
             return super().load_overload(sig, target_context)
         except Exception as error:  # a truncated file raises whatever pickle meets
-            _warn_once(f"the cache in {self.cache_path} can't be read ({error!r})")
+            cache.warn_once(f"the cache in {self.cache_path} can't be read ({error!r})")
             with contextlib.suppress(OSError):
                 self.flush()
             return None
@@ -84,7 +344,7 @@ class _KernelCache(FunctionCache):
             super().save_overload(sig, data)
             self._remove_old()
         except Exception as error:  # no space, no permission, or an index that can't be read
-            _warn_once(f"the cache in {self.cache_path} can't be written ({error!r})")
+            cache.warn_once(f"the cache in {self.cache_path} can't be written ({error!r})")
 
     def _remove_old(self):
         """Files of this kernel from other sources: nobody will ask for them again."""
@@ -94,41 +354,26 @@ class _KernelCache(FunctionCache):
                 path.unlink(missing_ok=True)
 
 
-@functools.cache
-def _warn_once(problem):
-    message = f"deltajit: {problem}; kernels are compiled again in every process that needs them"
-    warnings.warn(message, RuntimeWarning, stacklevel=3)
-
-
-_made = collections.Counter()  # kernels by their names
+_made = collections.Counter()  # functions by their names
 
 
 def njit(function):
-    """Compile `function` as a kernel, cached on disk where a place for the cache can be found.
+    """Compile `function` for callers in Python, cached on disk where a place can be found.
 
-    Kernels of one name, closures that is, are numbered in the order in which they are made. Numba's
-    own numbers are those of a process: cached code of two processes may have two such kernels under
-    one symbol, and who links both gets one of them twice.
+    Functions of one name, closures that is, are numbered in the order in which they are made.
+    Numba's own numbers are those of a process: cached code of two processes may have two of them
+    under one symbol, and who links both gets one of them twice.
     """
     name = f"{function.__module__}.{function.__qualname__}"
     if _made[name]:
         function.__qualname__ += f"_{_made[name]}"
     _made[name] += 1
-    return _cached(numba.njit(**OPTIONS)(function))
+    dispatcher = numba.njit(**OPTIONS)(function)
+    if backend.cache_folder() is not None:
+        dispatcher._cache = _DispatcherCache(dispatcher.py_func)
+    return dispatcher
 
 
 def inlined(function):
-    """Like njit, but a jitted caller gets the function's text: nothing is compiled for it.
-
-    For all that is short or has one caller. LLVM optimizes what a function calls once more with
-    each of its callers, so every floor between a tile and an entry point would double the time.
-    """
-    return _cached(numba.njit(inline="always", **OPTIONS)(function))
-
-
-def _cached(dispatcher):
-    try:
-        dispatcher._cache = _KernelCache(dispatcher.py_func)
-    except RuntimeError:  # neither __pycache__ nor the user's cache folder is writable
-        _warn_once("there is no folder for the cache that can be written")
-    return dispatcher
+    """Let the text of `function` go into each jitted caller: nothing is compiled for it."""
+    return numba.njit(inline="always", **OPTIONS)(function)

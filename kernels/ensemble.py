@@ -17,7 +17,8 @@ from .parallel import over_rows
 from .rules import Rule
 from .sweeps import gradient_of, loss_of, predict_of
 from .training import epoch_of
-from .views import Borrowed, array_at, matrix, row, vector
+from .abi import Borrowed, array_at
+from .views import matrix, row, vector
 
 
 @njit

@@ -13,7 +13,8 @@ from numba.np.arrayobj import make_array
 from .compiler import inlined
 from .losses import CROSS_ENTROPY
 from .model import N_IN, N_OUT, N_TARGETS, STAMP, VERSION, points_size, workspace_size
-from .views import Borrowed, array_at, matrix
+from .abi import Borrowed, array_at
+from .views import matrix
 
 
 def _own(array, theta, dimensions):

@@ -8,8 +8,9 @@ samples of a forward product would have to transpose a, which takes as long as t
 
 import numpy as np
 
-from .compiler import inlined, njit
-from .product import TALL, few_rows, panel_buffer, product, unit
+from .abi import Matrix, Real, Vector, Word
+from .compiler import inlined, kernel
+from .product import TALL, Shape, few_rows, panel_buffer, product, unit
 from .tile import (
     BODY,
     DEPTH,
@@ -31,8 +32,8 @@ from .views import flat
 strip_buffer = make_buffer(VECS, VECTOR_BYTES // 4)
 
 
-@njit
-def matvec(a, x, y, bias):
+@kernel
+def matvec(a: Matrix, x: Vector, y: Vector, bias: Real):
     """``y = a @ x + bias`` by inner products: the lanes go along the rows of a, then along y.
 
     Each row's sum has one order: a chain in each lane, and then as `reduce_add` has it.
@@ -57,8 +58,8 @@ def make_grouped(group):
     rows, few = make_tile(int(TALL), 1, BODY, group), make_tile(SMALL_ROWS, 1, SMALL, group)
     interleave = make_interleave(group)
 
-    @njit
-    def grouped_product(base, scale, a, b, c, shape, k):
+    @kernel(name=f"product_by_{group}")
+    def grouped_product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k: Word):
         m, n = shape
         panel = panel_buffer(b)
         panel = View(panel.data, panel.row // VECS, panel.col)
@@ -92,8 +93,8 @@ def is_narrow(shape, k, width):
     return 8 * n <= 5 * width and m >= width and k >= 2 * width
 
 
-@njit
-def narrow_outer_add(a, b, scale, c, shape, k):
+@kernel
+def narrow_outer_add(a: View, b: View, scale: Real, c: View, shape: Shape, k: Word):
     """``c += scale * a.T @ b`` of a c of few columns: c.T is computed, a strip at a time."""
     m, n = shape
     strip, one = strip_buffer(b), unit(c)
@@ -117,8 +118,8 @@ def sum_add(a, weights, row_of_weights, scale, c, first, count):
         _narrow_sum_add(a, weights, scale, c, first, count)
 
 
-@njit
-def _narrow_sum_add(a, weights, scale, c, first, count):
+@kernel
+def _narrow_sum_add(a: Matrix, weights: Vector, scale: Real, c: Vector, first: Word, count: Word):
     """`sum_add` of few columns: a single chain down each would wait for itself, so four do it."""
     x, (m, n), width = flat(a), a.shape, lanes(a)
     fours = m - m % 4
@@ -140,6 +141,6 @@ def _narrow_sum_add(a, weights, scale, c, first, count):
 @inlined
 def _term(total, weights, i, x):
     """``total + weights[i] * x``."""
-    if weights is None:
+    if weights.size == 0:
         return total + x
     return fma(x, weights[i], total)

@@ -14,7 +14,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiler import inlined, njit, openmp
+from .backend import openmp
+from .compiler import inlined, njit
 from .matmul import Part
 from .product import ZERO
 from .tile import ACCUMULATORS, VECS

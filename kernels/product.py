@@ -5,13 +5,16 @@ all rows of a go by. A sum over more than DEPTH rows of b is so a sum of sums, c
 places whatever the rest of the shape.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiler import inlined, njit
+from .abi import Real, Word
+from .compiler import inlined, kernel
 from .tile import (
     ACCUMULATORS,
     BODY,
@@ -43,16 +46,20 @@ def make_sweeps(vecs):
     rows = np.intp(ACCUMULATORS // vecs)
     head, body = (make_tile(int(rows), vecs, kind) for kind in (HEAD, BODY))
 
-    @njit
-    def sweep_packed(base, scale, a, c, panel, first, m, n, k):
+    @kernel(name=f"sweep_packed_{vecs}")
+    def sweep_packed(
+        base: View, scale: Real, a: View, c: View, panel: View, first: Word, m: Word, n: Word, k: Word
+    ):
         packed = View(panel.data, panel.row * vecs // VECS, panel.col)
         for i in range(first, m, rows):
             h = min(i, m - rows)  # the last tile overlaps its forerunner, and stores what is new
             below, target = at(base, h, 0), at(c, h, 0)
             body(below, scale, at(a, h, 0), packed, target, panel, k, n, i - h)
 
-    @njit
-    def sweep(base, scale, a, b, c, panel, m, n, k):
+    @kernel(name=f"sweep_{vecs}")
+    def sweep(
+        base: View, scale: Real, a: View, b: View, c: View, panel: View, m: Word, n: Word, k: Word
+    ):
         head(base, scale, a, b, c, panel, k, n, 0)
         sweep_packed(base, scale, a, c, panel, rows, m, n, k)
 
@@ -80,8 +87,15 @@ def tile_of(m, n, width):
     return NARROW
 
 
-@njit
-def product(base, scale, a, b, c, shape, k):
+class Shape(NamedTuple):
+    """Of a result."""
+
+    rows: Word
+    columns: Word
+
+
+@kernel
+def product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k: Word):
     """``c = base + scale * a @ b`` for Views: a is m x k, b is k x n; base may be c.
 
     a may have any strides; rows of b, base and c are contiguous.
@@ -103,8 +117,8 @@ def product(base, scale, a, b, c, shape, k):
         base = c
 
 
-@njit
-def few_rows(base, scale, a, b, c, shape, k):
+@kernel
+def few_rows(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k: Word):
     """The product by tiles of one row or a few, which read b where it lies."""
     m, n = shape
     panel = View(c.data, 0, 1)  # nothing is parked
@@ -123,8 +137,10 @@ def few_rows(base, scale, a, b, c, shape, k):
         base = c
 
 
-@njit
-def _panels(base, scale, a, b, c, panel, m, n, depth):
+@kernel
+def _panels(
+    base: View, scale: Real, a: View, b: View, c: View, panel: View, m: Word, n: Word, depth: Word
+):
     """All columns of the product of m >= LOW rows, at most DEPTH deep."""
     width = panel.row // VECS
     j = 0
@@ -138,8 +154,8 @@ def _panels(base, scale, a, b, c, panel, m, n, depth):
             j += width
 
 
-@njit
-def transposed_product(base, a, b, c, shape, k):
+@kernel
+def transposed_product(base: View, a: View, b: View, c: View, shape: Shape, k: Word):
     """``c = base + a @ b.T`` for Views, all with contiguous rows; base may be c.
 
     Panels are packed from b's rows by transposing blocks in registers, so nobody needs b.T.
@@ -185,8 +201,10 @@ def _pack_transposed(b, panel, n, depth, vecs):
             transpose_block(block, place, n - v * width, depth - q)
 
 
-@njit
-def _packed(base, scale, a, b, c, panel, shape, depth):
+@kernel
+def _packed(
+    base: View, scale: Real, a: View, b: View, c: View, panel: View, shape: Shape, depth: Word
+):
     """`_panels` of a large transposed view a, by blocks of its rows that are packed first.
 
     Each of its columns is on a page of its own, far from the next.

@@ -7,14 +7,15 @@ its bits depend on nothing but its own row of a and column of b. (Without FMA in
 steps round apart. Where c has few columns, each is the sum of 2 or 4 chains: see `make_tile`.)
 """
 
-from collections import namedtuple
 from itertools import zip_longest
+from typing import NamedTuple
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .abi import Address, Word
 from .vectors import HAS_FMA, VECTOR_BYTES, vector_of
 
 # Accumulators in a tile, and steps of k per turn of its loop. Two FMA units of latency 4 need 8
@@ -29,8 +30,14 @@ AHEAD = 24  # rows of b that are prefetched ahead: no hardware prefetcher follow
 
 I8, I32, I64 = (ir.IntType(bits) for bits in (8, 32, 64))
 
-# A matrix as the tile sees it: a pointer to the first element, and two strides in elements.
-View = namedtuple("View", "data row col")
+
+class View(NamedTuple):
+    """A matrix as the tile sees it: a pointer to the first element, two strides in elements."""
+
+    data: Address
+    row: Word
+    col: Word
+
 
 
 def integer(x):

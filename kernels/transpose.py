@@ -4,8 +4,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiler import njit
-from .tile import Writer, at, integer
+from .abi import Vector, Word
+from .compiler import kernel
+from .tile import View, Writer, at, integer
 from .vectors import lanes
 
 
@@ -21,8 +22,8 @@ def transpose_block(typingctx, a, b, m, n):
     return types.void(a, b, types.intp, types.intp), codegen
 
 
-@njit
-def transpose(a, b, m, n, like):
+@kernel
+def transpose(a: View, b: View, m: Word, n: Word, like: Vector):
     """``b[j, i] = a[i, j]`` for i < m, j < n, of Views with the dtype of `like`."""
     for i in range(0, m, lanes(like)):
         for j in range(0, n, lanes(like)):

@@ -8,64 +8,18 @@ once, where a kernel is entered.
 
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, register_model
-from numba.np.arrayobj import make_array, populate_array
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
 
-from .compiler import inlined, njit
+from .abi import Borrowed, Vector, array_at
+from .compiler import inlined, kernel
 from .vectors import dtype_of, lanes, load_masked, store_masked
-
-
-class Borrowed(types.Array):
-    """A C-contiguous array that owns nothing; to Numba an array like any other."""
-
-    def __init__(self, dtype, ndim):
-        super().__init__(dtype, ndim, "C", name=f"Borrowed({dtype}, {ndim})")
-
-    def copy(self, dtype=None, ndim=None, layout=None, readonly=None):
-        """The same with another number of dimensions; else what Numba makes of any array."""
-        if layout in (None, "C"):
-            return Borrowed(dtype or self.dtype, ndim or self.ndim)
-        return super().copy(dtype, ndim, layout, readonly)
-
-    def unify(self, typingctx, other):
-        """Nothing but itself."""
-
-
-@register_model(Borrowed)
-class BorrowedModel(models.ArrayModel):
-    """An array's struct, in which the memory's owner is a plain pointer, so nobody counts it."""
-
-    def __init__(self, dmm, fe_type):
-        super().__init__(dmm, fe_type)
-        members = [
-            (name, types.voidptr if name == "meminfo" else kind)
-            for name, kind in zip(self._fields, self._members, strict=True)
-        ]
-        models.StructModel.__init__(self, dmm, fe_type, members)
 
 
 def _view(context, builder, view_type, buffer_type, buffer, at, shape):
     """IR of an array of `shape` that starts `at` elements into `buffer` and owns nothing."""
     source = make_array(buffer_type)(context, builder, buffer)
     return array_at(context, builder, view_type, builder.gep(source.data, [at]), shape)
-
-
-def array_at(context, builder, view_type, data, shape):
-    """IR of an array of `shape` at a pointer."""
-    view = make_array(view_type)(context, builder)
-    itemsize = context.get_constant(types.intp, context.get_abi_sizeof(data.type.pointee))
-    strides = [itemsize]
-    for extent in shape[:0:-1]:
-        strides.insert(0, builder.mul(strides[0], extent))
-    populate_array(
-        view,
-        data=data,
-        shape=cgutils.pack_array(builder, shape),
-        strides=cgutils.pack_array(builder, strides),
-        itemsize=itemsize,
-        meminfo=None,
-    )
-    return view._getvalue()
 
 
 def _intp(context, builder, args, signature):
@@ -166,10 +120,15 @@ def borrow(array):
     return vector(array, 0, array.size)
 
 
-@njit
+@inlined
 def copy(source, target):
     """``target[...] = source`` of C-contiguous arrays of one size."""
-    a, b = vector(source, 0, source.size), vector(target, 0, target.size)
+    copy_vector(flat(source), flat(target))
+
+
+@kernel
+def copy_vector(a: Vector, b: Vector):
+    """``b[:] = a``."""
     for i in range(0, a.size, lanes(a)):
         count = min(lanes(a), a.size - i)
         store_masked(b, i, load_masked(a, i, count), count)

@@ -35,13 +35,17 @@ def clear_loops(base, scale, a, b, c):
             c[i, j] = base[i, j] + scale * total
 
 
-@numba.njit
 def every_product(a, b, bias, c, scale, first, count):
     """a @ b, a @ b + bias, rows of c + scale * a @ b, c + scale * column sums of b."""
+    return _every_product(a, a.T.copy(), b, bias, c, scale, first, count)
+
+
+@numba.njit
+def _every_product(a, a_T, b, bias, c, scale, first, count):
     plain, biased, added = np.empty_like(c), np.empty_like(c), c.copy()
     matmul(a, b, plain)
     matmul_bias(a, b, bias, biased, whole(biased))
-    outer_add(a.T.copy(), b, scale, added, Part(first, count, 0, c.shape[1]))
+    outer_add(a_T, b, scale, added, Part(first, count, 0, c.shape[1]))
     summed = bias.copy()
     column_sum_add(b, scale, summed, 0, summed.size)
     return plain, biased, added, summed

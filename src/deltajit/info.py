@@ -11,7 +11,7 @@ import llvmlite.binding as llvm
 import numba
 from numba.core.registry import cpu_target
 
-from deltajit import kernels
+from deltajit.kernels.backend import cache_folder
 from deltajit.kernels.vectors import LANES_F32, LANES_F64
 
 
@@ -26,7 +26,7 @@ def rows() -> list[tuple[str, str]]:
         ("lanes", f"{LANES_F32} float32, {LANES_F64} float64"),
         ("threading layers", ", ".join(_threading_layers()) or "none"),
         ("cores", str(os.cpu_count())),
-        ("compilation cache", kernels.predict._cache.cache_path or "none"),
+        ("compilation cache", str(cache_folder() or "none")),
     ]
 
 

@@ -1,0 +1,237 @@
+"""What a kernel takes: the words of its signature, and how a value becomes machine words and back.
+
+A kernel has one C signature for each dtype: pointers, sizes and numbers. Its Python annotations say
+which, with the words below and named tuples of them:
+
+    @kernel
+    def outer_add(a: Matrix, b: Matrix, scale: Real, c: Matrix): ...
+
+is ``void(real *a, int64, int64, real *b, int64, int64, real scale, real *c, int64, int64)``.
+"""
+
+import ctypes
+from typing import NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import from_dtype, types
+from numba.core import cgutils
+from numba.extending import models, register_model
+from numba.np.arrayobj import make_array, populate_array
+
+REALS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class Borrowed(types.Array):
+    """A C-contiguous array that owns nothing; to Numba an array like any other.
+
+    A pointer and a shape, valid as long as the buffer is, which the caller of a kernel owns. (A
+    slice of Numba's counts references, by calls that LLVM can't remove.)
+    """
+
+    def __init__(self, dtype, ndim):
+        super().__init__(dtype, ndim, "C", name=f"Borrowed({dtype}, {ndim})")
+
+    def copy(self, dtype=None, ndim=None, layout=None, readonly=None):
+        """The same with another number of dimensions; else what Numba makes of any array."""
+        if layout in (None, "C"):
+            return Borrowed(dtype or self.dtype, ndim or self.ndim)
+        return super().copy(dtype, ndim, layout, readonly)
+
+    def unify(self, typingctx, other):
+        """Nothing but itself."""
+
+
+@register_model(Borrowed)
+class BorrowedModel(models.ArrayModel):
+    """An array's struct, in which the memory's owner is a plain pointer, so nobody counts it."""
+
+    def __init__(self, dmm, fe_type):
+        super().__init__(dmm, fe_type)
+        members = [
+            (name, types.voidptr if name == "meminfo" else kind)
+            for name, kind in zip(self._fields, self._members, strict=True)
+        ]
+        models.StructModel.__init__(self, dmm, fe_type, members)
+
+
+def array_at(context, builder, view_type, data, shape):
+    """IR of an array of `shape` at a pointer."""
+    view = make_array(view_type)(context, builder)
+    itemsize = context.get_constant(types.intp, context.get_abi_sizeof(data.type.pointee))
+    strides = [itemsize]
+    for extent in shape[:0:-1]:
+        strides.insert(0, builder.mul(strides[0], extent))
+    populate_array(
+        view,
+        data=data,
+        shape=cgutils.pack_array(builder, shape),
+        strides=cgutils.pack_array(builder, strides),
+        itemsize=itemsize,
+        meminfo=None,
+    )
+    return view._getvalue()
+
+
+# ---------------------------------------------------------------- the vocabulary
+
+
+class Scalar(NamedTuple):
+    """A number; of the kernel's own dtype if `kind` is None."""
+
+    kind: types.Type | None
+
+    def type_for(self, real):
+        """Its Numba type in the kernel for floats of type `real`."""
+        return self.kind or real
+
+
+class Array(NamedTuple):
+    """A C-contiguous array, passed as a pointer and its extents; None is a null pointer."""
+
+    kind: types.Type | None
+    ndim: int
+
+    def type_for(self, real):
+        """Its Numba type in the kernel for floats of type `real`."""
+        return Borrowed(self.kind or real, self.ndim)
+
+
+class Pointer(NamedTuple):
+    """A bare pointer to numbers."""
+
+    kind: types.Type | None
+
+    def type_for(self, real):
+        """Its Numba type in the kernel for floats of type `real`."""
+        return types.CPointer(self.kind or real)
+
+
+Real, Word, Double = Scalar(None), Scalar(types.int64), Scalar(types.float64)
+Vector, Matrix, Address = Array(None, 1), Array(None, 2), Pointer(None)
+Words, Doubles = Array(types.int64, 1), Array(types.float64, 1)
+
+
+def fields_of(annotation):
+    """The annotations of a named tuple's fields; None for a word."""
+    if isinstance(annotation, type) and issubclass(annotation, tuple):
+        return list(annotation.__annotations__.values())
+    return None
+
+
+def type_for(annotation, real):
+    """The Numba type that an annotation means in the kernel for floats of type `real`."""
+    fields = fields_of(annotation)
+    if fields is None:
+        return annotation.type_for(real)
+    return types.NamedTuple([type_for(field, real) for field in fields], annotation)
+
+
+def real_of(annotation, given):
+    """The dtype that a kernel must have whose parameter is given this Numba type, or None."""
+    fields = fields_of(annotation)
+    if fields is not None:
+        parts = given if isinstance(given, types.BaseTuple) else ()
+        return next(filter(None, map(real_of, fields, parts)), None)
+    if annotation.kind is not None or isinstance(given, (types.NoneType, types.Omitted)):
+        return None
+    return getattr(given, "dtype", given)
+
+
+def takes(annotation, given, real):
+    """Whether a parameter takes a value of this Numba type."""
+    fields = fields_of(annotation)
+    if fields is not None:
+        is_tuple = isinstance(given, types.BaseTuple) and len(given) == len(fields)
+        return is_tuple and all(map(lambda a, g: takes(a, g, real), fields, given))
+    expected = annotation.type_for(real)
+    if isinstance(annotation, Array):
+        return _is_none(given) or (
+            isinstance(given, types.Array)
+            and (given.dtype, given.ndim, given.layout) == (expected.dtype, expected.ndim, "C")
+        )
+    if isinstance(expected, types.Float) and annotation.kind is None:
+        return given == expected
+    return given == expected or isinstance(given, (types.Integer, types.Boolean, types.Float))
+
+
+def _is_none(kind):
+    return isinstance(kind, types.NoneType) or (
+        isinstance(kind, types.Omitted) and kind.value is None
+    )
+
+
+# ---------------------------------------------------------------- values and machine words
+
+
+def word_types(context, kind):
+    """LLVM types of the words that a value is passed as."""
+    if isinstance(kind, types.Array):
+        return [context.get_data_type(kind.dtype).as_pointer(), *[ir.IntType(64)] * kind.ndim]
+    if isinstance(kind, types.BaseTuple):
+        return [word for part in kind for word in word_types(context, part)]
+    return [context.get_value_type(kind)]
+
+
+def to_words(context, builder, kind, given, value):
+    """The words of a value of the Numba type `given` for a parameter of type `kind`."""
+    if isinstance(kind, types.BaseTuple):
+        parts = zip(kind, given, cgutils.unpack_tuple(builder, value), strict=True)
+        return [word for part in parts for word in to_words(context, builder, *part)]
+    if isinstance(kind, types.Array):
+        if not isinstance(given, types.Array):
+            return [ir.Constant(word, None) for word in word_types(context, kind)]
+        array = make_array(given)(context, builder, value)
+        return [array.data, *cgutils.unpack_tuple(builder, array.shape)]
+    return [context.cast(builder, value, given, kind)]
+
+
+def from_words(context, builder, kind, words):
+    """The value of a Numba type, made of the next words of an iterator."""
+    if isinstance(kind, types.BaseTuple):
+        parts = [from_words(context, builder, part, words) for part in kind]
+        return context.make_tuple(builder, kind, parts)
+    if isinstance(kind, types.Array):
+        data = next(words)
+        return array_at(context, builder, kind, data, [next(words) for _ in range(kind.ndim)])
+    return next(words)
+
+
+# ---------------------------------------------------------------- calls from Python
+
+
+def ctypes_of(kind):
+    """ctypes of the words that a value is passed as."""
+    if isinstance(kind, types.Array):
+        return [ctypes.c_void_p, *[ctypes.c_int64] * kind.ndim]
+    if isinstance(kind, types.BaseTuple):
+        return [word for part in kind for word in ctypes_of(part)]
+    if isinstance(kind, types.CPointer):
+        return [ctypes.c_void_p]
+    return [np.ctypeslib.as_ctypes_type(str(kind))]
+
+
+def python_words(kind, value):
+    """The words of a Python value."""
+    if isinstance(kind, types.Array):
+        if value is None:
+            return [0] * (1 + kind.ndim)
+        fits = from_dtype(value.dtype) == kind.dtype and value.ndim == kind.ndim
+        if not (fits and value.flags.c_contiguous):
+            raise TypeError(f"a kernel takes a C-contiguous {kind}, got {value.dtype} array")
+        return [value.ctypes.data, *value.shape]
+    if isinstance(kind, types.BaseTuple):
+        parts = zip(kind, value, strict=True)
+        return [word for part in parts for word in python_words(*part)]
+    return [value]
+
+
+def python_real(annotation, value):
+    """The dtype that a kernel must have to take this Python value, or None."""
+    fields = fields_of(annotation)
+    if fields is not None:
+        return next(filter(None, map(python_real, fields, value)), None)
+    if annotation.kind is not None:
+        return None
+    kind = getattr(value, "dtype", None)
+    return kind if kind in REALS else None

@@ -1,0 +1,164 @@
+"""Numba's private parts: all that deltajit uses of them, each with the reason.
+
+A kernel is compiled by Numba to LLVM's IR and by LLVM to object code, which is loaded by an engine
+of our own, the same way whether it was compiled just now or read from the cache.
+"""
+
+import functools
+from pathlib import Path
+
+import llvmlite.binding as llvm
+import numba
+from llvmlite import ir
+from numba.core import compiler, types
+from numba.core.caching import FunctionCache
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
+
+try:
+    from numba.np.ufunc import omppool as openmp
+except ImportError:  # Numba was built without it, or its runtime library is missing
+    openmp = None
+
+from .abi import from_words, word_types
+
+
+def target():
+    """(triple, CPU name, features) that Numba makes code for, as its environment variables say."""
+    return cpu_target.target_context.codegen().magic_tuple()
+
+
+@functools.cache
+def cache_folder():
+    """Where Numba would keep code of this package, or None: it obeys NUMBA_CACHE_DIR."""
+    try:
+        return Path(FunctionCache(cache_folder.__wrapped__)._impl.locator.get_cache_path())
+    except RuntimeError:  # neither __pycache__ nor the user's cache folder is writable
+        return None
+
+
+def resolved_type(function):
+    """The type that Numba gives to a function of `numba.extending.intrinsic`."""
+    return cpu_target.typing_context.resolve_value_type(function)
+
+
+def _flags():
+    """What `numba.njit` makes of this package's options; neither wrappers nor object code.
+
+    no_compile leaves the library open, so that our C function goes into the same module.
+    """
+    flags = compiler.Flags()
+    flags.error_model = "numpy"
+    flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    return flags
+
+
+@global_compiler_lock
+def compile_to_object(function, arguments, result, symbol):
+    """Object code of a C function `symbol` that does what a Python function does.
+
+    arguments : Numba types, passed as `abi` says. result : a Numba type.
+
+    compile_extra is what `njit` and `cfunc` come down to. Its library is not finalized, since that
+    would hand the code to Numba's engine: what it links is linked here, all but our function is
+    internal, so that it is inlined or dropped, and LLVM's passes run once.
+    """
+    context = cpu_target.target_context
+    compiled = compiler.compile_extra(
+        cpu_target.typing_context, context, function, arguments, result, _flags(), {}
+    )
+    library = compiled.library
+    library.add_ir_module(_c_function(context, compiled.fndesc, symbol))
+    module = library._final_module
+    for other in dict.fromkeys(library._linking_libraries):
+        module.link_in(other._get_module_for_linking(), preserve=True)
+    _hide_all_but(module, symbol)
+    library._optimize_final_module()
+    _check_calls(module)
+    return library.codegen._tm.emit_object(module)
+
+
+def _c_function(context, description, symbol):
+    """A module with a C function that calls a compiled one, whose status it need not look at.
+
+    A kernel raises nothing: `_check_calls` would find what raising needs.
+    """
+    module = context.create_module(symbol)
+    convention = context.call_conv
+    kind = convention.get_function_type(description.restype, description.argtypes)
+    callee = ir.Function(module, kind, description.llvm_func_name)
+    words = [word for t in description.argtypes for word in word_types(context, t)]
+    is_void = description.restype == types.none
+    result = ir.VoidType() if is_void else context.get_value_type(description.restype)
+    function = ir.Function(module, ir.FunctionType(result, words), symbol)
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    remaining = iter(function.args)
+    values = [from_words(context, builder, t, remaining) for t in description.argtypes]
+    _, value = convention.call_function(
+        builder, callee, description.restype, description.argtypes, values
+    )
+    if is_void:
+        builder.ret_void()
+    else:
+        builder.ret(value)
+    return module
+
+
+def _hide_all_but(module, symbol):
+    """Let all else be inlined or dropped: it is this kernel's alone."""
+    for part in [*module.functions, *module.global_variables]:
+        if not part.is_declaration and part.name != symbol:
+            part.linkage = llvm.Linkage.internal
+
+
+def _check_calls(module):
+    """Refuse calls to Python and to Numba's runtime: a kernel allocates and raises nothing."""
+    for function in module.functions:
+        if function.is_declaration and function.name.startswith(("NRT_", "numba_", "Py")):
+            raise RuntimeError(f"{module.name} calls {function.name}, which no kernel may")
+
+
+@functools.cache
+def _engine():
+    """Our own engine, which has only object code that it was given; of Numba's target."""
+    triple, cpu, features = target()
+    machine = llvm.Target.from_triple(triple).create_target_machine(
+        cpu=cpu, features=features, reloc="static", codemodel="jitdefault", jit=True
+    )
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+
+
+_kept = []  # object code, which the engine refers to as long as it lives
+
+
+@global_compiler_lock
+def load_object(code, symbol):
+    """Address of a function in object code."""
+    _kept.append(code)
+    engine = _engine()
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine.get_function_address(symbol)
+
+
+def _check_parts():
+    """Raise an ImportError that names versions that work, where a private part is missing."""
+    library = cpu_target.target_context.codegen()._library_class
+    needed = [
+        (compiler, "compile_extra"),
+        (compiler.Flags, "no_cfunc_wrapper"),
+        (library, "_optimize_final_module"),
+        (library, "_get_module_for_linking"),
+        (cpu_target.target_context.codegen(), "_tm"),
+        (cpu_target.target_context.codegen(), "magic_tuple"),
+        (FunctionCache, "load_overload"),
+    ]
+    missing = [f"{owner!r}.{name}" for owner, name in needed if not hasattr(owner, name)]
+    if missing:
+        raise ImportError(
+            f"deltajit works with Numba 0.62 to 0.68, not with {numba.__version__}, which lacks "
+            f"{', '.join(missing)}: pip install 'numba<0.69'"
+        )
+
+
+_check_parts()

@@ -1,0 +1,119 @@
+"""Object code on disk: a file for each kernel, dtype and CPU, good for one set of sources.
+
+A file has a line that says what it is, a digest, and the code. It appears as a whole or not at all;
+one that can't be read or is damaged is as good as none. Two processes that need one kernel at the
+same time wait for each other, so that it is compiled once; a killed one leaves no lock behind.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import secrets
+import warnings
+import zlib
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: then two processes may compile one kernel twice
+    fcntl = None
+
+from . import backend
+
+HEADER = b"deltajit object code 1\n"
+DIGEST = hashlib.sha256().digest_size
+SUFFIX = ".o"
+
+
+@functools.cache
+def _folder():
+    """Where the files are: beside the sources, else among the user's caches; None if nowhere."""
+    path = backend.cache_folder()
+    if path is None:
+        warn_once("there is no folder for the cache that can be written")
+    return path
+
+
+def _path(name, fingerprint):
+    """The file of a kernel for this CPU."""
+    target = hashlib.sha256(repr(backend.target()).encode()).hexdigest()[:8]
+    return _folder() / f"{name}-{fingerprint}-{target}{SUFFIX}"
+
+
+def load(name, fingerprint):
+    """The object code of a kernel, or None."""
+    if _folder() is None:
+        return None
+    path = _path(name, fingerprint)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        warn_once(f"the cache in {_folder()} can't be read ({error!r})")
+        return None
+    start = len(HEADER) + DIGEST
+    code = data[start:]
+    if data[:start] == HEADER + hashlib.sha256(code).digest():
+        return code
+    warn_once(f"the cache in {_folder()} can't be read ({path.name} is damaged)")
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+    return None
+
+
+def save(name, fingerprint, code):
+    """Write a kernel's file, and remove those of this kernel that other sources left."""
+    if _folder() is None:
+        return
+    path = _path(name, fingerprint)
+    temporary = path.with_name(f".{secrets.token_hex(8)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(HEADER + hashlib.sha256(code).digest() + code)
+        os.replace(temporary, path)
+        for other in path.parent.glob(f"{name}-*{SUFFIX}"):
+            if fingerprint not in other.name:
+                other.unlink(missing_ok=True)
+    except OSError as error:  # no space, no permission
+        temporary.unlink(missing_ok=True)
+        warn_once(f"the cache in {_folder()} can't be written ({error!r})")
+
+
+@contextlib.contextmanager
+def lock(name, fingerprint):
+    """Let one process at a time be here with this kernel.
+
+    A byte of one file, so that a process that is killed gives it back.
+    """
+    file = _lock_file() if _folder() is not None and fcntl is not None else None
+    if file is None:
+        yield
+        return
+    place = zlib.crc32(f"{name}-{fingerprint}".encode())
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
+    except OSError:  # a file system without locks
+        yield
+        return
+    try:
+        yield
+    finally:
+        fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
+
+
+@functools.cache
+def _lock_file():
+    """Open as long as the process lives: to close it would give up all its locks."""
+    try:
+        return open(_folder() / "deltajit.lock", "ab")  # noqa: SIM115
+    except OSError:
+        return None
+
+
+@functools.cache
+def warn_once(problem):
+    """Say why kernels are not kept."""
+    message = f"deltajit: {problem}; kernels are compiled again in every process that needs them"
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
