@@ -33,15 +33,15 @@ addresses); operations, circuit (the interpreter), schedule (from nodes to its p
 """
 
 from . import circuit
-from .activations import ACTIVATIONS
-from .dropout import Dropout
-from .handle import from_handle
-from .layers import accumulate_gradient, linear_activation_forward, propagate_delta
-from .losses import LOSSES
-from .model import Model, points_size, workspace_size
-from .rules import Rule, update
-from .sweeps import loss, predict, value_and_grad
-from .tangents import (
+from .mlp.activations import ACTIVATIONS
+from .mlp.dropout import Dropout
+from .mlp.handle import from_handle
+from .mlp.layers import accumulate_gradient, linear_activation_forward, propagate_delta
+from .mlp.losses import LOSSES
+from .mlp.model import Model, points_size, workspace_size
+from .mlp.optimizers import Rule, update
+from .mlp.sweeps import loss, predict, value_and_grad
+from .mlp.tangents import (
     gnvp,
     gnvp_at,
     hvp,
@@ -56,7 +56,7 @@ from .tangents import (
     vjp,
     vjp_at,
 )
-from .training import adam_step, fit_epoch, sgd_step
+from .mlp.training import adam_step, fit_epoch, sgd_step
 
 __all__ = [
     "ACTIVATIONS",

@@ -87,10 +87,14 @@ class Scalar(NamedTuple):
 
 
 class Array(NamedTuple):
-    """A C-contiguous array, passed as a pointer and its extents; None is a null pointer."""
+    """A C-contiguous array, passed as a pointer and its extents; None is a null pointer.
+
+    Of an array with fewer axes the first are 1. One that `is_written` may not be read-only.
+    """
 
     kind: types.Type | None
     ndim: int
+    is_written: bool = False
 
     def type_for(self, real):
         """Its Numba type in the kernel for floats of type `real`."""
@@ -112,6 +116,12 @@ Vector, Matrix, Address = Array(None, 1), Array(None, 2), Pointer(None)
 Words, Doubles = Array(types.int64, 1), Array(types.float64, 1)
 
 
+def written(array):
+    """The same, but to be written by the kernel."""
+    return array._replace(is_written=True)
+
+
+
 def fields_of(annotation):
     """The annotations of a named tuple's fields; None for a word."""
     if isinstance(annotation, type) and issubclass(annotation, tuple):
@@ -124,7 +134,7 @@ def type_for(annotation, real):
     fields = fields_of(annotation)
     if fields is None:
         return annotation.type_for(real)
-    return types.NamedTuple([type_for(field, real) for field in fields], annotation)
+    return types.BaseTuple.from_types([type_for(field, real) for field in fields], annotation)
 
 
 def real_of(annotation, given):
@@ -143,12 +153,14 @@ def takes(annotation, given, real):
     fields = fields_of(annotation)
     if fields is not None:
         is_tuple = isinstance(given, types.BaseTuple) and len(given) == len(fields)
-        return is_tuple and all(map(lambda a, g: takes(a, g, real), fields, given))
+        return _is_none(given) or is_tuple and all(map(lambda a, g: takes(a, g, real), fields, given))
     expected = annotation.type_for(real)
     if isinstance(annotation, Array):
         return _is_none(given) or (
             isinstance(given, types.Array)
-            and (given.dtype, given.ndim, given.layout) == (expected.dtype, expected.ndim, "C")
+            and (given.dtype, given.layout) == (expected.dtype, "C")
+            and 1 <= given.ndim <= expected.ndim
+            and (given.mutable or not annotation.is_written)
         )
     if isinstance(expected, types.Float) and annotation.kind is None:
         return given == expected
@@ -175,14 +187,15 @@ def word_types(context, kind):
 
 def to_words(context, builder, kind, given, value):
     """The words of a value of the Numba type `given` for a parameter of type `kind`."""
+    if _is_none(given):
+        return [ir.Constant(word, None) for word in word_types(context, kind)]
     if isinstance(kind, types.BaseTuple):
         parts = zip(kind, given, cgutils.unpack_tuple(builder, value), strict=True)
         return [word for part in parts for word in to_words(context, builder, *part)]
     if isinstance(kind, types.Array):
-        if not isinstance(given, types.Array):
-            return [ir.Constant(word, None) for word in word_types(context, kind)]
         array = make_array(given)(context, builder, value)
-        return [array.data, *cgutils.unpack_tuple(builder, array.shape)]
+        missing = [ir.Constant(ir.IntType(64), 1)] * (kind.ndim - given.ndim)
+        return [array.data, *missing, *cgutils.unpack_tuple(builder, array.shape)]
     return [context.cast(builder, value, given, kind)]
 
 
@@ -213,13 +226,13 @@ def ctypes_of(kind):
 
 def python_words(kind, value):
     """The words of a Python value."""
+    if value is None:
+        return [0] * len(ctypes_of(kind))
     if isinstance(kind, types.Array):
-        if value is None:
-            return [0] * (1 + kind.ndim)
-        fits = from_dtype(value.dtype) == kind.dtype and value.ndim == kind.ndim
+        fits = from_dtype(value.dtype) == kind.dtype and 1 <= value.ndim <= kind.ndim
         if not (fits and value.flags.c_contiguous):
             raise TypeError(f"a kernel takes a C-contiguous {kind}, got {value.dtype} array")
-        return [value.ctypes.data, *value.shape]
+        return [value.ctypes.data, *[1] * (kind.ndim - value.ndim), *value.shape]
     if isinstance(kind, types.BaseTuple):
         parts = zip(kind, value, strict=True)
         return [word for part in parts for word in python_words(*part)]
@@ -230,7 +243,7 @@ def python_real(annotation, value):
     """The dtype that a kernel must have to take this Python value, or None."""
     fields = fields_of(annotation)
     if fields is not None:
-        return next(filter(None, map(python_real, fields, value)), None)
+        return next(filter(None, map(python_real, fields, value or ())), None)
     if annotation.kind is not None:
         return None
     kind = getattr(value, "dtype", None)

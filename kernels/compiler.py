@@ -38,11 +38,15 @@ from numba import types
 from numba.core import cgutils
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.errors import TypingError
-from numba.extending import intrinsic, typeof_impl
+from numba.extending import intrinsic, register_jitable, typeof_impl
 
 from . import abi, backend, cache
 
 OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
+HELPER = {
+    "error_model": "numpy", "nogil": True, "_nrt": True, "forceinline": True,
+    "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": backend.HelperCompiler,
+}
 
 
 def _fingerprint():
@@ -109,7 +113,7 @@ class Prototype:
         if real not in REALS or wrong:
             raise TypingError(f"the kernel {name} does not take {', '.join(wrong) or real}")
 
-        def call(context, builder, slot, values):
+        def call(context, builder, address, values):
             words = [
                 word
                 for part in zip(arguments, given, values, strict=True)
@@ -118,7 +122,7 @@ class Prototype:
             is_void = result == types.none
             c_result = ir.VoidType() if is_void else context.get_value_type(result)
             kind = ir.FunctionType(c_result, [word.type for word in words]).as_pointer()
-            value = builder.call(builder.inttoptr(_bound(builder, slot), kind), words)
+            value = builder.call(builder.inttoptr(address, kind), words)
             return context.get_dummy_value() if is_void else value
 
         return result, call
@@ -158,12 +162,14 @@ class Kernel(Prototype):
         result, call = self.typed_call(self.name, real, given)
 
         def lower(context, builder, signature, values):
-            name = self._slot_symbol(real)
-            slot = builder.module.globals.get(name)
-            slot = slot or ir.GlobalVariable(builder.module, WORD, name)
-            return call(context, builder, slot, values)
+            return call(context, builder, bound(builder, self.slot_in(builder.module, real)), values)
 
         return result(*given), lower
+
+    def slot_in(self, module, real):
+        """The slot for floats of type `real`, as LLVM code of a module names it."""
+        name = self._slot_symbol(real)
+        return module.globals.get(name) or ir.GlobalVariable(module, WORD, name)
 
     def __call__(self, *values):
         """Call from Python, by ctypes: for tests, and where microseconds do not matter."""
@@ -194,7 +200,7 @@ def prototype(function):
 
         def lower(context, builder, signature, values):
             slot = builder.inttoptr(values[0], WORD.as_pointer())
-            return call(context, builder, slot, values[1:])
+            return call(context, builder, bound(builder, slot), values[1:])
 
         return result(types.int64, *given), lower
 
@@ -223,7 +229,7 @@ def _typeof_kernel(value, context):
     return backend.resolved_type(value.intrinsic)
 
 
-def _bound(builder, slot):
+def bound(builder, slot):
     """IR of the address in a slot, which is asked for where there is none."""
     before = builder.load(slot)
     start = builder.block
@@ -374,6 +380,11 @@ def njit(function):
     return dispatcher
 
 
+def shared(function):
+    """Let `function` serve Python as it is, and kernels as an inlined one."""
+    return register_jitable(**HELPER)(function)
+
+
 def inlined(function):
     """Let the text of `function` go into each jitted caller: nothing is compiled for it."""
-    return numba.njit(inline="always", **OPTIONS)(function)
+    return numba.njit(**HELPER)(function)

@@ -9,21 +9,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiler import inlined, njit
-from .views import flat
+from numba import types
+
+from ..abi import Array, Doubles, Matrix, Word
+from ..compiler import inlined, kernel
+from ..simd.views import flat
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MASK = np.uint64(0xFFFFFFFF)
 
 
 class Dropout(NamedTuple):
-    """keep : (L - 1,) float64, share of each hidden layer's units that is kept.
+    """Which units are left out; None, or empty arrays, where none are.
+
+    keep : (L - 1,) float64, share of each hidden layer's units that is kept.
 
     seed : (1,) uint64, of the next block of samples; each block moves it on.
     """
 
-    keep: np.ndarray
-    seed: np.ndarray
+    keep: Doubles
+    seed: Array(types.uint64, 1)
 
 
 @inlined
@@ -56,8 +61,8 @@ def _start(dropout, k):
     return base, np.uint64(dropout.keep[k] * 4294967296.0)
 
 
-@njit
-def drop(dropout, k, a):
+@kernel
+def drop(dropout: Dropout, k: Word, a: Matrix):
     """``a = mask * a / keep``, in place; a (B, n), the activations of hidden layer k."""
     x, (base, most) = flat(a), _start(dropout, k)
     scale, zero = a.dtype.type(1.0 / dropout.keep[k]), a.dtype.type(0)
@@ -65,8 +70,8 @@ def drop(dropout, k, a):
         x[i] = x[i] * scale if _is_kept(base, i, most) else zero
 
 
-@njit
-def undrop(dropout, k, a, delta):
+@kernel
+def undrop(dropout: Dropout, k: Word, a: Matrix, delta: Matrix):
     """``delta = mask * delta / keep``, and a, of those that were kept, as before `drop`."""
     x, d, (base, most) = flat(a), flat(delta), _start(dropout, k)
     keep = a.dtype.type(dropout.keep[k])

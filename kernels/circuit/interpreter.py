@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiler import inlined, njit
-from .entry import as_rows, as_target, check_version, fits
+from ..compiler import inlined, njit
+from ..mlp.entry import as_rows, as_target, check_version, fits
 from .operations import (
     ADD,
     MULTIPLY,
@@ -35,10 +35,10 @@ from .operations import (
     unary_partial,
     unary_value,
 )
-from .tile import at, view
-from .transpose import transpose
-from .vectors import broadcast, fma, lanes, load, select, store
-from .views import borrow_all, fill, matrix, vector
+from ..gemm.tile import at, view
+from ..gemm.transpose import transpose
+from ..simd.vectors import broadcast, fma, lanes, load, select, store
+from ..simd.views import borrow_all, fill, matrix, vector
 
 
 class Program(NamedTuple):

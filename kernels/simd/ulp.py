@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 from . import elementary
-from .compiler import njit
+from ..compiler import njit
 from .vectors import HAS_FMA, lanes, load_masked, store_masked
 
 BOUNDS = {

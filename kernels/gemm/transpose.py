@@ -4,10 +4,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .abi import Vector, Word
-from .compiler import kernel
+from ..abi import Vector, Word
+from ..compiler import kernel
 from .tile import View, Writer, at, integer
-from .vectors import lanes
+from ..simd.vectors import lanes
 
 
 @intrinsic

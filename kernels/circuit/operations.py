@@ -6,9 +6,9 @@ of come first: they are so few that LLVM takes the choice among them out of the 
 
 from numba.extending import register_jitable
 
-from .compiler import OPTIONS
-from .elementary import cos, exp, expm1, log, log1p, sigmoid, sin, tanh
-from .vectors import (
+from ..compiler import OPTIONS
+from ..simd.elementary import cos, exp, expm1, log, log1p, sigmoid, sin, tanh
+from ..simd.vectors import (
     absolute,
     broadcast,
     fma,

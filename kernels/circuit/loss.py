@@ -5,7 +5,7 @@ Kernels of networks call `apply_at` by its address, so that nothing is compiled 
 
 import numpy as np
 
-from .circuit import (
+from .interpreter import (
     Program,
     backward,
     backward_tangent,
@@ -20,10 +20,10 @@ from .circuit import (
     take_rows,
     width_of,
 )
-from .compiler import inlined, njit
-from .own import CURVED, LOSS_SUM, PART, SLOPES
-from .tile import at, view
-from .views import fill, matrix, row, vector, vector_at
+from ..compiler import inlined, njit
+from ..mlp.own import CURVED, LOSS_SUM, PART, SLOPES
+from ..gemm.tile import at, view
+from ..simd.views import fill, matrix, row, vector, vector_at
 
 
 def make_part(address, program):

@@ -15,8 +15,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .abi import Address, Word
-from .vectors import HAS_FMA, VECTOR_BYTES, vector_of
+from ..abi import Address, Word
+from ..simd.vectors import HAS_FMA, VECTOR_BYTES, vector_of
 
 # Accumulators in a tile, and steps of k per turn of its loop. Two FMA units of latency 4 need 8
 # chains if all goes well; 16 leave room. With 24 (of 32 registers) tiles of 6 x 4 vectors are no

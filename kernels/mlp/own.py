@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-from .vectors import Vector
+from ..simd.vectors import Vector
 
 WORD, DOUBLE = ir.IntType(64), ir.DoubleType()
 VALUE, DERIVATIVE, SECOND_DERIVATIVE = range(3)

@@ -13,8 +13,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .abi import Real, Word
-from .compiler import inlined, kernel
+from ..abi import Real, Word
+from ..compiler import inlined, kernel
 from .tile import (
     ACCUMULATORS,
     BODY,
@@ -31,7 +31,7 @@ from .tile import (
     make_tile,
 )
 from .transpose import transpose_block
-from .vectors import VECTOR_BYTES
+from ..simd.vectors import VECTOR_BYTES
 
 BLOCK = 15  # vectors of rows of a that are packed together, when they are
 ZERO = np.intp(0)  # a literal 0 would be a type of its own, and compile everything again

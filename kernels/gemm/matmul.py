@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from .compiler import inlined
+from ..abi import Word
+from ..compiler import inlined
 from .narrow import (
     group_of,
     is_narrow,
@@ -14,17 +15,17 @@ from .narrow import (
 )
 from .product import ZERO, product, transposed_product
 from .tile import VECS, View, at, ones, view, zeros
-from .vectors import lanes
-from .views import flat, matrix, row, rows
+from ..simd.vectors import lanes
+from ..simd.views import flat, matrix, row, rows
 
 
 class Part(NamedTuple):
     """Which block of a result is to be computed; no element's bits depend on it."""
 
-    row: int
-    rows: int
-    column: int
-    columns: int
+    row: Word
+    rows: Word
+    column: Word
+    columns: Word
 
 
 @inlined

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiler import inlined, njit
+from ..compiler import inlined, njit
 
 # Codes of nodes that are no operations.
 INPUT, CONSTANT = -1, -2

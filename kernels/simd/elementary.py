@@ -18,7 +18,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload, register_jitable
 
-from .compiler import OPTIONS
+from ..compiler import HELPER
 from .vectors import (
     VECTOR_BYTES,
     absolute,
@@ -266,7 +266,7 @@ _F64 = _constants(
 )  # fmt: skip
 
 _CONSTANTS = {types.float32: _F32, types.float64: _F64}
-_JIT = {**OPTIONS, "forceinline": True}
+_JIT = HELPER
 
 
 def _elementary(define):

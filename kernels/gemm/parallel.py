@@ -1,0 +1,233 @@
+"""A result's rows or columns over threads: one OpenMP region where it pays, else a plain call.
+
+Each element of a result is computed by one thread, in the order it would be computed alone, so the
+bits are the same for every number of threads. Numba's OpenMP pool is called directly: which
+threading layer the user's own parallel functions have, and how many threads, is theirs to choose.
+
+A region gives Python's lock up, if the caller holds it: a kernel that is first needed inside is
+compiled there, by a thread that has to take it.
+"""
+
+import contextlib
+import ctypes
+import os
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from ..abi import from_words, to_words, word_types
+from ..backend import openmp
+from ..compiler import bound, inlined
+from ..simd.vectors import LANES_F32
+from .matmul import Part
+from .product import ZERO
+from .tile import ACCUMULATORS, VECS
+
+# Multiply-adds from which on a region, some microseconds until all threads are at work, pays.
+WORTH = 1_000_000
+
+# Chunks are whole tiles: a multiple of both their heights.
+WHOLE = ACCUMULATORS
+
+# Columns of a panel of the product.
+PANEL = VECS * LANES_F32
+
+WORD, POINTER = ir.IntType(64), ir.IntType(8).as_pointer()
+
+# Whether this process may open a region. Jitted code reads it by its symbol's name.
+NOT_STARTED, READY, LOST = 0, 1, 2
+_state = ctypes.c_int64(NOT_STARTED)
+llvm.add_symbol("deltajit_openmp_state", ctypes.addressof(_state))
+if openmp is not None:
+    llvm.add_symbol("deltajit_openmp_for", openmp.parallel_for)
+for _name in ("PyGILState_Check", "PyEval_SaveThread", "PyEval_RestoreThread"):
+    _function = ctypes.cast(getattr(ctypes.pythonapi, _name), ctypes.c_void_p)
+    llvm.add_symbol(f"deltajit_{_name}", _function.value)
+
+
+def start():
+    """Let kernels of this process use threads; returns whether they can."""
+    if openmp is not None and _state.value == NOT_STARTED:
+        ctypes.CFUNCTYPE(None, ctypes.c_int)(openmp.launch_threads)(os.cpu_count() or 1)
+        _state.value = READY
+    return openmp is not None and _state.value == READY
+
+
+def available(threads):
+    """How many of so many threads kernels can use: all, or 1."""
+    return threads if threads > 1 and start() else 1
+
+
+def _after_fork():
+    """In a child: the parent's threads are not here, and GNU OpenMP would wait for them forever."""
+    if _state.value == READY:
+        _state.value = LOST
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def usable_cores():
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@intrinsic
+def _is_ready(typingctx):
+    """Whether this process may open a region."""
+
+    def codegen(context, builder, signature, args):
+        name = "deltajit_openmp_state"
+        flag = builder.module.globals.get(name) or ir.GlobalVariable(builder.module, WORD, name)
+        return builder.icmp_signed("==", builder.load(flag), WORD(READY))
+
+    return types.boolean(), codegen
+
+
+def over_parts(task):
+    """Make ``run(state, shape, by_columns, work, threads)`` of a kernel ``task(*state, part)``.
+
+    The result, of that shape, is cut into its rows or its columns. `work` is the number of
+    multiply-adds of all of it. Threads get multiples of `step` rows.
+    """
+    whole, region = _call_of(task), _region_of(task)
+    if openmp is None:
+
+        @inlined
+        def run(state, shape, by_columns, work, threads, step=WHOLE):
+            whole(state, Part(ZERO, shape[0], ZERO, shape[1]))
+
+        return run
+
+    @inlined
+    def run(state, shape, by_columns, work, threads, step=WHOLE):
+        if threads > 1 and work >= WORTH and _is_ready():
+            extent = shape[1] if by_columns else shape[0]
+            unit = PANEL if by_columns else step
+            chunk = (extent + threads - 1) // threads
+            chunk += -chunk % unit
+            region(state, shape[0], shape[1], by_columns, chunk, (extent + chunk - 1) // chunk, threads)
+        else:
+            whole(state, Part(ZERO, shape[0], ZERO, shape[1]))
+
+    return run
+
+
+PART = types.NamedUniTuple(types.int64, len(Part._fields), Part)
+
+
+def _typed(task, state):
+    """(dtype, lowering of a call by a slot) of a task for a state of this type and a part."""
+    given = (*state, PART)
+    real = task.real_of(given)
+    return real, task.typed_call(task.name, real, given)[1]
+
+
+def _call_of(task):
+    """Make ``call(state, part)``: the task, all at once."""
+
+    @intrinsic
+    def call(typingctx, state, part):
+        real, lower = _typed(task, state)
+
+        def codegen(context, builder, signature, args):
+            part_words = to_words(context, builder, PART, part, args[1])
+            value = from_words(context, builder, PART, iter(part_words))
+            slot = task.slot_in(builder.module, real)
+            return lower(context, builder, bound(builder, slot), (*_parts(builder, args[0]), value))
+
+        return types.void(state, part), codegen
+
+    return call
+
+
+def _parts(builder, state):
+    return cgutils.unpack_tuple(builder, state)
+
+
+def _region_of(task):
+    """Make ``region(state, rows, columns, by_columns, chunk, chunks, threads)``."""
+
+    @intrinsic
+    def region(typingctx, state, rows, columns, by_columns, chunk, chunks, threads):
+        real, lower = _typed(task, state)
+
+        def codegen(context, builder, signature, args):
+            state_value, rows, columns, by_columns, chunk, chunks, threads = args
+            address = bound(builder, task.slot_in(builder.module, real))
+            cells = [state_value, rows, columns, by_columns, chunk, address]
+            data = cgutils.pack_struct(builder, cells)
+            data = cgutils.alloca_once_value(builder, data)
+            loop = _loop(context, builder, data.type, lower)
+            with _without_lock(builder):
+                _openmp_for(builder, loop, chunks, data, threads)
+            return context.get_dummy_value()
+
+        word, flag = types.int64, types.boolean
+        return types.void(state, word, word, flag, word, word, word), codegen
+
+    return region
+
+
+def _loop(context, builder, data_type, lower):
+    """``void loop(char **args, intp *dimensions, intp *steps, void *data)``, as of a ufunc.
+
+    args[0], which moves by 1 from chunk to chunk, is the number of the chunk.
+    """
+    parameters = [POINTER.as_pointer(), WORD.as_pointer(), WORD.as_pointer(), POINTER]
+    name = builder.module.get_unique_name("deltajit_region")
+    loop = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), parameters), name)
+    loop.linkage = "internal"
+    inner = ir.IRBuilder(loop.append_basic_block("entry"))
+    data = inner.load(inner.bitcast(loop.args[3], data_type))
+    state, rows, columns, by_columns, chunk, address = cgutils.unpack_tuple(inner, data)
+    first = inner.mul(inner.ptrtoint(inner.load(loop.args[0]), WORD), chunk)
+    left = inner.sub(inner.select(by_columns, columns, rows), first)
+    count = inner.select(inner.icmp_signed("<", left, chunk), left, chunk)
+    whole = [WORD(0), rows, WORD(0), columns]
+    of_rows, of_columns = [first, count, *whole[2:]], [*whole[:2], first, count]
+    words = [inner.select(by_columns, *pair) for pair in zip(of_columns, of_rows, strict=True)]
+    part = from_words(context, inner, PART, iter(words))
+    lower(context, inner, address, (*_parts(inner, state), part))
+    inner.ret_void()
+    return loop
+
+
+@contextlib.contextmanager
+def _without_lock(builder):
+    """Give Python's lock up meanwhile, if the calling thread holds it."""
+    check = _function_named(builder, "PyGILState_Check", ir.IntType(32), [])
+    save = _function_named(builder, "PyEval_SaveThread", POINTER, [])
+    restore = _function_named(builder, "PyEval_RestoreThread", ir.VoidType(), [POINTER])
+    holds = builder.icmp_signed("!=", builder.call(check, []), ir.IntType(32)(0))
+    thread = cgutils.alloca_once(builder, POINTER)
+    with builder.if_then(holds):
+        builder.store(builder.call(save, []), thread)
+    yield
+    with builder.if_then(holds):
+        builder.call(restore, [builder.load(thread)])
+
+
+def _function_named(builder, name, result, arguments):
+    kind = ir.FunctionType(result, arguments)
+    return cgutils.get_or_insert_function(builder.module, kind, f"deltajit_{name}")
+
+
+def _openmp_for(builder, loop, chunks, data, threads):
+    """Call ``parallel_for(loop, args, dimensions, steps, data, inner_ndim, arrays, threads)``."""
+    first = cgutils.alloca_once_value(builder, ir.Constant(POINTER, None))
+    dimensions = cgutils.alloca_once_value(builder, ir.Constant(ir.ArrayType(WORD, 2), [1, 1]))
+    dimensions = builder.bitcast(dimensions, WORD.as_pointer())
+    builder.store(chunks, dimensions)
+    steps = cgutils.alloca_once_value(builder, WORD(1))
+    arguments = [builder.bitcast(loop, POINTER), first, dimensions, steps]
+    arguments += [builder.bitcast(data, POINTER), WORD(1), WORD(1)]
+    arguments += [builder.trunc(threads, ir.IntType(32))]
+    function = _function_named(builder, "openmp_for", ir.VoidType(), [x.type for x in arguments])
+    builder.call(function, arguments)

@@ -1,0 +1,101 @@
+"""The door: what a caller hands to a kernel, checked once there, since nothing inside is.
+
+A status says what is wrong (`status`), before anything is written; it costs a comparison each. One
+sample may come as vectors: x (n_in,), y (n_out,) or a label (1,), out (n_out,).
+"""
+
+from ..abi import Array, Matrix, Vector, written
+from ..compiler import inlined
+from ..simd.views import matrix
+from ..status import (
+    BAD_GRAD,
+    BAD_OUT,
+    BAD_U,
+    BAD_V,
+    BAD_WEIGHTS,
+    BAD_X,
+    BAD_Y,
+    OK,
+    SMALL_POINTS,
+    SMALL_WORK,
+    STALE,
+    VERSION,
+)
+from .model import points_size, workspace_size
+
+OutVector, OutMatrix, OutTensor = written(Vector), written(Matrix), written(Array(None, 3))
+
+
+@inlined
+def check_samples(version, model, X, weights):
+    """The caller must be of these sources, and X have a column for each input."""
+    status = OK
+    if version != VERSION:
+        status = STALE
+    elif X.shape[1] != model.network[0].n_in:
+        status = BAD_X
+    elif weights.size != 0 and weights.size != X.shape[0]:
+        status = BAD_WEIGHTS
+    return status
+
+
+@inlined
+def check_work(model, work, batch, order):
+    """`work` must be large enough for `batch` samples."""
+    return SMALL_WORK if work.size < workspace_size(model, batch, order) else OK
+
+
+@inlined
+def check_targets(model, Y, batch):
+    """Y must be (B, n_targets), or (B, 1) class labels; a single column may be a vector (B,)."""
+    network = model.network[0]
+    columns = network.n_targets
+    if network.takes_labels != 0 and Y.size == batch:
+        columns = 1
+    fits = Y.shape[0] == batch and Y.shape[1] == columns
+    fits = fits or (columns == 1 and Y.shape[0] == 1 and Y.shape[1] == batch)
+    return OK if fits else BAD_Y
+
+
+@inlined
+def targets(Y, batch):
+    """Y as a matrix with a row for each sample."""
+    return matrix(Y, 0, batch, Y.size // max(batch, 1))
+
+
+@inlined
+def check_matrix(out, height, width):
+    """A matrix of these extents, to be written."""
+    return OK if out.shape[0] == height and out.shape[1] == width else BAD_OUT
+
+
+@inlined
+def check_cotangent(model, u, batch):
+    """A matrix like the network's outputs."""
+    fits = u.shape[0] == batch and u.shape[1] == model.network[0].n_out
+    return OK if fits else BAD_U
+
+
+@inlined
+def check_direction(model, v):
+    """A vector like theta."""
+    return OK if v.size == model.theta.size else BAD_V
+
+
+@inlined
+def check_gradient(model, grad):
+    """A vector like theta, to be written."""
+    return OK if grad.size == model.theta.size else BAD_GRAD
+
+
+@inlined
+def check_points(model, points, batch):
+    """Memory of `linearize` must be large enough for `batch` samples; it may be None."""
+    return SMALL_POINTS if 0 < points.size < points_size(model, batch) else OK
+
+
+@inlined
+def check_tensor(out, first, second, third):
+    """An array of these extents, to be written."""
+    fits = out.shape[0] == first and out.shape[1] == second and out.shape[2] == third
+    return OK if fits else BAD_OUT

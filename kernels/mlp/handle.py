@@ -1,0 +1,68 @@
+"""Entries for callers in Python, for whom arguments cost: 40 ns an array, a tuple of arrays 760.
+
+A handle is one int64 array that says where a model and a workspace are; who makes it keeps both
+alive. Everything else is as in `sweeps`.
+"""
+
+import numba
+import numpy as np
+
+from ..compiler import inlined, njit
+from ..simd.views import array_of, doubles, vector_at
+from ..status import VERSION, refuse
+from .model import LAYER, NETWORK, Model
+from .sweeps import _loss, _predict, _value_and_grad
+
+# What the words of a handle are.
+THETA, N_PARAMS, NETWORK_AT, LAYERS_AT, N_LAYERS, WORK, WORK_SIZE, THREADS, ITEMSIZE = range(9)
+N_WORDS = 9
+
+NETWORK_TYPE, LAYER_TYPE = numba.from_dtype(NETWORK), numba.from_dtype(LAYER)
+
+
+def make_handle(model, work):
+    """Make the handle (N_WORDS,) of a `Model` and a workspace."""
+    handle = np.empty(N_WORDS, np.int64)
+    handle[THETA], handle[N_PARAMS] = model.theta.ctypes.data, model.theta.size
+    handle[NETWORK_AT] = model.network.ctypes.data
+    handle[LAYERS_AT], handle[N_LAYERS] = model.layers.ctypes.data, model.layers.size
+    handle[WORK], handle[WORK_SIZE] = work.ctypes.data, work.size
+    handle[THREADS], handle[ITEMSIZE] = model.threads, model.theta.itemsize
+    return handle
+
+
+@inlined
+def from_handle(handle, X):
+    """(model, work) behind a handle, for any kernel; `X` is an array of theta's dtype."""
+    if handle[ITEMSIZE] != X.itemsize:
+        raise ValueError("X must have the dtype of the network that the handle is of")
+    network = array_of(NETWORK_TYPE, handle[NETWORK_AT], 1)
+    layers = array_of(LAYER_TYPE, handle[LAYERS_AT], handle[N_LAYERS])
+    theta = vector_at(handle[THETA], handle[N_PARAMS], X)
+    model = Model(theta, network, layers, handle[THREADS])
+    return model, vector_at(handle[WORK], handle[WORK_SIZE], X)
+
+
+@njit
+def predict(handle, X, out):
+    """``out = predict(X)``; X (B, n_in) or one sample (n_in,), out likewise."""
+    model, work = from_handle(handle, X)
+    refuse(_predict(VERSION, model, X, out, work))
+
+
+@njit
+def loss(handle, X, Y, weights):
+    """Weighted mean over samples of the loss, plus the penalty."""
+    model, work = from_handle(handle, X)
+    value = doubles(1)
+    refuse(_loss(VERSION, model, X, Y, weights, work, value))
+    return value[0]
+
+
+@njit
+def value_and_grad(handle, X, Y, grad, weights):
+    """The loss; its gradient overwrites `grad`."""
+    model, work = from_handle(handle, X)
+    value = doubles(1)
+    refuse(_value_and_grad(VERSION, model, X, Y, weights, grad, work, value))
+    return value[0]

@@ -1,0 +1,521 @@
+"""Losses of one sample, and BP1's first factor: a record each, value and derivatives side by side.
+
+A record is a class with three functions of vector registers: logits z, outputs ``a = f(z)``, targets
+y, and the parameter p of the network's loss (huber's threshold, the quantile):
+
+    value(z, a, y, p)   the loss of one output; that of a sample is the sum over its outputs
+    slope(a, y, p)      d value / d a, which BP1 multiplies by f'(z). Where the loss belongs to an
+                        `output`, f' cancels, and it is delta itself, ``a - y``
+    curve(a, y, p)      d slope / d a; where the loss belongs to an output, d delta / d a
+
+What belongs to an output is computed from z where that avoids overflow and cancellation. Losses of
+a whole row (cross_entropy, gaussian_nll) are kernels, and so are circuits (`circuit.loss`). To add
+one, write its record here and the one of the same name in `deltajit.reference`.
+
+Targets are a matrix (B, n_out); for cross_entropy a matrix (B, 1) holds class labels instead, and a
+label that is no class gives NaN, never an access out of bounds. For gaussian_nll they are half as
+many as the outputs, which are means first, variances then.
+"""
+
+import math
+from typing import NamedTuple
+
+from ..abi import Double, Matrix, Vector, Word
+from ..compiler import Kernel, inlined, kernel, prototype
+from ..simd import elementary
+from ..simd.vectors import (
+    absolute,
+    accumulate,
+    broadcast,
+    count,
+    first_lanes,
+    fma,
+    insert,
+    lanes,
+    load,
+    load_masked,
+    maximum,
+    minimum,
+    reduce_add,
+    select,
+)
+from ..simd.views import get, matrix, put, row
+from .activations import largest, last_vector
+
+
+class Loss(NamedTuple):
+    """What there is to know of a loss.
+
+    name : str
+    total, slopes, curved, turned : Kernel
+        Of `total`, `slopes`, `curved` and `turned` below.
+    output : str or None
+        The output activation that it belongs to; None: any but gaussian.
+    parameter : str or None
+        The argument of `Network` that is its p.
+    least, most : float
+        Between which targets must lie.
+    takes_labels : bool
+        Whether targets may be class labels.
+    outputs_per_target : int
+    """
+
+    name: str
+    total: Kernel
+    slopes: Kernel
+    curved: Kernel
+    turned: Kernel
+    output: str | None = None
+    parameter: str | None = None
+    least: float = -math.inf
+    most: float = math.inf
+    takes_labels: bool = False
+    outputs_per_target: int = 1
+
+
+LOSSES: dict[str, Loss] = {}
+
+
+class Options(NamedTuple):
+    """What else a loss may need: p, and where its `circuit.loss.Part` is if it is a circuit."""
+
+    parameter: Double
+    circuit: Word
+
+
+# ---------------------------------------------------------------- kernels of any of them
+
+
+@prototype
+def total(
+    z: Matrix, a: Matrix, Y: Matrix, weights: Vector, options: Options, spare: Vector
+) -> Double:
+    """Sum over samples of weight times loss, in float64.
+
+    z, a : (B, n_out). Y : (B, n_targets). weights : (B,), or empty for 1. spare : scratch memory
+    for a circuit.
+    """
+
+
+@prototype
+def slopes(
+    a: Matrix, Y: Matrix, weights: Vector, scale: Double, out: Matrix, options: Options,
+    spare: Vector,
+):  # fmt: skip
+    """``out = scale * weight * slope``, (B, n_out): BP1 but for f' where the loss has no output."""
+
+
+@prototype
+def curved(
+    a: Matrix, Y: Matrix, weights: Vector, scale: Double, Ra: Matrix, out: Matrix,
+    options: Options, spare: Vector,
+):  # fmt: skip
+    """Gauss-Newton's: ``out = scale * weight * curve * Ra``, (B, n_out), as a moves by Ra.
+
+    Exact but for gaussian_nll, where it is the mean over y: the Fisher information.
+    """
+
+
+turned = curved  # the exact derivative of what `slopes` gives, as a moves by Ra
+
+
+@inlined
+def sample_weight(weights, b):
+    """Weight of sample `b`; 1 where there are none."""
+    w = 1.0
+    if weights.size > 0:
+        w = float(weights[b])
+    return w
+
+
+@inlined
+def weighted_rows(x, weights):
+    """x (B, n); without weights as one long row, whose vectors are full."""
+    count, width = x.shape
+    if weights.size == 0:
+        count, width = 1, x.size
+    return matrix(x, 0, count, width)
+
+
+def make_total(name, value):
+    """Make `total` of a function of one output."""
+
+    @kernel(name=f"total.{name}")
+    def total_of_outputs(
+        z: Matrix, a: Matrix, Y: Matrix, weights: Vector, options: Options, spare: Vector
+    ) -> Double:
+        Z, A, T = weighted_rows(z, weights), weighted_rows(a, weights), weighted_rows(Y, weights)
+        p, zero, result = broadcast(options.parameter, z), broadcast(0, z), 0.0
+        for b in range(Z.shape[0]):
+            zb, ab, yb, losses = row(Z, b), row(A, b), row(T, b), broadcast(0.0, 0.0)
+            for j in range(0, zb.size, lanes(zb)):
+                loss = value(get(zb, j), get(ab, j), get(yb, j), p)
+                losses = accumulate(losses, select(first_lanes(zb.size - j, z), loss, zero))
+            result += sample_weight(weights, b) * reduce_add(losses)
+        return result
+
+    return total_of_outputs
+
+
+def make_slopes(name, slope):
+    """Make `slopes` of a function of one output."""
+
+    @kernel(name=f"slopes.{name}")
+    def slopes_of_outputs(
+        a: Matrix, Y: Matrix, weights: Vector, scale: Double, out: Matrix, options: Options,
+        spare: Vector,
+    ):  # fmt: skip
+        A, T, D = weighted_rows(a, weights), weighted_rows(Y, weights), weighted_rows(out, weights)
+        p = broadcast(options.parameter, a)
+        for b in range(A.shape[0]):
+            ab, yb, db = row(A, b), row(T, b), row(D, b)
+            w = broadcast(scale * sample_weight(weights, b), a)
+            for j in range(0, ab.size, lanes(ab)):
+                put(db, j, w * slope(get(ab, j), get(yb, j), p))
+
+    return slopes_of_outputs
+
+
+def make_curved(name, curve):
+    """Make `curved` of a function of one output."""
+
+    @kernel(name=f"curved.{name}")
+    def curved_of_outputs(
+        a: Matrix, Y: Matrix, weights: Vector, scale: Double, Ra: Matrix, out: Matrix,
+        options: Options, spare: Vector,
+    ):  # fmt: skip
+        p = broadcast(options.parameter, a)
+        for b in range(a.shape[0]):
+            ab, yb, moved, result = row(a, b), row(Y, b), row(Ra, b), row(out, b)
+            w = broadcast(scale * sample_weight(weights, b), a)
+            for j in range(0, ab.size, lanes(ab)):
+                put(result, j, w * curve(get(ab, j), get(yb, j), p) * get(moved, j))
+
+    return curved_of_outputs
+
+
+def of_outputs(name, value, slope, curve, **facts):
+    """The record of a loss that is a sum over outputs."""
+    curved_of = make_curved(name, curve)
+    return Loss(
+        name, make_total(name, value), make_slopes(name, slope), curved_of, curved_of, **facts
+    )
+
+
+def loss(**facts):
+    """Register the record that a class is."""
+
+    def register(record):
+        name = record.__name__
+        functions = [inlined(vars(record)[f]) for f in ("value", "slope", "curve")]
+        LOSSES[name] = of_outputs(name, *functions, **facts)
+        return record
+
+    return register
+
+
+# ---------------------------------------------------------------- the records
+
+
+@loss()
+class squared_error:
+    """``(a - y)**2 / 2``."""
+
+    def value(z, a, y, p):
+        r = a - y
+        return broadcast(0.5, r) * r * r
+
+    def slope(a, y, p):
+        return a - y
+
+    def curve(a, y, p):
+        return broadcast(1, a)
+
+
+@loss(parameter="threshold")
+class huber:
+    """Squared error up to a residual of p, linear beyond (Huber 1964)."""
+
+    def value(z, a, y, p):
+        size = absolute(a - y)
+        near = minimum(p, size)
+        return near * (size - broadcast(0.5, size) * near)
+
+    def slope(a, y, p):
+        return maximum(-p, minimum(p, a - y))
+
+    def curve(a, y, p):
+        return select(absolute(a - y) <= p, broadcast(1, a), broadcast(0, a))
+
+
+@loss()
+class absolute_error:
+    """``|a - y|``, whose slope at 0 is 0."""
+
+    def value(z, a, y, p):
+        return absolute(a - y)
+
+    def slope(a, y, p):
+        r, zero, one = a - y, broadcast(0, a), broadcast(1, a)
+        return select(r > zero, one, select(r < zero, -one, r))
+
+    def curve(a, y, p):
+        return broadcast(0, a)
+
+
+@loss(parameter="quantile")
+class quantile:
+    """``(1 - p) r`` of a residual ``r = a - y`` above 0, ``-p r`` below (Koenker & Bassett 1978)."""
+
+    def value(z, a, y, p):
+        r = a - y
+        return select(r > broadcast(0, r), (broadcast(1, r) - p) * r, -p * r)
+
+    def slope(a, y, p):
+        r, zero = a - y, broadcast(0, a)
+        return select(r > zero, broadcast(1, r) - p, select(r < zero, -p, r))
+
+    def curve(a, y, p):
+        return broadcast(0, a)
+
+
+@loss(output="sigmoid", least=0, most=1)
+class binary_cross_entropy:
+    """``-(y log(a) + (1 - y) log(1 - a))`` with a = sigmoid(z), that is ``softplus(z) - y z``.
+
+    Written as ``log1p(exp(-|z|))`` plus a part that is 0 for a sure and right answer.
+    """
+
+    def value(z, a, y, p):
+        linear = select(z > broadcast(0, z), z * (broadcast(1, z) - y), -z * y)
+        return elementary.log1p(elementary.exp(-absolute(z))) + linear
+
+    def slope(a, y, p):
+        return a - y
+
+    def curve(a, y, p):
+        return broadcast(1, a)
+
+
+@loss(output="exp", least=0)
+class poisson:
+    """``a - y log(a)`` with a = exp(z), that is ``a - y z``; without the part of y alone."""
+
+    def value(z, a, y, p):
+        return a - y * z
+
+    def slope(a, y, p):
+        return a - y
+
+    def curve(a, y, p):
+        return broadcast(1, a)
+
+
+# ---------------------------------------------------------------- cross_entropy, of a row
+
+
+@kernel(name="total.cross_entropy")
+def cross_entropy_total(
+    z: Matrix, a: Matrix, Y: Matrix, weights: Vector, options: Options, spare: Vector
+) -> Double:
+    """Sum of ``-w sum(y log softmax(z)) = w sum(y (log(sum(exp(z))) - z))`` over samples.
+
+    With k the place of the largest logit, ``log(sum(exp(z))) - z_k = log1p(sum over j != k)``,
+    which keeps its digits when the loss is small. Logarithms wait until a vector is full of them.
+    """
+    width = lanes(z)
+    logs, linear = broadcast(0.0, 0.0), 0.0
+    for first in range(0, z.shape[0], width):
+        others = masses = broadcast(0, z)
+        for b in range(first, min(first + width, z.shape[0])):
+            top, other = _others(row(z, b))
+            mass, rest = _linear_part(row(z, b), row(Y, b), top)
+            w = sample_weight(weights, b)
+            linear += w * rest
+            others = insert(others, b - first, other)
+            masses = insert(masses, b - first, z.dtype.type(w * mass))
+        logs = accumulate(logs, masses * elementary.log1p(others))
+    return reduce_add(logs) + linear
+
+
+@inlined
+def _others(z):
+    """(largest logit, sum of exp of the others less the largest)."""
+    top, last = largest(z), last_vector(z)
+    rest = z.size - last
+    zero, there = broadcast(0, z), first_lanes(rest, z)
+    x = load_masked(z, last, rest) - top
+    below = select(there, _exp_below(x, zero), zero)
+    ties = count(select(there, x, zero - z.dtype.type(1)) == zero)
+    for j in range(0, last, lanes(z)):
+        x = load(z, j) - top
+        below = below + _exp_below(x, zero)
+        ties += count(x == zero)
+    return top, reduce_add(below) + z.dtype.type(ties - 1)
+
+
+@inlined
+def _exp_below(x, zero):
+    """``exp(x)``, and 0 where x is 0, the largest logit's own."""
+    return select(x == zero, zero, elementary.exp(x))
+
+
+@inlined
+def _linear_part(z, y, top):
+    """(sum of y, sum of y (top - z)); y of one element is a label."""
+    mass, total = 1.0, 0.0
+    if y.size == 1:
+        if 0 <= y[0] < z.size:
+            total = float(top) - float(z[int(y[0])])
+        else:
+            total = math.nan
+    else:
+        mass = sum_of(y)
+        for j in range(z.size):
+            if y[j] != 0:  # 0 * inf: an impossible class that is not asked for costs nothing
+                total += float(y[j]) * (float(top) - float(z[j]))
+    return mass, total
+
+
+@inlined
+def sum_of(x):
+    """Sum of a vector's elements, in float64."""
+    total = 0.0
+    for j in range(x.size):
+        total += x[j]
+    return total
+
+
+@kernel(name="slopes.cross_entropy")
+def cross_entropy_slopes(
+    a: Matrix, Y: Matrix, weights: Vector, scale: Double, out: Matrix, options: Options,
+    spare: Vector,
+):  # fmt: skip
+    """``a - y``; rows of Y need not sum to 1, hence ``a sum(y) - y``."""
+    for b in range(a.shape[0]):
+        w = a.dtype.type(scale * sample_weight(weights, b))
+        if Y.shape[1] == 1:
+            _label_slopes(row(a, b), Y[b, 0], w, row(out, b))
+        else:
+            mass = a.dtype.type(sum_of(row(Y, b)))
+            for j in range(a.shape[1]):
+                out[b, j] = w * (a[b, j] * mass - Y[b, j])
+
+
+@inlined
+def _label_slopes(a, y, w, out):
+    """``w (a - y)`` where y is a label."""
+    label, zero, one = -1, broadcast(0, a), broadcast(1, a)
+    if 0 <= y < a.size:
+        label = int(y)
+    else:
+        w = a.dtype.type(math.nan)
+    for j in range(0, a.size, lanes(a)):
+        up_to = select(first_lanes(label + 1 - j, a), one, zero)
+        target = select(first_lanes(label - j, a), zero, up_to)
+        put(out, j, w * (get(a, j) - target))
+
+
+@kernel(name="curved.cross_entropy")
+def cross_entropy_curved(
+    a: Matrix, Y: Matrix, weights: Vector, scale: Double, Ra: Matrix, out: Matrix,
+    options: Options, spare: Vector,
+):  # fmt: skip
+    """``sum(y) Ra``."""
+    for b in range(a.shape[0]):
+        mass = sample_weight(weights, b)
+        if Y.shape[1] > 1:
+            mass *= sum_of(row(Y, b))
+        w, x, y = broadcast(scale * mass, a), row(Ra, b), row(out, b)
+        for j in range(0, x.size, lanes(x)):
+            put(y, j, w * get(x, j))
+
+
+LOSSES["cross_entropy"] = Loss(
+    "cross_entropy",
+    cross_entropy_total,
+    cross_entropy_slopes,
+    cross_entropy_curved,
+    cross_entropy_curved,
+    output="softmax",
+    least=0,
+    most=1,
+    takes_labels=True,
+)
+
+
+# ---------------------------------------------------------------- gaussian_nll, of a row
+
+# Few outputs, so one at a time. The second half of z is log(variance), of a the variance.
+
+
+@kernel(name="total.gaussian_nll")
+def gaussian_nll_total(
+    z: Matrix, a: Matrix, Y: Matrix, weights: Vector, options: Options, spare: Vector
+) -> Double:
+    """``1/2 sum(log(variance) + (y - mean)**2 / variance)``; without the constant."""
+    m, result = Y.shape[1], 0.0
+    for b in range(Y.shape[0]):
+        loss = 0.0
+        for j in range(m):
+            r = float(a[b, j]) - float(Y[b, j])
+            loss += 0.5 * (float(z[b, m + j]) + r * r / float(a[b, m + j]))
+        result += sample_weight(weights, b) * loss
+    return result
+
+
+@kernel(name="slopes.gaussian_nll")
+def gaussian_nll_slopes(
+    a: Matrix, Y: Matrix, weights: Vector, scale: Double, out: Matrix, options: Options,
+    spare: Vector,
+):  # fmt: skip
+    """``r / variance`` and ``(1 - r**2 / variance) / 2`` with ``r = mean - y``."""
+    half, one, m = a.dtype.type(0.5), a.dtype.type(1), Y.shape[1]
+    for b in range(Y.shape[0]):
+        w = a.dtype.type(scale * sample_weight(weights, b))
+        for j in range(m):
+            r = a[b, j] - Y[b, j]
+            ratio = r / a[b, m + j]
+            out[b, j], out[b, m + j] = w * ratio, w * (half * (one - r * ratio))
+
+
+@kernel(name="curved.gaussian_nll")
+def gaussian_nll_curved(
+    a: Matrix, Y: Matrix, weights: Vector, scale: Double, Ra: Matrix, out: Matrix,
+    options: Options, spare: Vector,
+):  # fmt: skip
+    """The mean over y of what `gaussian_nll_turned` gives."""
+    half, m = a.dtype.type(0.5), Y.shape[1]
+    for b in range(Y.shape[0]):
+        w = a.dtype.type(scale * sample_weight(weights, b))
+        for j in range(m):
+            out[b, j] = w * (Ra[b, j] / a[b, m + j])
+            out[b, m + j] = w * (half * (Ra[b, m + j] / a[b, m + j]))
+
+
+@kernel(name="turned.gaussian_nll")
+def gaussian_nll_turned(
+    a: Matrix, Y: Matrix, weights: Vector, scale: Double, Ra: Matrix, out: Matrix,
+    options: Options, spare: Vector,
+):  # fmt: skip
+    """The derivative of `gaussian_nll_slopes` as a moves by Ra."""
+    half, m = a.dtype.type(0.5), Y.shape[1]
+    for b in range(Y.shape[0]):
+        w = a.dtype.type(scale * sample_weight(weights, b))
+        for j in range(m):
+            r = a[b, j] - Y[b, j]
+            ratio = r / a[b, m + j]
+            moved = Ra[b, m + j] / a[b, m + j]  # of log(variance)
+            out[b, j] = w * (Ra[b, j] / a[b, m + j] - ratio * moved)
+            out[b, m + j] = w * (half * r * ratio * moved - ratio * Ra[b, j])
+
+
+LOSSES["gaussian_nll"] = Loss(
+    "gaussian_nll",
+    gaussian_nll_total,
+    gaussian_nll_slopes,
+    gaussian_nll_curved,
+    gaussian_nll_turned,
+    output="gaussian",
+    outputs_per_target=2,
+)

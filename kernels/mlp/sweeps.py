@@ -1,0 +1,361 @@
+"""The sweeps over all layers: forward, backward, and what is made of them.
+
+Public kernels take (model, what is read, what is written, work). A batch is cut into blocks of
+samples; a block goes through all layers while it is in cache. The caller owns every buffer:
+`work` holds at least ``workspace_size(model, batch)`` floats of theta's dtype. X (B, n_in) and Y
+are C-contiguous and of theta's dtype; `weights` (B,) are sample weights, or None. What one sample
+may look like, and what is raised for wrong arrays, is said in `entry`.
+"""
+
+from typing import NamedTuple
+
+from ..abi import Double, Doubles, Matrix, Real, Vector, Word
+from ..compiler import inlined, kernel, njit
+from ..simd.vectors import (
+    absolute,
+    accumulate,
+    broadcast,
+    fma,
+    lanes,
+    reduce_add,
+    select,
+)
+from ..simd.views import copy, doubles, fill, flat, get, matrix, put, rows, vector
+from ..status import OK, VERSION, refuse
+from .dropout import Dropout, drop, next_block, undrop
+from .entry import (
+    OutMatrix,
+    OutVector,
+    check_gradient,
+    check_matrix,
+    check_samples,
+    check_targets,
+    check_work,
+    targets,
+)
+from .layers import (
+    Function,
+    accumulate_gradient,
+    linear_activation_forward,
+    propagate_delta,
+    times_derivative,
+)
+from .losses import slopes, total
+from .model import (
+    Model,
+    activation,
+    bias,
+    block_size,
+    carve,
+    options_of,
+    source,
+    top_of,
+    weight,
+)
+
+
+class Block(NamedTuple):
+    """Samples that go through the layers together: X, Y and weights (or none) of each."""
+
+    X: Matrix
+    Y: Matrix
+    weights: Vector
+
+
+# ---------------------------------------------------------------- for callers
+
+
+@njit
+def predict(model, X, out, work):
+    """``out = predict(X)``; X (B, n_in), out (B, n_out)."""
+    refuse(_predict(VERSION, model, X, out, work))
+
+
+@njit
+def loss(model, X, Y, work, weights=None):
+    """Weighted mean over samples of the loss, plus ``l2/2 * sum(W**2) + l1 * sum(|W|)``."""
+    value = doubles(1)
+    refuse(_loss(VERSION, model, X, Y, weights, work, value))
+    return value[0]
+
+
+@njit
+def value_and_grad(model, X, Y, grad, work, weights=None):
+    """The loss; its gradient with respect to theta overwrites `grad` (n_params,)."""
+    value = doubles(1)
+    refuse(_value_and_grad(VERSION, model, X, Y, weights, grad, work, value))
+    return value[0]
+
+
+@kernel
+def _predict(version: Word, model: Model, X: Matrix, out: OutMatrix, work: OutVector) -> Word:
+    batch = X.shape[0]
+    status = (
+        check_samples(version, model, X, vector(X, 0, 0))
+        or check_matrix(out, batch, model.network[0].n_out)
+        or check_work(model, work, batch, 1)
+    )
+    if status == OK:
+        predict_of(model, X, out, work)
+    return status
+
+
+@kernel
+def _loss(
+    version: Word, model: Model, X: Matrix, Y: Matrix, weights: Vector, work: OutVector,
+    value: Doubles,
+) -> Word:  # fmt: skip
+    status = check(version, model, X, Y, weights, work, 1)
+    if status == OK:
+        value[0] = loss_of(model, X, targets(Y, X.shape[0]), weights, work)
+    return status
+
+
+@kernel
+def _value_and_grad(
+    version: Word, model: Model, X: Matrix, Y: Matrix, weights: Vector, grad: OutVector,
+    work: OutVector, value: Doubles,
+) -> Word:  # fmt: skip
+    status = check(version, model, X, Y, weights, work, 1) or check_gradient(model, grad)
+    if status == OK:
+        value[0] = gradient_of(model, X, targets(Y, X.shape[0]), weights, grad, work)
+    return status
+
+
+@inlined
+def check(version, model, X, Y, weights, work, order):
+    """The status of what most kernels take."""
+    batch = X.shape[0]
+    return (
+        check_samples(version, model, X, weights)
+        or check_targets(model, Y, batch)
+        or check_work(model, work, batch, order)
+    )
+
+
+# ---------------------------------------------------------------- a batch: arguments are checked
+
+
+@inlined
+def predict_of(model, X, out, work):
+    """`predict`, block by block."""
+    batch = X.shape[0]
+    m = block_size(batch)
+    parts = carve(model.network[0], work, m)
+    for first in range(0, batch, m):
+        count = min(m, batch - first)
+        z = matrix(parts.z, 0, count, out.shape[1])
+        forward(model, rows(X, first, count), parts.a, z, rows(out, first, count), None)
+
+
+@inlined
+def loss_of(model, X, Y, weights, work):
+    """`loss`, block by block."""
+    batch, result = X.shape[0], 0.0
+    m = block_size(batch)
+    parts = carve(model.network[0], work, m)
+    for first in range(0, batch, m):
+        block = cut_block(X, Y, weights, first, min(m, batch - first))
+        z, a = forward_block(model, block.X, parts, None)
+        result += total_of(model, z, a, block, parts.spare)
+    return result / weight_sum(weights, batch) + penalty(model)
+
+
+@inlined
+def gradient_of(model, X, Y, weights, grad, work):
+    """`value_and_grad`, block by block."""
+    batch, mass, result = X.shape[0], weight_sum(weights, X.shape[0]), 0.0
+    m = block_size(batch)
+    parts = carve(model.network[0], work, m)
+    start_gradient(model, grad)
+    for first in range(0, batch, m):
+        block = cut_block(X, Y, weights, first, min(m, batch - first))
+        result += block_gradient(model, block, mass, 1.0, grad, parts, None)
+    return result / mass + penalty(model)
+
+
+@inlined
+def block_gradient(model, block, mass, scale, grad, parts, dropout):
+    """Forward, BP1 and backward: ``grad += scale * gradient`` of one block's part of the mean.
+
+    `mass` is the weight of all blocks. Returns the block's ``sum(weight * loss)``.
+    """
+    z, a = forward_block(model, block.X, parts, dropout)
+    value = total_of(model, z, a, block, parts.spare)
+    delta = matrix(parts.delta, 0, a.shape[0], a.shape[1])
+    output_delta(model, a, block, 1.0 / mass, delta, parts.spare)
+    backward(model, block.X, a.dtype.type(scale), grad, parts.a, parts.delta, parts.delta_prev, dropout)
+    return value
+
+
+@inlined
+def forward_block(model, X, parts, dropout):
+    """(logits z, activations a) of the output layer, (B, n_out), once `forward` has been there."""
+    top, count = top_of(model), X.shape[0]
+    z, a = matrix(parts.z, 0, count, top.n_out), activation(parts.a, top, count)
+    forward(model, X, parts.a, z, a, dropout)
+    return z, a
+
+
+# ---------------------------------------------------------------- one block of samples
+
+
+@kernel
+def forward(model: Model, X: Matrix, a: Vector, z: Matrix, out: Matrix, dropout: Dropout):
+    """Activations of the hidden layers into `a`; of the output layer logits z and activations out.
+
+    a : section of `Workspace`. z, out : (B, n_out).
+    """
+    count, last, a_prev = X.shape[0], model.layers.size - 1, rows(X, 0, X.shape[0])
+    for k in range(last + 1):
+        layer = model.layers[k]
+        W, b = weight(model.theta, layer), bias(model.theta, layer)
+        if k == last:
+            linear_activation_forward(a_prev, W, b, function_at(layer), z, out, model.threads)
+        else:
+            zk, ak = source(a, layer, count), activation(a, layer, count)
+            linear_activation_forward(a_prev, W, b, function_at(layer), zk, ak, model.threads)
+            if dropout.keep.size > 0:
+                drop(dropout, k, ak)
+            a_prev = ak
+
+
+@inlined
+def function_at(layer):
+    """The activation of a layer."""
+    return Function(layer.activate, layer.tangent, layer.of_rows, layer.parameter)
+
+
+@kernel
+def backward(
+    model: Model, X: Matrix, scale: Real, grad: Vector, a: Vector, delta: Vector,
+    delta_prev: Vector, dropout: Dropout,
+):  # fmt: skip
+    """Add to `grad` `scale` times what one block of samples contributes.
+
+    a, delta, delta_prev : sections of `Workspace`: the activations that `forward` left, delta of
+    the output layer, and scratch. `grad` may be theta itself: W is read before it is written.
+    """
+    count, here, below = X.shape[0], delta, delta_prev
+    for k in range(model.layers.size - 1, -1, -1):
+        layer = model.layers[k]
+        dk = matrix(here, 0, count, layer.n_out)
+        W, dW, db = weight(model.theta, layer), weight(grad, layer), bias(grad, layer)
+        if k == 0:
+            accumulate_gradient(dk, X, scale, dW, db, model.threads)
+        else:
+            lower = model.layers[k - 1]
+            f, x_prev = function_at(lower), source(a, lower, count)
+            a_prev, dk_prev = activation(a, lower, count), matrix(below, 0, count, layer.n_in)
+            if dropout.keep.size == 0:
+                propagate_delta(dk, W, x_prev, f, dk_prev, model.threads)
+                accumulate_gradient(dk, a_prev, scale, dW, db, model.threads)
+            else:  # f' of what was kept, once a_prev is again what it was before
+                propagate_delta(dk, W, x_prev, STRAIGHT, dk_prev, model.threads)
+                accumulate_gradient(dk, a_prev, scale, dW, db, model.threads)
+                undrop(dropout, k - 1, a_prev, dk_prev)
+                times_derivative(f, x_prev, dk_prev)
+        here, below = below, here
+
+
+STRAIGHT = Function(0, 0, 0, 0.0)  # f' = 1
+
+
+@inlined
+def total_of(model, z, a, block, spare):
+    """Sum over a block's samples of weight times loss."""
+    network = model.network[0]
+    return total(network.total, z, a, block.Y, block.weights, options_of(network), spare)
+
+
+@inlined
+def output_delta(model, a, block, scale, delta, spare):
+    """BP1: ``delta[L] = dLoss/da[L] * f'(z[L])``, and `a - y` where f' cancels.
+
+    The loss is ``scale * sum(weight * loss)``. a, delta : (B, n_out), delta is overwritten.
+    """
+    network = model.network[0]
+    slopes(network.slopes, a, block.Y, block.weights, scale, delta, options_of(network), spare)
+    if network.needs_derivative != 0:
+        times_derivative(function_at(top_of(model)), a, delta)
+
+
+# ---------------------------------------------------------------- the penalty
+
+
+@inlined
+def start_gradient(model, grad):
+    """Where the gradient's sum begins: the penalty's, ``l2 * W + l1 * sign(W)``, 0 for biases."""
+    fill(grad, 0)
+    if has_penalty(model):
+        _penalty_gradient(model, model.theta, model.network[0].l1, grad)
+
+
+@inlined
+def start_product(model, v, out):
+    """Where a product of v with second derivatives begins: ``l2 * V``."""
+    fill(out, 0)
+    if model.network[0].l2 != 0:
+        _penalty_gradient(model, v, 0.0, out)
+
+
+@inlined
+def has_penalty(model):
+    """Whether there is one."""
+    return model.network[0].l2 != 0 or model.network[0].l1 != 0
+
+
+@inlined
+def penalty(model):
+    """``l2/2 * sum(W**2) + l1 * sum(|W|)`` over weights, not biases."""
+    value = 0.0
+    if has_penalty(model):
+        value = _penalty(model)
+    return value
+
+
+@kernel
+def _penalty_gradient(model: Model, theta: Vector, l1: Double, grad: Vector):
+    """``dW = l2 * W + l1 * sign(W)``."""
+    zero, l2, up = broadcast(0, theta), broadcast(model.network[0].l2, theta), broadcast(l1, theta)
+    for k in range(model.layers.size):
+        layer = model.layers[k]
+        W, dW = flat(weight(theta, layer)), flat(weight(grad, layer))
+        for i in range(0, W.size, lanes(W)):
+            x = get(W, i)
+            sign = select(x > zero, up, zero) - select(x < zero, up, zero)
+            put(dW, i, fma(l2, x, sign))
+
+
+@kernel
+def _penalty(model: Model) -> Double:
+    """Its sum over all layers, in float64."""
+    squares = sizes = broadcast(0.0, 0.0)
+    for k in range(model.layers.size):
+        W = flat(weight(model.theta, model.layers[k]))
+        for i in range(0, W.size, lanes(W)):
+            x = get(W, i)
+            squares, sizes = accumulate(squares, x * x), accumulate(sizes, absolute(x))
+    network = model.network[0]
+    return 0.5 * network.l2 * reduce_add(squares) + network.l1 * reduce_add(sizes)
+
+
+# ---------------------------------------------------------------- samples
+
+
+@inlined
+def weight_sum(weights, batch):
+    """Sum of the sample weights; `batch` where there are none."""
+    result = float(batch)
+    if weights.size > 0:
+        result = 0.0
+        for b in range(batch):
+            result += weights[b]
+    return result
+
+
+@inlined
+def cut_block(X, Y, weights, first, count):
+    """The block of `count` samples from `first` on."""
+    n = count if weights.size > 0 else 0
+    return Block(rows(X, first, count), rows(Y, first, count), vector(weights, first, n))

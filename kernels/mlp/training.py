@@ -1,0 +1,238 @@
+"""Training: one step on a batch, and the loop over the minibatches of an epoch."""
+
+import math
+
+from ..abi import Double, Doubles, Matrix, Vector, Word, Words
+from ..compiler import inlined, kernel, njit
+from ..simd.views import copy, doubles, matrix, row, rows, vector
+from ..status import BAD_BATCH_SIZE, BAD_DROPOUT, BAD_ORDER, OK, VERSION, refuse
+from .dropout import Dropout
+from .entry import (
+    OutVector,
+    check_gradient,
+    check_samples,
+    check_targets,
+    check_work,
+    targets,
+)
+from .model import LARGEST_BLOCK, Model, block_size, carve
+from .optimizers import Rule, along, check_rule, is_descent, rate_of, step
+from .sweeps import (
+    Block,
+    block_gradient,
+    check,
+
+    gradient_of,
+    has_penalty,
+    penalty,
+    start_gradient,
+    weight_sum,
+)
+
+
+@njit
+def sgd_step(model, X, Y, lr, grad, work, weights=None):
+    """One step of gradient descent on a batch, ``theta -= lr * grad``; returns the loss before.
+
+    `grad` (n_params,) is scratch, and is not used for a batch of one block without penalty.
+    """
+    value = doubles(1)
+    refuse(_sgd_step(VERSION, model, X, Y, weights, lr, grad, work, value))
+    return value[0]
+
+
+@njit
+def adam_step(model, X, Y, rule, grad, work, weights=None):
+    """One step of a `Rule` such as ``dj.Adam(1e-3).rule(net.n_params, net.dtype)`` on a batch.
+
+    Returns the loss before; `grad` (n_params,) is scratch.
+    """
+    value = doubles(1)
+    refuse(_rule_step(VERSION, model, X, Y, weights, rule, grad, work, value))
+    return value[0]
+
+
+@njit
+def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None, dropout=None):
+    """Train on the samples that `order` (int64) lists, `batch_size` of them a step.
+
+    theta and the rule's state are updated in place; `grad` (n_params,) and `work`, for
+    `batch_size` samples, are scratch. Returns the sum over minibatches of weight times loss, each
+    loss taken before its step, and the sum of weights. A loss that is not finite ends it: that is
+    then the sum, and the step is not counted by the rule. dropout : a `Dropout`, or None.
+    """
+    sums = doubles(2)
+    refuse(
+        _fit_epoch(
+            VERSION, model, X, Y, weights, order, batch_size, rule, grad, work, dropout, sums
+        )
+    )
+    return sums[0], sums[1]
+
+
+@kernel
+def _sgd_step(
+    version: Word, model: Model, X: Matrix, Y: Matrix, weights: Vector, lr: Double,
+    grad: OutVector, work: OutVector, value: Doubles,
+) -> Word:  # fmt: skip
+    status = check(version, model, X, Y, weights, work, 1) or check_gradient(model, grad)
+    if status == OK:
+        batch, y = X.shape[0], targets(Y, X.shape[0])
+        if fuses(model, batch):
+            parts, block = carve(model.network[0], work, batch), Block(X, y, weights)
+            mass = weight_sum(weights, batch)
+            value[0] = block_gradient(model, block, mass, -lr, model.theta, parts, None) / mass
+        else:
+            value[0] = gradient_of(model, X, y, weights, grad, work)
+            along(lr, model.theta, grad)
+    return status
+
+
+@kernel
+def _rule_step(
+    version: Word, model: Model, X: Matrix, Y: Matrix, weights: Vector, rule: Rule,
+    grad: OutVector, work: OutVector, value: Doubles,
+) -> Word:  # fmt: skip
+    status = (
+        check(version, model, X, Y, weights, work, 1)
+        or check_gradient(model, grad)
+        or check_rule(rule, model.theta)
+    )
+    if status == OK:
+        value[0] = gradient_of(model, X, targets(Y, X.shape[0]), weights, grad, work)
+        step(rule, model.theta, grad)
+    return status
+
+
+@kernel
+def _fit_epoch(
+    version: Word, model: Model, X: Matrix, Y: Matrix, weights: Vector, order: Words,
+    batch_size: Word, rule: Rule, grad: OutVector, work: OutVector, dropout: Dropout,
+    sums: Doubles,
+) -> Word:  # fmt: skip
+    status = (
+        check_samples(version, model, X, weights)
+        or check_targets(model, Y, X.shape[0])
+        or _check_batch_size(batch_size)
+        or check_work(model, work, batch_size, 1)
+        or check_gradient(model, grad)
+        or check_rule(rule, model.theta)
+        or _check_order(order, X.shape[0])
+        or _check_dropout(model, dropout)
+    )
+    if status == OK:
+        block = Block(X, targets(Y, X.shape[0]), weights)
+        epoch_of(model, block, order, batch_size, rule, grad, work, dropout, sums)
+    return status
+
+
+@inlined
+def _check_batch_size(batch_size):
+    return BAD_BATCH_SIZE if batch_size < 1 else OK
+
+
+@inlined
+def _check_dropout(model, dropout):
+    """There must be a share for each hidden layer."""
+    status = OK
+    if dropout.seed.size > 0:
+        if dropout.keep.size != model.layers.size - 1 or dropout.seed.size != 1:
+            status = BAD_DROPOUT
+    return status
+
+
+@inlined
+def _check_order(order, count):
+    """Every index that `order` lists must be one of a sample."""
+    status = OK
+    for i in range(order.size):
+        if order[i] < 0 or order[i] >= count:
+            status = BAD_ORDER
+    return status
+
+
+# ---------------------------------------------------------------- arguments are checked
+
+
+@inlined
+def fuses(model, batch):
+    """May a step of plain descent go straight into theta? Only if nobody reads theta after it."""
+    return batch <= LARGEST_BLOCK and not has_penalty(model)
+
+
+@kernel
+def epoch_of(
+    model: Model, samples: Block, order: Words, batch_size: Word, rule: Rule, grad: Vector,
+    work: Vector, dropout: Dropout, sums: Doubles,
+):  # fmt: skip
+    """`fit_epoch` of arguments that are checked; its two sums overwrite `sums`."""
+    m = block_size(batch_size)
+    parts = carve(model.network[0], work, m)
+    plain = is_descent(rule) and rule.clip == 0.0 and dropout.keep.size == 0 and fuses(model, batch_size)
+    sums[0] = sums[1] = 0.0
+    for first in range(0, order.size, batch_size):
+        batch = vector(order, first, min(batch_size, order.size - first))
+        mass = _mass(samples.weights, batch)
+        if mass == 0.0:
+            continue
+        if plain:
+            block = _gather(samples, batch, parts)
+            total = block_gradient(model, block, mass, -rate_of(rule), model.theta, parts, dropout)
+            rule.count[0] += math.isfinite(total)
+        else:
+            total = mass * penalty(model)
+            start_gradient(model, grad)
+            for start in range(0, batch.size, m):
+                indices = vector(batch, start, min(m, batch.size - start))
+                block = _gather(samples, indices, parts)
+                total += block_gradient(model, block, mass, 1.0, grad, parts, dropout)
+            if math.isfinite(total):
+                step(rule, model.theta, grad)
+        sums[0] += total
+        sums[1] += mass
+        if not math.isfinite(total):
+            break
+
+
+@inlined
+def _mass(weights, batch):
+    """Sum of the weights of the samples listed in `batch`."""
+    total = float(batch.size)
+    if weights.size > 0:
+        total = 0.0
+        for i in range(batch.size):
+            total += weights[batch[i]]
+    return total
+
+
+@inlined
+def _gather(samples, indices, parts):
+    """The samples that `indices` lists, side by side: copied, unless they already are."""
+    X, Y, count = samples.X, samples.Y, indices.size
+    w = _gather_weights(samples.weights, indices, parts.w)
+    x, y = matrix(parts.X, 0, count, X.shape[1]), matrix(parts.Y, 0, count, Y.shape[1])
+    if _consecutive(indices):
+        x, y = rows(X, indices[0], count), rows(Y, indices[0], count)
+    else:
+        for i in range(count):
+            copy(row(X, indices[i]), row(x, i))
+            copy(row(Y, indices[i]), row(y, i))
+    return Block(x, y, w)
+
+
+@inlined
+def _consecutive(indices):
+    """Whether each index is one more than the one before."""
+    i = 1
+    while i < indices.size and indices[i] == indices[i - 1] + 1:
+        i += 1
+    return i >= indices.size
+
+
+@inlined
+def _gather_weights(weights, indices, buffer):
+    """``weights[indices]``, written into `buffer`; none stay none."""
+    out = vector(buffer, 0, indices.size if weights.size > 0 else 0)
+    for i in range(out.size):
+        out[i] = weights[indices[i]]
+    return out

@@ -1,0 +1,209 @@
+"""Views of flat buffers: 1-D and 2-D arrays that cost nothing to make.
+
+A slice of a Numba array counts references, by calls that LLVM can't remove, and a reshape checks
+its strides. These views do neither: they are a pointer and a shape, valid as long as the buffer is,
+which the caller of a kernel owns. Nothing here checks a bound; the workspace's size is checked
+once, where a kernel is entered.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
+
+from ..abi import Borrowed, Vector, array_at
+from ..compiler import inlined, kernel, shared
+from .vectors import dtype_of, lanes, load, load_masked, store, store_masked
+
+
+def _view(context, builder, view_type, buffer_type, buffer, at, shape):
+    """IR of an array of `shape` that starts `at` elements into `buffer` and owns nothing."""
+    source = make_array(buffer_type)(context, builder, buffer)
+    return array_at(context, builder, view_type, builder.gep(source.data, [at]), shape)
+
+
+def _intp(context, builder, args, signature):
+    return [
+        context.cast(builder, value, kind, types.intp)
+        for value, kind in zip(args[1:], signature.args[1:], strict=True)
+    ]
+
+
+@intrinsic
+def vector(typingctx, buffer, at, size):
+    """``buffer.ravel()[at : at + size]`` of a C-contiguous `buffer`."""
+    if not (isinstance(buffer, types.Array) and buffer.layout == "C"):
+        return None
+    view_type = Borrowed(buffer.dtype, 1)
+
+    def codegen(context, builder, signature, args):
+        at, size = _intp(context, builder, args, signature)
+        return _view(context, builder, view_type, signature.args[0], args[0], at, [size])
+
+    return view_type(buffer, at, size), codegen
+
+
+@intrinsic
+def matrix(typingctx, buffer, at, rows, columns):
+    """``buffer.ravel()[at : at + rows * columns].reshape(rows, columns)``, C-contiguous."""
+    if not (isinstance(buffer, types.Array) and buffer.layout == "C"):
+        return None
+    view_type = Borrowed(buffer.dtype, 2)
+
+    def codegen(context, builder, signature, args):
+        at, rows, columns = _intp(context, builder, args, signature)
+        return _view(context, builder, view_type, signature.args[0], args[0], at, [rows, columns])
+
+    return view_type(buffer, at, rows, columns), codegen
+
+
+@intrinsic
+def vector_at(typingctx, address, size, like):
+    """The `size` elements at an address, of the dtype of `like` (array, scalar)."""
+    view_type = Borrowed(dtype_of(like), 1)
+
+    def codegen(context, builder, signature, args):
+        pointer = context.get_data_type(dtype_of(like)).as_pointer()
+        return array_at(context, builder, view_type, builder.inttoptr(args[0], pointer), [args[1]])
+
+    return view_type(types.intp, types.intp, like), codegen
+
+
+@intrinsic
+def is_same(typingctx, a, b):
+    """Whether two arrays begin at the same place."""
+
+    def codegen(context, builder, signature, args):
+        places = [
+            builder.ptrtoint(make_array(kind)(context, builder, value).data, ir.IntType(64))
+            for kind, value in zip(signature.args, args, strict=True)
+        ]
+        return builder.icmp_unsigned("==", *places)
+
+    return types.boolean(a, b), codegen
+
+
+@inlined
+def rows(X, first, count):
+    """View of ``X[first : first + count]``."""
+    return matrix(X, first * X.shape[1], count, X.shape[1])
+
+
+@inlined
+def row(X, i):
+    """View of ``X[i]``."""
+    return vector(X, i * X.shape[1], X.shape[1])
+
+
+@inlined
+def flat(X):
+    """View of ``X.ravel()``."""
+    return vector(X, 0, X.size)
+
+
+# ---------------------------------------------------------------- vector registers, to the very end
+
+
+@inlined
+def get(x, i):
+    """The vector of x from place i on, 0 beyond its end."""
+    rest = x.size - i
+    if rest >= lanes(x):  # a full vector is never masked: without AVX-512 that is slow
+        v = load(x, i)
+    else:
+        v = load_masked(x, i, rest)
+    return v
+
+
+@inlined
+def put(x, i, v):
+    """Store a vector from place i of x on, as far as x goes."""
+    rest = x.size - i
+    if rest >= lanes(x):
+        store(x, i, v)
+    else:
+        store_masked(x, i, v, rest)
+
+
+@kernel
+def copy_vector(a: Vector, b: Vector):
+    """``b[:] = a``."""
+    for i in range(0, a.size, lanes(a)):
+        put(b, i, get(a, i))
+
+
+@inlined
+def copy(source, target):
+    """``target[...] = source`` of C-contiguous arrays of one size."""
+    copy_vector(flat(source), flat(target))
+
+
+@inlined
+def fill(target, value):
+    """``target[...] = value`` of a C-contiguous array."""
+    x = flat(target)
+    for i in range(x.size):
+        x[i] = value
+
+
+@intrinsic(prefer_literal=True)
+def doubles(typingctx, count):
+    """Float64 numbers on the stack of the caller, for what a kernel returns."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    view_type, size = Borrowed(types.float64, 1), count.literal_value
+
+    def codegen(context, builder, signature, args):
+        with builder.goto_entry_block():
+            memory = builder.alloca(ir.ArrayType(ir.DoubleType(), size))
+        data = builder.bitcast(memory, ir.DoubleType().as_pointer())
+        return array_at(context, builder, view_type, data, [ir.Constant(ir.IntType(64), size)])
+
+    return view_type(count), codegen
+
+
+# ---------------------------------------------------------------- sections of scratch memory
+
+# Floats in a cache line, if they are float32; of float64 it is two.
+LINE = 16
+
+
+@shared
+def floats(sizes):
+    """How many floats sections of these sizes take, each of which begins on a cache line."""
+    total = 0
+    for size in sizes:
+        total += (size + LINE - 1) // LINE * LINE
+    return total
+
+
+@intrinsic
+def cut(typingctx, buffer, sizes):
+    """A named tuple of sizes as one of vectors, cut from `buffer` one behind the other."""
+    view_type = Borrowed(buffer.dtype, 1)
+    result = types.NamedUniTuple(view_type, len(sizes), sizes.instance_class)
+
+    def codegen(context, builder, signature, args):
+        start, parts = ir.Constant(ir.IntType(64), 0), []
+        for kind, value in zip(sizes, cgutils.unpack_tuple(builder, args[1]), strict=True):
+            size = context.cast(builder, value, kind, types.intp)
+            parts.append(_view(context, builder, view_type, buffer, args[0], start, [size]))
+            line = ir.Constant(size.type, LINE)
+            whole = builder.add(size, ir.Constant(size.type, LINE - 1))
+            start = builder.add(start, builder.and_(whole, builder.neg(line)))
+        return context.make_tuple(builder, result, parts)
+
+    return result(buffer, sizes), codegen
+
+
+@intrinsic
+def array_of(typingctx, kind, address, size):
+    """The `size` elements of a Numba type, a global, at an address."""
+    view_type = Borrowed(kind.instance_type, 1)
+
+    def codegen(context, builder, signature, args):
+        pointer = context.get_data_type(view_type.dtype).as_pointer()
+        return array_at(context, builder, view_type, builder.inttoptr(args[1], pointer), [args[2]])
+
+    return view_type(kind, types.intp, types.intp), codegen

@@ -1,0 +1,71 @@
+"""What a public kernel says of its arguments: a status, and the error that a caller raises of it.
+
+A kernel can't raise. It checks what it is given, returns one of these before anything is written,
+and the jitted function around it raises a ValueError by `refuse`.
+"""
+
+import numpy as np
+
+from .compiler import FINGERPRINT, njit
+
+# What a caller of these sources bears. A user's function with cache=True holds calls of kernels,
+# and Numba does not see that they have changed since: the kernels do, by this number.
+VERSION = np.int64(int(FINGERPRINT[:15], 16))
+
+(
+    OK, STALE, BAD_X, BAD_Y, BAD_WEIGHTS, SMALL_WORK, BAD_OUT, BAD_U, BAD_V, BAD_GRAD, SMALL_POINTS,
+    BAD_BATCH_SIZE, BAD_DROPOUT, BAD_ORDER, BAD_RULE, NO_RATE, BAD_LAYER, BAD_X_OF_CIRCUIT,
+    BAD_V_OF_CIRCUIT, MANY_OUTPUTS, SMALL_WORK_OF_CIRCUIT,
+) = range(21)  # fmt: skip
+
+
+@njit
+def refuse(status):
+    """Raise the ValueError that a status means; nothing if it is OK."""
+    if status != OK:
+        _raise(status)
+
+
+@njit
+def _raise(status):
+    if status == STALE:
+        raise ValueError(
+            "this function was compiled with another version of deltajit: delete its cache"
+        )
+    if status == BAD_X:
+        raise ValueError("X must have a column for each input of the network")
+    if status == BAD_Y:
+        raise ValueError("Y must have a row for each sample, and a column for each output")
+    if status == BAD_WEIGHTS:
+        raise ValueError("weights must have an element for each sample")
+    if status == SMALL_WORK:
+        raise ValueError("work is too small: make it by net.workspace(batch, order)")
+    if status == BAD_OUT:
+        raise ValueError("out must have the shape that the docstring gives")
+    if status == BAD_U:
+        raise ValueError("u must have a row for each sample, and a column for each output")
+    if status == BAD_V:
+        raise ValueError("v must have as many elements as theta")
+    if status == BAD_GRAD:
+        raise ValueError("grad, or out, must have as many elements as theta")
+    if status == SMALL_POINTS:
+        raise ValueError("points is too small: points_size(model, batch) is needed")
+    if status == BAD_BATCH_SIZE:
+        raise ValueError("batch_size must be at least 1")
+    if status == BAD_DROPOUT:
+        raise ValueError("dropout must have a share for each hidden layer, and one seed")
+    if status == BAD_ORDER:
+        raise ValueError("order must list samples: 0 <= order[i] < len(X)")
+    if status == BAD_RULE:
+        raise ValueError("rule was made for another network: optimizer.rule(n_params, dtype)")
+    if status == NO_RATE:
+        raise ValueError("rule must have a rate: optimizer.rule(n_params, dtype)")
+    if status == BAD_LAYER:
+        raise ValueError("the arrays of a layer must have the shapes that the docstring gives")
+    if status == BAD_X_OF_CIRCUIT:
+        raise ValueError("X must have a column for each input of the circuit")
+    if status == BAD_V_OF_CIRCUIT:
+        raise ValueError("V must have a row for each row of X")
+    if status == MANY_OUTPUTS:
+        raise ValueError("hvp is of a circuit with one output")
+    raise ValueError("work is too small: make it by circuit.workspace(batch, order)")
