@@ -1,121 +1,158 @@
 """A circuit as a network's loss of one sample: a function of n_out outputs, then of the targets.
 
-Kernels of networks call `apply_at` by its address, so that nothing is compiled again for it.
+Its kernels are those of any loss (`mlp.losses`); which circuit it is they find at the address in
+the network's options.
 """
 
 import numpy as np
 
+from ..abi import Double, Matrix, Vector
+from ..compiler import inlined, kernel
+from ..gemm.tile import at, view
+from ..mlp.losses import Loss, Options, sample_weight
+from ..simd.views import fill, matrix, row, vector, vector_at
 from .interpreter import (
     Program,
-    backward,
-    backward_tangent,
     clear_inputs,
-    forward,
-    forward_tangent,
-    largest_workspace,
+    go_ahead,
+    go_back,
+    go_forward,
     put_constants,
     put_rows,
     section,
     seed,
     take_rows,
+    turn_back,
     width_of,
 )
-from ..compiler import inlined, njit
-from ..mlp.own import CURVED, LOSS_SUM, PART, SLOPES
-from ..gemm.tile import at, view
-from ..simd.views import fill, matrix, row, vector, vector_at
+
+# What the words of a program at an address are: places and extents, then numbers.
+(
+    STEPS, N_STEPS, RUNS, N_RUNS, SEGMENTS, N_SEGMENTS, OUTPUTS, N_OUTPUTS, CONSTANTS, N_CONSTANTS,
+    TIES, SLOTS, N_SLOTS, N_INPUTS, ROWS, WIDTH, N_WORDS,
+) = range(17)  # fmt: skip
 
 
-def make_part(address, program):
-    """Words (PART,) that say where `apply_at` and a `Program` are; who makes them keeps both alive.
-
-    address : of `apply_at`, compiled for the program's dtype.
-    """
-    words = [address]
-    for array in program[:6]:
-        words += [array.ctypes.data, array.size]
-    return np.array([*words, *program[6:]], np.int64)
-
-
-@njit
-def apply_at(part, what, n, n_out, a, Y, weights, scale, Ra, out, spare, like):
-    """`apply` to arrays at these addresses, of the dtype of `like`; 0 is none at all."""
-    words, index = vector_at(part, PART, part), np.int32(0)
-    program = Program(
-        vector_at(words[1], words[2], index),
-        vector_at(words[3], words[4], index),
-        vector_at(words[5], words[6], index),
-        vector_at(words[7], words[8], index),
-        vector_at(words[9], words[10], like),
-        vector_at(words[11], words[12], like),
-        words[13],
-        words[14],
-        words[15],
-        words[16],
-    )
-    memory = vector_at(spare, largest_workspace(program), like)
-    targets = matrix(vector_at(Y, 0, like), 0, n, program.n_inputs - n_out)
-    w = vector_at(weights, n if weights != 0 else 0, like)
-    outputs, moved, result = vector_at(a, 0, like), vector_at(Ra, 0, like), vector_at(out, 0, like)
-    shaped = matrix(outputs, 0, n, n_out), matrix(moved, 0, n, n_out), matrix(result, 0, n, n_out)
-    return apply(program, what, shaped[0], targets, w, scale, shaped[1], shaped[2], memory)
-
-
-@njit
-def apply(program, what, a, Y, weights, scale, Ra, out, spare):
-    """The sum over samples of weight times loss, or else overwrites `out` (B, n_out): by `what`,
-
-    SLOPES: ``scale * weight * dloss/da``. CURVED: the derivative of that as a moves by Ra.
-    weights : (B,), or (0,) for 1.
-    """
-    order = 2 if what == CURVED else 1
-    width, begin, n_out = width_of(program, a.shape[0], order), program.constants.size, a.shape[1]
-    values, adjoints = section(program, spare, width, 0), section(program, spare, width, 1)
-    tangents, turned = section(program, spare, width, 2), section(program, spare, width, 3)
-    put_constants(program, width, values)
-    fill(vector(spare, values.size, (2 * order - 1) * values.size), 0)
-    total = 0.0
-    for first in range(0, a.shape[0], width):
-        count = min(width, a.shape[0] - first)
-        put_rows(a, first, count, begin, width, values)
-        put_rows(Y, first, count, begin + n_out, width, values)
-        target = at(view(out), first, 0)
-        clear_inputs(program, width, adjoints)
-        if what == CURVED:
-            clear_inputs(program, width, turned)
-            put_rows(Ra, first, count, begin, width, tangents)
-            forward_tangent(program, width, values, tangents)
-            seed(program, 0, width, adjoints)
-            backward_tangent(program, width, values, adjoints, tangents, turned)
-            take_rows(turned, begin, n_out, width, target, count)
-        else:
-            forward(program, width, values)
-            if what == SLOPES:
-                seed(program, 0, width, adjoints)
-                backward(program, width, values, adjoints)
-                take_rows(adjoints, begin, n_out, width, target, count)
-            else:
-                total += _weighted(program, values, width, weights, first, count)
-    if what != LOSS_SUM:
-        _scale_rows(out, weights, scale)
-    return total
+def make_words(program):
+    """Words (N_WORDS,) that say where a `Program` is; who makes them keeps both alive."""
+    words = np.zeros(N_WORDS, np.int64)
+    for place, size, array in (
+        (STEPS, N_STEPS, program.steps),
+        (RUNS, N_RUNS, program.runs),
+        (SEGMENTS, N_SEGMENTS, program.segments),
+        (OUTPUTS, N_OUTPUTS, program.outputs),
+        (CONSTANTS, N_CONSTANTS, program.constants),
+        (SLOTS, N_SLOTS, program.slots),
+    ):
+        words[place], words[size] = array.ctypes.data, len(array)
+    words[TIES] = program.ties.ctypes.data
+    words[N_INPUTS], words[ROWS] = program.n_inputs, program.rows
+    words[WIDTH] = program.width
+    return words
 
 
 @inlined
-def _weighted(program, values, width, weights, first, count):
-    """Sum of weight times value over a block of samples."""
-    total, place = 0.0, program.outputs[0] * width
-    for j in range(count):
-        weight = 1.0 if weights.size == 0 else float(weights[first + j])
-        total += weight * values[place + j]
-    return total
+def program_at(address, like):
+    """The `Program` whose words are at an address, of the dtype of `like`."""
+    words, index = vector_at(address, N_WORDS, np.int64(0)), np.int32(0)
+    n_steps, n_runs, n_slots = words[N_STEPS], words[N_RUNS], words[N_SLOTS]
+    return Program(
+        matrix(vector_at(words[STEPS], 3 * n_steps, index), 0, n_steps, 3),
+        matrix(vector_at(words[RUNS], 3 * n_runs, index), 0, n_runs, 3),
+        vector_at(words[SEGMENTS], words[N_SEGMENTS], index),
+        vector_at(words[OUTPUTS], words[N_OUTPUTS], index),
+        vector_at(words[CONSTANTS], words[N_CONSTANTS], like),
+        vector_at(words[TIES], 2, like),
+        matrix(vector_at(words[SLOTS], 4 * n_slots, words[0]), 0, n_slots, 4),
+        words[N_INPUTS],
+        words[ROWS],
+        words[WIDTH],
+    )
+
+
+@kernel(name="total.circuit")
+def total(
+    z: Matrix, a: Matrix, Y: Matrix, weights: Vector, options: Options, spare: Vector
+) -> Double:
+    """`losses.total`."""
+    program = program_at(options.circuit, a)
+    width, result = width_of(program, a.shape[0], 1), 0.0
+    values = section(program, spare, width, 0)
+    put_constants(program, width, values)
+    for first in range(0, a.shape[0], width):
+        count = min(width, a.shape[0] - first)
+        _put(program, a, Y, first, count, width, values)
+        go_forward(program, width, values)
+        place = program.outputs[0] * width
+        for j in range(count):
+            result += sample_weight(weights, first + j) * values[place + j]
+    return result
+
+
+@kernel(name="slopes.circuit")
+def slopes(
+    a: Matrix, Y: Matrix, weights: Vector, scale: Double, out: Matrix, options: Options,
+    spare: Vector,
+):  # fmt: skip
+    """`losses.slopes`."""
+    program = program_at(options.circuit, a)
+    width, begin, n_out = width_of(program, a.shape[0], 1), program.constants.size, a.shape[1]
+    values, adjoints = section(program, spare, width, 0), section(program, spare, width, 1)
+    put_constants(program, width, values)
+    fill(adjoints, 0)
+    for first in range(0, a.shape[0], width):
+        count = min(width, a.shape[0] - first)
+        _put(program, a, Y, first, count, width, values)
+        clear_inputs(program, width, adjoints)
+        go_forward(program, width, values)
+        seed(program, 0, width, adjoints)
+        go_back(program, width, values, adjoints)
+        take_rows(adjoints, begin, n_out, width, at(view(out), first, 0), count)
+    _scale_rows(out, weights, scale)
+
+
+@kernel(name="curved.circuit")
+def curved(
+    a: Matrix, Y: Matrix, weights: Vector, scale: Double, Rz: Matrix, Ra: Matrix,
+    out: Matrix, options: Options, spare: Vector,
+):  # fmt: skip
+    """`losses.curved`."""
+    program = program_at(options.circuit, a)
+    width, begin, n_out = width_of(program, a.shape[0], 2), program.constants.size, a.shape[1]
+    values, adjoints = section(program, spare, width, 0), section(program, spare, width, 1)
+    tangents, turned = section(program, spare, width, 2), section(program, spare, width, 3)
+    put_constants(program, width, values)
+    fill(vector(spare, values.size, 3 * values.size), 0)
+    for first in range(0, a.shape[0], width):
+        count = min(width, a.shape[0] - first)
+        _put(program, a, Y, first, count, width, values)
+        put_rows(Ra, first, count, begin, width, tangents)
+        clear_inputs(program, width, adjoints)
+        clear_inputs(program, width, turned)
+        go_ahead(program, width, values, tangents)
+        seed(program, 0, width, adjoints)
+        turn_back(program, width, values, adjoints, tangents, turned)
+        take_rows(turned, begin, n_out, width, at(view(out), first, 0), count)
+    _scale_rows(out, weights, scale)
+
+
+@inlined
+def _put(program, a, Y, first, count, width, values):
+    """Outputs and targets as rows of inputs."""
+    begin = program.constants.size
+    put_rows(a, first, count, begin, width, values)
+    put_rows(Y, first, count, begin + a.shape[1], width, values)
 
 
 @inlined
 def _scale_rows(out, weights, scale):
     """``out *= scale * weights``, row by row."""
     for b in range(out.shape[0]):
-        weight = scale if weights.size == 0 else scale * weights[b]
-        factor, x = out.dtype.type(weight), row(out, b)
+        factor, x = out.dtype.type(scale * sample_weight(weights, b)), row(out, b)
         for j in range(x.size):
             x[j] *= factor
+
+
+def loss_of(name):
+    """The record of a circuit as a loss, of any output."""
+    return Loss(name, total, slopes, curved, curved)

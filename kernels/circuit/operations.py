@@ -1,255 +1,550 @@
-"""Operations of a circuit, on vector registers: value, first and second derivatives side by side.
+"""Operations of a circuit: a record each, with value, first and second derivatives side by side.
 
-``v = op(x, y)``; an operation of one operand does not look at y. Those that most circuits are made
-of come first: they are so few that LLVM takes the choice among them out of the loops.
+``v = op(x, y)``, or ``v = op(x)``. A record is a class with three functions of vector registers:
+
+    value(x, y)            v
+    partials(v, x, y)      (dv/dx, dv/dy)
+    curvatures(v, x, y)    (d2v/dx2, d2v/dx dy, d2v/dy2)
+
+Those of one operand are ``value(x)``, ``partial(v, x)`` and ``curvature(v, p, x)``, p the partial.
+One that is `linear` has no curvature, nor has one that is `selecting`, whose
+``partials(ties, v, x, y)`` is 0 by an operand that was not chosen, which passes nothing back then,
+and where x = y is a tie is `ties` (2,). The kernels of a run of one operation (`runs`) are made of
+them. To add one, write its record here and
+the one of the same name in `deltajit.operations`.
 """
 
-from numba.extending import register_jitable
+import math
 
-from ..compiler import OPTIONS
-from ..simd.elementary import cos, exp, expm1, log, log1p, sigmoid, sin, tanh
+import numpy as np
+
+from ..compiler import inlined
+from ..simd import elementary
 from ..simd.vectors import (
-    absolute,
+    absolute as size_of,
+)
+from ..simd.vectors import (
     broadcast,
+    copysign,
     fma,
     libm_power,
-    maximum,
-    minimum,
     select,
-    sqrt,
 )
+from ..simd.vectors import (
+    maximum as larger,
+)
+from ..simd.vectors import (
+    minimum as smaller,
+)
+from ..simd.vectors import (
+    sqrt as root,
+)
+from .runs import Operation, binary, linear, selecting, unary
 
-(
-    ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM, POWER, CONSTANT_POWER, LESS, LESS_EQUAL,
-    EQUAL, KEEP, DROP, NEGATIVE, ABSOLUTE, RELU, SQRT, EXP, EXPM1, LOG, LOG1P, SIN, COS, TAN, TANH,
-    SIGMOID, SOFTPLUS,
-) = range(27)  # fmt: skip
-
-# The names are NumPy's where it has the function.
-OPERATIONS = {
-    "add": ADD,
-    "subtract": SUBTRACT,
-    "multiply": MULTIPLY,
-    "divide": DIVIDE,
-    "maximum": MAXIMUM,
-    "minimum": MINIMUM,
-    "power": POWER,
-    "constant_power": CONSTANT_POWER,  # the exponent is a constant
-    "less": LESS,  # a condition is 1 or 0
-    "less_equal": LESS_EQUAL,
-    "equal": EQUAL,
-    "keep": KEEP,  # y where x is not 0, else 0
-    "drop": DROP,  # y where x is 0, else 0
-    "negative": NEGATIVE,
-    "absolute": ABSOLUTE,
-    "relu": RELU,
-    "sqrt": SQRT,
-    "exp": EXP,
-    "expm1": EXPM1,
-    "log": LOG,
-    "log1p": LOG1P,
-    "sin": SIN,
-    "cos": COS,
-    "tan": TAN,
-    "tanh": TANH,
-    "sigmoid": SIGMOID,
-    "softplus": SOFTPLUS,
-}
-N_OPERATIONS = len(OPERATIONS)
+OPERATIONS: dict[str, Operation] = {}  # the names are NumPy's where it has the function
 
 
-@register_jitable(**OPTIONS)
-def is_common(code):
-    """Whether it is one of those that come first."""
-    return code <= MULTIPLY
+def operation(make, **facts):
+    """Register the record that a class is, of the sort that `make` is for."""
+
+    def register(record):
+        name = record.__name__
+        parts = [inlined(f) for f in vars(record).values() if callable(f)]
+        OPERATIONS[name] = make(name, *parts, **facts)
+        return record
+
+    return register
 
 
-@register_jitable(**OPTIONS)
-def is_unary(code):
-    """Whether it has one operand."""
-    return code >= NEGATIVE
+@inlined
+def one(x):
+    """1 in every lane."""
+    return broadcast(1, x)
 
 
-@register_jitable(**OPTIONS)
-def common_value(code, x, y):
-    """x + y, x - y or x * y."""
-    if code == ADD:
-        return x + y
-    if code == SUBTRACT:
-        return x - y
-    return x * y
-
-
-@register_jitable(**OPTIONS)
-def common_partials(code, x, y):
-    """(dv/dx, dv/dy) of these."""
-    one = broadcast(1, x)
-    if code == ADD:
-        return one, one
-    if code == SUBTRACT:
-        return one, -one
-    return y, x
-
-
-@register_jitable(**OPTIONS)
-def binary_value(code, x, y):
-    """Of any operation of two operands."""
-    zero, one = broadcast(0, x), broadcast(1, x)
-    if is_common(code):
-        return common_value(code, x, y)
-    if code == DIVIDE:
-        return x / y
-    if code == MAXIMUM:
-        return maximum(x, y)
-    if code == MINIMUM:
-        return minimum(x, y)
-    if code in (POWER, CONSTANT_POWER):
-        return libm_power(x, y)
-    if code == LESS:
-        return select(x < y, one, zero)
-    if code == LESS_EQUAL:
-        return select(x <= y, one, zero)
-    if code == EQUAL:
-        return select(x == y, one, zero)
-    if code == KEEP:
-        return select(x != zero, y, zero)
-    return select(x != zero, zero, y)
-
-
-@register_jitable(**OPTIONS)
-def binary_partials(code, ties, v, x, y):
-    """(dv/dx, dv/dy); at a tie of MAXIMUM and MINIMUM these are `ties` (2,)."""
-    zero, one = broadcast(0, x), broadcast(1, x)
-    if is_common(code):
-        return common_partials(code, x, y)
-    if code == DIVIDE:
-        inverse = one / y
-        return inverse, -v * inverse
-    if code in (MAXIMUM, MINIMUM):
-        return _share(v, x, y, broadcast(ties[0], x)), _share(v, y, x, broadcast(ties[1], x))
-    if code in (POWER, CONSTANT_POWER):
-        by_y = select(x == zero, zero, v * log(x))
-        by_x = select(y == zero, zero, y * libm_power(x, y - one))
-        return by_x, select(code == POWER, by_y, zero)
-    if code == KEEP:
-        return zero, select(x != zero, one, zero)
-    if code == DROP:
-        return zero, select(x != zero, zero, one)
-    return zero, zero
-
-
-@register_jitable(**OPTIONS)
-def _share(v, x, y, tie):
-    """dv/dx of the one of x and y that is v; NaN if v is."""
-    zero, one = broadcast(0, x), broadcast(1, x)
-    chosen = select(x == v, one, zero)
-    return select(x == y, tie, select(v == v, chosen, v))
-
-
-@register_jitable(**OPTIONS)
-def binary_curvatures(code, v, x, y):
-    """(d2v/dx2, d2v/dx dy, d2v/dy2)."""
-    zero, one = broadcast(0, x), broadcast(1, x)
-    if code == MULTIPLY:
-        return zero, one, zero
-    if code == DIVIDE:
-        inverse = one / y
-        mixed = -inverse * inverse
-        return zero, mixed, broadcast(-2, x) * v * mixed
-    if code in (POWER, CONSTANT_POWER):
-        logarithm, below = log(x), libm_power(x, y - one)
-        factor = y * (y - one)
-        by_x = select(factor == zero, zero, factor * libm_power(x, y - one - one))
-        mixed = select(x == zero, zero, below * fma(y, logarithm, one))
-        by_y = select(x == zero, zero, v * logarithm * logarithm)
-        general = code == POWER
-        return by_x, select(general, mixed, zero), select(general, by_y, zero)
-    return zero, zero, zero
-
-
-@register_jitable(**OPTIONS)
-def unary_value(code, x):
-    """Of any operation of one operand."""
-    if code == NEGATIVE:
-        return -x
-    if code == ABSOLUTE:
-        return absolute(x)
-    if code == RELU:
-        return maximum(broadcast(0, x), x)
-    if code == SQRT:
-        return sqrt(x)
-    if code == EXP:
-        return exp(x)
-    if code == EXPM1:
-        return expm1(x)
-    if code == LOG:
-        return log(x)
-    if code == LOG1P:
-        return log1p(x)
-    if code == SIN:
-        return sin(x)
-    if code == COS:
-        return cos(x)
-    if code == TAN:
-        return sin(x) / cos(x)
-    if code == TANH:
-        return tanh(x)
-    if code == SIGMOID:
-        return sigmoid(x)
-    return maximum(broadcast(0, x), x) + log1p(exp(-absolute(x)))
-
-
-@register_jitable(**OPTIONS)
-def unary_partial(code, v, x):
-    """dv/dx; of ABSOLUTE and RELU at 0 it is 0, of ABSOLUTE at NaN it is NaN."""
-    zero, one = broadcast(0, x), broadcast(1, x)
-    if code == NEGATIVE:
-        return -one
-    if code == ABSOLUTE:
-        return select(x > zero, one, select(x < zero, -one, x))
-    if code == RELU:
-        return select(x <= zero, zero, one)
-    if code == SQRT:
-        return broadcast(0.5, x) / v
-    if code == EXP:
-        return v
-    if code == EXPM1:
-        return exp(x)
-    if code == LOG:
-        return one / x
-    if code == LOG1P:
-        return one / (one + x)
-    if code == SIN:
-        return cos(x)
-    if code == COS:
-        return -sin(x)
-    if code == TAN:
-        return fma(v, v, one)
-    if code == TANH:
-        return fma(-v, v, one)
-    if code == SIGMOID:
-        return fma(-v, v, v)
-    return sigmoid(x)
-
-
-@register_jitable(**OPTIONS)
-def unary_curvature(code, v, p, x):
-    """d2v/dx2, given ``p = dv/dx``."""
-    one, two = broadcast(1, x), broadcast(2, x)
-    if code == SQRT:
-        return -p / (two * x)
-    if code in (EXP, EXPM1):
-        return p
-    if code in (LOG, LOG1P):
-        return -p * p
-    if code in (SIN, COS):
-        return -v
-    if code == TAN:
-        return two * v * p
-    if code == TANH:
-        return -two * v * p
-    if code == SIGMOID:
-        return p * (one - v - v)
-    if code == SOFTPLUS:
-        return fma(-p, p, p)
+@inlined
+def zero(x):
+    """0 in every lane."""
     return broadcast(0, x)
+
+
+# ---------------------------------------------------------------- of two operands
+
+
+@operation(linear)
+class add:
+    """x + y."""
+
+    def value(x, y):
+        return x + y
+
+    def partials(v, x, y):
+        return one(x), one(x)
+
+
+@operation(linear)
+class subtract:
+    """x - y."""
+
+    def value(x, y):
+        return x - y
+
+    def partials(v, x, y):
+        return one(x), -one(x)
+
+
+@operation(binary)
+class multiply:
+    """x * y."""
+
+    def value(x, y):
+        return x * y
+
+    def partials(v, x, y):
+        return y, x
+
+    def curvatures(v, x, y):
+        return zero(x), one(x), zero(x)
+
+
+@operation(binary)
+class divide:
+    """x / y."""
+
+    def value(x, y):
+        return x / y
+
+    def partials(v, x, y):
+        inverse = one(x) / y
+        return inverse, select(v == zero(x), -v, -v * inverse)
+
+    def curvatures(v, x, y):
+        inverse = one(x) / y
+        return zero(x), -inverse * inverse, broadcast(2, x) * (v / y) * inverse
+
+
+@inlined
+def power_by_x(x, y):
+    """d(x**y)/dx."""
+    return select(y == zero(x), zero(x), y * libm_power(x, y - one(x)))
+
+
+@inlined
+def power_by_x_twice(x, y):
+    """d2(x**y)/dx2."""
+    factor = y * (y - one(x))
+    turned = factor * libm_power(x, y - one(x) - one(x))
+    return select(factor == zero(x), zero(x), turned)
+
+
+@inlined
+def times_log(p, logs, x, y):
+    """p times `logs`, where p is a power of x, and the other has log(x) in it.
+
+    A power of 0 beats an infinite logarithm. Of ``x**y`` at x = 0, y >= 0 it is 0.
+    """
+    infinite = size_of(logs) == broadcast(math.inf, x)
+    beaten = select(p == zero(x), select(infinite, zero(x), logs), logs)
+    return select(x == zero(x), select(y >= zero(x), zero(x), p * beaten), p * beaten)
+
+
+@operation(binary)
+class power:
+    """x**y."""
+
+    def value(x, y):
+        return libm_power(x, y)
+
+    def partials(v, x, y):
+        return power_by_x(x, y), times_log(v, elementary.log(x), x, y)
+
+    def curvatures(v, x, y):
+        logarithm, below = elementary.log(x), libm_power(x, y - one(x))
+        mixed = times_log(below, fma(y, logarithm, one(x)), x, y)
+        return power_by_x_twice(x, y), mixed, times_log(v, logarithm * logarithm, x, y)
+
+
+@operation(binary)
+class constant_power:
+    """x**y of a y that is a constant."""
+
+    def value(x, y):
+        return libm_power(x, y)
+
+    def partials(v, x, y):
+        return power_by_x(x, y), zero(x)
+
+    def curvatures(v, x, y):
+        return power_by_x_twice(x, y), zero(x), zero(x)
+
+
+LN2 = math.log(2)
+
+
+@operation(binary)
+class logaddexp:
+    """log(exp(x) + exp(y))."""
+
+    def value(x, y):
+        apart = larger(x, y) + elementary.log1p(elementary.exp(-size_of(x - y)))
+        return select(x == y, x + broadcast(LN2, x), apart)  # inf - inf is no difference
+
+    def partials(v, x, y):
+        half, by_x, by_y = broadcast(0.5, x), elementary.sigmoid(x - y), elementary.sigmoid(y - x)
+        return select(x == y, half, by_x), select(x == y, half, by_y)
+
+    def curvatures(v, x, y):
+        less = elementary.sigmoid(-size_of(x - y))
+        curvature = select(x == y, broadcast(0.25, x), fma(-less, less, less))
+        return curvature, -curvature, curvature
+
+
+# ---------------------------------------------------------------- that select
+
+
+@inlined
+def share(v, x, y, tie):
+    """dv/dx of the one of x and y that is v; NaN if v is."""
+    chosen = select(x == v, one(x), zero(x))
+    return select(x == y, broadcast(tie, x), select(v == v, chosen, v))
+
+
+@operation(selecting)
+class maximum:
+    """The larger of x and y."""
+
+    def value(x, y):
+        return larger(x, y)
+
+    def partials(ties, v, x, y):
+        return share(v, x, y, ties[0]), share(v, y, x, ties[1])
+
+
+@operation(selecting)
+class minimum:
+    """The smaller of x and y."""
+
+    def value(x, y):
+        return smaller(x, y)
+
+    def partials(ties, v, x, y):
+        return share(v, x, y, ties[0]), share(v, y, x, ties[1])
+
+
+@operation(selecting)
+class less:
+    """1 where x < y, else 0."""
+
+    def value(x, y):
+        return select(x < y, one(x), zero(x))
+
+    def partials(ties, v, x, y):
+        return zero(x), zero(x)
+
+
+@operation(selecting)
+class less_equal:
+    """1 where x <= y, else 0."""
+
+    def value(x, y):
+        return select(x <= y, one(x), zero(x))
+
+    def partials(ties, v, x, y):
+        return zero(x), zero(x)
+
+
+@operation(selecting)
+class equal:
+    """1 where x = y, else 0."""
+
+    def value(x, y):
+        return select(x == y, one(x), zero(x))
+
+    def partials(ties, v, x, y):
+        return zero(x), zero(x)
+
+
+@operation(selecting)
+class keep:
+    """y where x is not 0, else 0."""
+
+    def value(x, y):
+        return select(x != zero(x), y, zero(x))
+
+    def partials(ties, v, x, y):
+        return zero(x), select(x != zero(x), one(x), zero(x))
+
+
+@operation(selecting)
+class drop:
+    """y where x is 0, else 0."""
+
+    def value(x, y):
+        return select(x != zero(x), zero(x), y)
+
+    def partials(ties, v, x, y):
+        return zero(x), select(x != zero(x), zero(x), one(x))
+
+
+@operation(selecting, n_operands=1)
+class absolute:
+    """|x|, whose derivative at 0 is 0, at NaN NaN."""
+
+    def value(x, y):
+        return size_of(x)
+
+    def partials(ties, v, x, y):
+        return select(x > zero(x), one(x), select(x < zero(x), -one(x), x)), zero(x)
+
+
+@operation(selecting, n_operands=1)
+class relu:
+    """max(0, x), whose derivative at 0 is 0."""
+
+    def value(x, y):
+        return larger(zero(x), x)
+
+    def partials(ties, v, x, y):
+        return select(x <= zero(x), zero(x), one(x)), zero(x)
+
+
+# ---------------------------------------------------------------- of one operand
+
+
+@operation(unary)
+class negative:
+    """-x."""
+
+    def value(x):
+        return -x
+
+    def partial(v, x):
+        return -one(x)
+
+    def curvature(v, p, x):
+        return zero(x)
+
+
+@operation(unary)
+class sqrt:
+    """Square root."""
+
+    def value(x):
+        return root(x)
+
+    def partial(v, x):
+        return broadcast(0.5, x) / v
+
+    def curvature(v, p, x):
+        return -p / (broadcast(2, x) * x)
+
+
+@operation(unary)
+class exp:
+    """e**x."""
+
+    def value(x):
+        return elementary.exp(x)
+
+    def partial(v, x):
+        return v
+
+    def curvature(v, p, x):
+        return p
+
+
+@operation(unary)
+class exp2:
+    """2**x."""
+
+    def value(x):
+        return elementary.exp2(x)
+
+    def partial(v, x):
+        return broadcast(LN2, x) * v
+
+    def curvature(v, p, x):
+        return broadcast(LN2, x) * p
+
+
+@operation(unary)
+class expm1:
+    """e**x - 1."""
+
+    def value(x):
+        return elementary.expm1(x)
+
+    def partial(v, x):
+        return elementary.exp(x)
+
+    def curvature(v, p, x):
+        return p
+
+
+@operation(unary)
+class log:
+    """Natural logarithm."""
+
+    def value(x):
+        return elementary.log(x)
+
+    def partial(v, x):
+        return one(x) / x
+
+    def curvature(v, p, x):
+        return -p * p
+
+
+@operation(unary)
+class log1p:
+    """log(1 + x)."""
+
+    def value(x):
+        return elementary.log1p(x)
+
+    def partial(v, x):
+        return one(x) / (one(x) + x)
+
+    def curvature(v, p, x):
+        return -p * p
+
+
+@operation(unary)
+class sin:
+    """Sine."""
+
+    def value(x):
+        return elementary.sin(x)
+
+    def partial(v, x):
+        return elementary.cos(x)
+
+    def curvature(v, p, x):
+        return -v
+
+
+@operation(unary)
+class cos:
+    """Cosine."""
+
+    def value(x):
+        return elementary.cos(x)
+
+    def partial(v, x):
+        return -elementary.sin(x)
+
+    def curvature(v, p, x):
+        return -v
+
+
+@operation(unary)
+class tan:
+    """Tangent."""
+
+    def value(x):
+        return elementary.sin(x) / elementary.cos(x)
+
+    def partial(v, x):
+        return fma(v, v, one(x))
+
+    def curvature(v, p, x):
+        return broadcast(2, x) * v * p
+
+
+@inlined
+def hyperbolic_sine(x):
+    """By ``e = exp(|x| / 2) - 1``, whose square is in range where it is."""
+    half, a = broadcast(0.5, x), size_of(x)
+    e = elementary.expm1(half * a)
+    inverse = one(x) / (one(x) + e)
+    y = fma(half * e, e, e) * fma(inverse, inverse, one(x))
+    return copysign(select(a < broadcast(1e-8, x), a, y), x)
+
+
+@inlined
+def hyperbolic_cosine(x):
+    """In range likewise."""
+    half = broadcast(0.5, x)
+    e = elementary.exp(half * size_of(x))
+    return fma(half * e, e, half / (e * e))
+
+
+@operation(unary)
+class sinh:
+    """Hyperbolic sine."""
+
+    def value(x):
+        return hyperbolic_sine(x)
+
+    def partial(v, x):
+        return hyperbolic_cosine(x)
+
+    def curvature(v, p, x):
+        return v
+
+
+@operation(unary)
+class cosh:
+    """Hyperbolic cosine."""
+
+    def value(x):
+        return hyperbolic_cosine(x)
+
+    def partial(v, x):
+        return hyperbolic_sine(x)
+
+    def curvature(v, p, x):
+        return v
+
+
+@operation(unary)
+class tanh:
+    """Hyperbolic tangent."""
+
+    def value(x):
+        return elementary.tanh(x)
+
+    def partial(v, x):
+        return fma(-v, v, one(x))
+
+    def curvature(v, p, x):
+        return broadcast(-2, x) * v * p
+
+
+@operation(unary)
+class sigmoid:
+    """1 / (1 + e**-x)."""
+
+    def value(x):
+        return elementary.sigmoid(x)
+
+    def partial(v, x):
+        return fma(-v, v, v)
+
+    def curvature(v, p, x):
+        return p * (one(x) - v - v)
+
+
+@operation(unary)
+class softplus:
+    """log(1 + e**x)."""
+
+    def value(x):
+        return larger(zero(x), x) + elementary.log1p(elementary.exp(-size_of(x)))
+
+    def partial(v, x):
+        return elementary.sigmoid(x)
+
+    def curvature(v, p, x):
+        return fma(-p, p, p)
+
+
+# ---------------------------------------------------------------- as a program has them
+
+CODES = {name: code for code, name in enumerate(OPERATIONS)}
+
+
+def slots_of(dtype):
+    """Make `Program.slots`: of each operation its kernels for floats of a dtype."""
+    kernels = [(op.forward, op.backward, op.ahead, op.turn) for op in OPERATIONS.values()]
+    return np.array([[kernel.slot(dtype) for kernel in row] for row in kernels], np.int64)

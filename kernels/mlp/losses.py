@@ -20,6 +20,8 @@ many as the outputs, which are means first, variances then.
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from ..abi import Double, Matrix, Vector, Word
 from ..compiler import Kernel, inlined, kernel, prototype
 from ..simd import elementary
@@ -107,10 +109,10 @@ def slopes(
 
 @prototype
 def curved(
-    a: Matrix, Y: Matrix, weights: Vector, scale: Double, Ra: Matrix, out: Matrix,
-    options: Options, spare: Vector,
+    a: Matrix, Y: Matrix, weights: Vector, scale: Double, Rz: Matrix, Ra: Matrix,
+    out: Matrix, options: Options, spare: Vector,
 ):  # fmt: skip
-    """Gauss-Newton's: ``out = scale * weight * curve * Ra``, (B, n_out), as a moves by Ra.
+    """Gauss-Newton's: ``out = scale * weight * curve * Ra``, (B, n_out), as z moves by Rz, a by Ra.
 
     Exact but for gaussian_nll, where it is the mean over y: the Fisher information.
     """
@@ -124,7 +126,7 @@ def sample_weight(weights, b):
     """Weight of sample `b`; 1 where there are none."""
     w = 1.0
     if weights.size > 0:
-        w = float(weights[b])
+        w = np.float64(weights[b])
     return w
 
 
@@ -181,8 +183,8 @@ def make_curved(name, curve):
 
     @kernel(name=f"curved.{name}")
     def curved_of_outputs(
-        a: Matrix, Y: Matrix, weights: Vector, scale: Double, Ra: Matrix, out: Matrix,
-        options: Options, spare: Vector,
+        a: Matrix, Y: Matrix, weights: Vector, scale: Double, Rz: Matrix, Ra: Matrix,
+        out: Matrix, options: Options, spare: Vector,
     ):  # fmt: skip
         p = broadcast(options.parameter, a)
         for b in range(a.shape[0]):
@@ -366,14 +368,14 @@ def _linear_part(z, y, top):
     mass, total = 1.0, 0.0
     if y.size == 1:
         if 0 <= y[0] < z.size:
-            total = float(top) - float(z[int(y[0])])
+            total = np.float64(top) - np.float64(z[int(y[0])])
         else:
             total = math.nan
     else:
         mass = sum_of(y)
         for j in range(z.size):
             if y[j] != 0:  # 0 * inf: an impossible class that is not asked for costs nothing
-                total += float(y[j]) * (float(top) - float(z[j]))
+                total += np.float64(y[j]) * (np.float64(top) - np.float64(z[j]))
     return mass, total
 
 
@@ -418,8 +420,8 @@ def _label_slopes(a, y, w, out):
 
 @kernel(name="curved.cross_entropy")
 def cross_entropy_curved(
-    a: Matrix, Y: Matrix, weights: Vector, scale: Double, Ra: Matrix, out: Matrix,
-    options: Options, spare: Vector,
+    a: Matrix, Y: Matrix, weights: Vector, scale: Double, Rz: Matrix, Ra: Matrix,
+    out: Matrix, options: Options, spare: Vector,
 ):  # fmt: skip
     """``sum(y) Ra``."""
     for b in range(a.shape[0]):
@@ -458,10 +460,16 @@ def gaussian_nll_total(
     for b in range(Y.shape[0]):
         loss = 0.0
         for j in range(m):
-            r = float(a[b, j]) - float(Y[b, j])
-            loss += 0.5 * (float(z[b, m + j]) + r * r / float(a[b, m + j]))
+            r, log_variance = np.float64(z[b, j]) - np.float64(Y[b, j]), np.float64(z[b, m + j])
+            loss += 0.5 * (log_variance + r * ratio(r, elementary.exp(log_variance)))
         result += sample_weight(weights, b) * loss
     return result
+
+
+@inlined
+def ratio(r, variance):
+    """``r / variance``; 0 where both are, as the variance then is only too small for a float."""
+    return r if r == 0 and variance == 0 else r / variance
 
 
 @kernel(name="slopes.gaussian_nll")
@@ -475,39 +483,38 @@ def gaussian_nll_slopes(
         w = a.dtype.type(scale * sample_weight(weights, b))
         for j in range(m):
             r = a[b, j] - Y[b, j]
-            ratio = r / a[b, m + j]
-            out[b, j], out[b, m + j] = w * ratio, w * (half * (one - r * ratio))
+            q = ratio(r, a[b, m + j])
+            out[b, j], out[b, m + j] = w * q, w * (half * (one - r * q))
 
 
 @kernel(name="curved.gaussian_nll")
 def gaussian_nll_curved(
-    a: Matrix, Y: Matrix, weights: Vector, scale: Double, Ra: Matrix, out: Matrix,
-    options: Options, spare: Vector,
+    a: Matrix, Y: Matrix, weights: Vector, scale: Double, Rz: Matrix, Ra: Matrix,
+    out: Matrix, options: Options, spare: Vector,
 ):  # fmt: skip
     """The mean over y of what `gaussian_nll_turned` gives."""
     half, m = a.dtype.type(0.5), Y.shape[1]
     for b in range(Y.shape[0]):
         w = a.dtype.type(scale * sample_weight(weights, b))
         for j in range(m):
-            out[b, j] = w * (Ra[b, j] / a[b, m + j])
-            out[b, m + j] = w * (half * (Ra[b, m + j] / a[b, m + j]))
+            out[b, j] = w * ratio(Rz[b, j], a[b, m + j])
+            out[b, m + j] = w * (half * Rz[b, m + j])
 
 
 @kernel(name="turned.gaussian_nll")
 def gaussian_nll_turned(
-    a: Matrix, Y: Matrix, weights: Vector, scale: Double, Ra: Matrix, out: Matrix,
-    options: Options, spare: Vector,
+    a: Matrix, Y: Matrix, weights: Vector, scale: Double, Rz: Matrix, Ra: Matrix,
+    out: Matrix, options: Options, spare: Vector,
 ):  # fmt: skip
-    """The derivative of `gaussian_nll_slopes` as a moves by Ra."""
+    """The derivative of `gaussian_nll_slopes` as z moves by Rz, a by Ra."""
     half, m = a.dtype.type(0.5), Y.shape[1]
     for b in range(Y.shape[0]):
         w = a.dtype.type(scale * sample_weight(weights, b))
         for j in range(m):
             r = a[b, j] - Y[b, j]
-            ratio = r / a[b, m + j]
-            moved = Ra[b, m + j] / a[b, m + j]  # of log(variance)
-            out[b, j] = w * (Ra[b, j] / a[b, m + j] - ratio * moved)
-            out[b, m + j] = w * (half * r * ratio * moved - ratio * Ra[b, j])
+            q = ratio(r, a[b, m + j])
+            out[b, j] = w * (ratio(Rz[b, j], a[b, m + j]) - q * Rz[b, m + j])
+            out[b, m + j] = w * (half * r * q * Rz[b, m + j] - q * Rz[b, j])
 
 
 LOSSES["gaussian_nll"] = Loss(

@@ -552,11 +552,11 @@ def _gradient_rows(
 def output_tangent(model, block, scale, parts, tangents, Rdelta):
     """The derivative of `output_delta` along the direction in which z moves by Rz and a by Ra."""
     network, top, count = model.network[0], top_of(model), block.X.shape[0]
-    a, Ra = activation(parts.a, top, count), activation(tangents.Ra, top, count)
-    Y, w, options = block.Y, block.weights, options_of(network)
-    turned(network.turned, a, Y, w, scale, Ra, Rdelta, options, parts.spare)
+    a, Y, w, options = activation(parts.a, top, count), block.Y, block.weights, options_of(network)
+    Rz, Ra = activation(tangents.Rz, top, count), activation(tangents.Ra, top, count)
+    turned(network.turned, a, Y, w, scale, Rz, Ra, Rdelta, options, parts.spare)
     if network.needs_derivative != 0 and top.curve != 0:
-        delta, Rz = activation(tangents.delta, top, count), activation(tangents.Rz, top, count)
+        delta = activation(tangents.delta, top, count)
         curve(top.curve, a, delta, Rz, Rdelta, top.parameter)
 
 
@@ -568,10 +568,10 @@ def _gauss_newton_block(
     """Add to `out` one block's part of G v; `parts` holds its activations."""
     network, top, count = model.network[0], top_of(model), block.X.shape[0]
     tangent_forward(model, v, block.X, parts.a, tangents.Rz, tangents.Ra)
-    a, Ra = activation(parts.a, top, count), activation(tangents.Ra, top, count)
+    a, Y, w, options = activation(parts.a, top, count), block.Y, block.weights, options_of(network)
+    Rz, Ra = activation(tangents.Rz, top, count), activation(tangents.Ra, top, count)
     delta = matrix(parts.delta, 0, count, top.n_out)
-    Y, w, options = block.Y, block.weights, options_of(network)
-    curved(network.curved, a, Y, w, 1.0 / mass, Ra, delta, options, parts.spare)
+    curved(network.curved, a, Y, w, 1.0 / mass, Rz, Ra, delta, options, parts.spare)
     if network.needs_derivative != 0:
         times_derivative(function_at(top), a, delta)
     one = a.dtype.type(1)

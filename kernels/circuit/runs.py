@@ -1,0 +1,319 @@
+"""Runs: steps of one operation that follow each other, and the four kernels that go through them.
+
+Samples run along the lanes; a value is a row of `width` samples, so that what it costs to call a
+kernel is shared by a run's steps and their samples. `steps` (n, 3) holds the rows of v, x and y of
+each step; of one operand, x is there twice.
+"""
+
+from typing import NamedTuple
+
+from numba import types
+
+from ..abi import Array, Vector, Word
+from ..compiler import Kernel, inlined, kernel, prototype
+from ..simd.vectors import broadcast, fma, lanes, load, select, store
+
+
+class Operation(NamedTuple):
+    """What there is to know of an operation: how many operands, and its kernels as below."""
+
+    name: str
+    n_operands: int
+    forward: Kernel
+    backward: Kernel
+    ahead: Kernel
+    turn: Kernel
+
+
+Steps = Array(types.int32, 2)
+
+
+class Facts(NamedTuple):
+    """Of a program: derivatives where x = y is a tie, and how many rows are constants."""
+
+    ties: Vector
+    constants: Word
+
+
+@prototype
+def forward(steps: Steps, width: Word, values: Vector):
+    """``v = op(x, y)``."""
+
+
+@prototype
+def backward(steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector):
+    """``adjoint[x] += adjoint[v] dv/dx``, and of y; adjoint[v] becomes 0 for who comes next."""
+
+
+@prototype
+def ahead(steps: Steps, facts: Facts, width: Word, values: Vector, tangents: Vector):
+    """`forward`, and ``Rv = dv/dx Rx + dv/dy Ry``: how v moves when the inputs do."""
+
+
+@prototype
+def turn(
+    steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector, tangents: Vector,
+    turned: Vector,
+):  # fmt: skip
+    """`backward`, and how adjoints turn as values move by their tangents: forward over reverse.
+
+    ``Radjoint[x] += Radjoint[v] dv/dx + adjoint[v] (d2v/dx2 Rx + d2v/dxdy Ry)``, and of y. The
+    second product is 0 where the bracket is, as of a sum, whose derivatives never move.
+    """
+
+
+# ---------------------------------------------------------------- what all of them do
+
+
+@inlined
+def places(steps, k, width):
+    """Where the rows of v, x and y of step k begin."""
+    return steps[k, 0] * width, steps[k, 1] * width, steps[k, 2] * width
+
+
+@inlined
+def take(adjoints, place):
+    """One vector, which is 0 afterwards."""
+    g = load(adjoints, place)
+    store(adjoints, place, broadcast(0, g))
+    return g
+
+
+@inlined
+def where_not_0(g, p):
+    """p, and 0 where g is 0, so that g p is: p may be infinite or NaN in what nobody looks at."""
+    return select(g == broadcast(0, g), broadcast(0, g), p)
+
+
+@inlined
+def add_to(adjoints, place, v):
+    """``adjoints += v`` of one vector."""
+    store(adjoints, place, load(adjoints, place) + v)
+
+
+@inlined
+def add_product(adjoints, place, g, p):
+    """``adjoints += g p`` of one vector, 0 where g is."""
+    store(adjoints, place, fma(g, where_not_0(g, p), load(adjoints, place)))
+
+
+@inlined
+def add_chosen(adjoints, place, g, p):
+    """``adjoints += g p``, and nothing where p is 0 since the operand was not chosen.
+
+    Then g may be infinite or NaN. All other zeros are numbers, of which 0 inf is NaN.
+    """
+    add_product(adjoints, place, where_not_0(p, g), p)
+
+
+@inlined
+def of_variable(facts, row, width, p):
+    """A derivative p by the operand in a row, and 0 if that is a constant, which does not move."""
+    result = p
+    if row < facts.constants * width:
+        result = broadcast(0, p)
+    return result
+
+
+@inlined
+def moved(by_x, Rx, by_y, Ry):
+    """How something moves that has these derivatives, when x and y do."""
+    return fma(by_x, where_not_0(by_x, Rx), by_y * where_not_0(by_y, Ry))
+
+
+def make_forward(name, value):
+    """Make `forward` of an operation of two operands."""
+
+    @kernel(name=f"forward.{name}")
+    def forward_run(steps: Steps, width: Word, values: Vector):
+        for k in range(steps.shape[0]):
+            v, x, y = places(steps, k, width)
+            for j in range(0, width, lanes(values)):
+                store(values, v + j, value(load(values, x + j), load(values, y + j)))
+
+    return forward_run
+
+
+def make_turn_of_straight(name, backward_run):
+    """Make `turn` of an operation whose derivatives do not move: both kinds of adjoints go back."""
+
+    @kernel(name=f"turn.{name}")
+    def turn_run(
+        steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector,
+        tangents: Vector, turned: Vector,
+    ):  # fmt: skip
+        backward_run(steps, facts, width, values, adjoints)
+        backward_run(steps, facts, width, values, turned)
+
+    return turn_run
+
+
+# ---------------------------------------------------------------- linear: x + y, x - y
+
+
+def linear(name, value, partials):
+    """Make the record of an operation whose derivatives are numbers, which need no guard."""
+
+    @kernel(name=f"backward.{name}")
+    def backward_run(steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector):
+        for k in range(steps.shape[0] - 1, -1, -1):
+            v, x, y = places(steps, k, width)
+            for j in range(0, width, lanes(values)):
+                g = take(adjoints, v + j)
+                by_x, by_y = partials(g, g, g)
+                add_to(adjoints, x + j, g * by_x)
+                add_to(adjoints, y + j, g * by_y)
+
+    @kernel(name=f"ahead.{name}")
+    def ahead_run(steps: Steps, facts: Facts, width: Word, values: Vector, tangents: Vector):
+        for k in range(steps.shape[0]):
+            v, x, y = places(steps, k, width)
+            for j in range(0, width, lanes(values)):
+                at_x, at_y = load(values, x + j), load(values, y + j)
+                by_x, by_y = partials(at_x, at_x, at_y)
+                store(values, v + j, value(at_x, at_y))
+                Rx, Ry = load(tangents, x + j), load(tangents, y + j)
+                store(tangents, v + j, Rx * by_x + Ry * by_y)
+
+    turn_run = make_turn_of_straight(name, backward_run)
+    return Operation(name, 2, make_forward(name, value), backward_run, ahead_run, turn_run)
+
+
+# ---------------------------------------------------------------- selecting
+
+
+def selecting(name, value, partials, n_operands=2):
+    """Make the record of an operation that takes one of its operands, or neither."""
+
+    @kernel(name=f"backward.{name}")
+    def backward_run(steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector):
+        for k in range(steps.shape[0] - 1, -1, -1):
+            v, x, y = places(steps, k, width)
+            for j in range(0, width, lanes(values)):
+                at_v, at_x, at_y = load(values, v + j), load(values, x + j), load(values, y + j)
+                by_x, by_y = partials(facts.ties, at_v, at_x, at_y)
+                g = take(adjoints, v + j)
+                add_chosen(adjoints, x + j, g, by_x)
+                add_chosen(adjoints, y + j, g, by_y)
+
+    @kernel(name=f"ahead.{name}")
+    def ahead_run(steps: Steps, facts: Facts, width: Word, values: Vector, tangents: Vector):
+        for k in range(steps.shape[0]):
+            v, x, y = places(steps, k, width)
+            for j in range(0, width, lanes(values)):
+                at_x, at_y = load(values, x + j), load(values, y + j)
+                at_v = value(at_x, at_y)
+                by_x, by_y = partials(facts.ties, at_v, at_x, at_y)
+                store(values, v + j, at_v)
+                Rx, Ry = load(tangents, x + j), load(tangents, y + j)
+                store(tangents, v + j, moved(by_x, Rx, by_y, Ry))
+
+    turn_run = make_turn_of_straight(name, backward_run)
+    forward_run = make_forward(name, value)
+    return Operation(name, n_operands, forward_run, backward_run, ahead_run, turn_run)
+
+
+# ---------------------------------------------------------------- all others of two operands
+
+
+def binary(name, value, partials, curvatures):
+    """Make the record of any other operation of two operands."""
+
+    @kernel(name=f"backward.{name}")
+    def backward_run(steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector):
+        for k in range(steps.shape[0] - 1, -1, -1):
+            v, x, y = places(steps, k, width)
+            for j in range(0, width, lanes(values)):
+                at_v, at_x, at_y = load(values, v + j), load(values, x + j), load(values, y + j)
+                by_x, by_y = partials(at_v, at_x, at_y)
+                g = take(adjoints, v + j)
+                add_product(adjoints, x + j, g, by_x)
+                add_product(adjoints, y + j, g, by_y)
+
+    @kernel(name=f"ahead.{name}")
+    def ahead_run(steps: Steps, facts: Facts, width: Word, values: Vector, tangents: Vector):
+        for k in range(steps.shape[0]):
+            v, x, y = places(steps, k, width)
+            for j in range(0, width, lanes(values)):
+                at_x, at_y = load(values, x + j), load(values, y + j)
+                at_v = value(at_x, at_y)
+                by_x, by_y = partials(at_v, at_x, at_y)
+                by_x = of_variable(facts, x, width, by_x)
+                by_y = of_variable(facts, y, width, by_y)
+                store(values, v + j, at_v)
+                Rx, Ry = load(tangents, x + j), load(tangents, y + j)
+                store(tangents, v + j, moved(by_x, Rx, by_y, Ry))
+
+    @kernel(name=f"turn.{name}")
+    def turn_run(
+        steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector,
+        tangents: Vector, turned: Vector,
+    ):  # fmt: skip
+        for k in range(steps.shape[0] - 1, -1, -1):
+            v, x, y = places(steps, k, width)
+            for j in range(0, width, lanes(values)):
+                at_v, at_x, at_y = load(values, v + j), load(values, x + j), load(values, y + j)
+                g, Rg = take(adjoints, v + j), take(turned, v + j)
+                Rx, Ry = load(tangents, x + j), load(tangents, y + j)
+                by_x, by_y = partials(at_v, at_x, at_y)
+                xx, xy, yy = curvatures(at_v, at_x, at_y)
+                xy = of_variable(facts, x, width, of_variable(facts, y, width, xy))
+                add_product(adjoints, x + j, g, by_x)
+                add_product(adjoints, y + j, g, by_y)
+                add_product(turned, x + j, Rg, by_x)
+                add_chosen(turned, x + j, g, moved(xx, Rx, xy, Ry))
+                add_product(turned, y + j, Rg, by_y)
+                add_chosen(turned, y + j, g, moved(xy, Rx, yy, Ry))
+
+    return Operation(name, 2, make_forward(name, value), backward_run, ahead_run, turn_run)
+
+
+# ---------------------------------------------------------------- of one operand
+
+
+def unary(name, value, partial, curvature):
+    """Make the record of an operation of one operand."""
+
+    @kernel(name=f"forward.{name}")
+    def forward_run(steps: Steps, width: Word, values: Vector):
+        for k in range(steps.shape[0]):
+            v, x, _ = places(steps, k, width)
+            for j in range(0, width, lanes(values)):
+                store(values, v + j, value(load(values, x + j)))
+
+    @kernel(name=f"backward.{name}")
+    def backward_run(steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector):
+        for k in range(steps.shape[0] - 1, -1, -1):
+            v, x, _ = places(steps, k, width)
+            for j in range(0, width, lanes(values)):
+                g = take(adjoints, v + j)
+                add_product(adjoints, x + j, g, partial(load(values, v + j), load(values, x + j)))
+
+    @kernel(name=f"ahead.{name}")
+    def ahead_run(steps: Steps, facts: Facts, width: Word, values: Vector, tangents: Vector):
+        for k in range(steps.shape[0]):
+            v, x, _ = places(steps, k, width)
+            for j in range(0, width, lanes(values)):
+                at_x = load(values, x + j)
+                at_v = value(at_x)
+                by_x = partial(at_v, at_x)
+                store(values, v + j, at_v)
+                store(tangents, v + j, by_x * where_not_0(by_x, load(tangents, x + j)))
+
+    @kernel(name=f"turn.{name}")
+    def turn_run(
+        steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector,
+        tangents: Vector, turned: Vector,
+    ):  # fmt: skip
+        for k in range(steps.shape[0] - 1, -1, -1):
+            v, x, _ = places(steps, k, width)
+            for j in range(0, width, lanes(values)):
+                at_v, at_x = load(values, v + j), load(values, x + j)
+                g, Rg, Rx = take(adjoints, v + j), take(turned, v + j), load(tangents, x + j)
+                by_x = partial(at_v, at_x)
+                xx = curvature(at_v, by_x, at_x)
+                add_product(adjoints, x + j, g, by_x)
+                add_product(turned, x + j, Rg, by_x)
+                add_chosen(turned, x + j, g, xx * where_not_0(xx, Rx))
+
+    return Operation(name, 1, forward_run, backward_run, ahead_run, turn_run)
