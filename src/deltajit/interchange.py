@@ -310,13 +310,14 @@ def from_sklearn(mlp: Any, options: dict[str, Any]) -> tuple[Architecture, Array
             "mlp must be a fitted MLPClassifier or MLPRegressor, "
             f"got {mlp!r} without {', '.join(missing)}"
         )
-    given = mlp.activation  # of our own estimators also a list, one for each hidden layer
-    names = [given] * (len(mlp.coefs_) - 1) if isinstance(given, str) else given
-    hidden = [SKLEARN.get(name, name) for name in names]
+    if hasattr(mlp, "_architecture"):  # ours: what fit has made, whatever the parameters are now
+        hidden = list(mlp._architecture.activations[:-1])
+    else:
+        hidden = [SKLEARN.get(mlp.activation, mlp.activation)] * (len(mlp.coefs_) - 1)
     output = SKLEARN.get(mlp.out_activation_, mlp.out_activation_)
     weights, biases = [W.T for W in mlp.coefs_], list(mlp.intercepts_)
-    if getattr(mlp, "standardize", False):  # ours again: W (x - mean) / scale + b
-        scaler = mlp.standardizer_
+    scaler = getattr(mlp, "standardizer_", None)
+    if scaler is not None:  # ours again: W (x - mean) / scale + b
         weights[0] = (weights[0] / scaler.scale_).astype(weights[0].dtype)
         if scaler.with_mean:
             biases[0] = (biases[0] - weights[0] @ scaler.mean_).astype(biases[0].dtype)
