@@ -265,8 +265,8 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
                 self.standardizer_ = StandardScaler(with_mean=not issparse(X))
                 self.standardizer_.fit(X, sample_weight=weights)
             X = self.standardizer_.transform(X)
-        else:
-            vars(self).pop("standardizer_", None)  # of a fit that had standardize=True
+        elif hasattr(self, "standardizer_"):
+            del self.standardizer_
         if issparse(X) and X.shape[0] * X.shape[1] <= DENSE:
             X = dense(X)
         return Samples(X, Y, weights)
