@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+REAL = "real numbers (float16, float32, float64, integers or bools)"
+NUMBERS = (bool, int, float, np.bool_, np.number)
+
 
 def choice(value: object, name: str, options: Iterable[str]) -> str:
     """One of `options`; for anything else the error suggests the nearest."""
@@ -112,17 +115,14 @@ def generator(value: object, name: str = "rng") -> np.random.Generator:
 def array(value: object, name: str, kind: np.dtype[Any]) -> Array:
     """A C-contiguous, aligned, native array of dtype `kind`: `value` itself where it is one.
 
-    Lists, integers, bools, and float32 and float64 of any byte order and layout are converted.
+    Lists, integers, bools, data frames of such columns, and floats of 16, 32 and 64 bits, of any
+    byte order and layout, are converted.
     """
     if type(value) is np.ndarray and value.dtype == kind and value.flags.carray:
         return value
-    given = _asarray(value, name)
-    real_float = given.dtype.kind == "f" and given.dtype.itemsize in (4, 8)
-    if not (real_float or given.dtype.kind in "iub"):
-        raise TypeError(
-            f"{name} must hold real numbers (float32, float64 or integers), "
-            f"got dtype {given.dtype.name}"
-        )
+    given = asarray(value, name)
+    if not _is_real(given):
+        raise TypeError(f"{name} must hold {REAL}, got dtype {given.dtype.name}")
     with np.errstate(over="ignore"):  # too large for float32 becomes inf, which fit reports
         return np.require(given, kind, ["C", "A", "W"])
 
@@ -161,7 +161,7 @@ class TargetForm(NamedTuple):
 
 def targets(value: object, name: str, batch: int, single: bool, form: TargetForm) -> Array:
     """Y as the kernels take it: (batch, n_out), or (batch, 1) class labels for cross_entropy."""
-    given = _asarray(value, name)
+    given = asarray(value, name)
     if single and (given.ndim == 0 or given.shape == (form.n_out,)):
         given = given[None]
     if form.loss == "cross_entropy" and given.ndim == 1:
@@ -352,13 +352,60 @@ def has(value: object, name: str, kind: str, parts: Iterable[str]) -> None:
         raise TypeError(f"{name} must be {kind}, got {type(value).__name__}")
 
 
-def _asarray(value: object, name: str) -> Array:
+def asarray(value: object, name: str) -> Array:
+    """What NumPy makes of a value; of a data frame, of each column by itself."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise TypeError(f"{name} has masked entries; fill them first, as in {name}.filled(0)")
+    kind = type(value)  # of pandas or polars, which aren't imported here
+    if hasattr(kind, "iter_columns") or hasattr(kind, "iterrows"):
+        return _frame(value, name)
+    if hasattr(kind, "to_numpy"):
+        return _column(value, name)
     try:
         return np.asarray(value)
     except ValueError:
         raise ValueError(f"{name} is ragged: its rows differ in length") from None
+
+
+def _is_real(found: Array) -> bool:
+    """Whether an array holds whole numbers, or ones that float64 holds too."""
+    return found.dtype.kind in "iub" or (found.dtype.kind == "f" and found.dtype.itemsize <= 8)
+
+
+def _frame(frame: Any, name: str) -> Array:
+    """What NumPy makes of a data frame; columns of several dtypes must all hold real numbers."""
+    if hasattr(type(frame), "iter_columns"):  # polars
+        columns = [(column.name, column) for column in frame.iter_columns()]
+    else:
+        kinds = {*frame.dtypes}
+        if len(kinds) == 1 and all(isinstance(x, np.dtype) and x.kind in "biuf" for x in kinds):
+            return np.asarray(frame)  # at once, mostly without a copy
+        columns = list(frame.items())
+    arrays = []
+    for label, column in columns:
+        found = _column(column, f"the column {label!r} of {name}")
+        if not _is_real(found):
+            raise TypeError(
+                f"the column {label!r} of {name} must hold {REAL}, got dtype {column.dtype}; "
+                "encode it as numbers, or leave it out"
+            )
+        arrays.append(found)
+    return np.stack(arrays, axis=1) if arrays else np.empty(frame.shape)
+
+
+def _column(column: Any, name: str) -> Array:
+    """What NumPy makes of a column or a row, if no value is missing (NaN is a value)."""
+    kind = getattr(getattr(column, "dtype", None), "numpy_dtype", None)  # of nullable dtypes
+    if hasattr(type(column), "has_nulls"):  # polars
+        missing = column.has_nulls()
+    else:
+        missing = kind is not None and column.isna().any()
+    if missing:
+        raise TypeError(f"{name} has missing values; fill them first, or leave such samples out")
+    found = np.asarray(column, kind)
+    if found.dtype.kind == "O" and all(isinstance(x, NUMBERS) for x in found.flat):
+        return np.array(found.tolist())  # a row of bools and floats
+    return found
 
 
 def _listed(options: Sequence[str]) -> str:

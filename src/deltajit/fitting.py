@@ -76,7 +76,7 @@ def _watchers(net: Any, options: Options) -> Watchers:
     if options.validation_data is not None:
         parts = checks.validation_data(options.validation_data)
         validation = checked(net.architecture, *parts, "validation_data", finite=True)
-        targets = np.asarray(parts[1])
+        targets = checks.asarray(parts[1], "validation_data[1]")
     metrics = checks.metrics(options.metrics, has_data=validation is not None)
     callbacks = checks.callbacks(options.callbacks)
     return Watchers(validation, targets, metrics, callbacks, bool(options.progress))
