@@ -354,13 +354,14 @@ def has(value: object, name: str, kind: str, parts: Iterable[str]) -> None:
 
 def asarray(value: object, name: str) -> Array:
     """What NumPy makes of a value; of a data frame, of each column by itself."""
+    kind = type(value)
+    if kind is np.ndarray:
+        return value  # type: ignore[return-value]
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise TypeError(f"{name} has masked entries; fill them first, as in {name}.filled(0)")
-    kind = type(value)  # of pandas or polars, which aren't imported here
-    if hasattr(kind, "iter_columns") or hasattr(kind, "iterrows"):
-        return _frame(value, name)
-    if hasattr(kind, "to_numpy"):
-        return _column(value, name)
+    if hasattr(value, "to_numpy"):  # of pandas or polars, which aren't imported here
+        is_frame = hasattr(kind, "iterrows") or hasattr(kind, "iter_columns")
+        return _frame(value, name) if is_frame else _column(value, name)
     try:
         return np.asarray(value)
     except ValueError:
