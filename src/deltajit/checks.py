@@ -354,14 +354,16 @@ def has(value: object, name: str, kind: str, parts: Iterable[str]) -> None:
 
 def asarray(value: object, name: str) -> Array:
     """What NumPy makes of a value; of a data frame, of each column by itself."""
-    kind = type(value)
-    if kind is np.ndarray:
-        return value  # type: ignore[return-value]
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise TypeError(f"{name} has masked entries; fill them first, as in {name}.filled(0)")
-    if hasattr(value, "to_numpy"):  # of pandas or polars, which aren't imported here
-        is_frame = hasattr(kind, "iterrows") or hasattr(kind, "iter_columns")
-        return _frame(value, name) if is_frame else _column(value, name)
+    if type(value) is np.ndarray:
+        return value
+    if hasattr(value, "shape"):  # no list, no number
+        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+            raise TypeError(f"{name} has masked entries; fill them first, as in {name}.filled(0)")
+        kind = type(value)  # of pandas or polars, which aren't imported here
+        if hasattr(kind, "iterrows") or hasattr(kind, "iter_columns"):
+            return _frame(value, name)
+        if hasattr(kind, "to_numpy"):
+            return _column(value, name)
     try:
         return np.asarray(value)
     except ValueError:
@@ -370,7 +372,8 @@ def asarray(value: object, name: str) -> Array:
 
 def _is_real(found: Array) -> bool:
     """Whether an array holds whole numbers, or ones that float64 holds too."""
-    return found.dtype.kind in "iub" or (found.dtype.kind == "f" and found.dtype.itemsize <= 8)
+    kind = found.dtype
+    return (kind.kind == "f" and kind.itemsize <= 8) or kind.kind in "iub"
 
 
 def _frame(frame: Any, name: str) -> Array:
