@@ -514,6 +514,8 @@ class Network:
     ) -> History:
         """Train by minibatch descent; theta changes in place.
 
+        What raises an error before the first epoch is done has changed neither theta nor rng.
+
         Parameters
         ----------
         X, Y, sample_weight
@@ -567,8 +569,6 @@ class Network:
         DivergedError
             The loss became NaN or infinite; theta is what it was after the last good epoch, or what
             a callback makes of it.
-
-        Whatever else is raised, theta and the generator are as before where no epoch was done.
         """
         data = checked(self._architecture, X, Y, sample_weight, finite=True)
         options = Options(
