@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import deltajit as dj
 from tests.conftest import make_case
@@ -291,7 +292,9 @@ def test_validation_that_comes_and_goes(tmp_path):
     np.testing.assert_array_equal(columns["a"], [nan, nan, 1, 1, nan, nan, nan])
     np.testing.assert_array_equal(columns["b"], [nan, nan, nan, nan, 2, nan, nan])
     np.testing.assert_array_equal(np.isnan(columns["val_loss"]), [1, 1, 0, 0, 0, 1, 1])
-    drawn = next(x for x in history.plot().lines if x.get_label() == "val_loss")
+    drawn = next(
+        x for x in history.plot(ax=Figure().subplots()).lines if x.get_label() == "val_loss"
+    )
     np.testing.assert_array_equal(drawn.get_xdata(), range(1, 8))
     assert np.isfinite([columns["loss"], columns["lr"], columns["time"]]).all()
 
