@@ -749,3 +749,14 @@ def test_scikit_learns_own_tests(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path / "empty.ini"), *INSIDE]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:]
+
+
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_early_stopping_needs_weight_on_both_sides(estimator, share):
+    """scikit-learn raises ValueError too."""
+    X, y, weights = np.arange(40.0)[:, None], np.arange(40) % 2, np.zeros(40)
+    weights[0] = 1
+    model = estimator(early_stopping=True, validation_fraction=share, random_state=0, max_iter=2)
+    with pytest.raises(ValueError, match="sample_weight must not be 0 for every sample that early"):
+        model.fit(X, y, weights)

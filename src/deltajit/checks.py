@@ -6,8 +6,11 @@ Each function names the argument, what it was and what was expected, and changes
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import operator
+import os
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, SupportsFloat, SupportsIndex
 
@@ -44,7 +47,7 @@ def whole(value: object, name: str, least: int = 1) -> int:
 
 def real(value: object, name: str, least: float = -math.inf, most: float = math.inf) -> float:
     """A finite number from `least` to `most`, both included."""
-    if not isinstance(value, SupportsFloat):
+    if type(value) is not float and not isinstance(value, SupportsFloat):  # the latter is slow
         raise TypeError(f"{name} must be a number, got {value!r}")
     number = float(value)
     if not (math.isfinite(number) and least <= number <= most):
@@ -236,6 +239,13 @@ def optimizer(value: Any) -> Any:
     return value
 
 
+def path(value: Any, name: str) -> str:
+    """Where a file is, or is to be."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"{name} must be a path, as a string or pathlib.Path, got {value!r}")
+    return str(os.fspath(value))
+
+
 def schedule(value: Any) -> None:
     """None, or something with `factors`, such as dj.schedules.CosineDecay()."""
     if value is not None and (isinstance(value, type) or not hasattr(value, "factors")):
@@ -248,13 +258,17 @@ def callbacks(value: Any) -> tuple[Any, ...]:
     """Objects with any of the methods of dj.callbacks.Callback."""
     if not isinstance(value, (tuple, list)):
         raise TypeError(f"callbacks must be a list, as [dj.EarlyStopping()]; got {value!r}")
-    events = ("on_fit_begin", "on_epoch_end", "on_fit_end")
+    events = ("on_fit_begin", "on_fit_resume", "on_epoch_end", "on_fit_end")
     for i, callback in enumerate(value):
         if isinstance(callback, type) or not any(hasattr(callback, event) for event in events):
             raise TypeError(
                 f"callbacks[{i}] must have a method {', '.join(events[:-1])} or {events[-1]}, as "
                 f"dj.EarlyStopping() has; got {callback!r}"
             )
+        for event in events:
+            method = getattr(callback, event, None)
+            if method is not None:
+                takes(method, f"callbacks[{i}].{event}", "state")
     return tuple(value)
 
 
@@ -269,7 +283,39 @@ def metrics(value: Any, *, has_data: bool) -> Mapping[str, Callable[[Array, Arra
         raise ValueError(f"metrics must have names of their own, got {sorted(taken)[0]!r}")
     if value and not has_data:
         raise ValueError("metrics are taken on validation_data; give that too")
+    for name, f in value.items():
+        if not isinstance(name, str):
+            raise TypeError(f"metrics must have strings for names, got {name!r}")
+        takes(f, f"metrics[{name!r}]", "Y", "outputs")
     return value
+
+
+def takes(function: Any, name: str, *arguments: str) -> None:
+    """Something to be called with so many arguments, as far as it can be known."""
+    if not callable(function):
+        raise TypeError(f"{name} must be a function, got {function!r}")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of some functions written in C
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        raise TypeError(
+            f"{name} must take ({', '.join(arguments)}), but its arguments are {signature}"
+        ) from None
+
+
+def number(value: Any, name: str) -> float:
+    """What a function of a user's own has returned, as a number; it may be NaN or infinite."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    try:
+        if isinstance(value, str):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must return a number, got {reprlib.repr(value)}") from None
 
 
 def dropout(value: Any, n_hidden: int) -> tuple[float, ...]:

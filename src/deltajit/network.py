@@ -514,6 +514,8 @@ class Network:
     ) -> History:
         """Train by minibatch descent; theta changes in place.
 
+        What raises an error before the first epoch is done has changed neither theta nor rng.
+
         Parameters
         ----------
         X, Y, sample_weight
@@ -544,7 +546,9 @@ class Network:
             Where the state of fit is kept, written after `every` epochs and after the last.
         resume : bool
             Go on from `checkpoint`, if the file is there; the weights become the very same bits
-            that they would have become without the interruption.
+            that they would have become without the interruption. Network, number of samples and
+            what decides the steps must have the same values, a schedule the same rates; epochs,
+            validation_data, metrics and the arguments of callbacks may change.
         progress : bool
             Show a progress bar, if there is a terminal.
         rng : None, int or numpy.random.Generator
@@ -557,12 +561,14 @@ class Network:
         History
             Loss of each epoch (the mean of its minibatches' losses, each before its step),
             validation loss, and seconds. Ctrl-C ends fit after the step that is under way: theta
-            is then that step's, and `interrupted` is True.
+            is then that step's, and `interrupted` is True. A process that ignores SIGINT, as shells
+            let jobs in the background do, goes on.
 
         Raises
         ------
         DivergedError
-            The loss became NaN or infinite; theta is what it was after the last good epoch.
+            The loss became NaN or infinite; theta is what it was after the last good epoch, or what
+            a callback makes of it.
         """
         data = checked(self._architecture, X, Y, sample_weight, finite=True)
         options = Options(

@@ -381,6 +381,13 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
                 "The validation set is too small. Increase 'validation_fraction' or the size of "
                 "your dataset."
             )
+        if samples.weights is not None and not (
+            samples.weights[rows].any() and samples.weights[held_out].any()
+        ):
+            raise ValueError(
+                "sample_weight must not be 0 for every sample that early_stopping holds out, or "
+                "for every other one; such samples may as well be left out of X"
+            )
         return rows, samples.pick(held_out)
 
     def _batch_size(self, n: int) -> int:
