@@ -30,6 +30,7 @@ from .operations import (
     binary_value,
     common_partials,
     common_value,
+    is_selecting,
     is_unary,
     unary_curvature,
     unary_partial,
@@ -123,7 +124,7 @@ def backward_run(program, code, first, last, width, values, adjoints):
             for j in range(0, width, lanes(values)):
                 g = take(adjoints, v + j)
                 by_x = unary_partial(code, load(values, v + j), load(values, x + j))
-                add_product(adjoints, x + j, g, by_x)
+                add_product(adjoints, x + j, chosen(code, g, by_x), by_x)
     else:
         for k in range(last - 1, first - 1, -1):
             v, x, y = step_at(program, k, width)
@@ -131,8 +132,8 @@ def backward_run(program, code, first, last, width, values, adjoints):
                 at_v, at_x, at_y = load(values, v + j), load(values, x + j), load(values, y + j)
                 by_x, by_y = binary_partials(code, program.ties, at_v, at_x, at_y)
                 g = take(adjoints, v + j)
-                add_product(adjoints, x + j, g, by_x)
-                add_product(adjoints, y + j, g, by_y)
+                add_product(adjoints, x + j, chosen(code, g, by_x), by_x)
+                add_product(adjoints, y + j, chosen(code, g, by_y), by_y)
 
 
 @inlined
@@ -176,9 +177,34 @@ def where_not_0(g, p):
 
 
 @inlined
+def chosen(code, g, p):
+    """g, and 0 where the operation has not chosen the operand by which its derivative p is 0.
+
+    Then g p is 0 though g be infinite or NaN, as above. Other zeros are numbers: 0 inf is NaN.
+    """
+    if is_selecting(code):
+        return where_not_0(p, g)
+    return g
+
+
+@inlined
+def of_variable(program, row, width, p):
+    """A derivative p by the operand in a row, and 0 if that is a constant, which does not move."""
+    if row < program.constants.size * width:
+        return broadcast(0, p)
+    return p
+
+
+@inlined
 def moved(by_x, Rx, by_y, Ry):
     """How something moves that has these derivatives, when x and y do."""
     return fma(by_x, where_not_0(by_x, Rx), by_y * where_not_0(by_y, Ry))
+
+
+@inlined
+def add_turn(turned, place, g, Rp):
+    """``turned += g Rp``, and nothing where the derivative does not move, as of a sum."""
+    add_product(turned, place, where_not_0(Rp, g), Rp)
 
 
 @njit
@@ -195,8 +221,9 @@ def forward_tangent_run(program, code, first, last, width, values, tangents):
             else:
                 at_v = binary_value(code, at_x, at_y)
                 by_x, by_y = binary_partials(code, program.ties, at_v, at_x, at_y)
-                Rx, Ry = load(tangents, x + j), load(tangents, y + j)
-                Rv = moved(by_x, Rx, by_y, Ry)
+                by_x = of_variable(program, x, width, by_x)
+                by_y = of_variable(program, y, width, by_y)
+                Rv = moved(by_x, load(tangents, x + j), by_y, load(tangents, y + j))
             store(values, v + j, at_v)
             store(tangents, v + j, Rv)
 
@@ -216,18 +243,19 @@ def backward_tangent_run(program, code, first, last, width, values, adjoints, ta
             if is_unary(code):
                 by_x = unary_partial(code, at_v, at_x)
                 xx = unary_curvature(code, at_v, by_x, at_x)
-                add_product(adjoints, x + j, g, by_x)
-                add_product(turned, x + j, Rg, by_x)
-                add_product(turned, x + j, g, xx * where_not_0(xx, Rx))
+                add_product(adjoints, x + j, chosen(code, g, by_x), by_x)
+                add_product(turned, x + j, chosen(code, Rg, by_x), by_x)
+                add_turn(turned, x + j, g, xx * where_not_0(xx, Rx))
             else:
                 by_x, by_y = binary_partials(code, program.ties, at_v, at_x, at_y)
                 xx, xy, yy = binary_curvatures(code, at_v, at_x, at_y)
-                add_product(adjoints, x + j, g, by_x)
-                add_product(adjoints, y + j, g, by_y)
-                add_product(turned, x + j, Rg, by_x)
-                add_product(turned, x + j, g, moved(xx, Rx, xy, Ry))
-                add_product(turned, y + j, Rg, by_y)
-                add_product(turned, y + j, g, moved(xy, Rx, yy, Ry))
+                xy = of_variable(program, x, width, of_variable(program, y, width, xy))
+                add_product(adjoints, x + j, chosen(code, g, by_x), by_x)
+                add_product(adjoints, y + j, chosen(code, g, by_y), by_y)
+                add_product(turned, x + j, chosen(code, Rg, by_x), by_x)
+                add_turn(turned, x + j, g, moved(xx, Rx, xy, Ry))
+                add_product(turned, y + j, chosen(code, Rg, by_y), by_y)
+                add_turn(turned, y + j, g, moved(xy, Rx, yy, Ry))
 
 
 # ---------------------------------------------------------------- all of them

@@ -193,7 +193,8 @@ def sample_losses(loss: str, z: Array, a: Array, Y: Array, bend: float = 1.0) ->
         return np.asarray((a - Y * z).sum(axis=1))
     if loss == "gaussian_nll":
         m = Y.shape[1]
-        return np.asarray((z[:, m:] + (a[:, :m] - Y) ** 2 / a[:, m:]).sum(axis=1) / 2)
+        r = a[:, :m] - Y
+        return np.asarray((z[:, m:] + r * _ratio(r, a[:, m:])).sum(axis=1) / 2)
     if loss in OWN_LOSSES:
         return np.asarray(OWN_LOSSES[loss][0](a, Y))
     r = a - Y
@@ -215,9 +216,15 @@ def output_delta(model: Model, a: Array, Y: Array) -> Array:
         return np.asarray(a - Y)
     if model.loss == "gaussian_nll":
         m = Y.shape[1]
-        r, variance = a[:, :m] - Y, a[:, m:]
-        return np.concatenate([r / variance, (1 - r**2 / variance) / 2], axis=1)
+        r = a[:, :m] - Y
+        ratio = _ratio(r, a[:, m:])
+        return np.concatenate([ratio, (1 - r * ratio) / 2], axis=1)
     return times_derivative(model.activations[-1], a, _slope(model, a, Y), model.slope)
+
+
+def _ratio(r: Array, variance: Array) -> Array:
+    """``r / variance``; 0 where both are, as the variance then is only too small for a float."""
+    return np.asarray(r / np.where((r == 0) & (variance == 0), 1, variance))
 
 
 def _slope(model: Model, a: Array, Y: Array) -> Array:
@@ -426,8 +433,8 @@ def gnvp(
     sweep = forward(model, X)
     a = sweep.a[-1]
     w = _normalized(weights, len(X))[:, None].astype(a.real.dtype)
-    _, Ra = _tangents(model, sweep, VW, vb)
-    delta = w * _output_curvature(model, a, _targets(Y, a), Ra[-1])
+    Rz, Ra = _tangents(model, sweep, VW, vb)
+    delta = w * _output_curvature(model, a, _targets(Y, a), Rz[-1], Ra[-1])
     dW, db = backward(model, sweep, delta)
     return [d + model.l2 * V for d, V in zip(dW, VW, strict=True)], db
 
@@ -479,7 +486,7 @@ def _tangents(
     return Rz, Ra
 
 
-def _output_curvature(model: Model, a: Array, Y: Array, Ra: Array) -> Array:
+def _output_curvature(model: Model, a: Array, Y: Array, Rz: Array, Ra: Array) -> Array:
     """The loss' second derivative times Ra, as a delta."""
     if model.loss == "cross_entropy":
         return np.asarray(Ra * Y.sum(axis=1, keepdims=True))
@@ -487,8 +494,7 @@ def _output_curvature(model: Model, a: Array, Y: Array, Ra: Array) -> Array:
         return Ra
     if model.loss == "gaussian_nll":
         m = Y.shape[1]
-        variance = a[:, m:]
-        return np.concatenate([Ra[:, :m] / variance, Ra[:, m:] / variance / 2], axis=1)
+        return np.concatenate([_ratio(Rz[:, :m], a[:, m:]), Rz[:, m:] / 2], axis=1)
     bent = _curve(model, a, Y, Ra)
     return times_derivative(model.activations[-1], a, bent, model.slope)
 
@@ -496,11 +502,12 @@ def _output_curvature(model: Model, a: Array, Y: Array, Ra: Array) -> Array:
 def _output_tangent(model: Model, a: Array, Y: Array, Rz: Array, Ra: Array) -> Array:
     """Derivative of `output_delta`."""
     name = model.activations[-1]
-    bent = _output_curvature(model, a, Y, Ra)
+    bent = _output_curvature(model, a, Y, Rz, Ra)
     if model.loss == "gaussian_nll":
         m = Y.shape[1]
-        ratio = (a[:, :m] - Y) / a[:, m:]
-        turned = [-ratio * Rz[:, m:], (a[:, :m] - Y) * ratio * Rz[:, m:] / 2 - ratio * Ra[:, :m]]
+        r, moved = a[:, :m] - Y, Rz[:, m:]
+        ratio = _ratio(r, a[:, m:])
+        turned = [-ratio * moved, r * ratio * moved / 2 - ratio * Rz[:, :m]]
         bent[:, m:] = 0
         return np.asarray(bent + np.concatenate(turned, axis=1))
     if model.loss in ("cross_entropy", "binary_cross_entropy", "poisson"):
