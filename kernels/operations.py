@@ -1,7 +1,8 @@
 """Operations of a circuit, on vector registers: value, first and second derivatives side by side.
 
-``v = op(x, y)``; an operation of one operand does not look at y. Those that most circuits are made
-of come first: they are so few that LLVM takes the choice among them out of the loops.
+``v = op(x, y)``; an operation of one operand does not look at y. They are of four sorts: the common
+ones, so few that LLVM takes the choice among them out of the loops; those that select, whose
+derivative of 0 says that an operand was not chosen; and all others, of one operand and of two.
 """
 
 import math
@@ -23,9 +24,11 @@ from .vectors import (
 )
 
 (
-    ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM, POWER, CONSTANT_POWER, LOGADDEXP, LESS,
-    LESS_EQUAL, EQUAL, KEEP, DROP, NEGATIVE, ABSOLUTE, RELU, SQRT, EXP, EXP2, EXPM1, LOG, LOG1P,
-    SIN, COS, TAN, SINH, COSH, TANH, SIGMOID, SOFTPLUS,
+    ADD, SUBTRACT, MULTIPLY,
+    MAXIMUM, MINIMUM, LESS, LESS_EQUAL, EQUAL, KEEP, DROP, ABSOLUTE, RELU,
+    DIVIDE, POWER, CONSTANT_POWER, LOGADDEXP,
+    NEGATIVE, SQRT, EXP, EXP2, EXPM1, LOG, LOG1P, SIN, COS, TAN, SINH, COSH, TANH, SIGMOID,
+    SOFTPLUS,
 ) = range(31)  # fmt: skip
 
 # The names are NumPy's where it has the function.
@@ -33,20 +36,20 @@ OPERATIONS = {
     "add": ADD,
     "subtract": SUBTRACT,
     "multiply": MULTIPLY,
-    "divide": DIVIDE,
     "maximum": MAXIMUM,
     "minimum": MINIMUM,
-    "power": POWER,
-    "constant_power": CONSTANT_POWER,  # the exponent is a constant
-    "logaddexp": LOGADDEXP,
     "less": LESS,  # a condition is 1 or 0
     "less_equal": LESS_EQUAL,
     "equal": EQUAL,
     "keep": KEEP,  # y where x is not 0, else 0
     "drop": DROP,  # y where x is 0, else 0
-    "negative": NEGATIVE,
     "absolute": ABSOLUTE,
     "relu": RELU,
+    "divide": DIVIDE,
+    "power": POWER,
+    "constant_power": CONSTANT_POWER,  # the exponent is a constant
+    "logaddexp": LOGADDEXP,
+    "negative": NEGATIVE,
     "sqrt": SQRT,
     "exp": EXP,
     "exp2": EXP2,
@@ -69,21 +72,19 @@ _LN2 = math.log(2)
 
 @register_jitable(**OPTIONS)
 def is_common(code):
-    """Whether it is one of those that come first."""
+    """Whether it is one of those that most circuits are made of."""
     return code <= MULTIPLY
 
 
 @register_jitable(**OPTIONS)
 def is_selecting(code):
-    """Whether a derivative of 0 says that the operand was not chosen, whatever its value is."""
-    return code in (
-        MAXIMUM, MINIMUM, LESS, LESS_EQUAL, EQUAL, KEEP, DROP, ABSOLUTE, RELU,
-    )  # fmt: skip
+    """Whether it selects."""
+    return MULTIPLY < code <= RELU
 
 
 @register_jitable(**OPTIONS)
 def is_unary(code):
-    """Whether it has one operand."""
+    """Whether an operation of the other sorts has one operand."""
     return code >= NEGATIVE
 
 
@@ -109,22 +110,17 @@ def common_partials(code, x, y):
 
 
 @register_jitable(**OPTIONS)
-def binary_value(code, x, y):
-    """Of any operation of two operands."""
+def selecting_value(code, x, y):
+    """Of an operation that selects."""
     zero, one = broadcast(0, x), broadcast(1, x)
-    if is_common(code):
-        return common_value(code, x, y)
-    if code == DIVIDE:
-        return x / y
     if code == MAXIMUM:
         return maximum(x, y)
     if code == MINIMUM:
         return minimum(x, y)
-    if code in (POWER, CONSTANT_POWER):
-        return libm_power(x, y)
-    if code == LOGADDEXP:
-        apart = maximum(x, y) + log1p(exp(-absolute(x - y)))
-        return select(x == y, x + broadcast(_LN2, x), apart)  # inf - inf is no difference
+    if code == ABSOLUTE:
+        return absolute(x)
+    if code == RELU:
+        return maximum(zero, x)
     if code == LESS:
         return select(x < y, one, zero)
     if code == LESS_EQUAL:
@@ -137,22 +133,18 @@ def binary_value(code, x, y):
 
 
 @register_jitable(**OPTIONS)
-def binary_partials(code, ties, v, x, y):
-    """(dv/dx, dv/dy); at a tie of MAXIMUM and MINIMUM these are `ties` (2,)."""
+def selecting_partials(code, ties, v, x, y):
+    """(dv/dx, dv/dy), the latter 0 of one operand; where x = y is a tie these are `ties` (2,).
+
+    Those of ABSOLUTE and RELU at 0 are 0, that of ABSOLUTE at NaN is NaN.
+    """
     zero, one = broadcast(0, x), broadcast(1, x)
-    if is_common(code):
-        return common_partials(code, x, y)
-    if code == DIVIDE:
-        return one / y, -v / y  # not v times the other, which overflows earlier
     if code in (MAXIMUM, MINIMUM):
         return _share(v, x, y, broadcast(ties[0], x)), _share(v, y, x, broadcast(ties[1], x))
-    if code in (POWER, CONSTANT_POWER):
-        by_x = select(y == zero, zero, y * libm_power(x, y - one))
-        return by_x, select(code == POWER, _times_log(v, log(x), x, y), zero)
-    if code == LOGADDEXP:
-        half, difference = broadcast(0.5, x), x - y
-        by_x, by_y = sigmoid(difference), sigmoid(-difference)
-        return select(x == y, half, by_x), select(x == y, half, by_y)
+    if code == ABSOLUTE:
+        return select(x > zero, one, select(x < zero, -one, x)), zero
+    if code == RELU:
+        return select(x <= zero, zero, one), zero
     if code == KEEP:
         return zero, select(x != zero, one, zero)
     if code == DROP:
@@ -166,6 +158,36 @@ def _share(v, x, y, tie):
     zero, one = broadcast(0, x), broadcast(1, x)
     chosen = select(x == v, one, zero)
     return select(x == y, tie, select(v == v, chosen, v))
+
+
+@register_jitable(**OPTIONS)
+def binary_value(code, x, y):
+    """Of an operation of two operands that does not select."""
+    if is_common(code):
+        return common_value(code, x, y)
+    if code == DIVIDE:
+        return x / y
+    if code in (POWER, CONSTANT_POWER):
+        return libm_power(x, y)
+    apart = maximum(x, y) + log1p(exp(-absolute(x - y)))
+    return select(x == y, x + broadcast(_LN2, x), apart)  # inf - inf is no difference
+
+
+@register_jitable(**OPTIONS)
+def binary_partials(code, v, x, y):
+    """(dv/dx, dv/dy)."""
+    zero, one = broadcast(0, x), broadcast(1, x)
+    if is_common(code):
+        return common_partials(code, x, y)
+    if code == DIVIDE:
+        inverse = one / y
+        return inverse, select(v == zero, -v, -v * inverse)
+    if code in (POWER, CONSTANT_POWER):
+        by_x = select(y == zero, zero, y * libm_power(x, y - one))
+        return by_x, select(code == POWER, _times_log(v, log(x), x, y), zero)
+    half, difference = broadcast(0.5, x), x - y
+    by_x, by_y = sigmoid(difference), sigmoid(-difference)
+    return select(x == y, half, by_x), select(x == y, half, by_y)
 
 
 @register_jitable(**OPTIONS)
@@ -223,13 +245,9 @@ def _cosh(x):
 
 @register_jitable(**OPTIONS)
 def unary_value(code, x):
-    """Of any operation of one operand."""
+    """Of an operation of one operand that does not select."""
     if code == NEGATIVE:
         return -x
-    if code == ABSOLUTE:
-        return absolute(x)
-    if code == RELU:
-        return maximum(broadcast(0, x), x)
     if code == SQRT:
         return sqrt(x)
     if code == EXP:
@@ -261,14 +279,10 @@ def unary_value(code, x):
 
 @register_jitable(**OPTIONS)
 def unary_partial(code, v, x):
-    """dv/dx; of ABSOLUTE and RELU at 0 it is 0, of ABSOLUTE at NaN it is NaN."""
-    zero, one = broadcast(0, x), broadcast(1, x)
+    """dv/dx."""
+    one = broadcast(1, x)
     if code == NEGATIVE:
         return -one
-    if code == ABSOLUTE:
-        return select(x > zero, one, select(x < zero, -one, x))
-    if code == RELU:
-        return select(x <= zero, zero, one)
     if code == SQRT:
         return broadcast(0.5, x) / v
     if code == EXP:
