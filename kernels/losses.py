@@ -173,9 +173,7 @@ def output_delta(code, bend, activation, slope, a, Y, weights, scale, delta, spa
 
 
 @njit
-def output_curvature(
-    code, bend, activation, slope, a, Y, weights, scale, Rz, Ra, Rdelta, spare
-):
+def output_curvature(code, bend, activation, slope, a, Y, weights, scale, Rz, Ra, Rdelta, spare):
     """Gauss-Newton's delta of the output: the loss' second derivative times the outputs' tangent.
 
     Exact for the matching pairs, where delta is linear in a; for gaussian_nll its mean over y, the
@@ -211,9 +209,7 @@ def output_tangent(
 ):
     """The derivative of `output_delta` along the direction in which z moves by Rz and a by Ra."""
     if not needs_derivative(code) and code != GAUSSIAN_NLL:
-        output_curvature(
-            code, bend, activation, slope, a, Y, weights, scale, Rz, Ra, Rdelta, spare
-        )
+        output_curvature(code, bend, activation, slope, a, Y, weights, scale, Rz, Ra, Rdelta, spare)
         return
     if is_own(code):
         own_loss(code, CURVED, a, Y, weights, scale, Ra, Rdelta, spare)

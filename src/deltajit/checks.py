@@ -123,7 +123,7 @@ def array(value: object, name: str, kind: np.dtype[Any]) -> Array:
             f"{name} must hold real numbers (float32, float64 or integers), "
             f"got dtype {given.dtype.name}"
         )
-    with np.errstate(over="ignore"):  # too large for float32 becomes inf, which fit reports
+    with np.errstate(all="ignore"):  # too large for float32 becomes inf, which fit reports
         return np.require(given, kind, ["C", "A", "W"])
 
 

@@ -100,7 +100,8 @@ class LevenbergMarquardt:
             solve = _dense_solver if theta.size <= DENSE else _product_solver
             step_of = solve(objective, theta, grad)
             while True:
-                tried = theta + step_of(damping)
+                with np.errstate(all="ignore"):  # the loss says whether it is a step
+                    tried = theta + step_of(damping)
                 tried_loss = objective.fun(tried)
                 if tried_loss < loss:
                     break

@@ -319,7 +319,8 @@ def _anywhere(name: str, function: Function, x: Any) -> Any:
     array = np.asarray(x)
     if array.dtype == object:
         return np.frompyfunc(lambda each: _anywhere(name, function, each), 1, 1)(array)
-    return function(array)[()]
+    with np.errstate(all="ignore"):
+        return function(array)[()]
 
 
 FUNCTIONS: dict[str, Function] = {

@@ -163,7 +163,8 @@ def train_on_all(
             nonlocal start
             if not math.isfinite(loss) or not np.isfinite(moved).all():
                 raise DivergedError(state.epoch + 1, 1, history)
-            theta[:] = moved
+            with np.errstate(all="ignore"):  # moved is float64
+                theta[:] = moved
             watchers.end_epoch(state, start, loss)
             _show(bar, history, objective.n_samples)
             start = time.perf_counter()
