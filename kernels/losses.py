@@ -13,6 +13,7 @@ outputs, which are means first, variances then.
 
 import math
 
+import numpy as np
 from numba.extending import register_jitable
 
 from .activations import (
@@ -345,7 +346,7 @@ def _gaussian_nll(z, y):
     """``1/2 sum(log(variance) + (y - mean)**2 / variance)``; without the constant."""
     total, m = 0.0, y.size
     for j in range(m):
-        r, log_variance = float(z[j]) - float(y[j]), float(z[m + j])
+        r, log_variance = np.float64(z[j]) - np.float64(y[j]), np.float64(z[m + j])
         total += 0.5 * (log_variance + r * _ratio(r, exp(log_variance)))
     return total
 
