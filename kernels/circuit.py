@@ -30,7 +30,10 @@ from .operations import (
     binary_value,
     common_partials,
     common_value,
+    is_selecting,
     is_unary,
+    selecting_partials,
+    selecting_value,
     unary_curvature,
     unary_partial,
     unary_value,
@@ -87,6 +90,12 @@ def forward_run(program, code, first, last, width, values):
         forward_common(program, SUBTRACT, first, last, width, values)
     elif code == MULTIPLY:
         forward_common(program, MULTIPLY, first, last, width, values)
+    elif is_selecting(code):
+        for k in range(first, last):
+            v, x, y = step_at(program, k, width)
+            for j in range(0, width, lanes(values)):
+                at_x, at_y = load(values, x + j), load(values, y + j)
+                store(values, v + j, selecting_value(code, at_x, at_y))
     elif is_unary(code):
         for k in range(first, last):
             v, x, _ = step_at(program, k, width)
@@ -117,6 +126,15 @@ def backward_run(program, code, first, last, width, values, adjoints):
         backward_common(program, SUBTRACT, first, last, width, values, adjoints)
     elif code == MULTIPLY:
         backward_common(program, MULTIPLY, first, last, width, values, adjoints)
+    elif is_selecting(code):
+        for k in range(last - 1, first - 1, -1):
+            v, x, y = step_at(program, k, width)
+            for j in range(0, width, lanes(values)):
+                at_v, at_x, at_y = load(values, v + j), load(values, x + j), load(values, y + j)
+                by_x, by_y = selecting_partials(code, program.ties, at_v, at_x, at_y)
+                g = take(adjoints, v + j)
+                add_chosen(adjoints, x + j, g, by_x)
+                add_chosen(adjoints, y + j, g, by_y)
     elif is_unary(code):
         for k in range(last - 1, first - 1, -1):
             v, x, _ = step_at(program, k, width)
@@ -129,7 +147,7 @@ def backward_run(program, code, first, last, width, values, adjoints):
             v, x, y = step_at(program, k, width)
             for j in range(0, width, lanes(values)):
                 at_v, at_x, at_y = load(values, v + j), load(values, x + j), load(values, y + j)
-                by_x, by_y = binary_partials(code, program.ties, at_v, at_x, at_y)
+                by_x, by_y = binary_partials(code, at_v, at_x, at_y)
                 g = take(adjoints, v + j)
                 add_product(adjoints, x + j, g, by_x)
                 add_product(adjoints, y + j, g, by_y)
@@ -176,6 +194,23 @@ def where_not_0(g, p):
 
 
 @inlined
+def add_chosen(adjoints, place, g, p):
+    """``adjoints += g p``, and nothing where p is 0 since the operand was not chosen.
+
+    Then g may be infinite or NaN. All other zeros are numbers, of which 0 inf is NaN.
+    """
+    add_product(adjoints, place, where_not_0(p, g), p)
+
+
+@inlined
+def of_variable(program, row, width, p):
+    """A derivative p by the operand in a row, and 0 if that is a constant, which does not move."""
+    if row < program.constants.size * width:
+        return broadcast(0, p)
+    return p
+
+
+@inlined
 def moved(by_x, Rx, by_y, Ry):
     """How something moves that has these derivatives, when x and y do."""
     return fma(by_x, where_not_0(by_x, Rx), by_y * where_not_0(by_y, Ry))
@@ -184,50 +219,95 @@ def moved(by_x, Rx, by_y, Ry):
 @njit
 def forward_tangent_run(program, code, first, last, width, values, tangents):
     """`forward_run`, and ``Rv = dv/dx Rx + dv/dy Ry``: how v moves when the inputs do."""
+    if code == ADD:
+        forward_tangent_common(program, ADD, first, last, width, values, tangents)
+    elif code == SUBTRACT:
+        forward_tangent_common(program, SUBTRACT, first, last, width, values, tangents)
+    elif code == MULTIPLY:
+        forward_tangent_common(program, MULTIPLY, first, last, width, values, tangents)
+    elif is_selecting(code):
+        for k in range(first, last):
+            v, x, y = step_at(program, k, width)
+            for j in range(0, width, lanes(values)):
+                at_x, at_y = load(values, x + j), load(values, y + j)
+                at_v = selecting_value(code, at_x, at_y)
+                by_x, by_y = selecting_partials(code, program.ties, at_v, at_x, at_y)
+                store(values, v + j, at_v)
+                Rx, Ry = load(tangents, x + j), load(tangents, y + j)
+                store(tangents, v + j, moved(by_x, Rx, by_y, Ry))
+    elif is_unary(code):
+        for k in range(first, last):
+            v, x, _ = step_at(program, k, width)
+            for j in range(0, width, lanes(values)):
+                at_x = load(values, x + j)
+                at_v = unary_value(code, at_x)
+                by_x = unary_partial(code, at_v, at_x)
+                store(values, v + j, at_v)
+                store(tangents, v + j, by_x * where_not_0(by_x, load(tangents, x + j)))
+    else:
+        for k in range(first, last):
+            v, x, y = step_at(program, k, width)
+            for j in range(0, width, lanes(values)):
+                at_x, at_y = load(values, x + j), load(values, y + j)
+                at_v = binary_value(code, at_x, at_y)
+                by_x, by_y = binary_partials(code, at_v, at_x, at_y)
+                by_x = of_variable(program, x, width, by_x)
+                by_y = of_variable(program, y, width, by_y)
+                store(values, v + j, at_v)
+                Rx, Ry = load(tangents, x + j), load(tangents, y + j)
+                store(tangents, v + j, moved(by_x, Rx, by_y, Ry))
+
+
+@inlined
+def forward_tangent_common(program, code, first, last, width, values, tangents):
+    """The same for one of the common operations, whose code is a constant to the compiler."""
     for k in range(first, last):
         v, x, y = step_at(program, k, width)
         for j in range(0, width, lanes(values)):
             at_x, at_y = load(values, x + j), load(values, y + j)
-            if is_unary(code):
-                at_v = unary_value(code, at_x)
-                by_x = unary_partial(code, at_v, at_x)
-                Rv = by_x * where_not_0(by_x, load(tangents, x + j))
-            else:
-                at_v = binary_value(code, at_x, at_y)
-                by_x, by_y = binary_partials(code, program.ties, at_v, at_x, at_y)
-                Rx, Ry = load(tangents, x + j), load(tangents, y + j)
-                Rv = moved(by_x, Rx, by_y, Ry)
-            store(values, v + j, at_v)
-            store(tangents, v + j, Rv)
+            by_x, by_y = common_partials(code, at_x, at_y)
+            store(values, v + j, common_value(code, at_x, at_y))
+            Rx, Ry = load(tangents, x + j), load(tangents, y + j)
+            store(tangents, v + j, moved(by_x, Rx, by_y, Ry))
 
 
 @njit
 def backward_tangent_run(program, code, first, last, width, values, adjoints, tangents, turned):
     """`backward_run`, and how adjoints turn as values move by their tangents: forward over reverse.
 
-    ``Radjoint[x] += Radjoint[v] dv/dx + adjoint[v] (d2v/dx2 Rx + d2v/dxdy Ry)``, and of y.
+    ``Radjoint[x] += Radjoint[v] dv/dx + adjoint[v] (d2v/dx2 Rx + d2v/dxdy Ry)``, and of y. The
+    second product is 0 where the bracket is, as of a sum, whose derivatives never move.
     """
-    for k in range(last - 1, first - 1, -1):
-        v, x, y = step_at(program, k, width)
-        for j in range(0, width, lanes(values)):
-            at_v, at_x, at_y = load(values, v + j), load(values, x + j), load(values, y + j)
-            g, Rg = take(adjoints, v + j), take(turned, v + j)
-            Rx, Ry = load(tangents, x + j), load(tangents, y + j)
-            if is_unary(code):
+    if code in (ADD, SUBTRACT) or is_selecting(code):  # nothing turns
+        backward_run(program, code, first, last, width, values, adjoints)
+        backward_run(program, code, first, last, width, values, turned)
+    elif is_unary(code):
+        for k in range(last - 1, first - 1, -1):
+            v, x, _ = step_at(program, k, width)
+            for j in range(0, width, lanes(values)):
+                at_v, at_x = load(values, v + j), load(values, x + j)
+                g, Rg, Rx = take(adjoints, v + j), take(turned, v + j), load(tangents, x + j)
                 by_x = unary_partial(code, at_v, at_x)
                 xx = unary_curvature(code, at_v, by_x, at_x)
                 add_product(adjoints, x + j, g, by_x)
                 add_product(turned, x + j, Rg, by_x)
-                add_product(turned, x + j, g, xx * where_not_0(xx, Rx))
-            else:
-                by_x, by_y = binary_partials(code, program.ties, at_v, at_x, at_y)
+                add_chosen(turned, x + j, g, xx * where_not_0(xx, Rx))
+    else:
+        for k in range(last - 1, first - 1, -1):
+            v, x, y = step_at(program, k, width)
+            for j in range(0, width, lanes(values)):
+                at_v, at_x, at_y = load(values, v + j), load(values, x + j), load(values, y + j)
+                g, Rg = take(adjoints, v + j), take(turned, v + j)
+                Rx, Ry = load(tangents, x + j), load(tangents, y + j)
+                by_x, by_y = binary_partials(code, at_v, at_x, at_y)
                 xx, xy, yy = binary_curvatures(code, at_v, at_x, at_y)
+                xy = of_variable(program, x, width, of_variable(program, y, width, xy))
                 add_product(adjoints, x + j, g, by_x)
                 add_product(adjoints, y + j, g, by_y)
                 add_product(turned, x + j, Rg, by_x)
-                add_product(turned, x + j, g, moved(xx, Rx, xy, Ry))
+                add_chosen(turned, x + j, g, moved(xx, Rx, xy, Ry))
                 add_product(turned, y + j, Rg, by_y)
-                add_product(turned, y + j, g, moved(xy, Rx, yy, Ry))
+                add_chosen(turned, y + j, g, moved(xy, Rx, yy, Ry))
 
 
 # ---------------------------------------------------------------- all of them

@@ -13,6 +13,7 @@ outputs, which are means first, variances then.
 
 import math
 
+import numpy as np
 from numba.extending import register_jitable
 
 from .activations import (
@@ -144,7 +145,7 @@ def loss_sum(code, bend, z, a, Y, weights, spare):
         elif code == POISSON:
             loss = _poisson(row(z, b), row(a, b), row(Y, b))
         else:
-            loss = _gaussian_nll(row(z, b), row(a, b), row(Y, b))
+            loss = _gaussian_nll(row(z, b), row(Y, b))
         total += sample_weight(weights, b) * loss
     return total
 
@@ -173,22 +174,22 @@ def output_delta(code, bend, activation, slope, a, Y, weights, scale, delta, spa
 
 
 @njit
-def output_curvature(code, bend, activation, slope, a, Y, weights, scale, Ra, Rdelta, spare):
+def output_curvature(code, bend, activation, slope, a, Y, weights, scale, Rz, Ra, Rdelta, spare):
     """Gauss-Newton's delta of the output: the loss' second derivative times the outputs' tangent.
 
     Exact for the matching pairs, where delta is linear in a; for gaussian_nll its mean over y, the
-    Fisher information. a, Ra, Rdelta : (B, n_out).
+    Fisher information. a, Rz, Ra, Rdelta : (B, n_out).
     """
     if is_own(code):
         own_loss(code, CURVED, a, Y, weights, scale, Ra, Rdelta, spare)
     else:
-        _curvatures(code, bend, a, Y, weights, scale, Ra, Rdelta)
+        _curvatures(code, bend, a, Y, weights, scale, Rz, Ra, Rdelta)
     if needs_derivative(code):
         times_derivative(activation, slope, a, Rdelta)
 
 
 @inlined
-def _curvatures(code, bend, a, Y, weights, scale, Ra, Rdelta):
+def _curvatures(code, bend, a, Y, weights, scale, Rz, Ra, Rdelta):
     """The same before f', of all losses but circuits."""
     for b in range(a.shape[0]):
         mass = sample_weight(weights, b)
@@ -198,7 +199,7 @@ def _curvatures(code, bend, a, Y, weights, scale, Ra, Rdelta):
         if of_residual(code):
             _curved(code, bend, row(a, b), row(Y, b), w, row(Ra, b), row(Rdelta, b))
         elif code == GAUSSIAN_NLL:
-            _gaussian_fisher(row(a, b), w, row(Ra, b), row(Rdelta, b))
+            _gaussian_fisher(row(a, b), w, row(Rz, b), row(Rdelta, b))
         else:
             _scaled(w, row(Ra, b), row(Rdelta, b))
 
@@ -209,26 +210,26 @@ def output_tangent(
 ):
     """The derivative of `output_delta` along the direction in which z moves by Rz and a by Ra."""
     if not needs_derivative(code) and code != GAUSSIAN_NLL:
-        output_curvature(code, bend, activation, slope, a, Y, weights, scale, Ra, Rdelta, spare)
+        output_curvature(code, bend, activation, slope, a, Y, weights, scale, Rz, Ra, Rdelta, spare)
         return
     if is_own(code):
         own_loss(code, CURVED, a, Y, weights, scale, Ra, Rdelta, spare)
         if activation == SOFTMAX:
             _softmax_of_own(a, delta, Ra, Rdelta)
     else:
-        _tangents(code, bend, activation, a, Y, weights, scale, Ra, Rdelta)
+        _tangents(code, bend, activation, a, Y, weights, scale, Rz, Ra, Rdelta)
     if needs_derivative(code) and activation != SOFTMAX:
         times_tangent_derivative(activation, slope, a, delta, Rz, Rdelta)
 
 
 @inlined
-def _tangents(code, bend, activation, a, Y, weights, scale, Ra, Rdelta):
+def _tangents(code, bend, activation, a, Y, weights, scale, Rz, Ra, Rdelta):
     """The same before f' of a single unit, of all losses but circuits."""
     for b in range(a.shape[0]):
         w = a.dtype.type(scale * sample_weight(weights, b))
         x, y, moved, out = row(a, b), row(Y, b), row(Ra, b), row(Rdelta, b)
         if code == GAUSSIAN_NLL:
-            _gaussian_tangent(x, y, w, moved, out)
+            _gaussian_tangent(x, y, w, row(Rz, b), out)
         elif activation == SOFTMAX:
             _softmax_tangent(code, bend, x, y, w, moved, out)
         else:
@@ -323,9 +324,7 @@ def _slopes(code, bend, a, y, w, delta):
     for j in range(0, a.size, lanes(a)):
         here = min(lanes(a), a.size - j)
         r = load_masked(a, j, here) - load_masked(y, j, here)
-        if code in (HUBER, ABSOLUTE_ERROR, QUANTILE):
-            r = slope_of_phi(code, bend, r)
-        store_masked(delta, j, w * r, here)
+        store_masked(delta, j, w * slope_of_phi(code, bend, r), here)
 
 
 @njit
@@ -343,13 +342,21 @@ def _poisson(z, a, y):
 
 
 @njit
-def _gaussian_nll(z, a, y):
+def _gaussian_nll(z, y):
     """``1/2 sum(log(variance) + (y - mean)**2 / variance)``; without the constant."""
     total, m = 0.0, y.size
     for j in range(m):
-        r = float(a[j]) - float(y[j])
-        total += 0.5 * (float(z[m + j]) + r * r / float(a[m + j]))
+        r, log_variance = np.float64(z[j]) - np.float64(y[j]), np.float64(z[m + j])
+        total += 0.5 * (log_variance + r * _ratio(r, exp(log_variance)))
     return total
+
+
+@inlined
+def _ratio(r, variance):
+    """``r / variance``; 0 where both are, as the variance then is only too small for a float."""
+    if r == 0 and variance == 0:
+        return r
+    return r / variance
 
 
 @njit
@@ -359,28 +366,28 @@ def _gaussian_delta(a, y, w, delta):
     m = y.size
     for j in range(m):
         r = a[j] - y[j]
-        ratio = r / a[m + j]
+        ratio = _ratio(r, a[m + j])
         delta[j], delta[m + j] = w * ratio, w * (half * (one - r * ratio))
 
 
 @njit
-def _gaussian_fisher(a, w, Ra, Rdelta):
+def _gaussian_fisher(a, w, Rz, Rdelta):
     """The mean over y of what `_gaussian_tangent` gives."""
     half, m = a.dtype.type(0.5), a.size // 2
     for j in range(m):
-        Rdelta[j] = w * (Ra[j] / a[m + j])
-        Rdelta[m + j] = w * (half * (Ra[m + j] / a[m + j]))
+        Rdelta[j] = w * _ratio(Rz[j], a[m + j])
+        Rdelta[m + j] = w * (half * Rz[m + j])
 
 
 @njit
-def _gaussian_tangent(a, y, w, Ra, Rdelta):
-    """Derivative of `_gaussian_delta` along Ra."""
+def _gaussian_tangent(a, y, w, Rz, Rdelta):
+    """Derivative of `_gaussian_delta` along Rz, of means and of log(variance)."""
     half, m = a.dtype.type(0.5), y.size
     for j in range(m):
-        ratio = (a[j] - y[j]) / a[m + j]
-        moved = Ra[m + j] / a[m + j]  # of log(variance)
-        Rdelta[j] = w * (Ra[j] / a[m + j] - ratio * moved)
-        Rdelta[m + j] = w * (half * (a[j] - y[j]) * ratio * moved - ratio * Ra[j])
+        r = a[j] - y[j]
+        ratio = _ratio(r, a[m + j])
+        Rdelta[j] = w * (_ratio(Rz[j], a[m + j]) - ratio * Rz[m + j])
+        Rdelta[m + j] = w * (half * r * ratio * Rz[m + j] - ratio * Rz[j])
 
 
 @njit

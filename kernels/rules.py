@@ -94,7 +94,7 @@ def _clip(most, grad):
     """``grad *= min(1, most / ||grad||)`` (Pascanu et al. 2013)."""
     total = 0.0
     for i in range(grad.size):
-        total += float(grad[i]) ** 2
+        total += np.float64(grad[i]) ** 2
     if total > most * most:  # not for NaN, which the loss will show
         scale = grad.dtype.type(most / math.sqrt(total))
         for i in range(grad.size):

@@ -454,10 +454,11 @@ def _gauss_newton_block(model, block, mass, v, parts, tangents, out):
     last = layer_at(model, model.layers.shape[0] - 1)
     _tangent_forward(model, v, block.X, parts, tangents)
     Ra, a = _outputs(model, tangents.Ra, block.X), _outputs(model, parts.a, block.X)
+    Rz = activation(tangents.Rz, last, block.X.shape[0])
     delta = matrix(parts.delta, 0, a.shape[0], a.shape[1])
     Y, w, f, slope = block.Y, block.weights, last[ACTIVATION], model.coef[0]
     loss, bend, scale, spare = model.loss, model.coef[3], 1.0 / mass, parts.spare
-    output_curvature(loss, bend, f, slope, a, Y, w, scale, Ra, delta, spare)
+    output_curvature(loss, bend, f, slope, a, Y, w, scale, Rz, Ra, delta, spare)
     backward(model, block.X, a.dtype.type(1), out, parts)
 
 

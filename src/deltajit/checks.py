@@ -126,7 +126,7 @@ def array(value: object, name: str, kind: np.dtype[Any]) -> Array:
     given = asarray(value, name)
     if not _is_real(given):
         raise TypeError(f"{name} must hold {REAL}, got dtype {given.dtype.name}")
-    with np.errstate(over="ignore"):  # too large for float32 becomes inf, which fit reports
+    with np.errstate(all="ignore"):  # too large for float32 becomes inf, which fit reports
         return np.require(given, kind, ["C", "A", "W"])
 
 

@@ -179,11 +179,13 @@ class Ensemble:
         ensemble.predict(self._model, samples, out, self._work(batch))
         return out[:, 0] if inputs.ndim == 1 else out
 
+    @np.errstate(all="ignore")
     def mean(self, X: ArrayLike) -> Array:
         """Mean of the members' predictions, (B, n_out)."""
         mean: Array = self.predict(X).mean(axis=0)
         return mean
 
+    @np.errstate(all="ignore")
     def std(self, X: ArrayLike) -> Array:
         """Standard deviation of the members' predictions, (B, n_out): where they disagree."""
         spread: Array = self.predict(X).std(axis=0)

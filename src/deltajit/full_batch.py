@@ -102,7 +102,7 @@ class LevenbergMarquardt:
             with np.errstate(all="ignore"):  # what overflows is no step, as the loss there tells
                 step_of = solve(objective, theta, grad)
             while True:
-                with np.errstate(all="ignore"):
+                with np.errstate(all="ignore"):  # the loss says whether it is a step
                     tried = theta + step_of(damping)
                 tried_loss = objective.fun(tried)
                 if tried_loss < loss:

@@ -73,6 +73,7 @@ class Objective:
         """The Gauss-Newton matrix at theta times p, (n_params,)."""
         return self._at(theta).gnvp(p).astype(np.float64)
 
+    @np.errstate(all="ignore")
     def gauss_newton(self, theta: ArrayLike, block: int) -> Array:
         """The Gauss-Newton matrix (n_params, n_params) of squared_error, ``J.T @ J``.
 
@@ -93,6 +94,7 @@ class Objective:
             G += J.T @ J
         return G
 
+    @np.errstate(all="ignore")
     def residuals(self, theta: ArrayLike) -> Array:
         """``r`` with ``sum(r**2) / 2`` the loss, for squared_error: for ``least_squares``."""
         self.needs_squared_error()
@@ -105,6 +107,7 @@ class Objective:
             parts.append(np.sqrt(self._l2) * self._model.theta[self._is_weight()])
         return np.concatenate(parts)
 
+    @np.errstate(all="ignore")
     def residuals_jac(self, theta: ArrayLike) -> Array:
         """Their Jacobian, (residuals, n_params)."""
         self.needs_squared_error()

@@ -121,8 +121,7 @@ def loss_name(loss: Any) -> Any:
         raise ValueError(f"loss must be a circuit with one output, got {loss}")
     name = f"circuit {_digest(loss.graph)}"
     if name not in LOSSES:
-        with np.errstate(over="ignore"):  # a constant may be too large for float32
-            programs = [lower(loss.graph, np.dtype(kind)) for kind in ("float32", "float64")]
+        programs = [lower(loss.graph, np.dtype(kind)) for kind in ("float32", "float64")]
         parts = [make_part(_address(program.constants.dtype), program) for program in programs]
         table = np.concatenate(parts)
         _kept.append((programs, table))

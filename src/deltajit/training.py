@@ -204,7 +204,8 @@ def train_on_all(
             nonlocal start
             if not math.isfinite(loss) or not np.isfinite(moved).all():
                 raise DivergedError(state.epoch + 1, 1, history)
-            theta[:] = moved
+            with np.errstate(all="ignore"):  # moved is float64
+                theta[:] = moved
             try:
                 watchers.end_epoch(state, start, loss)
             except StopIteration as error:  # of a user's own code: scipy would take it for the end
