@@ -19,6 +19,11 @@ class Data(NamedTuple):
     Y: Array
     weights: Array | None
 
+    def copied(self) -> Data:
+        """The same, out of reach of whoever has the arrays."""
+        weights = None if self.weights is None else self.weights.copy()
+        return Data(self.X.copy(), self.Y.copy(), weights)
+
 
 def checked(
     made_of: Architecture, X: Any, Y: Any, weights: Any, source: str = "", *, finite: bool = False

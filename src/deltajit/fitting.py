@@ -90,7 +90,7 @@ def _fit_on_all(
         if getattr(options, name) not in (None, 0, 0.0):
             raise ValueError(f"{name} means nothing to {type(method).__name__}; leave it out")
     state = TrainingState(net, None, History(), epochs, watchers.columns())
-    objective = Objective(net.model, data, net.architecture.loss, net.architecture.l2)
+    objective = Objective(net.architecture, data, net.threads)
     watchers.tell("on_fit_begin", state)
     return train_on_all(state, objective, method, watchers)
 

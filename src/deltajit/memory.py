@@ -22,6 +22,8 @@ def rows(count: int, size: int, dtype: Any) -> NDArray[Any]:
     """`count` rows of at least `size` elements, each of which begins on a cache line."""
     kind = np.dtype(dtype)
     width = -(-size * kind.itemsize // LINE) * LINE // kind.itemsize
+    if count * width * kind.itemsize >= 2**62:
+        raise MemoryError(f"{count:,} rows of {width:,} numbers are more than there can be")
     return empty(count * width, kind).reshape(count, width)
 
 
