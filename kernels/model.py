@@ -24,6 +24,8 @@ VERSION = np.int64(int(FINGERPRINT[:15], 16))
 # in L2 for layers up to a thousand units wide, and the time to read W is spread over so many.
 LARGEST_BLOCK = 256
 
+# Samples of a batch that there may be at all: sums of such numbers are int64.
+MOST_SAMPLES = 2**62
 
 # Floats in a cache line, if they are float32; of float64 it is two.
 LINE = 16
