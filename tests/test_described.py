@@ -98,6 +98,17 @@ def test_everything_is_the_same_in_another_process(tmp_path):
     assert done.stdout.strip() == expected
 
 
+def test_buffers_that_are_read_only():
+    """As joblib's workers and dask's get them; kernels would be compiled once more for such."""
+    for thing in objects():
+        buffers = []
+        content = pickle.dumps(thing, protocol=5, buffer_callback=buffers.append)
+        twin = pickle.loads(content, buffers=[bytes(buffer) for buffer in buffers])
+        np.testing.assert_array_equal(numbers(twin), numbers(thing))
+        arrays = [*getattr(twin, "_data", [])[:2], getattr(twin, "_points", X)]
+        assert all(type(x) is np.ndarray and x.flags.carray for x in arrays)
+
+
 def test_what_is_missing_is_named(tmp_path):
     net = dj.Network([2, 4, 1], "bump", dtype="float64")
     nets = dj.Ensemble([2, 4, 1], 2, "bump")

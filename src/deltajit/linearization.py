@@ -68,9 +68,10 @@ class Linearization(Described):
         value: float,
     ) -> None:
         """Hold what is known at theta, and what the kernels work with."""
-        self._architecture, self._data, self._points = architecture, data, points
+        self._architecture, self._data = architecture, data.ready()
+        self._points = memory.ready(points)
         self._model = architecture.model(memory.copy(theta), threads)
-        self.grad, self.value = grad, value
+        self.grad, self.value = memory.ready(grad), value
         self._scratch = threading.local()
 
     def _describe(self) -> dict[str, Any]:

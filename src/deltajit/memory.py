@@ -32,3 +32,8 @@ def copy(array: NDArray[Any]) -> NDArray[Any]:
     own = empty(array.size, array.dtype)
     own[:] = array
     return own
+
+
+def ready(array: NDArray[Any]) -> NDArray[Any]:
+    """The array itself if kernels are compiled for such, else a copy: writable and contiguous."""
+    return np.require(array, None, ["C", "A", "W", "E"])

@@ -62,7 +62,7 @@ class Objective(Described):
         self._bind(architecture, data, threads)
 
     def _bind(self, architecture: Architecture, data: Data, threads: int) -> None:
-        self._architecture, self._data, self._threads = architecture, data, threads
+        self._architecture, self._data, self._threads = architecture, data.ready(), threads
         self._here = threading.local()
 
     def _describe(self) -> dict[str, Any]:
