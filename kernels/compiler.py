@@ -12,6 +12,8 @@ import contextlib
 import functools
 import glob
 import hashlib
+import importlib.resources
+import secrets
 import warnings
 from pathlib import Path
 
@@ -26,15 +28,37 @@ except ImportError:  # Numba was built without it, or its runtime library is mis
 OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
 
 
+def _sources(folder, place=""):
+    """(path from here, content) of each source file in a folder and its subfolders.
+
+    A folder may be one in a zip: what `importlib.resources` gives reads both.
+    """
+    for entry in folder.iterdir():
+        name = f"{place}{entry.name}"
+        if entry.is_dir():
+            yield from _sources(entry, f"{name}/")
+        elif name.endswith(".py"):
+            yield name, entry.read_bytes()
+
+
 def _fingerprint():
-    """Hash of every source file of this package (Numba adds its own version and the CPU)."""
+    """Hash of every source file of this package (Numba adds its own version and the CPU).
+
+    None where they can't be read, as in a package of compiled modules alone.
+    """
     digest = hashlib.sha256(f"{__name__} {openmp is not None}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    try:
+        sources = sorted(_sources(importlib.resources.files(__package__)))
+    except (OSError, TypeError):  # a loader that reads no folders raises either
+        return None
+    for name, content in sources:
+        digest.update(name.encode() + b"\0" + content)
+    return digest.hexdigest() if sources else None
 
 
-FINGERPRINT = _fingerprint()
+_of_sources = _fingerprint()
+IS_CACHED = _of_sources is not None  # else what is compiled is good for this process alone
+FINGERPRINT = _of_sources or secrets.token_hex(32)
 SHORT = FINGERPRINT[:16]  # in names of files
 
 
@@ -127,6 +151,9 @@ def inlined(function):
 
 
 def _cached(dispatcher):
+    if not IS_CACHED:
+        _warn_once("the kernels' sources can't be read, so that a cache might be of others")
+        return dispatcher
     try:
         dispatcher._cache = _KernelCache(dispatcher.py_func)
     except RuntimeError:  # neither __pycache__ nor the user's cache folder is writable

@@ -9,6 +9,7 @@ import numpy as np
 
 from .activations import of_z
 from .compiler import FINGERPRINT, inlined
+from .own import FIRST
 from .views import matrix, vector
 
 # Columns of the layer table, one row a layer. STAMP stays the first, whatever else changes.
@@ -23,6 +24,8 @@ VERSION = np.int64(int(FINGERPRINT[:15], 16))
 # in L2 for layers up to a thousand units wide, and the time to read W is spread over so many.
 LARGEST_BLOCK = 256
 
+# Samples of a batch that there may be at all: sums of such numbers are int64.
+MOST_SAMPLES = 2**62
 
 # Floats in a cache line, if they are float32; of float64 it is two.
 LINE = 16
@@ -46,6 +49,15 @@ class Model(NamedTuple):
     coef: np.ndarray
     loss: int
     threads: int
+
+    def __reduce__(self):
+        """Pickle codes, but no addresses: in another process something else would be there."""
+        if max(self.loss, *self.layers[:, ACTIVATION].tolist()) >= FIRST:
+            raise TypeError(
+                "a model with an activation or a loss of one's own holds addresses of this "
+                "process, so it can't be pickled or copied: pickle the Network, and take its model"
+            )
+        return Model, tuple(self)
 
 
 class Workspace(NamedTuple):

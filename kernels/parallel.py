@@ -23,6 +23,9 @@ from .vectors import LANES_F32
 # Multiply-adds from which on a region, some microseconds until all threads are at work, pays.
 WORTH = 1_000_000
 
+# Threads at most, whatever is asked for: OpenMP keeps those of a region on the caller's stack.
+MOST_THREADS = 1024
+
 # Chunks are whole tiles: a multiple of both their heights.
 WHOLE = ACCUMULATORS
 
@@ -63,10 +66,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def usable_cores():
-    """Cores that this process may run on."""
+    """Cores that this process may run on, as far as they may all have threads."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    return min(os.cpu_count() or 1, MOST_THREADS)
 
 
 @intrinsic
@@ -163,9 +166,10 @@ def over_rows(task):
     @inlined
     def run(state, rows, work, threads, step=WHOLE):
         if threads > 1 and work >= WORTH and _is_ready():
-            chunk = (rows + threads - 1) // threads
+            most = min(threads, MOST_THREADS)
+            chunk = (rows + most - 1) // most
             chunk += -chunk % step
-            region(state, rows, chunk, threads)
+            region(state, rows, chunk, min(most, (rows + chunk - 1) // chunk))
         else:
             task(state, ZERO, rows)
 

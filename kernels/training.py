@@ -4,7 +4,7 @@ import math
 
 from . import entry
 from .compiler import inlined, njit
-from .model import LARGEST_BLOCK, block_size, carve
+from .model import LARGEST_BLOCK, MOST_SAMPLES, block_size, carve
 from .rules import SGD, check_rule, descend, rate_of, update
 from .sweeps import (
     Block,
@@ -134,8 +134,8 @@ def _enter(model, X, Y, weights, batch_size):
     """As `enter`, but the scratch memory is for `batch_size` samples."""
     x = entry.samples(model, X)
     entry.check_weights(model, weights, x.shape[0])
-    if batch_size < 1:
-        raise ValueError("batch_size must be at least 1")
+    if not 1 <= batch_size <= MOST_SAMPLES:
+        raise ValueError("batch_size must be at least 1, and at most 2**62")
     return x, entry.targets(model, Y, x.shape[0])
 
 

@@ -15,11 +15,11 @@ KERNEL_FLOORS = [
     "circuit", "circuit_loss", "schedule", "__init__",
 ]  # fmt: skip
 PACKAGE_FLOORS = [
-    "kernels", "memory", "files", "checks", "reference", "architecture", "initializers", "data",
-    "plot", "operations", "tracing", "lowering", "trace", "circuit", "own",
-    "linearization", "objective", "optimizers", "full_batch", "schedules", "history", "callbacks",
-    "checkpoint", "training", "fitting", "saving", "torch_modules", "interchange", "network",
-    "ensemble", "constructions", "__init__", "timing", "demo", "compare", "info", "plan", "cli",
+    "kernels", "version", "described", "memory", "files", "checks", "reference", "operations",
+    "graphs", "lowering", "own", "architecture", "initializers", "data", "plot", "tracing", "trace",
+    "circuit", "linearization", "objective", "optimizers", "full_batch", "schedules", "history",
+    "callbacks", "checkpoint", "training", "fitting", "saving", "torch_modules", "interchange",
+    "network", "ensemble", "constructions", "__init__", "timing", "demo", "compare", "info", "plan", "cli",
     "__main__",
 ]  # fmt: skip
 SKLEARN_FLOORS = ["samples", "descent", "base", "classifier", "regressor", "__init__"]

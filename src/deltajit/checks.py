@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, SupportsFloat, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
+from deltajit.kernels.parallel import MOST_THREADS, usable_cores
+
 Array = NDArray[Any]
 
 REAL = "real numbers (float16, float32, float64, integers or bools)"
@@ -35,21 +37,35 @@ def choice(value: object, name: str, options: Iterable[str]) -> str:
     return value
 
 
-def whole(value: object, name: str, least: int = 1) -> int:
-    """A whole number of at least `least`."""
+# Whole numbers at most: one may be added to another, and the sum is still an int64.
+MOST = 2**62
+
+
+def whole(value: object, name: str, least: int = 1, most: int = MOST) -> int:
+    """A whole number of at least `least`, which kernels can take."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name} must be a whole number >= {least}, got {value!r}")
     number = operator.index(value)
     if number < least:
         raise ValueError(f"{name} must be >= {least}, got {number}")
+    if number > most:
+        raise ValueError(f"{name} must be <= {most:,}, got {reprlib.repr(number)}")
     return number
+
+
+def threads(value: object) -> int:
+    """How many threads kernels may use: None is one for each core."""
+    return usable_cores() if value is None else whole(value, "threads", most=MOST_THREADS)
 
 
 def real(value: object, name: str, least: float = -math.inf, most: float = math.inf) -> float:
     """A finite number from `least` to `most`, both included."""
     if type(value) is not float and not isinstance(value, SupportsFloat):  # the latter is slow
         raise TypeError(f"{name} must be a number, got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an int that no float is as large as
+        number = math.inf
     if not (math.isfinite(number) and least <= number <= most):
         bounds = f" from {least} to {most}" if least > -math.inf or most < math.inf else ""
         raise ValueError(f"{name} must be a finite number{bounds}, got {value!r}")

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deltajit import checks, data, kernels, memory
-from deltajit.architecture import Architecture
+from deltajit.architecture import MOST_PARAMS, Architecture
 from deltajit.data import Data
+from deltajit.described import Described
 from deltajit.history import History
 from deltajit.initializers import initial_theta
 from deltajit.kernels import ensemble
-from deltajit.kernels.parallel import available, usable_cores
 from deltajit.network import Network
 from deltajit.optimizers import Adam, Optimizer
 from deltajit.own import loss_name
@@ -26,7 +26,7 @@ from deltajit.training import CHUNK, OVERHEAD, DivergedError, ended_by_ctrl_c, p
 Array = NDArray[Any]
 
 
-class Ensemble:
+class Ensemble(Described):
     """Many networks of one shape; each is, bit for bit, what it would be alone.
 
     Parameters
@@ -45,6 +45,8 @@ class Ensemble:
     >>> nets
     Ensemble(1,000 x 4-32-32-1, tanh -> identity, squared_error, float32, 1,249 parameters each)
     """
+
+    __slots__ = ("__dict__", "__weakref__", "_architecture", "_model", "_rngs")
 
     def __init__(
         self,
@@ -68,12 +70,12 @@ class Ensemble:
         made_of = Architecture.checked(
             sizes, activation, output, loss_name(loss), l2, slope, dtype, l1, threshold, quantile
         )
-        count = checks.whole(n_members, "n_members")
-        rngs = [np.random.default_rng(seed) for seed in _seeds(rng, count)]
+        most, workers = MOST_PARAMS // made_of.n_params, checks.threads(threads)
+        count = checks.whole(n_members, "n_members", most=most)
         theta = memory.empty(count * made_of.n_params, made_of.dtype).reshape(count, -1)
+        rngs = [np.random.default_rng(seed) for seed in _seeds(rng, count)]
         for row, generator in zip(theta, rngs, strict=True):
             row[:] = initial_theta(made_of, init, sigma, generator)
-        workers = usable_cores() if threads is None else checks.whole(threads, "threads")
         self._bind(made_of, theta, rngs, workers)
 
     def _bind(
@@ -83,16 +85,21 @@ class Ensemble:
         rngs: list[np.random.Generator],
         threads: int,
     ) -> None:
-        """Hold `theta` (n_members, n_params) itself, and a generator for each member."""
-        self._architecture = architecture
-        self._rngs = rngs
-        self._model = kernels.Model(
-            theta=theta,
-            layers=np.array(architecture.layers),
-            coef=architecture.coef,
-            loss=kernels.LOSSES[architecture.loss],
-            threads=available(min(threads, len(theta))),
-        )
+        """Hold `theta` itself, a row for each member, and what the kernels work with."""
+        self._architecture, self._rngs = architecture, rngs
+        self._model = architecture.model(theta, min(threads, len(theta)))
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "architecture": self._architecture,
+            "theta": self.theta,
+            "rngs": self._rngs,
+            "threads": self._model.threads,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        theta = memory.copy(state["theta"].ravel()).reshape(state["theta"].shape)
+        super().__setstate__({**state, "theta": theta})
 
     # ---------------------------------------------------------------- what it is
 

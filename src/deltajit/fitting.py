@@ -100,7 +100,7 @@ def _fit_on_all(
             method = type(options.optimizer).__name__
             raise ValueError(f"{name} means nothing to {method}; leave it out")
     state = TrainingState(net, None, History(), epochs, watchers.columns())
-    objective = Objective(net.model, data, net.architecture.loss, net.architecture.l2)
+    objective = Objective(net.architecture, data, net.threads)
     with watched(state, rng, watchers):
         return train_on_all(state, objective, options.optimizer, watchers)
 

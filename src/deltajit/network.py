@@ -16,13 +16,13 @@ from deltajit import checks, fitting, interchange, kernels, memory, own, referen
 from deltajit.architecture import Architecture
 from deltajit.circuit import Circuit
 from deltajit.data import Data, checked
+from deltajit.described import Described
 from deltajit.files import Path
 from deltajit.fitting import Options
 from deltajit.history import History
 from deltajit.initializers import initial_theta
 from deltajit.kernels import handle
 from deltajit.kernels.model import LARGEST_BLOCK
-from deltajit.kernels.parallel import available, usable_cores
 from deltajit.linearization import Linearization
 from deltajit.objective import Objective
 from deltajit.optimizers import Adam, Optimizer
@@ -32,7 +32,7 @@ from deltajit.training import FullBatch, Metric
 Array = NDArray[Any]
 
 
-class Network:
+class Network(Described):
     """A multilayer perceptron: predictions, loss, gradient and training.
 
     Parameters
@@ -88,6 +88,11 @@ class Network:
     Network(2-2-1, tanh -> sigmoid, binary_cross_entropy, float32, 9 parameters)
     """
 
+    __slots__ = (
+        "__dict__", "__weakref__", "_architecture", "_biases", "_lent", "_model", "_rng",
+        "_scratch", "_weights",
+    )  # fmt: skip
+
     def __init__(
         self,
         sizes: Any,
@@ -118,9 +123,8 @@ class Network:
             threshold,
             quantile,
         )
-        generator = checks.generator(rng)
+        generator, workers = checks.generator(rng), checks.threads(threads)
         theta = initial_theta(architecture, init, sigma, generator)
-        workers = usable_cores() if threads is None else checks.whole(threads, "threads")
         self._bind(architecture, memory.copy(theta), generator, workers)
 
     def _bind(
@@ -130,13 +134,7 @@ class Network:
         self._architecture = architecture
         self._rng = rng
         self._weights, self._biases = architecture.unflatten(theta)
-        self._model = kernels.Model(
-            theta=theta,
-            layers=np.array(architecture.layers),
-            coef=architecture.coef,
-            loss=kernels.LOSSES[architecture.loss],
-            threads=available(threads),
-        )
+        self._model = architecture.model(theta, threads)
         self._scratch = threading.local()
         self._lent: list[Array] = []  # workspaces behind handles
 
@@ -198,7 +196,7 @@ class Network:
             f"{made_of.dtype.name}, {made_of.n_params:,} parameters)"
         )
 
-    def __getstate__(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, Any]:
         return {
             "architecture": self._architecture,
             "theta": self.theta,
@@ -207,7 +205,7 @@ class Network:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._bind(**{**state, "theta": memory.copy(state["theta"])})
+        super().__setstate__({**state, "theta": memory.copy(state["theta"])})
 
     @classmethod
     def sharing(
@@ -305,7 +303,7 @@ class Network:
         return out
 
     def loss(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Weighted mean over samples of the loss, plus ``l2/2 * sum(W**2)``.
+        """Weighted mean over samples of the loss, plus ``l2/2 * sum(W**2) + l1 * sum(|W|)``.
 
         Parameters
         ----------
@@ -401,18 +399,17 @@ class Network:
         Linearization
             With ``.value .grad .hvp(v) .gnvp(v) .jvp(v) .vjp(u)``.
         """
-        X, Y, weights = self._data(X, Y, sample_weight)
-        # Copies: what the caller does to the arrays must not reach the point that is kept.
-        data = Data(X.copy(), Y.copy(), None if weights is None else weights.copy())
-        return Linearization(self._model, data)
+        data = self._data(X, Y, sample_weight).copied()
+        return Linearization.at(self._architecture, self.theta, data, self.threads)
 
     def objective(
         self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Objective:
-        """`loss` as a function of theta, with derivatives, for scipy.optimize."""
-        made_of = self._architecture
-        data = self._data(X, Y, sample_weight)
-        return Objective(self._model, data, made_of.loss, made_of.l2)
+        """`loss` as a function of theta, with derivatives, for scipy.optimize.
+
+        It is of the samples as they are now: it keeps a copy.
+        """
+        return Objective(self._architecture, self._data(X, Y, sample_weight).copied(), self.threads)
 
     def per_sample_grads(self, X: ArrayLike, Y: ArrayLike) -> Array:
         """Gradient of each sample's own loss, without l2 and weights: (B, n_params)."""
@@ -698,8 +695,7 @@ class Network:
     @classmethod
     def _holding(cls, made: tuple[Architecture, Array], rng: Any, threads: int | None) -> Network:
         """A network on a theta that nobody else has."""
-        workers = usable_cores() if threads is None else checks.whole(threads, "threads")
-        return cls.sharing(*made, checks.generator(rng), workers)
+        return cls.sharing(*made, checks.generator(rng), checks.threads(threads))
 
     def _data(self, X: Any, Y: Any, weights: Any) -> Data:
         return checked(self._architecture, X, Y, weights)

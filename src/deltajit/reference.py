@@ -149,7 +149,8 @@ def times_derivative(activation: str, x: Array, g: Array, slope: float = 0.01) -
 
 def _each(f: Any, z: Array) -> Array:
     """f of each element."""
-    return np.asarray(np.vectorize(f, otypes=[float])(z), z.dtype)
+    with np.errstate(all="ignore"):
+        return np.asarray(np.vectorize(f, otypes=[float])(z), z.dtype)
 
 
 def _sigmoid(z: Array) -> Array:
