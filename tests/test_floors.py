@@ -19,8 +19,8 @@ PACKAGE_FLOORS = [
     "graphs", "lowering", "own", "architecture", "initializers", "data", "plot", "tracing", "trace",
     "circuit", "linearization", "objective", "optimizers", "full_batch", "schedules", "history",
     "callbacks", "checkpoint", "training", "fitting", "saving", "torch_modules", "interchange",
-    "network", "ensemble", "constructions", "__init__", "timing", "demo", "compare", "info", "plan", "cli",
-    "__main__",
+    "network", "ensemble", "constructions", "__init__", "timing", "demo", "compare", "info", "plan",
+    "cli", "__main__",
 ]  # fmt: skip
 SKLEARN_FLOORS = ["samples", "descent", "base", "classifier", "regressor", "__init__"]
 FACES = {"plot", "full_batch", "interchange", "timing", "demo", "compare", "info", "plan", "cli"}
