@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
@@ -15,7 +16,7 @@ from deltajit.kernels import ACTIVATIONS, LOSSES
 from deltajit.kernels.activations import GELU
 from deltajit.kernels.model import N_COLUMNS, VERSION
 from deltajit.kernels.parallel import available
-from deltajit.own import CIRCUITS, check_known, register_circuit
+from deltajit.own import CIRCUITS, register_circuit, unknown
 
 # Parameters at most: the numbers of bytes that follow from so many are int64.
 MOST_PARAMS = 2**40
@@ -88,10 +89,6 @@ class Architecture:
     ) -> Architecture:
         """From a user's arguments; raises ValueError or TypeError naming the wrong one."""
         units = checks.sizes(sizes)
-        if _count(units) > MOST_PARAMS:
-            raise ValueError(
-                f"sizes must make at most {MOST_PARAMS:,} parameters, got {list(units)}"
-            )
         kind = checks.dtype(dtype)
         largest = float(np.finfo(kind).max)
         names = _hidden_names(activation, len(units) - 2)
@@ -121,7 +118,9 @@ class Architecture:
         circuit = named.pop("circuit", None)
         if circuit is not None:
             register_circuit(graphs.from_data(circuit))
-        check_known(named["activations"], named["loss"])
+        problem = unknown(named["activations"], named["loss"])
+        if problem:
+            raise ValueError(problem)
         vars(self).update(named, dtype=np.dtype(named["dtype"].type))  # always the same object
 
     @property
@@ -177,7 +176,15 @@ class Architecture:
     @property
     def n_params(self) -> int:
         """Number of weights and biases."""
-        return _count(self.sizes)
+        return sum((n_in + 1) * n_out for n_in, n_out in pairwise(self.sizes))
+
+    def check_size(self) -> None:
+        """Parameters are not too many for kernels; a file of so many is none."""
+        if self.n_params > MOST_PARAMS:
+            raise ValueError(
+                f"sizes must make at most {MOST_PARAMS:,} parameters, got "
+                f"{reprlib.repr(self.sizes)}"
+            )
 
     def unflatten(
         self, flat: NDArray[Any]
@@ -188,11 +195,6 @@ class Architecture:
             weights.append(flat[w_at:b_at].reshape(n_in, n_out).T)
             biases.append(flat[b_at : b_at + n_out])
         return tuple(weights), tuple(biases)
-
-
-def _count(sizes: tuple[int, ...]) -> int:
-    """Number of weights and biases."""
-    return sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
 
 
 def _hidden() -> list[str]:

@@ -41,7 +41,7 @@ def choice(value: object, name: str, options: Iterable[str]) -> str:
 MOST = 2**62
 
 
-def whole(value: object, name: str, least: int = 1, most: int = MOST) -> int:
+def whole(value: object, name: str, least: int = 1, most: float = MOST) -> int:
     """A whole number of at least `least`, which kernels can take."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name} must be a whole number >= {least}, got {value!r}")
@@ -104,7 +104,7 @@ def sizes(value: object) -> tuple[int, ...]:
             f"sizes must be a list such as [64, 128, 10] (inputs, hidden layers, outputs), "
             f"got {value!r}"
         )
-    numbers = tuple(whole(n, f"sizes[{i}]") for i, n in enumerate(value))
+    numbers = tuple(whole(n, f"sizes[{i}]", most=math.inf) for i, n in enumerate(value))
     if len(numbers) < 2:
         raise ValueError(f"sizes needs at least inputs and outputs, got {list(numbers)}")
     return numbers

@@ -70,6 +70,7 @@ class Ensemble(Described):
         made_of = Architecture.checked(
             sizes, activation, output, loss_name(loss), l2, slope, dtype, l1, threshold, quantile
         )
+        made_of.check_size()
         most, workers = MOST_PARAMS // made_of.n_params, checks.threads(threads)
         count = checks.whole(n_members, "n_members", most=most)
         theta = memory.empty(count * made_of.n_params, made_of.dtype).reshape(count, -1)

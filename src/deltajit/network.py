@@ -123,6 +123,7 @@ class Network(Described):
             threshold,
             quantile,
         )
+        architecture.check_size()
         generator, workers = checks.generator(rng), checks.threads(threads)
         theta = initial_theta(architecture, init, sigma, generator)
         self._bind(architecture, memory.copy(theta), generator, workers)

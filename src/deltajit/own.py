@@ -83,19 +83,20 @@ def register_activation(
     ACTIVATIONS[name] = table.ctypes.data
 
 
-def check_known(activations: Iterable[Any], loss: Any) -> None:
-    """What a pickle or a file names must be known in this process."""
+def unknown(activations: Iterable[Any], loss: Any) -> str:
+    """What to do about a name, from a pickle or a file, that this process does not know."""
     for name in activations:
         if isinstance(name, str) and name not in ACTIVATIONS:
-            raise ValueError(
-                f"activation {name!r} is unknown here; if it is one of your own, call "
-                f"dj.register_activation({name!r}, f, derivative) first"
+            return (
+                f"activation {name[:50]!r} is unknown here; if it is one of your own, call "
+                f"dj.register_activation({name[:50]!r}, f, derivative) first"
             )
     if isinstance(loss, str) and loss not in LOSSES:
-        raise ValueError(
-            f"loss {loss!r} is unknown here; if it is a circuit of yours, make a network with "
-            "loss=dj.Circuit(...) first, and save that one again: the circuit then goes along"
+        return (
+            f"loss {loss[:50]!r} is unknown here; if it is a circuit of yours, make a network with "
+            "it first, and save that one again: the circuit then goes along"
         )
+    return ""
 
 
 def _nan(z: float) -> float:

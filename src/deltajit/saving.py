@@ -85,7 +85,7 @@ def load(path: Path) -> tuple[Architecture, Array]:
         with open(name, "rb") as file:
             return _read(file, os.fstat(file.fileno()).st_size)
     except FormatError as error:
-        raise FormatError(f"{name!r} can't be loaded: {str(error)[:500]}") from None
+        raise FormatError(f"{name!r} can't be loaded: {str(error)[:750]}") from None
     except RecursionError:
         raise FormatError(f"{name!r} can't be loaded: it is too nested") from None
 
@@ -127,13 +127,13 @@ def _architecture(given: dict[str, Any]) -> Architecture:
     if given["dtype"] not in list(DTYPES):
         raise FormatError(f"its dtype must be float32 or float64, got {given['dtype']!r}")
     options = dict(given)
-    if isinstance(given["activations"], list):
-        _tried(own.check_known, given["activations"], given["loss"])
     try:
         *hidden, last = options.pop("activations")
         made = Architecture.checked(activation=hidden, output=last, **options)
     except (ValueError, TypeError, OverflowError) as error:
-        raise FormatError(f"its description is wrong: {error}; {UPDATE}") from None
+        names = given["activations"] if isinstance(given["activations"], list) else []
+        hints = "; ".join(filter(None, [own.unknown(names, given["loss"]), UPDATE]))
+        raise FormatError(f"its description is wrong: {str(error)[:400]}; {hints}") from None
     written = json.loads(_text(made))
     for name, value in given.items():
         if value != written[name]:  # "auto", for example: a user's argument, but what none is
@@ -217,18 +217,13 @@ def _described(metadata: object) -> Architecture:
 
 def _register(circuit: object, loss: object) -> None:
     """Make the circuit in a file the loss of that name, if it is that one."""
-    graph = _tried(graphs.from_data, circuit)
+    try:
+        graph = graphs.from_data(circuit)
+    except ValueError as error:
+        raise FormatError(str(error)) from None
     if loss != own.name_of(graph) or graph.outputs.size != 1:
         raise FormatError("its circuit is not the loss that its description names")
     own.register_circuit(graph)
-
-
-def _tried(check: Callable[..., Any], *arguments: object) -> Any:
-    """What a check gives; what it raises is about the file."""
-    try:
-        return check(*arguments)
-    except ValueError as error:
-        raise FormatError(str(error)) from None
 
 
 def _begins(header: dict[str, Any], made: Architecture, size: int) -> dict[str, int]:
