@@ -7,7 +7,12 @@ KERNEL_TESTS := tests/test_vectors.py tests/test_elementary.py tests/test_produc
 	tests/test_gradient.py tests/test_sample.py
 AVX2 := +sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2
 
-.PHONY: demo test test-slow test-avx2 test-sse2 lint clean
+# The main path, which must work with every lower bound of pyproject.toml.
+LOWEST := .venv-lowest
+MAIN_PATH_TESTS := tests/test_network.py tests/test_gradient.py tests/test_derivatives.py \
+	tests/test_training.py tests/test_saving.py tests/test_scipy.py
+
+.PHONY: demo test test-slow test-lowest test-avx2 test-sse2 lint clean
 
 demo: .venv/demo
 	$(BIN)/deltajit demo
@@ -24,16 +29,27 @@ test-avx2: .venv/test
 test-sse2: .venv/test
 	NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES= $(BIN)/python -m pytest $(KERNEL_TESTS)
 
+test-lowest: $(LOWEST)/made
+	NUMBA_CACHE_DIR=$(CURDIR)/$(LOWEST)/cache $(LOWEST)/bin/python -m pytest $(MAIN_PATH_TESTS)
+
 lint: .venv/test .venv/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv
+	rm -rf .venv $(LOWEST)
 
 # One stamp an extra: the environment is made once, and brought up to date when pyproject changes.
 .venv/%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	touch $@
+
+$(LOWEST)/made: pyproject.toml tests/lowest.py
+	rm -rf $(LOWEST)
+	$(PYTHON) -m venv $(LOWEST)
+	$(PYTHON) tests/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $(LOWEST)/constraints.txt --editable ".[test,onnx]"
 	touch $@

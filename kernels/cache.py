@@ -26,24 +26,33 @@ DIGEST = hashlib.sha256().digest_size
 SUFFIX = ".o"
 
 
+_off = ""  # why nothing is kept
+
+
+def switch_off(why):
+    """Keep nothing in this process."""
+    global _off
+    _off = why
+
+
 @functools.cache
-def _folder():
+def folder():
     """Where the files are: beside the sources, else among the user's caches; None if nowhere."""
-    path = backend.cache_folder()
+    path = None if _off else backend.cachefolder()
     if path is None:
-        warn_once("there is no folder for the cache that can be written")
+        warn_once(_off or "there is no folder for the cache that can be written")
     return path
 
 
 def _path(name, fingerprint):
     """The file of a kernel for this CPU."""
     target = hashlib.sha256(repr(backend.target()).encode()).hexdigest()[:8]
-    return _folder() / f"{name}-{fingerprint}-{target}{SUFFIX}"
+    return folder() / f"{name}-{fingerprint}-{target}{SUFFIX}"
 
 
 def load(name, fingerprint):
     """The object code of a kernel, or None."""
-    if _folder() is None:
+    if folder() is None:
         return None
     path = _path(name, fingerprint)
     try:
@@ -51,13 +60,13 @@ def load(name, fingerprint):
     except FileNotFoundError:
         return None
     except OSError as error:
-        warn_once(f"the cache in {_folder()} can't be read ({error!r})")
+        warn_once(f"the cache in {folder()} can't be read ({error!r})")
         return None
     start = len(HEADER) + DIGEST
     code = data[start:]
     if data[:start] == HEADER + hashlib.sha256(code).digest():
         return code
-    warn_once(f"the cache in {_folder()} can't be read ({path.name} is damaged)")
+    warn_once(f"the cache in {folder()} can't be read ({path.name} is damaged)")
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
     return None
@@ -65,7 +74,7 @@ def load(name, fingerprint):
 
 def save(name, fingerprint, code):
     """Write a kernel's file, and remove those of this kernel that other sources left."""
-    if _folder() is None:
+    if folder() is None:
         return
     path = _path(name, fingerprint)
     temporary = path.with_name(f".{secrets.token_hex(8)}")
@@ -78,7 +87,7 @@ def save(name, fingerprint, code):
                 other.unlink(missing_ok=True)
     except OSError as error:  # no space, no permission
         temporary.unlink(missing_ok=True)
-        warn_once(f"the cache in {_folder()} can't be written ({error!r})")
+        warn_once(f"the cache in {folder()} can't be written ({error!r})")
 
 
 @contextlib.contextmanager
@@ -87,7 +96,7 @@ def lock(name, fingerprint):
 
     A byte of one file, so that a process that is killed gives it back.
     """
-    file = _lock_file() if _folder() is not None and fcntl is not None else None
+    file = _lock_file() if folder() is not None and fcntl is not None else None
     if file is None:
         yield
         return
@@ -107,7 +116,7 @@ def lock(name, fingerprint):
 def _lock_file():
     """Open as long as the process lives: to close it would give up all its locks."""
     try:
-        return open(_folder() / "deltajit.lock", "ab")  # noqa: SIM115
+        return open(folder() / "deltajit.lock", "ab")  # noqa: SIM115
     except OSError:
         return None
 

@@ -20,9 +20,11 @@ import ctypes
 import functools
 import glob
 import hashlib
+import importlib.resources
 import inspect
 import logging
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -30,6 +32,7 @@ import time
 import traceback
 from pathlib import Path
 
+import llvmlite
 import llvmlite.binding as llvm
 import numba
 import numpy as np
@@ -49,18 +52,40 @@ HELPER = {
 }
 
 
+def _sources(folder, place=""):
+    """(path from here, content) of each source file in a folder and its subfolders.
+
+    A folder may be one in a zip: what `importlib.resources` gives reads both.
+    """
+    for entry in folder.iterdir():
+        name = f"{place}{entry.name}"
+        if entry.is_dir():
+            yield from _sources(entry, f"{name}/")
+        elif name.endswith(".py"):
+            yield name, entry.read_bytes()
+
+
 def _fingerprint():
-    """Hash of every source file of this package (files' names have the CPU, Numba's version)."""
-    digest = hashlib.sha256(f"{__name__} {numba.__version__} {backend.openmp is not None}".encode())
-    folder = Path(__file__).parent
-    for path in sorted(folder.rglob("*.py")):
-        name = path.relative_to(folder).as_posix()
-        digest.update(name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    """Hash of every source file of this package, and of Numba's version.
+
+    None where they can't be read, as in a package of compiled modules alone.
+    """
+    versions = f"{__name__} {numba.__version__} {llvmlite.__version__} {backend.openmp is not None}"
+    digest = hashlib.sha256(versions.encode())
+    try:
+        sources = sorted(_sources(importlib.resources.files(__package__)))
+    except (OSError, TypeError):  # a loader that reads no folders raises either
+        return None
+    for name, content in sources:
+        digest.update(name.encode() + b"\0" + content)
+    return digest.hexdigest() if sources else None
 
 
-FINGERPRINT = _fingerprint()
+_of_sources = _fingerprint()
+FINGERPRINT = _of_sources or secrets.token_hex(32)
 SHORT = FINGERPRINT[:16]  # in names of files
+if _of_sources is None:  # what is compiled is good for this process alone
+    cache.switch_off("the kernels' sources can't be read, so that a cache might be of others")
 
 logger = logging.getLogger("deltajit")
 
@@ -375,7 +400,7 @@ def njit(function):
         function.__qualname__ += f"_{_made[name]}"
     _made[name] += 1
     dispatcher = numba.njit(**OPTIONS)(function)
-    if backend.cache_folder() is not None:
+    if cache.folder() is not None:
         dispatcher._cache = _DispatcherCache(dispatcher.py_func)
     return dispatcher
 

@@ -51,7 +51,7 @@ def _raise(status):
     if status == SMALL_POINTS:
         raise ValueError("points is too small: points_size(model, batch) is needed")
     if status == BAD_BATCH_SIZE:
-        raise ValueError("batch_size must be at least 1")
+        raise ValueError("batch_size must be at least 1, and at most 2**62")
     if status == BAD_DROPOUT:
         raise ValueError("dropout must have a share for each hidden layer, and one seed")
     if status == BAD_ORDER:

@@ -90,6 +90,83 @@ def test_lr_may_be_set():
     np.testing.assert_allclose(history.lr, [0.008, 0.0004, 0.0002])
 
 
+class Sets:
+    """Sets the learning rate when fit begins, or after an epoch."""
+
+    def __init__(self, lr, epoch):
+        self.lr, self.epoch = lr, epoch
+
+    def on_fit_begin(self, state):
+        self.on_epoch_end(state)
+
+    def on_epoch_end(self, state):
+        if state.epoch == self.epoch:
+            state.lr = self.lr
+            self.read = state.lr
+
+
+class Gives:
+    """A schedule of any factors."""
+
+    def __init__(self, factors):
+        self.found = factors
+
+    def factors(self, epochs, total):
+        return self.found
+
+
+@pytest.mark.parametrize("lr", [-1, np.nan, np.inf, -np.inf, "0.1", None])
+@pytest.mark.parametrize("schedule", [None, dj.schedules.ExponentialDecay(0.5)], ids=str)
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_a_wrong_lr_is_refused(lr, schedule, epoch):
+    net, X, Y, _ = problem()
+    twin, *_ = problem()
+    twin.fit(X, Y, epoch, 5, schedule=schedule)
+    with pytest.raises((ValueError, TypeError), match="lr must be a"):
+        net.fit(X, Y, 4, 5, schedule=schedule, callbacks=[Sets(lr, epoch)])
+    np.testing.assert_array_equal(net.theta, twin.theta)
+
+
+def test_lr_may_be_zero_and_is_what_was_set():
+    net, X, Y, _ = problem()
+    schedule = dj.schedules.ExponentialDecay(0.9)
+    sets = Sets(0.1, 1)
+    net.fit(X, Y, 3, 5, dj.SGD(0.3), schedule=schedule, callbacks=[sets])
+    assert sets.read == 0.1
+    theta = net.theta.copy()
+    history = net.fit(X, Y, 3, 5, dj.SGD(0.3), schedule=schedule, callbacks=[Sets(0, 0)])
+    assert history.lr == [0, 0, 0]
+    np.testing.assert_array_equal(net.theta, theta)
+    with pytest.raises(ValueError, match="lr=1e\\+308 would scale later rates"):
+        net.fit(X, Y, 3, 5, schedule=Gives(np.arange(12) + 1), callbacks=[Sets(1e308, 0)])
+
+
+@pytest.mark.parametrize(
+    ("factors", "message"),
+    [
+        (-1.0, "must give finite factors >= 0, got -1.0 for update 1 of 12"),
+        ([1.0] * 11 + [-1e-9], "got -1e-09 for update 12 of 12"),
+        ([1.0] * 5 + [np.nan] * 7, "got nan for update 6 of 12"),
+        (np.inf, "got inf for update 1"),
+        (np.ones(11), "one number, or 12, one an update; got float64 \\(11,\\)"),
+        (np.ones((12, 1)), "one number, or 12"),
+        (["a"] * 12, "one number, or 12"),
+    ],
+)
+def test_wrong_schedules_are_refused(factors, message):
+    net, X, Y, _ = problem()
+    before = net.theta.copy()
+    with pytest.raises(ValueError, match=f"schedule=.*Gives.*{message}"):
+        net.fit(X, Y, 3, 5, schedule=Gives(factors))
+    np.testing.assert_array_equal(net.theta, before)
+
+
+def test_schedules_may_give_one_number():
+    net, X, Y, _ = problem()
+    history = net.fit(X, Y, 2, 5, dj.SGD(0.5), schedule=Gives(0.5))
+    assert history.lr == [0.25, 0.25]
+
+
 def test_early_stopping_restores_the_best():
     net, X, Y, held_out = problem()
     stopping, recorder = dj.EarlyStopping(patience=5), Recorder()
@@ -161,6 +238,15 @@ def test_metrics_get_labels_as_they_were_given():
     np.testing.assert_array_equal(seen[0], labels)
 
 
+class NoState:
+    def on_epoch_end(self):
+        pass
+
+
+class NoFunction:
+    on_fit_end = 3
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -173,6 +259,10 @@ def test_metrics_get_labels_as_they_were_given():
         ({"schedule": "cosine"}, TypeError, "schedule must be one such as"),
         ({"clip_norm": 0}, ValueError, "clip_norm must be greater than 0"),
         ({"resume": True}, ValueError, "resume=True needs checkpoint"),
+        ({"optimizer": dj.LBFGS(), "resume": True}, ValueError, "resume=True needs checkpoint"),
+        ({"optimizer": dj.LBFGS(), "dropout": [0.1]}, ValueError, "dropout means nothing to LBFGS"),
+        ({"callbacks": [NoState()]}, TypeError, r"on_epoch_end must take \(state\)"),
+        ({"callbacks": [StopAt(1), NoFunction()]}, TypeError, r"callbacks\[1\].on_fit_end must be"),
         ({"optimizer": dj.LBFGS(), "clip_norm": 1}, ValueError, "clip_norm means nothing to LBFGS"),
         (
             {"schedule": dj.schedules.CosineDecay(warmup=10)},
@@ -187,6 +277,19 @@ def test_wrong_options(options, error, message):
     with pytest.raises(error, match=message):
         net.fit(X, Y, **options)
     np.testing.assert_array_equal(net.theta, before)
+
+
+@pytest.mark.parametrize("optimizer", [None, dj.LBFGS(), dj.LevenbergMarquardt()], ids=str)
+def test_an_epoch_that_can_not_be_noted_is_none(optimizer):
+    """Theta is as before, where it is the first."""
+    net, X, Y, held_out = problem()
+    before = net.theta.copy()
+    fit = dict(optimizer=optimizer, validation_data=held_out, callbacks=[StopAt(1)])
+    with pytest.raises(TypeError, match=r"metrics\['a'\] must return a number, got array"):
+        net.fit(X, Y, 3, **fit, metrics={"a": lambda y, outputs: y - outputs})
+    np.testing.assert_array_equal(net.theta, before)
+    history = net.fit(X, Y, 3, **fit, metrics={"a": lambda *_: np.array([[1.0]])})
+    assert history.metrics["a"] == [1.0]
 
 
 def test_callbacks_check_their_arguments():

@@ -81,6 +81,33 @@ def test_threads_do_not_meet():
     assert at_once(lambda seed=seed: rounds(seed, shared) for seed in range(THREADS)) == alone
 
 
+def test_everything_that_python_calls_may_be_shared():
+    """Each object's scratch memory, and what it remembers, is one thread's."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(500, 16)), rng.normal(size=(500, 4))
+    net = dj.Network([16, 64, 4], dtype="float64", threads=1)
+    nets = dj.Ensemble([16, 64, 4], 3, dtype="float64", threads=1)
+    f, at_theta, n = net.objective(X, Y), net.linearize(X, Y), net.n_params
+    c = dj.Circuit(lambda *x: sum(np.sin(a * b) for a, b in itertools.pairwise(x)), 16)
+    of_theta = [
+        f.fun, f.jac, lambda t: f.hessp(t, t), lambda t: f.gauss_newton_product(t, t), f.residuals,
+        lambda t: f.residuals_jac(t).sum(axis=0), at_theta.hvp, at_theta.gnvp, at_theta.jvp,
+        lambda t: at_theta.vjp(np.resize(t, (500, 4))), lambda t: net.hvp(X, Y, t),
+        lambda t: net.per_sample_grads(X * t[0], Y)[::100], lambda t: net.loss(X * t[0], Y),
+    ]  # fmt: skip
+    of_samples = [
+        net.predict, net.jacobian, nets.predict, nets.std, lambda x: nets.loss(x, Y[:80]),
+        c, c.grad, lambda x: c.hvp(x, x), lambda x: c.trace(x[0]).steps[-1].value,
+    ]  # fmt: skip
+    points = rng.normal(size=(16, n)) / 10
+    for call in of_theta + of_samples:
+        given = points if call in of_theta else points[:, :1280].reshape(16, 80, 16)
+        alone = [np.asarray(call(x)).tobytes() for x in given]
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            for _ in range(3):
+                assert [np.asarray(x).tobytes() for x in pool.map(call, given)] == alone, call
+
+
 # ---------------------------------------------------------------- beside the user's own threads
 
 CHILD = """

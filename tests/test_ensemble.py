@@ -143,3 +143,95 @@ def test_wrong_arguments_are_refused():
         dj.Ensemble([2, 1], 0)
     with pytest.raises(TypeError, match="optimizer must take minibatches"):
         dj.Ensemble([2, 1], 2).fit(*data(4, 2, 1), optimizer=dj.LBFGS(), progress=False)
+
+
+@pytest.mark.parametrize("some", [slice(1, 3), slice(None), slice(-2, None), slice(3, 99)])
+def test_a_slice_is_an_ensemble_on_the_same_theta(some):
+    X, Y = data()
+    nets, twins = (dj.Ensemble([3, 9, 2], M, rng=7) for _ in range(2))
+    part = nets[some]
+    assert isinstance(part, dj.Ensemble)
+    assert len(part) == len(range(M)[some])
+    assert np.shares_memory(part.theta, nets.theta)
+    np.testing.assert_array_equal(part.predict(X), nets.predict(X)[some])
+    part.fit(X, Y, 2, progress=False)
+    twins.fit(X, Y, 2, progress=False)
+    np.testing.assert_array_equal(nets.theta[some], twins.theta[some])
+    others = np.setdiff1d(range(M), range(M)[some])
+    np.testing.assert_array_equal(
+        nets.theta[others], dj.Ensemble([3, 9, 2], M, rng=7).theta[others]
+    )
+    np.testing.assert_array_equal(part[0].theta, nets[range(M)[some][0]].theta)
+    assert repr(part).startswith(f"Ensemble({len(part)} x 3-9-2")
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        (slice(None, None, 2), ValueError, "a slice of an ensemble must have step 1"),
+        (slice(None, None, -1), ValueError, "must have step 1"),
+        (slice(2, 2), ValueError, "at least one of its 5 members"),
+        (5, IndexError, "index must be less than the 5 members, got 5"),
+        (-6, IndexError, "index must be"),
+        (1.0, TypeError, "index must be a whole number or a slice, got 1.0"),
+        (True, TypeError, "index must be a whole number"),
+        ([0, 1], TypeError, "index must be a whole number"),
+        (None, TypeError, "index must be a whole number"),
+    ],
+)
+def test_wrong_indices(index, error, message):
+    with pytest.raises(error, match=message):
+        dj.Ensemble([3, 9, 2], M)[index]
+
+
+@pytest.mark.parametrize("index", [-1, np.int64(2)])
+def test_other_whole_numbers(index):
+    nets = dj.Ensemble([3, 9, 2], M)
+    np.testing.assert_array_equal(nets[index].theta, nets.theta[index])
+
+
+def weights(*zeros):
+    found = np.ones((M, 70))
+    found[list(zeros)] = 0
+    return found
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (weights(2), "sample_weight must not be 0 for every sample of a member, as .* member 2"),
+        (weights(*range(M)), "must not be 0 for every sample"),
+        (1e-60 * weights(), "must not be 0 for every sample"),  # in float32
+        (np.ones((M, 69)), r"sample_weight must have shape \(5, 70\) or \(70,\), got \(5, 69\)"),
+        (np.full((M, 70), np.nan), "sample_weight has NaN"),
+        (-weights(), "sample_weight must be >= 0"),
+    ],
+)
+def test_wrong_weights_of_members(given, message):
+    """As a network alone says it, and before anything has changed."""
+    X, Y = data(members=M)
+    nets = dj.Ensemble([3, 9, 2], M)
+    before = nets.theta.copy()
+    validation = "validation_data\\[2\\]" + message.removeprefix("sample_weight")
+    for call in (nets.loss, nets.value_and_grad):
+        with pytest.raises(ValueError, match=message):
+            call(X, Y, given)
+    with pytest.raises(ValueError, match=message):
+        nets.fit(X, Y, sample_weight=given, progress=False)
+    with pytest.raises(ValueError, match=validation if "sample_weight" in message else message):
+        nets.fit(X, Y, validation_data=(X, Y, given), progress=False)
+    np.testing.assert_array_equal(nets.theta, before)
+
+
+def test_weights_may_be_shared():
+    X, Y = data(members=M)
+    nets, w = dj.Ensemble([3, 9, 2], M), np.linspace(0, 1, 70)
+    np.testing.assert_array_equal(nets.loss(X, Y, w), nets.loss(X, Y, np.tile(w, (M, 1))))
+
+
+def test_methods_that_take_all_samples_do_so_here():
+    X, Y = data()
+    nets, twin = dj.Ensemble([3, 9, 2], M, rng=7), alone(1)
+    nets.fit(X, Y, 3, optimizer=dj.Rprop(), progress=False)
+    twin.fit(X, Y, 3, optimizer=dj.Rprop(), progress=False)
+    np.testing.assert_array_equal(nets.theta[1], twin.theta)

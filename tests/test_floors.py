@@ -15,16 +15,19 @@ KERNEL_FLOORS = [
     "circuit", "circuit_loss", "schedule", "__init__",
 ]  # fmt: skip
 PACKAGE_FLOORS = [
-    "kernels", "memory", "files", "checks", "reference", "architecture", "initializers", "data",
-    "plot", "operations", "tracing", "lowering", "trace", "circuit", "own",
-    "linearization", "objective", "optimizers", "full_batch", "schedules", "history", "callbacks",
-    "checkpoint", "training", "fitting", "saving", "interchange", "network",
-    "ensemble", "constructions", "__init__", "timing", "demo", "compare", "info", "plan", "cli",
-    "__main__",
+    "kernels", "version", "described", "memory", "files", "checks", "reference", "operations",
+    "graphs", "lowering", "own", "architecture", "initializers", "data", "plot", "tracing", "trace",
+    "circuit", "linearization", "objective", "optimizers", "full_batch", "schedules", "history",
+    "callbacks", "checkpoint", "training", "fitting", "saving", "torch_modules", "interchange",
+    "network", "ensemble", "constructions", "__init__", "timing", "demo", "compare", "info", "plan",
+    "cli", "__main__",
 ]  # fmt: skip
 SKLEARN_FLOORS = ["samples", "descent", "base", "classifier", "regressor", "__init__"]
 FACES = {"plot", "full_batch", "interchange", "timing", "demo", "compare", "info", "plan", "cli"}
-OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax", "onnx", "threadpoolctl"}
+OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax", "onnx", "threadpoolctl", "pandas"}
+
+# Modules that import an optional package at their top: they count as optional themselves.
+LAZY = {"torch_modules": "torch"}
 
 
 def imports(source):
@@ -57,10 +60,11 @@ def violations(name, source, floors):
     """Imports of `name` that look upwards, and optional packages below the faces."""
     allowed = floors[: floors.index(name)]
     wrong = [other for other in siblings(source, floors) if other not in allowed]
-    for module, _, top in imports(source):
+    for module, names, top in imports(source):
         package = module.split(".")[0]
-        if package in OPTIONAL and (name not in FACES or top):
-            wrong.append(package)
+        optional = {package} & OPTIONAL | {*module.split("."), *names} & LAZY.keys()
+        if name not in FACES or top:
+            wrong += sorted(optional - {LAZY.get(name)})
     return wrong
 
 
@@ -133,6 +137,12 @@ def test_rule_for_kernels_can_fail(name, source, wrong):
         ("network", "def f():\n    import sklearn.datasets", ["sklearn"]),
         ("demo", "import matplotlib", ["matplotlib"]),
         ("demo", "def f():\n    import matplotlib", []),
+        ("torch_modules", "import torch", []),
+        ("torch_modules", "import onnx", ["onnx"]),
+        ("interchange", "def f():\n    from deltajit import torch_modules", []),
+        ("interchange", "from deltajit import torch_modules", ["torch_modules"]),
+        ("interchange", "import deltajit.torch_modules", ["torch_modules"]),
+        ("network", "def f():\n    from deltajit.torch_modules import Sin", ["torch_modules"]),
         ("network", "from deltajit import checks, kernels", []),
     ],
 )

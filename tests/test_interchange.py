@@ -1,9 +1,10 @@
 """PyTorch, scikit-learn, ONNX and C agree with predict."""
 
 import ctypes
-import dataclasses
 import shutil
 import subprocess
+import sys
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -19,8 +20,12 @@ CC = shutil.which("gcc") or shutil.which("cc")
 NAMES = list(ACTIVATIONS)
 TOLERANCE = {"float32": 3e-6, "float64": 1e-14}
 
-# ONNX Runtime has no Erf in double precision; the file is right all the same.
-NOT_IN_DOUBLE = {"gelu"}
+# Large and tiny, and where exponential functions end; some are 0 or inf in float32.
+SIZES = [
+    1e-300, 1e-40, 1e-20, 1e-8, 1e-5, 1e-3, 0.1, 0.3, 0.5, 1, 2, 3, 5, 7, 10, 12.5, 17, 19, 20.5,
+    25, 33, 40, 60, 88, 95, 104, 200, 708, 730, 746, 1e4, 1e10, 1e30, 1e38, 1e300, np.inf,
+]  # fmt: skip
+SPECIAL = np.array([np.nan, 0.0, *SIZES, *(-x for x in SIZES)])
 
 
 def close(found, expected, dtype):
@@ -40,6 +45,57 @@ def case(name, dtype):
 
 def test_every_activation_has_a_row():
     assert set(NAMES) <= set(interchange.FORMS)
+
+
+def units(name, dtype):
+    """A network whose outputs are this activation of its inputs, and special inputs for it."""
+    with np.errstate(over="ignore"):
+        z = SPECIAL.astype(dtype)
+    if name in ("softmax", "gaussian"):  # of two units; infinite ones have no place in W @ z
+        net, z = dj.Network([2, 2], output=name, dtype=dtype), z[abs(z) < 1e37]
+        X = np.stack(np.meshgrid(z, z), axis=-1).reshape(-1, 2)
+        X[:2, 0] = np.nan
+    else:
+        net, X = dj.Network([1, 1, 1], name, dtype=dtype, slope=0.123456789012345), z[:, None]
+    for W, b in zip(net.weights, net.biases, strict=True):
+        W[:], b[:] = np.eye(len(W)), 0
+    return net, X
+
+
+def check_units(name, dtype, compute, relative=0.0):
+    """`compute(net, X)` is predict(X), to some ULP or a subnormal; errors `relative` to X pass."""
+    net, X = units(name, dtype)
+    found, expected = compute(net, X), net.predict(X)
+    info = np.finfo(dtype)
+    with np.errstate(invalid="ignore"):
+        wrong = abs(found - expected) > 40 * info.eps * abs(expected) + info.tiny + relative * abs(
+            X
+        )
+    wrong |= (np.isnan(found) != np.isnan(expected)) | (np.isinf(found) != np.isinf(expected))
+    assert not wrong.any(), [*zip(X[wrong], found[wrong], expected[wrong], strict=True)][:5]
+
+
+def test_what_has_no_form_is_refused(tmp_path):
+    """An activation of the user's; whereas a loss of the user's is no part of predict."""
+    dj.register_activation("cubed", lambda z: z**3, lambda z: 3 * z * z)
+    net = dj.Network([3, 4, 4, 2], ["tanh", "cubed"])
+    for method, arguments in [
+        (net.to_torch, ()),
+        (net.to_onnx, (tmp_path / "net",)),
+        (net.to_c, (tmp_path / "net",)),
+    ]:
+        with pytest.raises(
+            ValueError, match=f"{method.__name__} cannot express activation='cubed'"
+        ):
+            method(*arguments)
+    assert not (tmp_path / "net").exists()
+
+
+def test_a_loss_that_is_a_circuit_is_no_part_of_it(tmp_path):
+    loss = dj.Circuit(lambda o, y: (o - y) ** 4, 2)
+    net = dj.Network([3, 4, 1], loss=loss, rng=0)
+    X = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    close(predictions_in_c(net, X, tmp_path), net.predict(X), "float32")
 
 
 # ------------------------------------------------------------------ PyTorch
@@ -74,24 +130,49 @@ def test_torch_there_and_back(name, dtype, torch):
     np.testing.assert_array_equal(from_dict.theta, net.theta)
 
 
-@pytest.mark.parametrize("name", sorted(interchange.FORMS))
-def test_torch_and_c_mean_the_same(name, torch, tmp_path):
-    """Rows for activations that the kernels may not have yet: one language against another."""
-    form = interchange.FORMS[name]
-    z = np.concatenate([np.linspace(-9, 9, 102), [0.0, -0.0, 1.0, -1.0, 60.0, -60.0, np.nan, 2.0]])
-    module = interchange._torch_module(name, 0.25)
-    expected = module(torch.from_numpy(z)).numpy()
-    if not form.c:
-        return
-    words = {"name": "f", "T": "double", "f": ""}
-    text = interchange.ELEMENTWISE.format(
-        activation="it", c=form.c.format(slope="0.25", **words), **words
-    )
-    source = "#include <math.h>\n" + text + "void run(double *z, int n) { f_it(z, n); }\n"
-    run = compiled(source, tmp_path).run
-    found = z.copy()
-    run(found.ctypes.data_as(ctypes.c_void_p), ctypes.c_int(z.size))
-    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-15)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_torch_of_special_values(name, dtype, torch):
+    def compute(net, X):
+        with torch.no_grad():
+            found = net.to_torch()(torch.from_numpy(X)).numpy()
+        if name == "gelu" and dtype == "float32":  # PyTorch's own is NaN at inf
+            found[np.isposinf(X)] = np.inf
+        return found
+
+    relative = 4 * np.finfo(dtype).eps if name == "gelu" else 0.0  # 1 + erf cancels, for both
+    check_units(name, dtype, compute, relative)
+
+
+SAVED = """
+import sys, torch
+module = torch.load(sys.argv[1], weights_only=False)
+X, expected = torch.load(sys.argv[2])
+with torch.no_grad():
+    assert torch.equal(module(X), expected)
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_torch_modules_are_saved_and_scripted(torch, tmp_path):
+    """Whatever the activation: in a file for another process, as a script, and as a copy."""
+    inside = dj.Network([3, *[4] * len(HIDDEN), 4], HIDDEN, "gaussian", init="normal", rng=1)
+    for net in (inside, dj.Network([3, 2], output="softmax"), dj.Network([3, 4, 2], "sin")):
+        module = net.to_torch()
+        X = torch.linspace(-1, 1, 15).reshape(5, 3)
+        with torch.no_grad():
+            expected = module(X)
+            for scripted in (torch.jit.script(module), torch.jit.trace(module, X)):
+                scripted.save(tmp_path / "script")
+                assert torch.equal(torch.jit.load(tmp_path / "script")(X), expected)
+            assert torch.equal(deepcopy(module)(X), expected)
+        torch.save(module, tmp_path / "module")
+        torch.save((X, expected), tmp_path / "data")
+        command = [sys.executable, "-c", SAVED, tmp_path / "module", tmp_path / "data"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        back = dj.Network.from_torch(torch.load(tmp_path / "module", weights_only=False))
+        assert back.architecture.activations == net.architecture.activations
 
 
 def test_torch_forms_of_networks(torch):
@@ -118,6 +199,8 @@ def test_torch_forms_of_networks(torch):
     two = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
     for same in ("relu", ["relu", "relu"], ("relu", "relu")):
         assert dj.Network.from_torch(two, same).architecture.activations[:2] == ("relu", "relu")
+    soft = nn.Sequential(nn.Linear(3, 4), nn.Softplus(), nn.Linear(4, 2))
+    assert dj.Network.from_torch(soft).architecture.activations == ("softplus", "identity")
     half = nn.Sequential(nn.Linear(3, 2)).to(torch.bfloat16)
     assert dj.Network.from_torch(half).dtype == np.float32
 
@@ -146,11 +229,20 @@ def test_bad_torch(torch):
     nn = torch.nn
     linear = nn.Linear(3, 4)
     from_torch = dj.Network.from_torch
+
+    class Tanh(nn.Module):
+        """Somebody's own, whatever it does."""
+
     for source, options, error, message in [
         (nn.Sequential(linear, nn.PReLU()), {}, ValueError, r"PReLU\(num_parameters=1\) must be"),
         (nn.Sequential(nn.ReLU(), linear), {}, ValueError, r"ReLU\(\) must come right behind"),
         (nn.Sequential(linear, nn.ReLU(), nn.Tanh()), {}, ValueError, r"Tanh\(\) must come right"),
         (nn.Sequential(linear, nn.Linear(3, 2)), {}, ValueError, r"layer 1 must have a weight"),
+        (
+            nn.Sequential(linear, nn.Softplus(threshold=1)),
+            {}, ValueError, "has threshold=1, which softplus cannot",
+        ),
+        (nn.Sequential(linear, Tanh()), {}, ValueError, r"Tanh\(\) must be Linear or one of our"),
         (nn.Sequential(), {}, ValueError, "source must have Linear layers"),
         (linear, {}, TypeError, r"must be a torch\.nn\.Sequential or a state_dict, got Linear"),
         (nn.Sequential(linear, nn.ELU(2.0)), {}, ValueError, r"has alpha=2.0, which elu cannot"),
@@ -253,8 +345,6 @@ def test_onnx(name, dtype, tmp_path):
     net, X = case(name, dtype)
     path = tmp_path / "net.onnx"
     net.to_onnx(path)
-    if dtype == "float64" and name in NOT_IN_DOUBLE:
-        return
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for batch in (X, X[:1]):
         close(session.run(None, {"X": batch})[0], net.predict(batch), dtype)
@@ -262,45 +352,69 @@ def test_onnx(name, dtype, tmp_path):
     assert [o.shape for o in session.get_outputs()] == [["batch", 4]]
 
 
-@pytest.mark.parametrize("name", sorted(interchange.FORMS))
-def test_onnx_and_torch_mean_the_same(name, torch, tmp_path):
-    """Rows for activations that the kernels may not have yet."""
+@pytest.fixture
+def onnx_run(tmp_path):
+    """What ONNX Runtime makes of a network's file: a function of the network and X."""
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
-    net = dj.Network([4, 4], dtype="float32", slope=0.25)
-    made = dataclasses.replace(net.architecture, activations=(name,))
-    vars(made)["layers"] = net.architecture.layers
-    net.weights[0][:] = np.eye(4)
-    interchange.to_onnx(made, net.theta, tmp_path / "f.onnx")
-    z = np.linspace(-8, 8, 100, dtype=np.float32).reshape(-1, 4)
-    z[0], z[1] = [0, -0.0, 1, -1], [np.nan] * 4
-    session = runtime.InferenceSession(tmp_path / "f.onnx", providers=["CPUExecutionProvider"])
-    expected = interchange._torch_module(name, 0.25)(torch.from_numpy(z)).numpy()
-    np.testing.assert_allclose(session.run(None, {"X": z})[0], expected, rtol=3e-6, atol=3e-6)
+
+    def run(net, X):
+        net.to_onnx(tmp_path / "net.onnx")
+        session = runtime.InferenceSession(
+            tmp_path / "net.onnx", providers=["CPUExecutionProvider"]
+        )
+        return session.run(None, {"X": X})[0]
+
+    return run
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_onnx_of_special_values(name, dtype, onnx_run):
+    check_units(name, dtype, onnx_run)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("name", "x", "exact"),
+    [
+        ("softplus", -17, 4.1399376330897474e-8),
+        ("sigmoid", -33, 4.6588861451033757e-15),
+        ("silu", -33, -1.537432427884114e-13),
+        ("elu", -1e-8, -9.9999999500000004e-9),
+        ("selu", -1e-8, -1.7580993320568802e-8),
+        ("gelu", -0.7, -0.16937455655615111),
+    ],
+)
+def test_small_values_in_onnx(name, x, exact, dtype, onnx_run):
+    net, _ = units(name, dtype)
+    assert onnx_run(net, np.array([[x]], dtype)) == pytest.approx(exact, TOLERANCE[dtype], 0)
 
 
 # ------------------------------------------------------------------ C
 
 
-def compiled(source, folder):
+def compiled(source, folder, level="-O1"):
     """A C text as a shared library; nothing in it may cause a warning."""
     if CC is None:
         pytest.skip("there is no C compiler")
     (folder / "it.c").write_text(source)
-    flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-shared", "-fPIC"]
-    command = [CC, *flags, "it.c", "-o", "it.so", "-lm"]
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", level, "-shared", "-fPIC"]
+    library = f"it{len(list(folder.iterdir()))}.so"  # a new one: a loaded one must stay as it is
+    command = [CC, *flags, "it.c", "-o", library, "-lm"]
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    return ctypes.CDLL(str(folder / "it.so"))
+    return ctypes.CDLL(str(folder / library))
 
 
-def predictions_in_c(net, X, folder, name=None):
+def predictions_in_c(net, X, folder, name=None, level="-O1"):
     """What a program that includes the header computes of each sample."""
     net.to_c(folder / "a net-1.h", name)
     T, prefix = {"float32": "float", "float64": "double"}[net.dtype.name], name or "a_net_1"
     run = compiled(
         f'#include "a net-1.h"\nvoid run(const {T} *x, {T} *out) {{ {prefix}_predict(x, out); }}\n',
         folder,
+        level,
     ).run
     out = np.full((len(X), net.sizes[-1]), np.nan, net.dtype)
     for x, y in zip(np.ascontiguousarray(X), out, strict=True):
@@ -318,6 +432,30 @@ def test_c(name, dtype, tmp_path):
     assert '#include "a net-1.h"' in text
     assert "alloc(" not in text
     assert max(map(len, text.splitlines())) <= 110
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_c_of_special_values(name, dtype, tmp_path):
+    check_units(name, dtype, lambda net, X: predictions_in_c(net, X, tmp_path))
+
+
+@pytest.mark.parametrize("level", ["-O0", "-O3"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_no_shape_causes_a_warning(dtype, level, tmp_path):
+    """Any number of layers, wide and narrow, each activation; outputs are right, too."""
+    hidden = [[], [5], [1], [5, 1], [1, 5], [2, 3, 4], [4, 3, 2, 5], [3] * 9]
+    for sizes in hidden:
+        for n_in, n_out, output in [(1, 1, "identity"), (3, 4, "softmax"), (2, 4, "gaussian")]:
+            names = [HIDDEN[(len(sizes) + i) % len(HIDDEN)] for i in range(len(sizes))]
+            net, X, _ = make_case([n_in, *sizes, n_out], names, output, "auto", dtype)
+            found = predictions_in_c(net, X.astype(dtype), tmp_path, level=level)
+            close(found, net.predict(X), dtype)
+    for name in HIDDEN:
+        net = dj.Network([2, 3, 1], name, dtype=dtype)
+        predictions_in_c(net, np.ones((1, 2), dtype), tmp_path, level=level)
+    text = (tmp_path / "a net-1.h").read_text()
+    assert f"takes {3 * net.dtype.itemsize} bytes of" in text
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

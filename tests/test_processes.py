@@ -1,5 +1,7 @@
 """Processes and the cache that they share: stale, broken, missing, or filled by many at once."""
 
+import compileall
+import importlib.metadata
 import json
 import os
 import shutil
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deltajit.kernels import compiler
 
 import deltajit as dj
 from deltajit import kernels
@@ -188,6 +191,93 @@ def test_a_changed_helper_is_compiled_in(package):
 @pytest.mark.parametrize("work", ["predict", "value_and_grad"])
 def test_a_changed_helper_reaches_whole_networks(work, package):
     check_change(package, work)
+
+
+def zipped(folder):
+    """The copy in a folder as a zip for sys.path, as PySpark's --py-files has it."""
+    return Path(shutil.make_archive(str(folder.with_name("archive")), "zip", folder))
+
+
+def test_a_zip_is_read_like_a_folder(tmp_path):
+    """Its cache is in the user's folder; other sources under the same name are other kernels."""
+    folder = package_in(tmp_path / "package")
+    place = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}
+    before = run(zipped(folder), "activate", **place)
+    assert (before["loaded"], before["warnings"]) == (0, [])
+    assert run(zipped(folder), "activate", **place) == {**before, "loaded": 1}
+    change(folder, *CHANGES["activate"])
+    changed = run(zipped(folder), "activate", **place)
+    assert changed["loaded"] == 0
+    assert changed["bits"] != before["bits"]
+    y = np.frombuffer(bytes.fromhex(before["bits"]), np.float32)
+    np.testing.assert_allclose(y, 1 / (1 + np.exp(-X["float32"].ravel())), rtol=1e-6)
+
+
+def fingerprint(place):
+    """Of the kernels there, and whether they may have a cache; nothing is compiled."""
+    code = "from deltajit.kernels import compiler as c; print(c.FINGERPRINT, c.IS_CACHED)"
+    environment = {**os.environ, "PYTHONPATH": str(place), "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return done.stdout.split()
+
+
+def test_every_source_counts(tmp_path):
+    """Of subfolders too, in folders and in zips."""
+    folder = package_in(tmp_path / "package")
+    found = [fingerprint(folder)]
+    deep = folder / "deltajit/kernels/gemm/tiles"
+    deep.mkdir(parents=True)
+    for text in ("x = 1", "x = 2"):
+        (deep / "tile.py").write_text(text)
+        found.append(fingerprint(folder))
+        assert fingerprint(zipped(folder)) == found[-1]
+    assert len({digest for digest, _ in found}) == 3
+    assert fingerprint(Path(dj.__file__).parents[1])[0] == compiler.FINGERPRINT
+    assert {is_cached for _, is_cached in found} == {"True"}
+
+
+def test_no_cache_without_sources(tmp_path):
+    """It might be of others: there is nothing to tell these kernels by."""
+    folder = package_in(tmp_path / "package")
+    compileall.compile_dir(folder / "deltajit", quiet=1, legacy=True)
+    for source in (folder / "deltajit").rglob("*.py"):
+        source.unlink()
+    assert fingerprint(folder)[1] == "False"
+    assert fingerprint(folder) != fingerprint(folder)
+    for _ in range(2):
+        found = run(folder, "copy")
+        assert (found["loaded"], found["bits"]) == (0, COPIED["float32"])
+        assert len(found["warnings"]) == 1
+        assert "sources can't be read" in found["warnings"][0]
+    assert not list(folder.rglob("*.nbi"))
+
+
+WITHOUT_METADATA = """
+import importlib.metadata as metadata
+distribution = metadata.Distribution.from_name
+
+def from_name(name):
+    if name == "deltajit":
+        raise metadata.PackageNotFoundError(name)
+    return distribution(name)
+
+metadata.Distribution.from_name = from_name
+import deltajit as dj
+from deltajit import info
+print(dj.__version__, dict(info.rows())["deltajit"])
+"""
+
+
+def test_a_copy_without_metadata_knows_its_version(tmp_path):
+    folder = package_in(tmp_path / "package")
+    for place in (folder, zipped(folder)):
+        environment = {**os.environ, "PYTHONPATH": str(place), "PYTHONWARNINGS": "ignore"}
+        command = [sys.executable, "-c", WITHOUT_METADATA]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == [dj.__version__] * 2
+    assert importlib.metadata.version("deltajit") == dj.__version__
 
 
 # ---------------------------------------------------------------- broken files

@@ -109,3 +109,30 @@ def test_bad_options():
         dj.LevenbergMarquardt(damping=0)
     with pytest.raises(ValueError, match="history"):
         dj.LBFGS(history=0)
+
+
+def test_it_keeps_samples_of_its_own():
+    net, X, Y = wave()
+    w, p = np.ones(len(X)), np.linspace(-1, 1, net.n_params)
+    f, t = net.objective(X, Y, w), net.theta + 0.1
+    product, grad = f.hessp(t, p), f.jac(t)
+    G, r, J = f.gauss_newton_product(t, p), f.residuals(t), f.residuals_jac(t)
+    X *= 2
+    Y += 1
+    w[:30] = 3
+    for theta in (t, t + 1, t):
+        found = f.hessp(theta, p), f.jac(theta), f.gauss_newton_product(theta, p)
+        found += f.residuals(theta), f.residuals_jac(theta)
+        if theta is t:
+            for one, expected in zip(found, (product, grad, G, r, J), strict=True):
+                np.testing.assert_array_equal(one, expected)
+
+
+def test_residuals_are_not_of_l1():
+    net, X, Y = wave()
+    net = dj.Network(net.sizes, dtype="float64", l1=0.1)
+    f = net.objective(X, Y)
+    for function in (f.residuals, f.residuals_jac):
+        with pytest.raises(ValueError, match=r"residuals need l1=0, got l1=0\.1"):
+            function(net.theta)
+    assert f.fun(net.theta) == net.loss(X, Y)

@@ -1,7 +1,7 @@
 """The estimators: scikit-learn's checks, its results to the last digits, and what is ours."""
 
 import pickle
-from copy import deepcopy
+from copy import copy, deepcopy
 
 import joblib
 import numpy as np
@@ -289,6 +289,82 @@ def test_copies_are_whole(make, copied):
     other.coefs_[0][:] = 0
     assert np.ptp(other._outputs(X)[:, 0]) == 0 < np.ptp(model._outputs(X)[:, 0])
     assert len(pickle.dumps(model)) < 8 * model.coefs_[0].nbytes
+
+
+SET_LATER = [
+    dict(activation="tanh"),
+    dict(activation=["tanh", "relu"]),
+    dict(hidden_layer_sizes=(5,)),
+    dict(hidden_layer_sizes=(5, 4, 3), activation="gelo"),
+    dict(standardize=False),
+    dict(solver="lbfgs", early_stopping=True),
+]
+
+
+@pytest.mark.parametrize("later", SET_LATER, ids=str)
+@pytest.mark.parametrize("make", BOTH)
+def test_what_fit_made_stays_until_the_next(make, later, tmp_path):
+    """Parameters that are set later mean nothing to predictions and copies, in whatever form."""
+    X, y = digits()
+    options = dict(activation="leaky_relu", random_state=0, max_iter=2, standardize=True)
+    model = make(hidden_layer_sizes=(9, 8), **options).fit(X + 3, y)
+    expected, J = model._outputs(X), model.input_gradients(X[:3])
+    model.set_params(**later)
+    joblib.dump(model, tmp_path / "model")
+    copies = [
+        model,
+        copy(model),
+        deepcopy(model),
+        pickle.loads(pickle.dumps(model)),
+        pickle.loads(pickle.dumps(deepcopy(model))),
+        joblib.load(tmp_path / "model"),
+        joblib.load(tmp_path / "model", mmap_mode="r"),
+    ]
+    for each in copies:
+        np.testing.assert_array_equal(each._outputs(X), expected)
+        np.testing.assert_array_equal(each.input_gradients(X[:3]), J)
+        np.testing.assert_allclose(Network.from_sklearn(each).predict(X), expected, rtol=1e-9)
+        for name, value in later.items():
+            assert getattr(each, name) == value
+        each.coefs_ = [W.copy() for W in each.coefs_]  # another network of the same make
+        np.testing.assert_array_equal(each._outputs(X), expected)
+    with pytest.raises(NotFittedError):
+        clone(model).predict(X)
+
+
+@pytest.mark.parametrize("make", BOTH)
+def test_the_next_fit_takes_todays_parameters(make):
+    X, y = digits()
+    options = dict(random_state=0, max_iter=2)
+    model = make(hidden_layer_sizes=9, standardize=True, **options).fit(X, y)
+    model.set_params(activation="tanh", hidden_layer_sizes=(5,), standardize=False).fit(X, y)
+    expected = make(hidden_layer_sizes=5, activation="tanh", **options).fit(X, y)
+    np.testing.assert_array_equal(model._outputs(X), expected._outputs(X))
+    assert not hasattr(model, "standardizer_")
+
+
+@pytest.mark.parametrize("later", [dict(activation="tanh"), dict(alpha=3.0, max_iter=5)], ids=str)
+@pytest.mark.parametrize("copied", [lambda model: model, deepcopy])
+def test_going_on_with_other_parameters_is_the_same_as_scikit_learn(copied, later):
+    X, y = digits()
+    for goes_on in ("partial_fit", "fit"):
+        models = [model.fit(X, y) for model in twins("MLPClassifier", warm_start=True, **SGD)]
+        models = [copied(model.set_params(**later)) for model in models]
+        assert_same(*(getattr(model, goes_on)(X, y) for model in models))
+        np.testing.assert_array_equal(*(model.predict(X) for model in models))
+
+
+@pytest.mark.parametrize("make", BOTH)
+def test_an_optimizer_keeps_its_schedule(make):
+    """partial_fit goes on with Adam, whose state no schedule of SGD's may touch."""
+    X, y = digits()
+    options = dict(hidden_layer_sizes=8, random_state=0, max_iter=3, shuffle=False)
+    models = [make(**options).fit(X, y) for _ in range(2)]
+    models[0].set_params(solver="sgd", learning_rate="invscaling")
+    for _ in range(3):
+        for model in models:
+            model.partial_fit(X, y)
+    np.testing.assert_array_equal(models[0].coefs_[0], models[1].coefs_[0])
 
 
 def test_pipelines_searches_and_threads():
@@ -673,3 +749,14 @@ def test_scikit_learns_own_tests(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path / "empty.ini"), *INSIDE]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:]
+
+
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_early_stopping_needs_weight_on_both_sides(estimator, share):
+    """scikit-learn raises ValueError too."""
+    X, y, weights = np.arange(40.0)[:, None], np.arange(40) % 2, np.zeros(40)
+    weights[0] = 1
+    model = estimator(early_stopping=True, validation_fraction=share, random_state=0, max_iter=2)
+    with pytest.raises(ValueError, match="sample_weight must not be 0 for every sample that early"):
+        model.fit(X, y, weights)

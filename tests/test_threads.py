@@ -8,6 +8,7 @@ import pytest
 from deltajit.kernels.parallel import start
 
 import deltajit as dj
+from deltajit import kernels
 
 SIZES = [300, 256, 101, 7]
 
@@ -43,6 +44,31 @@ def test_forked_child_goes_on():
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_number_of_threads_is_checked():
-    with pytest.raises(ValueError, match="threads must be >= 1, got 0"):
-        dj.Network([2, 2], threads=0)
+def test_number_of_threads_is_checked(tmp_path):
+    """OpenMP would keep so many on the stack, and end the process where it can't begin them."""
+    dj.Network([2, 2]).save(tmp_path / "net")
+    for make in (
+        lambda threads: dj.Network([2, 2], threads=threads),
+        lambda threads: dj.Ensemble([2, 2], 5, threads=threads),
+        lambda threads: dj.load(tmp_path / "net", threads=threads),
+    ):
+        make(1024)
+        with pytest.raises(ValueError, match="threads must be >= 1, got 0"):
+            make(0)
+        for threads in (1025, 100_000, 2**31, 2**63, 10**30):
+            with pytest.raises(ValueError, match="threads must be <= 1,024, got "):
+                make(threads)
+
+
+@pytest.mark.skipif(not start(), reason="Numba has no OpenMP here")
+@pytest.mark.parametrize("threads", [1024, 100_000, 2**31, 2**63 - 1, -5])
+def test_kernels_bound_threads_too(threads):
+    """Jitted code makes its own `Model`; and threads beyond a result's rows have nothing to do."""
+    net = dj.Network(SIZES, threads=2)
+    X = np.random.default_rng(0).normal(size=(400, SIZES[0])).astype("float32")
+    Y, expected = X[:, : SIZES[-1]].copy(), net.predict(X)
+    model, out, grad = net.model._replace(threads=threads), np.empty_like(Y), net.theta.copy()
+    kernels.predict(model, X, out, net.workspace(400))
+    np.testing.assert_array_equal(out, expected)
+    kernels.value_and_grad(model, X, Y, grad, net.workspace(400))
+    np.testing.assert_array_equal(grad, net.grad(X, Y))

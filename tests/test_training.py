@@ -277,3 +277,10 @@ def test_bar_is_shown_only_on_a_terminal(capsys):
     net.fit(X, Y, epochs=2)
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
+
+
+def test_clipping_of_gradients_whose_squares_float32_has_not():
+    net = dj.Network([1, 1], "identity", dtype="float32", rng=0)
+    before = net.theta.copy()
+    net.fit([[1e12]], [[1e12]], 1, optimizer=dj.SGD(1.0), clip_norm=2.0, progress=False)
+    assert np.linalg.norm(net.theta - before) == pytest.approx(2, rel=1e-6)

@@ -29,6 +29,9 @@ from .tile import ACCUMULATORS, VECS
 # Multiply-adds from which on a region, some microseconds until all threads are at work, pays.
 WORTH = 1_000_000
 
+# Threads at most, whatever is asked for: OpenMP keeps those of a region on the caller's stack.
+MOST_THREADS = 1024
+
 # Chunks are whole tiles: a multiple of both their heights.
 WHOLE = ACCUMULATORS
 
@@ -72,10 +75,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def usable_cores():
-    """Cores that this process may run on."""
+    """Cores that this process may run on, as far as they may all have threads."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    return min(os.cpu_count() or 1, MOST_THREADS)
 
 
 @intrinsic
@@ -110,9 +113,11 @@ def over_parts(task):
         if threads > 1 and work >= WORTH and _is_ready():
             extent = shape[1] if by_columns else shape[0]
             unit = PANEL if by_columns else step
-            chunk = (extent + threads - 1) // threads
+            most = min(threads, MOST_THREADS)
+            chunk = (extent + most - 1) // most
             chunk += -chunk % unit
-            region(state, shape[0], shape[1], by_columns, chunk, (extent + chunk - 1) // chunk, threads)
+            chunks = (extent + chunk - 1) // chunk
+            region(state, shape[0], shape[1], by_columns, chunk, chunks, min(most, chunks))
         else:
             whole(state, Part(ZERO, shape[0], ZERO, shape[1]))
 

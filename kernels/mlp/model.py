@@ -20,6 +20,9 @@ from .losses import LOSSES, Options
 # in L2 for layers up to a thousand units wide, and the time to read W is spread over so many.
 LARGEST_BLOCK = 256
 
+# Samples of a batch that there may be at all: sums of such numbers are int64.
+MOST_SAMPLES = 2**62
+
 
 def _record(words, doubles):
     names = [*words.split(), *doubles.split()]
@@ -58,6 +61,13 @@ class Model(NamedTuple):
     network: Array(numba.from_dtype(NETWORK), 1)
     layers: Array(numba.from_dtype(LAYER), 1)
     threads: Word
+
+    def __reduce__(self):
+        """Refuse to be pickled or copied: in another process something else would be there."""
+        raise TypeError(
+            "a model holds addresses of this process, so it can't be pickled or copied: pickle the "
+            "Network, and take its model"
+        )
 
 
 def layer_table(sizes, activations, slope, dtype):

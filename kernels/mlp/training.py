@@ -15,7 +15,7 @@ from .entry import (
     check_work,
     targets,
 )
-from .model import LARGEST_BLOCK, Model, block_size, carve
+from .model import LARGEST_BLOCK, MOST_SAMPLES, Model, block_size, carve
 from .optimizers import Rule, along, check_rule, is_descent, rate_of, step
 from .sweeps import (
     Block,
@@ -128,7 +128,7 @@ def _fit_epoch(
 
 @inlined
 def _check_batch_size(batch_size):
-    return BAD_BATCH_SIZE if batch_size < 1 else OK
+    return OK if 1 <= batch_size <= MOST_SAMPLES else BAD_BATCH_SIZE
 
 
 @inlined

@@ -1,4 +1,4 @@
-"""exp, expm1, log, log1p, tanh, sigmoid, erf, sin and cos, to be called from jitted code.
+"""exp, exp2, expm1, log, log1p, tanh, sigmoid, erf, sin and cos, to be called from jitted code.
 
 One text serves float32 and float64, scalars and vectors (see `vectors`): only the constants differ
 between the precisions, and float32 is never widened. A value gives the same bits in every lane and
@@ -57,6 +57,7 @@ class Constants(NamedTuple):
     two: np.floating
     infinity: np.floating
     nan: np.floating
+    ln2: np.floating
     log2e: np.floating
     ln2_high: np.floating  # so short that n * ln2_high is exact
     ln2_low: np.floating
@@ -66,6 +67,8 @@ class Constants(NamedTuple):
     smallest_biased_rounder: np.floating
     exp_lowest: np.floating  # exp is 0 from here down
     exp_highest: np.floating  # inf from here up
+    exp2_lowest: np.floating  # likewise
+    exp2_highest: np.floating
     expm1_lowest: np.floating  # expm1 is -1 from here down
     tanh_highest: np.floating  # tanh is 1 from here up
     erf_highest: np.floating
@@ -125,6 +128,7 @@ def _constants(real, integer, ln2_high, ln2_low, *, tuples, **limits):
         "two": 2,
         "infinity": np.inf,
         "nan": np.nan,
+        "ln2": np.log(2),
         "log2e": 1 / np.log(2),
         "two_over_pi": 2 / np.pi,
         "ln2_high": ln2_high,
@@ -165,6 +169,8 @@ _F32 = _constants(
     ln2_low=-2.12194440054690583e-4,
     exp_lowest=-104,
     exp_highest=89,
+    exp2_lowest=-151,
+    exp2_highest=129,
     expm1_lowest=-20,
     tanh_highest=9.5,
     erf_highest=4,
@@ -207,6 +213,8 @@ _F64 = _constants(
     ln2_low=1.9082149292705877e-10,
     exp_lowest=-746,
     exp_highest=710,
+    exp2_lowest=-1076,
+    exp2_highest=1025,
     expm1_lowest=-40,
     tanh_highest=20,
     erf_highest=6,
@@ -310,6 +318,20 @@ def exp(k):
         return ldexp(fma(r, q, k.one), integer_sub(as_integer(rounded), k.rounder_bits))
 
     return exp
+
+
+@_elementary
+def exp2(k):
+    """2**x."""
+
+    def exp2(x):
+        x = minimum(k.exp2_highest, maximum(k.exp2_lowest, x))
+        rounded = x + k.rounder
+        r = (x - (rounded - k.rounder)) * k.ln2
+        q = fma(r, polynomial(r, k.expm1), k.one)  # (e**r - 1) / r
+        return ldexp(fma(r, q, k.one), integer_sub(as_integer(rounded), k.rounder_bits))
+
+    return exp2
 
 
 @_elementary

@@ -16,7 +16,7 @@ from ..compiler import njit
 from .vectors import HAS_FMA, lanes, load_masked, store_masked
 
 BOUNDS = {
-    "exp": 1, "expm1": 2, "log": 2, "log1p": 1, "tanh": 1, "sigmoid": 1, "erf": 2,
+    "exp": 1, "exp2": 1, "expm1": 2, "log": 2, "log1p": 1, "tanh": 1, "sigmoid": 1, "erf": 2,
     "sin": 1, "cos": 1,
 }  # fmt: skip
 if not HAS_FMA:  # each a * b + c is then rounded twice
@@ -130,7 +130,10 @@ def check_f64(name, count):
     with np.errstate(all="ignore"):
         rough = reference_f64(name)(x)
     one = mpmath.mpf(1)
-    exact = {"sigmoid": lambda t: one / (one + mpmath.exp(-t))}.get(name) or getattr(mpmath, name)
+    exact = {
+        "sigmoid": lambda t: one / (one + mpmath.exp(-t)),
+        "exp2": lambda t: mpmath.mpf(2) ** t,
+    }.get(name) or getattr(mpmath, name)
     largest, where = -1.0, 0.0
     for xi, yi, ri in zip(x.tolist(), y.tolist(), rough.tolist(), strict=True):
         if math.isfinite(ri) and ri != 0 and math.isfinite(yi):

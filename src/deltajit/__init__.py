@@ -4,8 +4,6 @@
 code; ``reference`` is the same in NumPy.
 """
 
-from importlib.metadata import version
-
 from deltajit import callbacks, circuit, constructions, kernels, plot, reference, schedules
 from deltajit.callbacks import EarlyStopping, ReduceLROnPlateau
 from deltajit.circuit import Circuit
@@ -17,8 +15,9 @@ from deltajit.network import Network
 from deltajit.optimizers import SGD, Adagrad, Adam, AdamW, Lion, RMSProp, Rprop
 from deltajit.own import register_activation
 from deltajit.training import DivergedError
+from deltajit.version import VERSION
 
-__version__ = version("deltajit")
+__version__ = VERSION
 
 load = Network.load
 

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deltajit import checks
+from deltajit import checks, graphs, kernels
 from deltajit.kernels import ACTIVATIONS, LOSSES
 from deltajit.kernels.activations import GELU
 from deltajit.kernels.model import N_COLUMNS, VERSION
+from deltajit.kernels.parallel import available
+from deltajit.own import CIRCUITS, register_circuit, unknown
 
-
-class CircuitLoss(NamedTuple):
-    """What there is to know of a circuit that is a loss: its inputs, and scratch memory."""
-
-    n_inputs: int
-    spare: int
-
-
-# Losses of the user's own, by name.
-CIRCUITS: dict[str, CircuitLoss] = {}
+# Parameters at most: the numbers of bytes that follow from so many are int64.
+MOST_PARAMS = 2**40
 
 
 def is_of_z(name: str) -> bool:
@@ -113,8 +109,32 @@ class Architecture:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields alone: the layer table is of this process."""
-        return {part.name: getattr(self, part.name) for part in fields(self)}
+        """The fields, and the circuit that the loss may be; the layer table is of this process."""
+        named = {part.name: getattr(self, part.name) for part in fields(self)}
+        return {**named, "circuit": self.circuit}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        named = dict(state)
+        circuit = named.pop("circuit", None)
+        if circuit is not None:
+            register_circuit(graphs.from_data(circuit))
+        problem = unknown(named["activations"], named["loss"])
+        if problem:
+            raise ValueError(problem)
+        vars(self).update(named, dtype=np.dtype(named["dtype"].type))  # always the same object
+
+    @property
+    def circuit(self) -> dict[str, Any] | None:
+        """The graph of the circuit that is the loss, as plain data; None if it is another one."""
+        return graphs.to_data(CIRCUITS[self.loss].graph) if self.loss in CIRCUITS else None
+
+    def model(self, theta: NDArray[Any], threads: int = 1) -> kernels.Model:
+        """The network on `theta` as the kernels take it, in this process alone.
+
+        Codes of activations and losses of the user's own are addresses.
+        """
+        layers, loss = np.array(self.layers), LOSSES[self.loss]
+        return kernels.Model(theta, layers, self.coef, loss, available(threads))
 
     @property
     def coef(self) -> NDArray[Any]:
@@ -130,7 +150,7 @@ class Architecture:
     def n_targets(self) -> int:
         """Columns of Y, unless it is labels: gaussian_nll has two outputs for each target."""
         if self.loss in CIRCUITS:
-            return CIRCUITS[self.loss].n_inputs - self.sizes[-1]
+            return CIRCUITS[self.loss].graph.n_inputs - self.sizes[-1]
         return self.sizes[-1] // (2 if self.loss == "gaussian_nll" else 1)
 
     @cached_property
@@ -156,9 +176,15 @@ class Architecture:
     @property
     def n_params(self) -> int:
         """Number of weights and biases."""
-        return sum(
-            (n_in + 1) * n_out for n_in, n_out in zip(self.sizes[:-1], self.sizes[1:], strict=True)
-        )
+        return sum((n_in + 1) * n_out for n_in, n_out in pairwise(self.sizes))
+
+    def check_size(self) -> None:
+        """Parameters are not too many for kernels; a file of so many is none."""
+        if self.n_params > MOST_PARAMS:
+            raise ValueError(
+                f"sizes must make at most {MOST_PARAMS:,} parameters, got "
+                f"{reprlib.repr(self.sizes)}"
+            )
 
     def unflatten(
         self, flat: NDArray[Any]
@@ -203,10 +229,10 @@ def _output_and_loss(output: object, loss: object, n_out: int) -> tuple[str, str
         last = OUTPUT_OF_LOSS.get(goal, "identity")
     if goal == "auto":
         goal = LOSS_OF_OUTPUT.get(last, "squared_error")
-    if goal in CIRCUITS and CIRCUITS[goal].n_inputs <= n_out:
+    if goal in CIRCUITS and CIRCUITS[goal].graph.n_inputs <= n_out:
         raise ValueError(
             "loss must be a circuit of the outputs, then of at least one target: more inputs than "
-            f"the {n_out} outputs, got {CIRCUITS[goal].n_inputs}"
+            f"the {n_out} outputs, got {CIRCUITS[goal].graph.n_inputs}"
         )
     partner = OUTPUT_OF_LOSS.get(goal, last)
     if last != partner:

@@ -17,8 +17,9 @@ Array = NDArray[Any]
 class Callback:
     """Base class: override what you need.
 
-    An instance that a checkpoint is to remember returns numbers, strings, None and arrays in
-    `state_dict`, and takes them back in `load_state_dict`.
+    An instance that a checkpoint is to remember returns numbers, strings, None, lists and dicts of
+    these, and arrays, in `state_dict`, and takes them back in `load_state_dict`. fit asks for them
+    first after `on_fit_begin`, to see that they can be written.
     """
 
     def on_fit_begin(self, state: TrainingState) -> None:
@@ -27,8 +28,11 @@ class Callback:
     def on_epoch_end(self, state: TrainingState) -> None:
         """After each epoch, when `state.history` has its losses."""
 
+    def on_fit_resume(self, state: TrainingState) -> None:
+        """After `on_fit_begin` and `load_state_dict`, where fit goes on from a checkpoint."""
+
     def on_fit_end(self, state: TrainingState) -> None:
-        """When fit ends: after the last epoch, by `state.stop()` or by Ctrl-C."""
+        """When fit ends: after the last epoch, by `state.stop()`, by Ctrl-C or by any error."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of this callback."""
@@ -77,13 +81,15 @@ class EarlyStopping(_Watcher):
     Parameters
     ----------
     patience : int
-        Epochs without improvement after which fit ends.
+        Epochs without improvement after which fit ends. One that had ended goes on from its
+        checkpoint where there is more patience now.
     min_delta : float, >= 0
         What counts as improvement.
     monitor : str
         A list of `History`, "val_loss" by default; of metrics the negative is a loss.
     restore_best : bool
-        Whether theta goes back to the best epoch's, also where fit ends for another reason.
+        Whether theta goes back to the best epoch's, also where fit ends for another reason: by
+        Ctrl-C, by DivergedError, or by an error in another callback.
 
     Attributes
     ----------
@@ -104,13 +110,24 @@ class EarlyStopping(_Watcher):
     def on_fit_begin(self, state: TrainingState) -> None:
         """Nothing has been seen yet."""
         super().on_fit_begin(state)
-        self._theta = state.theta.copy()
+        self._theta, self._ended = state.theta.copy(), False
 
     def on_epoch_end(self, state: TrainingState) -> None:
         """Keep theta if it is the best so far; end fit if none has been for long."""
         if self._improves(state):
             self._theta[:] = state.theta
-        elif self._since >= self.patience:
+        else:
+            self._end_if_due(state)
+
+    def on_fit_resume(self, state: TrainingState) -> None:
+        """Decide again whether fit is over, by the patience that there is now."""
+        if self._ended:
+            self._ended = state.stopped = False
+        self._end_if_due(state)
+
+    def _end_if_due(self, state: TrainingState) -> None:
+        if self._since >= self.patience:
+            self._ended = True
             state.stop()
 
     def on_fit_end(self, state: TrainingState) -> None:
@@ -120,12 +137,12 @@ class EarlyStopping(_Watcher):
 
     def state_dict(self) -> dict[str, Any]:
         """The best so far, and its theta."""
-        return {**super().state_dict(), "theta": self._theta}
+        return {**super().state_dict(), "theta": self._theta, "ended": self._ended}
 
     def load_state_dict(self, kept: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         super().load_state_dict(kept)
-        self._theta = np.array(kept["theta"])
+        self._theta, self._ended = np.array(kept["theta"]), kept["ended"]
 
 
 class ReduceLROnPlateau(_Watcher):

@@ -6,15 +6,23 @@ Each function names the argument, what it was and what was expected, and changes
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import operator
+import os
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, SupportsFloat, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deltajit.kernels.parallel import MOST_THREADS, usable_cores
+
 Array = NDArray[Any]
+
+REAL = "real numbers (float16, float32, float64, integers or bools)"
+NUMBERS = (bool, int, float, np.bool_, np.number)
 
 
 def choice(value: object, name: str, options: Iterable[str]) -> str:
@@ -29,21 +37,35 @@ def choice(value: object, name: str, options: Iterable[str]) -> str:
     return value
 
 
-def whole(value: object, name: str, least: int = 1) -> int:
-    """A whole number of at least `least`."""
+# Whole numbers at most: one may be added to another, and the sum is still an int64.
+MOST = 2**62
+
+
+def whole(value: object, name: str, least: int = 1, most: float = MOST) -> int:
+    """A whole number of at least `least`, which kernels can take."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name} must be a whole number >= {least}, got {value!r}")
     number = operator.index(value)
     if number < least:
         raise ValueError(f"{name} must be >= {least}, got {number}")
+    if number > most:
+        raise ValueError(f"{name} must be <= {most:,}, got {reprlib.repr(number)}")
     return number
+
+
+def threads(value: object) -> int:
+    """How many threads kernels may use: None is one for each core."""
+    return usable_cores() if value is None else whole(value, "threads", most=MOST_THREADS)
 
 
 def real(value: object, name: str, least: float = -math.inf, most: float = math.inf) -> float:
     """A finite number from `least` to `most`, both included."""
-    if not isinstance(value, SupportsFloat):
+    if type(value) is not float and not isinstance(value, SupportsFloat):  # the latter is slow
         raise TypeError(f"{name} must be a number, got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an int that no float is as large as
+        number = math.inf
     if not (math.isfinite(number) and least <= number <= most):
         bounds = f" from {least} to {most}" if least > -math.inf or most < math.inf else ""
         raise ValueError(f"{name} must be a finite number{bounds}, got {value!r}")
@@ -82,7 +104,7 @@ def sizes(value: object) -> tuple[int, ...]:
             f"sizes must be a list such as [64, 128, 10] (inputs, hidden layers, outputs), "
             f"got {value!r}"
         )
-    numbers = tuple(whole(n, f"sizes[{i}]") for i, n in enumerate(value))
+    numbers = tuple(whole(n, f"sizes[{i}]", most=math.inf) for i, n in enumerate(value))
     if len(numbers) < 2:
         raise ValueError(f"sizes needs at least inputs and outputs, got {list(numbers)}")
     return numbers
@@ -112,18 +134,15 @@ def generator(value: object, name: str = "rng") -> np.random.Generator:
 def array(value: object, name: str, kind: np.dtype[Any]) -> Array:
     """A C-contiguous, aligned, native array of dtype `kind`: `value` itself where it is one.
 
-    Lists, integers, bools, and float32 and float64 of any byte order and layout are converted.
+    Lists, integers, bools, data frames of such columns, and floats of 16, 32 and 64 bits, of any
+    byte order and layout, are converted.
     """
     if type(value) is np.ndarray and value.dtype == kind and value.flags.carray:
         return value
-    given = _asarray(value, name)
-    real_float = given.dtype.kind == "f" and given.dtype.itemsize in (4, 8)
-    if not (real_float or given.dtype.kind in "iub"):
-        raise TypeError(
-            f"{name} must hold real numbers (float32, float64 or integers), "
-            f"got dtype {given.dtype.name}"
-        )
-    with np.errstate(over="ignore"):  # too large for float32 becomes inf, which fit reports
+    given = asarray(value, name)
+    if not _is_real(given):
+        raise TypeError(f"{name} must hold {REAL}, got dtype {given.dtype.name}")
+    with np.errstate(all="ignore"):  # too large for float32 becomes inf, which fit reports
         return np.require(given, kind, ["C", "A", "W"])
 
 
@@ -161,7 +180,7 @@ class TargetForm(NamedTuple):
 
 def targets(value: object, name: str, batch: int, single: bool, form: TargetForm) -> Array:
     """Y as the kernels take it: (batch, n_out), or (batch, 1) class labels for cross_entropy."""
-    given = _asarray(value, name)
+    given = asarray(value, name)
     if single and (given.ndim == 0 or given.shape == (form.n_out,)):
         given = given[None]
     if form.loss == "cross_entropy" and given.ndim == 1:
@@ -236,6 +255,13 @@ def optimizer(value: Any) -> Any:
     return value
 
 
+def path(value: Any, name: str) -> str:
+    """Where a file is, or is to be."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"{name} must be a path, as a string or pathlib.Path, got {value!r}")
+    return str(os.fspath(value))
+
+
 def schedule(value: Any) -> None:
     """None, or something with `factors`, such as dj.schedules.CosineDecay()."""
     if value is not None and (isinstance(value, type) or not hasattr(value, "factors")):
@@ -248,13 +274,17 @@ def callbacks(value: Any) -> tuple[Any, ...]:
     """Objects with any of the methods of dj.callbacks.Callback."""
     if not isinstance(value, (tuple, list)):
         raise TypeError(f"callbacks must be a list, as [dj.EarlyStopping()]; got {value!r}")
-    events = ("on_fit_begin", "on_epoch_end", "on_fit_end")
+    events = ("on_fit_begin", "on_fit_resume", "on_epoch_end", "on_fit_end")
     for i, callback in enumerate(value):
         if isinstance(callback, type) or not any(hasattr(callback, event) for event in events):
             raise TypeError(
                 f"callbacks[{i}] must have a method {', '.join(events[:-1])} or {events[-1]}, as "
                 f"dj.EarlyStopping() has; got {callback!r}"
             )
+        for event in events:
+            method = getattr(callback, event, None)
+            if method is not None:
+                takes(method, f"callbacks[{i}].{event}", "state")
     return tuple(value)
 
 
@@ -269,7 +299,39 @@ def metrics(value: Any, *, has_data: bool) -> Mapping[str, Callable[[Array, Arra
         raise ValueError(f"metrics must have names of their own, got {sorted(taken)[0]!r}")
     if value and not has_data:
         raise ValueError("metrics are taken on validation_data; give that too")
+    for name, f in value.items():
+        if not isinstance(name, str):
+            raise TypeError(f"metrics must have strings for names, got {name!r}")
+        takes(f, f"metrics[{name!r}]", "Y", "outputs")
     return value
+
+
+def takes(function: Any, name: str, *arguments: str) -> None:
+    """Something to be called with so many arguments, as far as it can be known."""
+    if not callable(function):
+        raise TypeError(f"{name} must be a function, got {function!r}")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of some functions written in C
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        raise TypeError(
+            f"{name} must take ({', '.join(arguments)}), but its arguments are {signature}"
+        ) from None
+
+
+def number(value: Any, name: str) -> float:
+    """What a function of a user's own has returned, as a number; it may be NaN or infinite."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    try:
+        if isinstance(value, str):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must return a number, got {reprlib.repr(value)}") from None
 
 
 def dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
@@ -352,13 +414,64 @@ def has(value: object, name: str, kind: str, parts: Iterable[str]) -> None:
         raise TypeError(f"{name} must be {kind}, got {type(value).__name__}")
 
 
-def _asarray(value: object, name: str) -> Array:
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise TypeError(f"{name} has masked entries; fill them first, as in {name}.filled(0)")
+def asarray(value: object, name: str) -> Array:
+    """What NumPy makes of a value; of a data frame, of each column by itself."""
+    if type(value) is np.ndarray:
+        return value
+    if hasattr(value, "shape"):  # no list, no number
+        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+            raise TypeError(f"{name} has masked entries; fill them first, as in {name}.filled(0)")
+        kind = type(value)  # of pandas or polars, which aren't imported here
+        if hasattr(kind, "iterrows") or hasattr(kind, "iter_columns"):
+            return _frame(value, name)
+        if hasattr(kind, "to_numpy"):
+            return _column(value, name)
     try:
         return np.asarray(value)
     except ValueError:
         raise ValueError(f"{name} is ragged: its rows differ in length") from None
+
+
+def _is_real(found: Array) -> bool:
+    """Whether an array holds whole numbers, or ones that float64 holds too."""
+    kind = found.dtype
+    return (kind.kind == "f" and kind.itemsize <= 8) or kind.kind in "iub"
+
+
+def _frame(frame: Any, name: str) -> Array:
+    """What NumPy makes of a data frame; columns of several dtypes must all hold real numbers."""
+    if hasattr(type(frame), "iter_columns"):  # polars
+        columns = [(column.name, column) for column in frame.iter_columns()]
+    else:
+        kinds = {*frame.dtypes}
+        if len(kinds) == 1 and all(isinstance(x, np.dtype) and x.kind in "biuf" for x in kinds):
+            return np.asarray(frame)  # at once, mostly without a copy
+        columns = list(frame.items())
+    arrays = []
+    for label, column in columns:
+        found = _column(column, f"the column {label!r} of {name}")
+        if not _is_real(found):
+            raise TypeError(
+                f"the column {label!r} of {name} must hold {REAL}, got dtype {column.dtype}; "
+                "encode it as numbers, or leave it out"
+            )
+        arrays.append(found)
+    return np.stack(arrays, axis=1) if arrays else np.empty(frame.shape)
+
+
+def _column(column: Any, name: str) -> Array:
+    """What NumPy makes of a column or a row, if no value is missing (NaN is a value)."""
+    kind = getattr(getattr(column, "dtype", None), "numpy_dtype", None)  # of nullable dtypes
+    if hasattr(type(column), "has_nulls"):  # polars
+        missing = column.has_nulls()
+    else:
+        missing = kind is not None and column.isna().any()
+    if missing:
+        raise TypeError(f"{name} has missing values; fill them first, or leave such samples out")
+    found = np.asarray(column, kind)
+    if found.dtype.kind == "O" and all(isinstance(x, NUMBERS) for x in found.flat):
+        return np.array(found.tolist())  # a row of bools and floats
+    return found
 
 
 def _listed(options: Sequence[str]) -> str:

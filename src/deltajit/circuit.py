@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deltajit import checks, memory, plot
+from deltajit import checks, graphs, memory, plot
+from deltajit.described import Described
 from deltajit.kernels import circuit as compiled
 from deltajit.lowering import lower
 from deltajit.operations import TIES, Graph
@@ -26,7 +27,11 @@ __all__ = ["Circuit", "dot", "relu", "sigmoid", "softplus", "where"]
 Array = NDArray[Any]
 
 
-class Circuit:
+# Inputs at most: each is an object while f is traced.
+MOST_INPUTS = 2**24
+
+
+class Circuit(Described):
     """A differentiable circuit: the operations that a Python function of scalars is made of.
 
     The function is called once, with traced values, and never again. Nothing is compiled for it.
@@ -69,12 +74,16 @@ class Circuit:
     (6.0, array([2., 5., 0.]))
     """
 
+    __slots__ = (
+        "__dict__", "__weakref__", "_graph", "_is_scalar", "_names", "_program", "_scratch"
+    )  # fmt: skip
+
     def __init__(
         self, f: Callable[..., Any], n_inputs: int, *, ties: str = "both", dtype: Any = "float64"
     ) -> None:
         if not callable(f):
             raise TypeError(f"f must be a function of n_inputs scalars, got {f!r}")
-        n_inputs = checks.whole(n_inputs, "n_inputs")
+        n_inputs = checks.whole(n_inputs, "n_inputs", most=MOST_INPUTS)
         tracer = Tracer(n_inputs)
         weights = TIES[checks.choice(ties, "ties", TIES)]
         kind = checks.dtype(dtype)
@@ -84,23 +93,24 @@ class Circuit:
         graph = tracer.graph(outputs, n_inputs, weights)
         self._bind(graph, argument_names(f, n_inputs), is_scalar, kind)
 
-    def _bind(self, graph: Graph, names: list[str], is_scalar: bool, dtype: np.dtype[Any]) -> None:
+    def _bind(
+        self, graph: Graph | dict[str, Any], names: list[str], is_scalar: bool, dtype: Any
+    ) -> None:
+        """Make what the graph, or the data that it was pickled as, needs to run here."""
+        graph = graphs.from_data(graph) if isinstance(graph, dict) else graph
         self._graph = graph
         self._names = names
         self._is_scalar = is_scalar
-        self._program = lower(graph, dtype)
+        self._program = lower(graph, checks.dtype(dtype))
         self._scratch = threading.local()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, Any]:
         return {
-            "graph": self._graph,
+            "graph": graphs.to_data(self._graph),
             "names": self._names,
             "is_scalar": self._is_scalar,
             "dtype": self.dtype,
         }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._bind(**state)
 
     # ---------------------------------------------------------------- what it is
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from deltajit import checks
+from deltajit import checks, memory
 from deltajit.architecture import Architecture
 
 Array = NDArray[Any]
@@ -18,6 +18,16 @@ class Data(NamedTuple):
     X: Array
     Y: Array
     weights: Array | None
+
+    def copied(self) -> Data:
+        """The same, out of reach of whoever has the arrays."""
+        weights = None if self.weights is None else self.weights.copy()
+        return Data(self.X.copy(), self.Y.copy(), weights)
+
+    def ready(self) -> Data:
+        """The same where kernels may have it: what was unpickled may be a read-only memory map."""
+        weights = None if self.weights is None else memory.ready(self.weights)
+        return Data(memory.ready(self.X), memory.ready(self.Y), weights)
 
 
 def checked(

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+import operator
 import time
 import warnings
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deltajit import checks, data, kernels, memory
-from deltajit.architecture import Architecture
+from deltajit.architecture import MOST_PARAMS, Architecture
 from deltajit.data import Data
+from deltajit.described import Described
 from deltajit.history import History
 from deltajit.initializers import initial_theta
 from deltajit.kernels import ensemble
-from deltajit.kernels.parallel import available, usable_cores
 from deltajit.network import Network
 from deltajit.optimizers import Adam, Optimizer
 from deltajit.own import loss_name
@@ -25,7 +26,7 @@ from deltajit.training import CHUNK, OVERHEAD, DivergedError, ended_by_ctrl_c, p
 Array = NDArray[Any]
 
 
-class Ensemble:
+class Ensemble(Described):
     """Many networks of one shape; each is, bit for bit, what it would be alone.
 
     Parameters
@@ -44,6 +45,8 @@ class Ensemble:
     >>> nets
     Ensemble(1,000 x 4-32-32-1, tanh -> identity, squared_error, float32, 1,249 parameters each)
     """
+
+    __slots__ = ("__dict__", "__weakref__", "_architecture", "_model", "_rngs")
 
     def __init__(
         self,
@@ -67,20 +70,37 @@ class Ensemble:
         made_of = Architecture.checked(
             sizes, activation, output, loss_name(loss), l2, slope, dtype, l1, threshold, quantile
         )
-        count = checks.whole(n_members, "n_members")
-        self._architecture = made_of
-        self._rngs = [np.random.default_rng(seed) for seed in _seeds(rng, count)]
+        made_of.check_size()
+        most, workers = MOST_PARAMS // made_of.n_params, checks.threads(threads)
+        count = checks.whole(n_members, "n_members", most=most)
         theta = memory.empty(count * made_of.n_params, made_of.dtype).reshape(count, -1)
-        for row, generator in zip(theta, self._rngs, strict=True):
+        rngs = [np.random.default_rng(seed) for seed in _seeds(rng, count)]
+        for row, generator in zip(theta, rngs, strict=True):
             row[:] = initial_theta(made_of, init, sigma, generator)
-        workers = usable_cores() if threads is None else checks.whole(threads, "threads")
-        self._model = kernels.Model(
-            theta=theta,
-            layers=np.array(made_of.layers),
-            coef=made_of.coef,
-            loss=kernels.LOSSES[made_of.loss],
-            threads=available(min(workers, count)),
-        )
+        self._bind(made_of, theta, rngs, workers)
+
+    def _bind(
+        self,
+        architecture: Architecture,
+        theta: Array,
+        rngs: list[np.random.Generator],
+        threads: int,
+    ) -> None:
+        """Hold `theta` itself, a row for each member, and what the kernels work with."""
+        self._architecture, self._rngs = architecture, rngs
+        self._model = architecture.model(theta, min(threads, len(theta)))
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "architecture": self._architecture,
+            "theta": self.theta,
+            "rngs": self._rngs,
+            "threads": self._model.threads,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        theta = memory.copy(state["theta"].ravel()).reshape(state["theta"].shape)
+        super().__setstate__({**state, "theta": theta})
 
     # ---------------------------------------------------------------- what it is
 
@@ -107,8 +127,36 @@ class Ensemble:
     def __len__(self) -> int:
         return self.n_members
 
-    def __getitem__(self, i: int) -> Network:
-        """Member i as a `Network`, on the same theta and with its generator."""
+    @overload
+    def __getitem__(self, i: int) -> Network: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> Ensemble: ...
+
+    def __getitem__(self, i: int | slice) -> Network | Ensemble:
+        """Member i as a `Network`, or neighbours ``i:j`` as an `Ensemble`.
+
+        Both are on the same theta, and have the members' own generators.
+        """
+        if not isinstance(i, slice):
+            return self._member(i)
+        first, last, step = i.indices(self.n_members)
+        if step != 1 or first >= last:
+            raise ValueError(
+                f"a slice of an ensemble must have step 1 and at least one of its {self.n_members} "
+                f"members, got {i}"
+            )
+        some = type(self).__new__(type(self))
+        theta, rngs = self.theta[first:last], self._rngs[first:last]
+        some._bind(self._architecture, theta, rngs, self._model.threads)
+        return some
+
+    def _member(self, i: int) -> Network:
+        if isinstance(i, bool | np.bool_) or not isinstance(i, SupportsIndex):
+            raise TypeError(f"a member's index must be a whole number or a slice, got {i!r}")
+        i = operator.index(i)
+        if not -self.n_members <= i < self.n_members:
+            raise IndexError(f"index must be less than the {self.n_members} members, got {i}")
         return Network.sharing(self._architecture, self.theta[i], self._rngs[i])
 
     def __repr__(self) -> str:
@@ -139,11 +187,13 @@ class Ensemble:
         ensemble.predict(self._model, samples, out, self._work(batch))
         return out[:, 0] if inputs.ndim == 1 else out
 
+    @np.errstate(all="ignore")
     def mean(self, X: ArrayLike) -> Array:
         """Mean of the members' predictions, (B, n_out)."""
         mean: Array = self.predict(X).mean(axis=0)
         return mean
 
+    @np.errstate(all="ignore")
     def std(self, X: ArrayLike) -> Array:
         """Standard deviation of the members' predictions, (B, n_out): where they disagree."""
         spread: Array = self.predict(X).std(axis=0)
@@ -216,6 +266,8 @@ class Ensemble:
         method = checks.optimizer(Adam() if optimizer is None else optimizer)
         if not hasattr(method, "rule"):
             raise TypeError(f"optimizer must take minibatches, as dj.SGD or dj.Adam; got {method}")
+        if getattr(method, "full_batch", False):
+            size = n
         rule = method.rule(M * made_of.n_params, made_of.dtype)
         state = np.zeros((M, rule.state.shape[0] * made_of.n_params), made_of.dtype)
         rule = rule._replace(state=state, count=np.zeros(M, np.int64))
@@ -293,7 +345,7 @@ class Ensemble:
                 f"...), got {inputs.shape} and {targets.shape}"
             )
         B = inputs.shape[1]
-        flat_weights = None if weights is None else np.broadcast_to(weights, (M, B)).reshape(-1)
+        flat_weights = None if weights is None else self._weights(weights, B, source)
         flat = data.checked(
             made_of,
             inputs.reshape(M * B, -1),
@@ -304,6 +356,24 @@ class Ensemble:
         )
         own_weights = None if flat.weights is None else flat.weights.reshape(M, B)
         return Data(flat.X.reshape(M, B, -1), flat.Y.reshape(M, B, -1), own_weights)
+
+    def _weights(self, weights: Any, B: int, source: str) -> Array:
+        """Weights (n_members * B,), of which no member's are all 0."""
+        name, M = f"{source}[2]" if source else "sample_weight", self.n_members
+        given = checks.array(weights, name, self._architecture.dtype)
+        try:
+            rows = np.broadcast_to(given, (M, B))
+        except ValueError:
+            raise ValueError(
+                f"{name} must have shape ({M}, {B}) or ({B},), got {given.shape}"
+            ) from None
+        weighty = rows.any(axis=1)
+        if B and not weighty.all():
+            raise ValueError(
+                f"{name} must not be 0 for every sample of a member, as it is for member "
+                f"{weighty.argmin()}"
+            )
+        return rows.reshape(-1)
 
 
 def _seeds(rng: Any, count: int) -> list[int]:

@@ -14,14 +14,23 @@ class FormatError(ValueError):
     """A file is not what it should be: damaged, made by something else, or by a newer deltajit."""
 
 
+def target_of(path: Path, name: str = "path") -> str:
+    """Find the file that `replace` would make or replace; raise OSError where it can't."""
+    target = os.path.realpath(os.fspath(path))  # a link stays one, its target is replaced
+    folder, given = os.path.dirname(target), repr(os.fspath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{name} must be in a folder that exists, got {given}")
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise OSError(f"{name} must be a file or new, got a folder or device: {given}")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{name} must be in a folder that may be written to, got {given}")
+    return target
+
+
 def replace(path: Path, content: bytes) -> None:
     """Make `content` the file at `path`: after any failure the old file is there as it was."""
-    target = os.path.realpath(os.fspath(path))  # a link stays one, its target is replaced
+    target = target_of(path)
     folder = os.path.dirname(target)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"path must be in a folder that exists, got {os.fspath(path)!r}")
-    if os.path.exists(target) and not os.path.isfile(target):
-        raise OSError(f"path must be a file or new, got a folder or device: {os.fspath(path)!r}")
     temporary = os.path.join(folder, f".deltajit-{secrets.token_hex(8)}")
     try:
         with open(temporary, "xb") as file:

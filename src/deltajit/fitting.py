@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deltajit import checks, schedules
-from deltajit.checkpoint import Checkpoint
+from deltajit.checkpoint import Checkpoint, restore
 from deltajit.data import Data, checked
+from deltajit.files import target_of
 from deltajit.history import History, TrainingState
+from deltajit.kernels import Rule
 from deltajit.objective import Objective
-from deltajit.training import Metric, Plan, Watchers, dropout_of, train, train_on_all
+from deltajit.training import Metric, Plan, Watchers, dropout_of, train, train_on_all, watched
 
 
 @dataclass(frozen=True)
@@ -44,31 +46,31 @@ def fit(net: Any, data: Data, rng: np.random.Generator, options: Options) -> His
     batch_size = min(checks.whole(options.batch_size, "batch_size"), len(data.X))
     method = checks.optimizer(options.optimizer)
     watchers = _watchers(net, options)
-    if hasattr(method, "minimize"):
-        return _fit_on_all(net, data, epochs, method, watchers, options)
-    checks.schedule(options.schedule)
-    if getattr(method, "full_batch", False):
-        batch_size = len(data.X)
-    if options.clip_norm is not None:
-        checks.above_zero(options.clip_norm, "clip_norm")
-    rule = method.rule(net.n_params, net.dtype)
-    steps = -(-len(data.X) // batch_size)
-    rule = rule._replace(
-        rates=schedules.rates(options.schedule, float(rule.rates[0]), epochs, steps),
-        clip=float(options.clip_norm or 0),
-    )
-    kept = _checkpoint(net, len(data.X), batch_size, epochs, options)
+    if options.resume and options.checkpoint is None:
+        raise ValueError("resume=True needs checkpoint, the path to go on from")
     dropout = dropout_of(
         options.dropout,
         len(net.sizes) - 2,
-        lambda: rng.integers(2**64, size=1, dtype=np.uint64),
+        lambda: np.zeros(1, np.uint64),  # drawn below
     )
-    state = TrainingState(net, rule, History(), epochs, watchers.columns(), dropout)
-    watchers.tell("on_fit_begin", state)
+    if hasattr(method, "minimize"):
+        return _fit_on_all(net, data, rng, epochs, watchers, options)
+    if getattr(method, "full_batch", False):
+        batch_size = len(data.X)
     plan = Plan(batch_size, rng, bool(options.shuffle))
-    if kept is not None and options.resume:
-        kept.resume(state, rng, watchers.callbacks)
-    return train(state, data, plan, watchers, kept)
+    rule = _rule(net, epochs, -(-len(data.X) // batch_size), options)
+    state = TrainingState(net, rule, History(), epochs, watchers.columns(), dropout)
+    kept = _checkpoint(state, len(data.X), plan, options)
+    saved = kept.read(state, rng, watchers.callbacks) if kept and options.resume else None
+    with watched(state, rng, watchers):
+        if dropout is not None:
+            dropout.seed[:] = rng.integers(2**64, size=1, dtype=np.uint64)
+        if kept is not None:
+            kept.encoded(state, rng, watchers.callbacks)  # raises for what it could not hold
+        if saved is not None:
+            restore(saved, state, rng, watchers.callbacks)
+            watchers.tell("on_fit_resume", state)
+        return train(state, data, plan, watchers, kept)
 
 
 def _watchers(net: Any, options: Options) -> Watchers:
@@ -76,36 +78,61 @@ def _watchers(net: Any, options: Options) -> Watchers:
     if options.validation_data is not None:
         parts = checks.validation_data(options.validation_data)
         validation = checked(net.architecture, *parts, "validation_data", finite=True)
-        targets = np.asarray(parts[1])
+        targets = checks.asarray(parts[1], "validation_data[1]")
     metrics = checks.metrics(options.metrics, has_data=validation is not None)
     callbacks = checks.callbacks(options.callbacks)
     return Watchers(validation, targets, metrics, callbacks, bool(options.progress))
 
 
 def _fit_on_all(
-    net: Any, data: Data, epochs: int, method: Any, watchers: Watchers, options: Options
+    net: Any,
+    data: Data,
+    rng: np.random.Generator,
+    epochs: int,
+    watchers: Watchers,
+    options: Options,
 ) -> History:
     """With LBFGS or LevenbergMarquardt, which know no minibatches, rates or state to keep."""
-    for name in ("schedule", "clip_norm", "checkpoint", "dropout"):
-        if getattr(options, name) not in (None, 0, 0.0):
-            raise ValueError(f"{name} means nothing to {type(method).__name__}; leave it out")
+    given = {name: getattr(options, name) for name in ("schedule", "clip_norm", "checkpoint")}
+    given["dropout"] = any(checks.dropout(options.dropout, len(net.sizes) - 2)) or None
+    for name, value in given.items():
+        if value is not None:
+            method = type(options.optimizer).__name__
+            raise ValueError(f"{name} means nothing to {method}; leave it out")
     state = TrainingState(net, None, History(), epochs, watchers.columns())
-    objective = Objective(net.model, data, net.architecture.loss, net.architecture.l2)
-    watchers.tell("on_fit_begin", state)
-    return train_on_all(state, objective, method, watchers)
+    objective = Objective(net.architecture, data, net.threads)
+    with watched(state, rng, watchers):
+        return train_on_all(state, objective, options.optimizer, watchers)
 
 
-def _checkpoint(
-    net: Any, n: int, batch_size: int, epochs: int, options: Options
-) -> Checkpoint | None:
+def _rule(net: Any, epochs: int, steps: int, options: Options) -> Rule:
+    """The optimizer's fresh state, with a rate for each update where there is a schedule."""
+    checks.schedule(options.schedule)
+    if options.clip_norm is not None:
+        checks.above_zero(options.clip_norm, "clip_norm")
+    rule: Rule = options.optimizer.rule(net.n_params, net.dtype)
+    rates = schedules.rates(options.schedule, float(rule.rates[0]), epochs, steps)
+    return rule._replace(rates=rates, clip=float(options.clip_norm or 0))
+
+
+def _checkpoint(state: TrainingState, n: int, plan: Plan, options: Options) -> Checkpoint | None:
     """The checkpoint, with a description of what must be the same when fit goes on from it."""
+    every = checks.whole(options.every, "every")
     if options.checkpoint is None:
-        if options.resume:
-            raise ValueError("resume=True needs checkpoint, the path to go on from")
         return None
-    planned = f"{options.schedule} of {epochs} epochs, " if options.schedule is not None else ""
-    fit = (
-        f"{net.architecture}, {options.optimizer}, {planned}{n} samples, batch_size={batch_size}, "
-        f"clip_norm={options.clip_norm}, dropout={options.dropout}, shuffle={bool(options.shuffle)}"
-    )
-    return Checkpoint(Path(options.checkpoint), checks.whole(options.every, "every"), fit)
+    path = Path(checks.path(options.checkpoint, "checkpoint"))
+    target_of(path, "checkpoint")
+    made_of, rule = state.net.architecture, state.rule
+    assert rule is not None
+    fit = {part.name: getattr(made_of, part.name) for part in fields(made_of)}
+    fit |= {"dtype": made_of.dtype.name, "optimizer": type(options.optimizer).__qualname__}
+    fit |= {"hyper": rule.hyper, "clip_norm": rule.clip, "samples": n, "shuffle": plan.shuffle}
+    fit["batch_size"] = plan.batch_size
+    fit["dropout"] = checks.dropout(options.dropout, len(made_of.sizes) - 2)
+    if options.schedule is None:
+        fit["lr"] = rule.rates[0]
+    else:  # known by its rates, rounded: cosines of another machine end in other bits
+        steps = -(-n // plan.batch_size)
+        sums = np.add.reduceat(rule.rates, np.arange(0, rule.rates.size, steps))
+        fit |= {"epochs": state.epochs, "rates": [f"{x / steps:.6g}" for x in sums]}
+    return Checkpoint(path, every, fit)

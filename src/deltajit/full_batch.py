@@ -70,16 +70,16 @@ class LevenbergMarquardt:
     """Steps ``-(G + damping I)^-1 grad``, G the Gauss-Newton matrix; for squared_error.
 
     Levenberg (1944), Marquardt (1963). The damping shrinks tenfold after a step that lowers the
-    loss, and grows tenfold until one does. Up to 2,000 parameters G is a matrix, and solved with;
-    beyond, conjugate gradients use its products alone. For `fit` an epoch is one step; `batch_size`
-    and `shuffle` mean nothing to it.
+    loss, and grows tenfold until one does, also where there is no solution. Up to 2,000 parameters
+    G is a matrix, and solved with; beyond, conjugate gradients use its products alone. For `fit` an
+    epoch is one step; `batch_size` and `shuffle` mean nothing to it.
 
     Parameters
     ----------
     damping : float, > 0
         At the start.
     tol : float
-        Stops when the gradient's largest element is below.
+        Stops when the gradient's largest element is no larger.
     """
 
     damping: float = 1e-3
@@ -95,17 +95,20 @@ class LevenbergMarquardt:
         theta, damping = theta.astype(np.float64), self.damping
         loss, grad = objective.fun_and_jac(theta)
         for _ in range(epochs):
-            if abs(grad).max() < self.tol:
+            steepest = abs(grad).max()
+            if steepest <= self.tol:
                 return
             solve = _dense_solver if theta.size <= DENSE else _product_solver
-            step_of = solve(objective, theta, grad)
+            with np.errstate(all="ignore"):  # what overflows is no step, as the loss there tells
+                step_of = solve(objective, theta, grad)
             while True:
-                tried = theta + step_of(damping)
+                with np.errstate(all="ignore"):  # the loss says whether it is a step
+                    tried = theta + step_of(damping)
                 tried_loss = objective.fun(tried)
                 if tried_loss < loss:
                     break
                 damping *= 10
-                if not damping < 1e12:  # no step lowers the loss any more
+                if not damping < 1e12 * max(1.0, steepest):  # no step lowers the loss any more
                     return
             damping = max(damping / 10, 1e-12)
             theta, before = tried, loss
@@ -115,7 +118,15 @@ class LevenbergMarquardt:
 
 def _dense_solver(objective: Objective, theta: Array, grad: Array) -> Callable[[float], Array]:
     G = objective.gauss_newton(theta, BLOCK)
-    return lambda damping: np.asarray(np.linalg.solve(G + damping * np.eye(len(G)), -grad))
+
+    def step(damping: float) -> Array:
+        """Gaussian elimination; NaN where the matrix is singular as far as floats can tell."""
+        try:
+            return np.asarray(np.linalg.solve(G + damping * np.eye(len(G)), -grad))
+        except np.linalg.LinAlgError:
+            return np.full_like(grad, np.nan)
+
+    return step
 
 
 def _product_solver(objective: Objective, theta: Array, grad: Array) -> Callable[[float], Array]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from deltajit import kernels, plot
+from deltajit import checks, kernels, plot
 
 Array = NDArray[Any]
 
@@ -15,6 +18,9 @@ Array = NDArray[Any]
 @dataclass
 class History:
     """What fit saw, epoch by epoch; of an `Ensemble` each loss is an array (n_members,).
+
+    Columns that are not empty are of one length: a fit that is resumed with other validation data
+    or metrics has NaN in the epochs that were without.
 
     Attributes
     ----------
@@ -44,6 +50,17 @@ class History:
         columns = {"loss": self.loss, "val_loss": self.val_loss, **self.metrics}
         columns |= {"lr": self.lr, "time": self.time}
         return {name: list(column) for name, column in columns.items() if column}
+
+    def note(self, numbers: Mapping[str, float]) -> None:
+        """Append an epoch's numbers by name, metrics among them; "time" says that they are all."""
+        columns = {"loss": self.loss, "val_loss": self.val_loss, "lr": self.lr, **self.metrics}
+        for name in numbers:
+            if name not in columns and name != "time":
+                columns[name] = self.metrics[name] = []
+        columns["time"], before = self.time, len(self.time)
+        for name, column in columns.items():
+            if column or name in numbers:
+                column += [math.nan] * (before - len(column)) + [numbers.get(name, math.nan)]
 
     def drop_unfinished(self) -> None:
         """Forget what is noted of an epoch whose time is not, the last thing to be."""
@@ -78,6 +95,8 @@ class TrainingState:
         Lists that `history` is to have, those of metrics among them.
     dropout : deltajit.kernels.Dropout or None
         Which units are left out.
+    resumed : int
+        Epochs that a checkpoint brought along.
     stopped : bool
         Whether somebody has called `stop`.
     """
@@ -88,6 +107,7 @@ class TrainingState:
     epochs: int
     columns: tuple[str, ...]
     dropout: kernels.Dropout | None = None
+    resumed: int = 0
     stopped: bool = False
 
     @property
@@ -130,8 +150,14 @@ class TrainingState:
 
     @lr.setter
     def lr(self, value: float) -> None:
+        rate = checks.real(value, "lr", least=0)
         rates, i = self._rates()
-        rates[i:] = rates[i:] * (value / rates[i]) if rates[i] else value
+        with np.errstate(all="ignore"):
+            later = rates[i:] * (rate / rates[i]) if rates[i] else np.full(rates.size - i, rate)
+        later[0] = rate  # which the quotient may miss by a rounding
+        if not np.isfinite(later).all():
+            raise ValueError(f"lr={value!r} would scale later rates of the schedule to infinity")
+        rates[i:] = later
 
     def _rates(self) -> tuple[Array, int]:
         if self.rule is None:

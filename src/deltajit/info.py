@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from importlib import import_module
 
 import llvmlite.binding as llvm
 import numba
+import numpy as np
 from numba.core.registry import cpu_target
 
 from deltajit.kernels.backend import cache_folder
 from deltajit.kernels.vectors import LANES_F32, LANES_F64
+from deltajit.version import VERSION
 
 
 def rows() -> list[tuple[str, str]]:
     """(what, value) pairs."""
     return [
-        ("deltajit", importlib.metadata.version("deltajit")),
+        ("deltajit", VERSION),
         ("python", platform.python_version()),
-        ("numpy", importlib.metadata.version("numpy")),
+        ("numpy", np.__version__),
         ("numba", f"{numba.__version__} (LLVM {'.'.join(map(str, llvm.llvm_version_info))})"),
         ("CPU", cpu_target.target_context.codegen().magic_tuple()[1]),
         ("lanes", f"{LANES_F32} float32, {LANES_F64} float64"),

@@ -28,7 +28,8 @@ def initial_theta(
     theta = np.zeros(architecture.n_params, architecture.dtype)
     weights, _ = architecture.unflatten(theta)
     for W, activation in zip(weights, architecture.activations, strict=True):
-        W[:] = _draw(_scheme_for(activation, scheme), spread, W.shape, rng)
+        with np.errstate(all="ignore"):  # a sigma may be too small for float32
+            W[:] = _draw(_scheme_for(activation, scheme), spread, W.shape, rng)
     return theta
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from deltajit import memory
 from deltajit.architecture import Architecture
 from deltajit.files import Path, replace
+from deltajit.kernels.elementary import _F64
 
 Array = NDArray[Any]
 
@@ -23,28 +24,60 @@ Array = NDArray[Any]
 class Form(NamedTuple):
     """An activation in other languages; `slope` is the network's.
 
-    torch : a class of torch.nn and its options, or a function of a tensor.
+    torch : a class of torch.nn, or of `torch_modules`, and its options.
     onnx : assignments of y, a function of x; numbers are constants of x's type. ONNX Runtime has
-        the operators used here in double precision too, which goes for few others (not for Erf).
+        the operators used here in double precision too, which goes for few others (not for Erf),
+        and with few ULP of error (not so Sigmoid, Softplus and Elu where they are small).
     c : an expression in x, which is z[i], and n, the size of z, in C99 with <math.h>; {f} is the
         suffix of float's functions and literals. NaN must come out as NaN. Softmax has none.
+    onnx_double : what serves in double precision instead of `onnx`.
     """
 
-    torch: tuple[str, dict[str, Any]] | Callable[[Any], Any]
+    torch: tuple[str, dict[str, Any]]
     onnx: str
     c: str = ""
+    onnx_double: str = ""
 
 
-def _gaussian(z: Any) -> Any:
-    import torch
+def _polynomial(y: str, x: str, coefficients: Sequence[float]) -> str:
+    """Assignments of ``y0 = c[0] + c[1] x + c[2] x**2 + ...``, by Horner's rule."""
+    *others, value = [repr(float(c)) for c in coefficients]
+    steps = []
+    for i, c in reversed(list(enumerate(others))):
+        steps += [f"{y}_{i} = Mul({value}, {x})", f"{y}{i} = Add({y}_{i}, {c})"]
+        value = f"{y}{i}"
+    return "; ".join(steps)
 
-    mean, log_variance = z.chunk(2, -1)
-    return torch.cat([mean, log_variance.exp()], -1)
 
+# e = exp(-|x|), which does not overflow; p / d is the sigmoid function.
+_DECAY = "m = Abs(x); n = Neg(m); e = Exp(n)"
+_SIGMOID = f"{_DECAY}; d = Add(e, 1); low = LessOrEqual(x, 0); p = Where(low, e, 1)"
+
+# log(1 + e), whose rounding error is in u - 1 too (W. Kahan).
+_LOG1P = (
+    "u = Add(e, 1); l = Log(u); d = Sub(u, 1); q = Div(e, d); c = Mul(l, q);"
+    "same = LessOrEqual(u, 1); k = Where(same, e, c)"
+)
+
+# exp(x) - 1 without its cancellation.
+_EXPM1 = "e = Exp(x); p = Add(e, 1); h = Mul(x, 0.5); t = Tanh(h); m = Mul(p, t)"
+
+# erf(r) by the kernels' polynomials: of r**2 below 1, above of the logarithm of 1 - erf(r).
+_ERF = (
+    "m = Abs(r); b = Min(m, 6); square = Mul(b, b);"
+    f"{_polynomial('P', 'square', _F64.erf)}; w = Mul(b, P0); near = Add(b, w);"
+    f"{_polynomial('L', 'b', _F64.log_erfc)}; o = Exp(L0); far = Sub(1, o);"
+    "inside = Less(b, 1); f = Where(inside, near, far);"
+    "low = Less(r, 0); g = Neg(f); e = Where(low, g, f)"
+)
 
 FORMS = {
     "identity": Form(("Identity", {}), "y = Identity(x)", "x"),
-    "sigmoid": Form(("Sigmoid", {}), "y = Sigmoid(x)", "1 / (1 + exp{f}(-x))"),
+    "sigmoid": Form(
+        ("Sigmoid", {}),
+        f"{_SIGMOID}; y = Div(p, d)",
+        "x < 0 ? exp{f}(x) / (1 + exp{f}(x)) : 1 / (1 + exp{f}(-x))",
+    ),
     "tanh": Form(("Tanh", {}), "y = Tanh(x)", "tanh{f}(x)"),
     "relu": Form(("ReLU", {}), "y = Relu(x)", "x <= 0 ? 0 : x"),
     "leaky_relu": Form(
@@ -55,24 +88,29 @@ FORMS = {
     "softmax": Form(("Softmax", {"dim": -1}), "y = Softmax(x)"),
     "elu": Form(
         ("ELU", {"alpha": 1.0}),
-        "low = LessOrEqual(x, 0); e = Exp(x); m = Sub(e, 1); y = Where(low, m, x)",
+        f"{_EXPM1}; low = LessOrEqual(x, 0); y = Where(low, m, x)",
         "x <= 0 ? expm1{f}(x) : x",
     ),
     "selu": Form(
         ("SELU", {}),
-        "low = LessOrEqual(x, 0); e = Exp(x); m = Sub(e, 1); n = Mul(m, 1.6732632423543772);"
-        "p = Where(low, n, x); y = Mul(p, 1.0507009873554805)",
+        f"{_EXPM1}; n = Mul(m, 1.6732632423543772); low = LessOrEqual(x, 0);"
+        "s = Where(low, n, x); y = Mul(s, 1.0507009873554805)",
         "1.0507009873554805{f} * (x <= 0 ? 1.6732632423543772{f} * expm1{f}(x) : x)",
     ),
     "gelu": Form(
         ("GELU", {"approximate": "none"}),
         "r = Mul(x, 0.7071067811865476); e = Erf(r); p = Add(e, 1); h = Mul(x, 0.5); y = Mul(h, p)",
         "0.5{f} * x * (1 + erf{f}(x * 0.7071067811865476{f}))",
+        f"r = Mul(x, 0.7071067811865476); {_ERF}; p = Add(e, 1); h = Mul(x, 0.5); y = Mul(h, p)",
     ),
-    "silu": Form(("SiLU", {}), "s = Sigmoid(x); y = Mul(x, s)", "x / (1 + exp{f}(-x))"),
+    "silu": Form(
+        ("SiLU", {}),
+        f"{_SIGMOID}; s = Div(p, d); y = Mul(x, s)",
+        "x * (x < 0 ? exp{f}(x) / (1 + exp{f}(x)) : 1 / (1 + exp{f}(-x)))",
+    ),
     "softplus": Form(
-        ("Softplus", {"beta": 1.0}),  # which returns x above 20: 2e-9 too little, at most
-        "m = Abs(x); n = Neg(m); e = Exp(n); p = Add(e, 1); l = Log(p); r = Relu(x); y = Add(r, l)",
+        ("Softplus", {"beta": 1.0, "threshold": 40.0}),  # above which it returns x
+        f"{_DECAY}; {_LOG1P}; r = Relu(x); y = Add(r, k)",
         "(x > 0 ? x : 0) + log1p{f}(exp{f}(-fabs{f}(x)))",
     ),
     "softsign": Form(
@@ -83,15 +121,15 @@ FORMS = {
         "m = Max(x, -1); y = Min(m, 1)",
         "x < -1 ? -1 : x > 1 ? 1 : x",
     ),
-    "sin": Form(lambda x: x.sin(), "y = Sin(x)", "sin{f}(x)"),
-    "exp": Form(lambda x: x.exp(), "y = Exp(x)", "exp{f}(x)"),
+    "sin": Form(("Sin", {}), "y = Sin(x)", "sin{f}(x)"),
+    "exp": Form(("Exp", {}), "y = Exp(x)", "exp{f}(x)"),
     "step": Form(
-        lambda x: x.clamp(0, 1).ceil(),
+        ("Step", {}),
         "p = Max(x, 0); m = Min(p, 1); y = Ceil(m)",
         "x > 0 ? 1 : x <= 0 ? 0 : x",
     ),
     "gaussian": Form(
-        _gaussian,
+        ("Gaussian", {}),
         "m, v = Split[axis=1](x); e = Exp(v); y = Concat[axis=1](m, e)",
         "i < n / 2 ? x : exp{f}(x)",
     ),
@@ -99,6 +137,16 @@ FORMS = {
 
 SKLEARN = {"logistic": "sigmoid"}  # scikit-learn's other names are ours
 PASSIVE = {"Identity", "Dropout", "AlphaDropout", "Flatten"}  # do nothing to samples in predict
+
+
+def _expressible(made: Architecture, method: str) -> None:
+    """Refuse activations that are in Python alone; a loss is no part of `predict`."""
+    for name in made.activations:
+        if name not in FORMS:
+            raise ValueError(
+                f"{method} cannot express activation={name!r}, which register_activation has made "
+                f"from Python functions; it knows {', '.join(FORMS)}"
+            )
 
 
 def _assembled(
@@ -133,6 +181,7 @@ def _assembled(
 
 def to_torch(made: Architecture, theta: Array) -> Any:
     """A torch.nn.Sequential of Linear layers and activations, identity ones left out."""
+    _expressible(made, "to_torch")
     import torch
 
     modules: list[Any] = []
@@ -152,24 +201,18 @@ def to_torch(made: Architecture, theta: Array) -> Any:
 
 
 def _torch_module(name: str, slope: float) -> Any:
+    kind, options = FORMS[name].torch
+    given = {key: slope if value == "slope" else value for key, value in options.items()}
+    return _torch_class(kind)(**given)
+
+
+def _torch_class(name: str) -> Any:
+    """A class of ours, or else of torch.nn."""
     import torch
 
-    class Function(torch.nn.Module):  # type: ignore[misc, unused-ignore]
-        """A function that torch.nn has no module for."""
+    from deltajit import torch_modules
 
-        def __init__(self, name: str) -> None:
-            super().__init__()
-            self.name = name
-
-        def forward(self, x: Any) -> Any:
-            return FORMS[self.name].torch(x)  # type: ignore[operator]
-
-    form = FORMS[name].torch
-    if callable(form):
-        return Function(name)
-    kind, options = form
-    given = {key: slope if value == "slope" else value for key, value in options.items()}
-    return getattr(torch.nn, kind)(**given)
+    return getattr(torch_modules, name, None) or getattr(torch.nn, name)
 
 
 def from_torch(
@@ -268,20 +311,27 @@ def _leaves(source: Any) -> Iterator[Any]:
 
 def _name_of(module: Any) -> str:
     """Our name of a module's activation, options included."""
-    if type(module).__name__ == "Function" and getattr(module, "name", None) in FORMS:
-        return str(module.name)
-    for name, form in FORMS.items():
-        if callable(form.torch) or form.torch[0] != type(module).__name__:
+    for name, (kind, options) in ((name, form.torch) for name, form in FORMS.items()):
+        if type(module) is not _torch_class(kind):
             continue
         wrong = [
             f"{key}={getattr(module, key)}"
-            for key, value in form.torch[1].items()
-            if value != "slope" and getattr(module, key) != value
+            for key, value in options.items()
+            if not _is_alike(key, getattr(module, key), value)
         ]
-        if not wrong or (name == "softmax" and module.dim == 1):  # of (B, n_out) that is the last
-            return name
-        raise ValueError(f"{module!r} has {', '.join(wrong)}, which {name} cannot be given")
+        if wrong:
+            raise ValueError(f"{module!r} has {', '.join(wrong)}, which {name} cannot be given")
+        return name
     raise ValueError(f"{module!r} must be Linear or one of our activations, {', '.join(FORMS)}")
+
+
+def _is_alike(option: str, given: Any, ours: Any) -> bool:
+    """Whether a module's option means what ours does."""
+    if option == "dim":
+        return given in (1, -1)  # of (B, n_out) both are the last
+    if option == "threshold":
+        return float(given) >= 20  # PyTorch's own: 2e-9 too little, at most
+    return bool(ours == "slope" or given == ours)
 
 
 def _numpy(tensor: Any) -> Array:
@@ -310,13 +360,14 @@ def from_sklearn(mlp: Any, options: dict[str, Any]) -> tuple[Architecture, Array
             "mlp must be a fitted MLPClassifier or MLPRegressor, "
             f"got {mlp!r} without {', '.join(missing)}"
         )
-    given = mlp.activation  # of our own estimators also a list, one for each hidden layer
-    names = [given] * (len(mlp.coefs_) - 1) if isinstance(given, str) else given
-    hidden = [SKLEARN.get(name, name) for name in names]
+    if hasattr(mlp, "_architecture"):  # ours: what fit has made, whatever the parameters are now
+        hidden = list(mlp._architecture.activations[:-1])
+    else:
+        hidden = [SKLEARN.get(mlp.activation, mlp.activation)] * (len(mlp.coefs_) - 1)
     output = SKLEARN.get(mlp.out_activation_, mlp.out_activation_)
     weights, biases = [W.T for W in mlp.coefs_], list(mlp.intercepts_)
-    if getattr(mlp, "standardize", False):  # ours again: W (x - mean) / scale + b
-        scaler = mlp.standardizer_
+    scaler = getattr(mlp, "standardizer_", None)
+    if scaler is not None:  # ours again: W (x - mean) / scale + b
         weights[0] = (weights[0] / scaler.scale_).astype(weights[0].dtype)
         if scaler.with_mean:
             biases[0] = (biases[0] - weights[0] @ scaler.mean_).astype(biases[0].dtype)
@@ -330,6 +381,7 @@ OPSET, IR_VERSION = 17, 8  # old enough for runtimes of 2022
 
 def to_onnx(made: Architecture, theta: Array, path: Path) -> None:
     """Write `predict` as an ONNX model, which onnx.checker has checked."""
+    _expressible(made, "to_onnx")
     import onnx
     from onnx import helper, numpy_helper
 
@@ -342,7 +394,9 @@ def to_onnx(made: Architecture, theta: Array, path: Path) -> None:
         z, a = f"{layer}.z", "Y" if i == len(made.sizes) - 2 else f"{layer}.a"
         inputs = [x, f"{layer}.weight", f"{layer}.bias"]
         nodes.append(helper.make_node("Gemm", inputs, [z], transB=1))
-        for targets, operator, options, arguments in _statements(FORMS[name].onnx):
+        form = FORMS[name]
+        text = (made.dtype == np.float64 and form.onnx_double) or form.onnx
+        for targets, operator, options, arguments in _statements(text):
             here = {"x": z, "y": a, "slope": "slope"}
             for argument in arguments:
                 if re.match(r"-?\d", argument):
@@ -435,6 +489,7 @@ HEADER = """\
 
 def to_c(made: Architecture, theta: Array, path: Path, name: str | None) -> None:
     """Write `predict` of one sample as a C99 header."""
+    _expressible(made, "to_c")
     file = os.path.basename(os.fspath(path))
     if name is None:
         name = re.sub(r"\W", "_", os.path.splitext(file)[0], flags=re.ASCII)
@@ -443,14 +498,14 @@ def to_c(made: Architecture, theta: Array, path: Path, name: str | None) -> None
         raise ValueError(f"name must be a name in C, of letters, digits and _; got {name!r}")
     single = made.dtype == np.float32
     words = {"name": name, "T": "float" if single else "double", "f": "f" if single else ""}
-    widest = max(made.sizes[1:-1], default=0)
+    buffers = _c_buffers(made)
     parts = [
         HEADER.format(
             about=f"{'-'.join(map(str, made.sizes))}, {' -> '.join(made.activations)}",
             file=re.sub(r"[^\w.\- ]", "_", file),
             n_in=made.sizes[0],
             n_out=made.sizes[-1],
-            stack=2 * widest * made.dtype.itemsize,
+            stack=sum(buffers.values()) * made.dtype.itemsize,
             guard=f"{name.upper()}_H",
             **words,
         )
@@ -462,16 +517,22 @@ def to_c(made: Architecture, theta: Array, path: Path, name: str | None) -> None
         expression = FORMS[activation].c.format(slope=_c_number(made.slope, words), **words)
         text = ELEMENTWISE if expression else SOFTMAX
         parts.append(text.format(activation=activation, c=expression, **words))
-    parts += [_c_predict(made, widest, words), "#endif\n"]
+    parts += [_c_predict(made, buffers, words), "#endif\n"]
     replace(path, "\n".join(parts).encode())
 
 
-def _c_predict(made: Architecture, widest: int, words: dict[str, str]) -> str:
-    """The function that calls a layer after the other, to and fro between two buffers."""
+def _c_buffers(made: Architecture) -> dict[str, int]:
+    """Sizes of the two between which layers go to and fro, by name: those that are needed."""
+    hidden = made.sizes[1:-1]
+    pairs = {"even": hidden[::2], "odd": hidden[1::2]}
+    return {name: max(sizes) for name, sizes in pairs.items() if sizes}
+
+
+def _c_predict(made: Architecture, buffers: dict[str, int], words: dict[str, str]) -> str:
+    """The function that calls a layer after the other."""
     name, T, last = words["name"], words["T"], len(made.sizes) - 2
     lines = [f"static inline void {name}_predict(const {T} *x, {T} *out)", "{"]
-    if widest:
-        lines.append(f"    {T} even[{widest}], odd[{widest}];")
+    lines += [f"    {T} {buffer}[{size}];" for buffer, size in buffers.items()]
     x = "x"
     for i, activation in enumerate(made.activations):
         z = "out" if i == last else ("even", "odd")[i % 2]

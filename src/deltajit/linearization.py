@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deltajit import checks, kernels, memory
+from deltajit.architecture import Architecture
 from deltajit.data import Data
-from deltajit.kernels.model import N_OUT
+from deltajit.described import Described
 
 Array = NDArray[Any]
 
 
-class Linearization:
+class Linearization(Described):
     """What `Network.linearize` returns: each product costs only its own sweeps.
 
-    It stays at the theta at which it was made, whatever becomes of the network.
+    It stays at the theta at which it was made, whatever becomes of the network. Any number of
+    threads may call it.
 
     Attributes
     ----------
@@ -27,26 +30,60 @@ class Linearization:
         Its gradient.
     """
 
-    def __init__(self, model: kernels.Model, data: Data) -> None:
-        theta = memory.empty(model.theta.size, model.theta.dtype)
-        theta[:] = model.theta
-        self._model = model._replace(theta=theta)
-        self._data = data
-        layers, batch, kind = model.layers, len(data.X), theta.dtype
-        self._work = memory.empty(kernels.workspace_size(layers, batch, 2), kind)
-        self._points = memory.empty(kernels.points_size(layers, batch), kind)
-        self.grad = memory.empty(theta.size, kind)
-        self.value = float(
+    __slots__ = (
+        "__dict__", "__weakref__", "_architecture", "_data", "_model", "_points", "_scratch",
+        "grad", "value",
+    )  # fmt: skip
+
+    @classmethod
+    def at(
+        cls, architecture: Architecture, theta: Array, data: Data, threads: int
+    ) -> Linearization:
+        """The linearization at a copy of theta."""
+        made = cls.__new__(cls)
+        size = kernels.points_size(architecture.layers, len(data.X))
+        points = memory.empty(size, theta.dtype)
+        made._bind(architecture, theta, data, threads, points, np.empty_like(theta), np.nan)
+        made.value = float(
             kernels.linearize(
-                self._model,
-                self._data.X,
-                self._data.Y,
-                self.grad,
-                self._points,
-                self._work,
+                made._model,
+                data.X,
+                data.Y,
+                made.grad,
+                points,
+                made._work(),
                 data.weights,
             )
         )
+        return made
+
+    def _bind(
+        self,
+        architecture: Architecture,
+        theta: Array,
+        data: Data,
+        threads: int,
+        points: Array,
+        grad: Array,
+        value: float,
+    ) -> None:
+        """Hold what is known at theta, and what the kernels work with."""
+        self._architecture, self._data = architecture, data.ready()
+        self._points = memory.ready(points)
+        self._model = architecture.model(memory.copy(theta), threads)
+        self.grad, self.value = memory.ready(grad), value
+        self._scratch = threading.local()
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "architecture": self._architecture,
+            "theta": self._model.theta,
+            "data": self._data,
+            "threads": self._model.threads,
+            "points": self._points,
+            "grad": self.grad,
+            "value": self.value,
+        }
 
     def hvp(self, v: ArrayLike) -> Array:
         """``H @ v``, H the Hessian of the loss; v (n_params,)."""
@@ -58,26 +95,32 @@ class Linearization:
 
     def jvp(self, v: ArrayLike) -> Array:
         """Derivative of the outputs along v (n_params,): (B, n_out)."""
-        direction = checks.direction(v, "v", self.grad.shape, self.grad.dtype)
-        out = np.empty((len(self._data.X), self._n_out), self.grad.dtype)
-        kernels.jvp_at(self._model, self._data.X, self._points, direction, out, self._work)
+        theta, X = self._model.theta, self._data.X
+        direction = checks.direction(v, "v", theta.shape, theta.dtype)
+        out = np.empty((len(X), self._architecture.sizes[-1]), theta.dtype)
+        kernels.jvp_at(self._model, X, self._points, direction, out, self._work())
         return out
 
     def vjp(self, u: ArrayLike) -> Array:
         """Gradient of ``sum(u * outputs)``, u (B, n_out): (n_params,)."""
-        shape = len(self._data.X), self._n_out
-        cotangent = checks.direction(u, "u", shape, self.grad.dtype)
-        out = np.empty_like(self.grad)
-        kernels.vjp_at(self._model, self._data.X, self._points, cotangent, out, self._work)
+        theta, X = self._model.theta, self._data.X
+        shape = len(X), self._architecture.sizes[-1]
+        cotangent = checks.direction(u, "u", shape, theta.dtype)
+        out = np.empty(theta.size, theta.dtype)
+        kernels.vjp_at(self._model, X, self._points, cotangent, out, self._work())
         return out
-
-    @property
-    def _n_out(self) -> int:
-        return int(self._model.layers[-1, N_OUT])
 
     def _second_order(self, kernel: Any, v: ArrayLike) -> Array:
-        direction = checks.direction(v, "v", self.grad.shape, self.grad.dtype)
-        out = np.empty_like(self.grad)
-        X, Y, weights = self._data
-        kernel(self._model, X, Y, self._points, direction, out, self._work, weights)
+        theta, (X, Y, weights) = self._model.theta, self._data
+        direction = checks.direction(v, "v", theta.shape, theta.dtype)
+        out = np.empty(theta.size, theta.dtype)
+        kernel(self._model, X, Y, self._points, direction, out, self._work(), weights)
         return out
+
+    def _work(self) -> Array:
+        """This thread's scratch memory."""
+        work: Array | None = getattr(self._scratch, "work", None)
+        if work is None:
+            size = kernels.workspace_size(self._model.layers, len(self._data.X), 2)
+            work = self._scratch.work = memory.empty(size, self._model.theta.dtype)
+        return work

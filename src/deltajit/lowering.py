@@ -39,6 +39,8 @@ def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
     order, runs, segments = _order(graph, nodes, cuts)
     rows, n_rows = _rows(graph, order, cuts, is_kept[order])
     steps = np.stack([rows[order], rows[graph.x[order]], rows[graph.y[order]]], axis=1)
+    with np.errstate(all="ignore"):  # a constant may be too large for float32, or too small
+        constants = graph.constants.astype(dtype)
     limit = MANY if len(cuts) > 2 else MANY_OF_ONE
     width = WIDEST
     while width > 2 * VECTOR_BYTES // dtype.itemsize and n_rows * width > limit:
@@ -48,7 +50,7 @@ def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
         runs=runs,
         segments=segments,
         outputs=rows[graph.outputs].astype(np.int32),
-        constants=graph.constants.astype(dtype),
+        constants=constants,
         ties=np.array(graph.ties, dtype),
         version=int(VERSION),
         n_inputs=graph.n_inputs,

@@ -22,6 +22,8 @@ def rows(count: int, size: int, dtype: Any) -> NDArray[Any]:
     """`count` rows of at least `size` elements, each of which begins on a cache line."""
     kind = np.dtype(dtype)
     width = -(-size * kind.itemsize // LINE) * LINE // kind.itemsize
+    if count * width * kind.itemsize >= 2**62:
+        raise MemoryError(f"{count:,} rows of {width:,} numbers are more than there can be")
     return empty(count * width, kind).reshape(count, width)
 
 
@@ -30,3 +32,8 @@ def copy(array: NDArray[Any]) -> NDArray[Any]:
     own = empty(array.size, array.dtype)
     own[:] = array
     return own
+
+
+def ready(array: NDArray[Any]) -> NDArray[Any]:
+    """The array itself if kernels are compiled for such, else a copy: writable and contiguous."""
+    return np.require(array, None, ["C", "A", "W", "E"])

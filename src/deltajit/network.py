@@ -16,13 +16,13 @@ from deltajit import checks, fitting, interchange, kernels, memory, own, referen
 from deltajit.architecture import Architecture
 from deltajit.circuit import Circuit
 from deltajit.data import Data, checked
+from deltajit.described import Described
 from deltajit.files import Path
 from deltajit.fitting import Options
 from deltajit.history import History
 from deltajit.initializers import initial_theta
 from deltajit.kernels import handle
 from deltajit.kernels.model import LARGEST_BLOCK
-from deltajit.kernels.parallel import available, usable_cores
 from deltajit.linearization import Linearization
 from deltajit.objective import Objective
 from deltajit.optimizers import Adam, Optimizer
@@ -32,7 +32,7 @@ from deltajit.training import FullBatch, Metric
 Array = NDArray[Any]
 
 
-class Network:
+class Network(Described):
     """A multilayer perceptron: predictions, loss, gradient and training.
 
     Parameters
@@ -88,6 +88,11 @@ class Network:
     Network(2-2-1, tanh -> sigmoid, binary_cross_entropy, float32, 9 parameters)
     """
 
+    __slots__ = (
+        "__dict__", "__weakref__", "_architecture", "_biases", "_lent", "_model", "_rng",
+        "_scratch", "_weights",
+    )  # fmt: skip
+
     def __init__(
         self,
         sizes: Any,
@@ -118,9 +123,9 @@ class Network:
             threshold,
             quantile,
         )
-        generator = checks.generator(rng)
+        architecture.check_size()
+        generator, workers = checks.generator(rng), checks.threads(threads)
         theta = initial_theta(architecture, init, sigma, generator)
-        workers = usable_cores() if threads is None else checks.whole(threads, "threads")
         self._bind(architecture, memory.copy(theta), generator, workers)
 
     def _bind(
@@ -130,13 +135,7 @@ class Network:
         self._architecture = architecture
         self._rng = rng
         self._weights, self._biases = architecture.unflatten(theta)
-        self._model = kernels.Model(
-            theta=theta,
-            layers=np.array(architecture.layers),
-            coef=architecture.coef,
-            loss=kernels.LOSSES[architecture.loss],
-            threads=available(threads),
-        )
+        self._model = architecture.model(theta, threads)
         self._scratch = threading.local()
         self._lent: list[Array] = []  # workspaces behind handles
 
@@ -198,7 +197,7 @@ class Network:
             f"{made_of.dtype.name}, {made_of.n_params:,} parameters)"
         )
 
-    def __getstate__(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, Any]:
         return {
             "architecture": self._architecture,
             "theta": self.theta,
@@ -207,7 +206,7 @@ class Network:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._bind(**{**state, "theta": memory.copy(state["theta"])})
+        super().__setstate__({**state, "theta": memory.copy(state["theta"])})
 
     @classmethod
     def sharing(
@@ -305,7 +304,7 @@ class Network:
         return out
 
     def loss(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Weighted mean over samples of the loss, plus ``l2/2 * sum(W**2)``.
+        """Weighted mean over samples of the loss, plus ``l2/2 * sum(W**2) + l1 * sum(|W|)``.
 
         Parameters
         ----------
@@ -401,18 +400,17 @@ class Network:
         Linearization
             With ``.value .grad .hvp(v) .gnvp(v) .jvp(v) .vjp(u)``.
         """
-        X, Y, weights = self._data(X, Y, sample_weight)
-        # Copies: what the caller does to the arrays must not reach the point that is kept.
-        data = Data(X.copy(), Y.copy(), None if weights is None else weights.copy())
-        return Linearization(self._model, data)
+        data = self._data(X, Y, sample_weight).copied()
+        return Linearization.at(self._architecture, self.theta, data, self.threads)
 
     def objective(
         self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Objective:
-        """`loss` as a function of theta, with derivatives, for scipy.optimize."""
-        made_of = self._architecture
-        data = self._data(X, Y, sample_weight)
-        return Objective(self._model, data, made_of.loss, made_of.l2)
+        """`loss` as a function of theta, with derivatives, for scipy.optimize.
+
+        It is of the samples as they are now: it keeps a copy.
+        """
+        return Objective(self._architecture, self._data(X, Y, sample_weight).copied(), self.threads)
 
     def per_sample_grads(self, X: ArrayLike, Y: ArrayLike) -> Array:
         """Gradient of each sample's own loss, without l2 and weights: (B, n_params)."""
@@ -514,6 +512,8 @@ class Network:
     ) -> History:
         """Train by minibatch descent; theta changes in place.
 
+        What raises an error before the first epoch is done has changed neither theta nor rng.
+
         Parameters
         ----------
         X, Y, sample_weight
@@ -544,7 +544,9 @@ class Network:
             Where the state of fit is kept, written after `every` epochs and after the last.
         resume : bool
             Go on from `checkpoint`, if the file is there; the weights become the very same bits
-            that they would have become without the interruption.
+            that they would have become without the interruption. Network, number of samples and
+            what decides the steps must have the same values, a schedule the same rates; epochs,
+            validation_data, metrics and the arguments of callbacks may change.
         progress : bool
             Show a progress bar, if there is a terminal.
         rng : None, int or numpy.random.Generator
@@ -557,12 +559,14 @@ class Network:
         History
             Loss of each epoch (the mean of its minibatches' losses, each before its step),
             validation loss, and seconds. Ctrl-C ends fit after the step that is under way: theta
-            is then that step's, and `interrupted` is True.
+            is then that step's, and `interrupted` is True. A process that ignores SIGINT, as shells
+            let jobs in the background do, goes on.
 
         Raises
         ------
         DivergedError
-            The loss became NaN or infinite; theta is what it was after the last good epoch.
+            The loss became NaN or infinite; theta is what it was after the last good epoch, or what
+            a callback makes of it.
         """
         data = checked(self._architecture, X, Y, sample_weight, finite=True)
         options = Options(
@@ -692,8 +696,7 @@ class Network:
     @classmethod
     def _holding(cls, made: tuple[Architecture, Array], rng: Any, threads: int | None) -> Network:
         """A network on a theta that nobody else has."""
-        workers = usable_cores() if threads is None else checks.whole(threads, "threads")
-        return cls.sharing(*made, checks.generator(rng), workers)
+        return cls.sharing(*made, checks.generator(rng), checks.threads(threads))
 
     def _data(self, X: Any, Y: Any, weights: Any) -> Data:
         return checked(self._architecture, X, Y, weights)

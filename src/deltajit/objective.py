@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deltajit import checks, kernels, memory
+from deltajit.architecture import Architecture
 from deltajit.data import Data
+from deltajit.described import Described
 from deltajit.linearization import Linearization
 
 Array = NDArray[Any]
 
 
-class Objective:
+class _Point:
+    """Where one thread has last been: theta, its scratch memory, and what it knows there."""
+
+    def __init__(self, architecture: Architecture, batch: int, threads: int) -> None:
+        theta = memory.empty(architecture.n_params, architecture.dtype)
+        theta[:] = np.nan
+        self.model = architecture.model(theta, threads)
+        self.work = memory.empty(kernels.workspace_size(self.model.layers, batch, 2), theta.dtype)
+        self.grad = np.empty_like(theta)
+        self.value: float | None = None
+        self.linearized: Linearization | None = None
+
+    def go_to(self, theta: ArrayLike) -> None:
+        """Go to theta; what was computed elsewhere is forgotten."""
+        own = self.model.theta
+        wanted = checks.shaped(theta, "theta", own.shape, own.dtype)
+        if not np.array_equal(own, wanted):
+            own[:] = wanted
+            self.linearized = self.value = None
+
+
+class Objective(Described):
     """What `Network.objective` returns: functions of theta (n_params,), in float64.
 
     The network's own theta neither moves nor matters. Functions called at one theta after another
     share what they can: ``jac`` after ``fun`` is free, and ``hessp`` keeps the sweeps of its point.
+    Any number of threads may call them; each has a point of its own.
 
     Examples
     --------
@@ -31,16 +56,21 @@ class Objective:
     >>> net.theta = found.x
     """
 
-    def __init__(self, model: kernels.Model, data: Data, loss: str, l2: float) -> None:
-        theta = memory.empty(model.theta.size, model.theta.dtype)
-        theta[:] = np.nan
-        self._model = model._replace(theta=theta)
-        self._data, self._loss, self._l2 = data, loss, l2
-        size = kernels.workspace_size(model.layers, len(data.X), 2)
-        self._work = memory.empty(size, theta.dtype)
-        self._value: float | None = None
-        self._grad = np.empty_like(theta)
-        self._linearized: Linearization | None = None
+    __slots__ = ("__dict__", "__weakref__", "_architecture", "_data", "_here", "_threads")
+
+    def __init__(self, architecture: Architecture, data: Data, threads: int) -> None:
+        self._bind(architecture, data, threads)
+
+    def _bind(self, architecture: Architecture, data: Data, threads: int) -> None:
+        self._architecture, self._data, self._threads = architecture, data.ready(), threads
+        self._here = threading.local()
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "architecture": self._architecture,
+            "data": self._data,
+            "threads": self._threads,
+        }
 
     @property
     def n_samples(self) -> int:
@@ -57,86 +87,101 @@ class Objective:
 
     def fun_and_jac(self, theta: ArrayLike) -> tuple[float, Array]:
         """Both; for ``minimize(..., jac=True)``."""
-        self._go_to(theta)
-        if self._value is None:
+        point = self._at(theta)
+        if point.value is None:
             X, Y, weights = self._data
-            self._value = float(
-                kernels.value_and_grad(self._model, X, Y, self._grad, self._work, weights)
-            )
-        return self._value, self._grad.astype(np.float64)
+            value = kernels.value_and_grad(point.model, X, Y, point.grad, point.work, weights)
+            point.value = float(value)
+        return point.value, point.grad.astype(np.float64)
 
     def hessp(self, theta: ArrayLike, p: ArrayLike) -> Array:
         """The Hessian at theta times p, (n_params,)."""
-        return self._at(theta).hvp(p).astype(np.float64)
+        return self._linearized(theta).hvp(p).astype(np.float64)
 
     def gauss_newton_product(self, theta: ArrayLike, p: ArrayLike) -> Array:
         """The Gauss-Newton matrix at theta times p, (n_params,)."""
-        return self._at(theta).gnvp(p).astype(np.float64)
+        return self._linearized(theta).gnvp(p).astype(np.float64)
 
+    @np.errstate(all="ignore")
     def gauss_newton(self, theta: ArrayLike, block: int) -> Array:
         """The Gauss-Newton matrix (n_params, n_params) of squared_error, ``J.T @ J``.
 
         At most `block` elements of J, or one sample's, are held at once.
         """
         self.needs_squared_error()
-        self._go_to(theta)
+        point = self._at(theta)
         X, Y, _ = self._data
-        n = self._model.theta.size
+        n = self._architecture.n_params
         root = self._root_weights()
-        G = np.diag(self._l2 * self._is_weight().astype(np.float64))
+        G = np.diag(self._architecture.l2 * self._is_weight().astype(np.float64))
         count = max(1, block // (Y.shape[1] * n))
         for first in range(0, len(X), count):
             part = slice(first, first + count)
             out = np.empty((*Y[part].shape, n), Y.dtype)
-            kernels.parameter_jacobian(self._model, X[part], out, self._work)
+            kernels.parameter_jacobian(point.model, X[part], out, point.work)
             J = (root[part, None, None] * out).reshape(-1, n)
             G += J.T @ J
         return G
 
+    @np.errstate(all="ignore")
     def residuals(self, theta: ArrayLike) -> Array:
-        """``r`` with ``sum(r**2) / 2`` the loss, for squared_error: for ``least_squares``."""
-        self.needs_squared_error()
-        self._go_to(theta)
+        """``r`` with ``sum(r**2) / 2`` the loss: for ``least_squares``.
+
+        Only squared_error without l1 is such a sum.
+        """
+        self._needs_squares()
+        point, l2 = self._at(theta), self._architecture.l2
         X, Y, _ = self._data
         out = np.empty_like(Y)
-        kernels.predict(self._model, X, out, self._work)
+        kernels.predict(point.model, X, out, point.work)
         parts = [(self._root_weights()[:, None] * (out.astype(np.float64) - Y)).ravel()]
-        if self._l2:
-            parts.append(np.sqrt(self._l2) * self._model.theta[self._is_weight()])
+        if l2:
+            parts.append(np.sqrt(l2) * point.model.theta[self._is_weight()])
         return np.concatenate(parts)
 
+    @np.errstate(all="ignore")
     def residuals_jac(self, theta: ArrayLike) -> Array:
         """Their Jacobian, (residuals, n_params)."""
-        self.needs_squared_error()
-        self._go_to(theta)
+        self._needs_squares()
+        point, l2 = self._at(theta), self._architecture.l2
         X, Y, _ = self._data
-        n = self._model.theta.size
+        n = self._architecture.n_params
         out = np.empty((*Y.shape, n), Y.dtype)
-        kernels.parameter_jacobian(self._model, X, out, self._work)
+        kernels.parameter_jacobian(point.model, X, out, point.work)
         parts = [(self._root_weights()[:, None, None] * out).reshape(-1, n)]
-        if self._l2:
-            parts.append(np.sqrt(self._l2) * np.eye(n)[self._is_weight()])
+        if l2:
+            parts.append(np.sqrt(l2) * np.eye(n)[self._is_weight()])
         return np.concatenate(parts)
 
     def needs_squared_error(self) -> None:
         """Residuals, and Levenberg-Marquardt, exist for it alone."""
-        if self._loss != "squared_error":
-            raise ValueError(f"residuals need loss='squared_error', got loss={self._loss!r}")
+        if self._architecture.loss != "squared_error":
+            raise ValueError(
+                f"residuals need loss='squared_error', got loss={self._architecture.loss!r}"
+            )
 
-    def _at(self, theta: ArrayLike) -> Linearization:
+    def _needs_squares(self) -> None:
+        """The loss must be a sum of squares, which no l1 penalty is."""
+        self.needs_squared_error()
+        if self._architecture.l1:
+            raise ValueError(f"residuals need l1=0, got l1={self._architecture.l1}")
+
+    def _linearized(self, theta: ArrayLike) -> Linearization:
         """The linearization at theta, kept for the next product."""
-        self._go_to(theta)
-        if self._linearized is None:
-            self._linearized = Linearization(self._model, self._data)
-        return self._linearized
+        point = self._at(theta)
+        if point.linearized is None:
+            point.linearized = Linearization.at(
+                self._architecture, point.model.theta, self._data, self._threads
+            )
+        return point.linearized
 
-    def _go_to(self, theta: ArrayLike) -> None:
-        """Go to theta; what was computed elsewhere is forgotten."""
-        own = self._model.theta
-        wanted = checks.shaped(theta, "theta", own.shape, own.dtype)
-        if not np.array_equal(own, wanted):
-            own[:] = wanted
-            self._linearized = self._value = None
+    def _at(self, theta: ArrayLike) -> _Point:
+        """This thread's point, at theta."""
+        point: _Point | None = getattr(self._here, "point", None)
+        if point is None:
+            point = self._here.point = _Point(self._architecture, self.n_samples, self._threads)
+        point.go_to(theta)
+        return point
 
     def _root_weights(self) -> Array:
         """Square roots of the normalized sample weights, (B,)."""
@@ -146,7 +191,7 @@ class Objective:
 
     def _is_weight(self) -> NDArray[np.bool_]:
         """Which elements of theta are weights, not biases."""
-        mask = np.zeros(self._model.theta.size, bool)
-        for _, n_in, n_out, _, w_at, *_ in self._model.layers.tolist():
+        mask = np.zeros(self._architecture.n_params, bool)
+        for _, n_in, n_out, _, w_at, *_ in self._architecture.layers.tolist():
             mask[w_at : w_at + n_in * n_out] = True
         return mask

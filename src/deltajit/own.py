@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from deltajit import operations, reference
-from deltajit.architecture import CIRCUITS, CircuitLoss
-from deltajit.circuit import Circuit
+from deltajit import graphs, operations, reference
 from deltajit.kernels import ACTIVATIONS, LOSSES
 from deltajit.kernels.circuit import largest_workspace
 from deltajit.kernels.circuit_loss import apply_at, make_part
-from deltajit.kernels.operations import OPERATIONS
 from deltajit.lowering import lower
 from deltajit.operations import Graph
 
 Array = NDArray[Any]
 Scalar = Callable[[float], float]
+
+
+class CircuitLoss(NamedTuple):
+    """What there is to know of a circuit that is a loss: what it computes, and scratch memory."""
+
+    graph: Graph
+    spare: int
+
+
+# Losses of the user's own, and tables of the addresses of activations, by name.
+CIRCUITS: dict[str, CircuitLoss] = {}
+_tables: dict[str, Array] = {}
 
 _kept: list[Any] = []  # compiled functions, programs, and tables of their addresses
 
@@ -33,13 +41,16 @@ def register_activation(
 ) -> None:
     """Make ``activation=name`` mean a function of your own, in hidden layers of any network.
 
-    It is called unit by unit, some nanoseconds each. A file of such a network is loaded only where
-    the name has been registered.
+    It is called unit by unit, some nanoseconds each. A network that has it is unpickled, or loaded
+    from a file, only where the name has been registered. Registered once more, as by a notebook's
+    cell that runs twice, the name means the new function, to networks that exist already as well.
+
+    Where a function raises, its result is NaN; division by 0 gives inf or NaN, as in NumPy.
 
     Parameters
     ----------
     name : str
-        One that no activation has.
+        One that no activation of deltajit has.
     f, derivative : function of a float that ``@njit`` compiles, or that it has compiled
         The value, and the derivative, both of z.
     second_derivative : likewise, optional
@@ -59,16 +70,33 @@ def register_activation(
     >>> dj.register_activation("bump", bump, lambda z: -2 * z * math.exp(-z * z))
     >>> net = dj.Network([2, 8, 1], activation="bump")
     """
-    if not isinstance(name, str) or name in ACTIVATIONS:
+    if not isinstance(name, str) or (name in ACTIVATIONS and name not in _tables):
         raise ValueError(f"name must be a string that no activation has, got {name!r}")
-    functions = [_compiled(f, "f"), _compiled(derivative, "derivative")]
-    functions.append(_compiled(second_derivative or _nan, "second_derivative"))
-    _check_derivative(*functions[:2])
-    calls = [_callback(function) for function in functions]
-    table = np.array([call.address for call in calls], np.int64)
-    _kept.append((calls, table))
-    reference.OWN[name] = (functions[0], functions[1], functions[2])
+    value, slope = _compiled(f, "f"), _compiled(derivative, "derivative")
+    curvature = _compiled(second_derivative or _nan, "second_derivative")
+    _check_derivative(value, slope)
+    calls = [_callback(function) for function in (value, slope, curvature)]
+    _kept.append(calls)
+    table = _tables.setdefault(name, np.empty(len(calls), np.int64))
+    table[:] = [call.address for call in calls]
+    reference.OWN[name] = value, slope, curvature
     ACTIVATIONS[name] = table.ctypes.data
+
+
+def unknown(activations: Iterable[Any], loss: Any) -> str:
+    """What to do about a name, from a pickle or a file, that this process does not know."""
+    for name in activations:
+        if isinstance(name, str) and name not in ACTIVATIONS:
+            return (
+                f"activation {name[:50]!r} is unknown here; if it is one of your own, call "
+                f"dj.register_activation({name[:50]!r}, f, derivative) first"
+            )
+    if isinstance(loss, str) and loss not in LOSSES:
+        return (
+            f"loss {loss[:50]!r} is unknown here; if it is a circuit of yours, make a network with "
+            "it first, and save that one again: the circuit then goes along"
+        )
+    return ""
 
 
 def _nan(z: float) -> float:
@@ -76,18 +104,24 @@ def _nan(z: float) -> float:
 
 
 def _compiled(function: Any, name: str) -> Any:
-    """A jitted function of one float that gives a float."""
-    jitted = function
-    if not hasattr(function, "py_func"):
-        if not inspect.isfunction(function):
-            raise TypeError(f"{name} must be a Python function of one number, got {function!r}")
-        jitted = numba.njit(function)
-    jitted(0.5)
-    return jitted
+    """A jitted function of one float that gives a float, and NaN where the user's own raises."""
+    python = getattr(function, "py_func", function)  # of what is jitted, with other options
+    if not inspect.isfunction(python):
+        raise TypeError(f"{name} must be a Python function of one number, got {function!r}")
+    jitted = numba.njit(error_model="numpy")(python)
+
+    @numba.njit("float64(float64)", error_model="numpy")
+    def total(z):  # type: ignore[no-untyped-def]
+        try:
+            return jitted(z)
+        except Exception:  # kernels can't see it, and C would take the result for 0
+            return math.nan
+
+    return total
 
 
 def _callback(function: Any) -> Any:
-    """The same as C sees it; what it raises can't be seen from there, so it may not raise."""
+    """The same as C sees it."""
 
     @numba.cfunc("float64(float64)", error_model="numpy")
     def call(z):  # type: ignore[no-untyped-def]
@@ -101,7 +135,7 @@ def _check_derivative(f: Any, derivative: Any) -> None:
     places, step = np.linspace(-1.97, 2.03, 9), 1e-6
     slopes = np.array([(f(z + step) - f(z - step)) / (2 * step) for z in places])
     found = np.array([derivative(z) for z in places])
-    wrong = ~np.isclose(found, slopes, 1e-4, 1e-6)
+    wrong = ~np.isclose(found, slopes, 1e-4, 1e-6, equal_nan=True)
     if wrong.sum() > 2:
         i = int(wrong.argmax())
         raise ValueError(
@@ -111,35 +145,33 @@ def _check_derivative(f: Any, derivative: Any) -> None:
 
 
 def loss_name(loss: Any) -> Any:
-    """A circuit's name among the losses, by what it computes; anything else as it is.
-
-    A file of a network with such a loss is loaded only where a network has been made with it.
-    """
-    if not isinstance(loss, Circuit):
+    """A circuit's name among the losses, by what it computes; anything else as it is."""
+    graph = getattr(loss, "graph", None)
+    if not isinstance(graph, Graph):
         return loss
-    if loss.graph.outputs.size != 1:
+    if graph.outputs.size != 1:
         raise ValueError(f"loss must be a circuit with one output, got {loss}")
-    name = f"circuit {_digest(loss.graph)}"
+    return register_circuit(graph)
+
+
+def name_of(graph: Graph) -> str:
+    """What a graph is called among the losses."""
+    return f"circuit {graphs.digest(graph)}"
+
+
+def register_circuit(graph: Graph) -> str:
+    """Make a graph with one output one of the losses; returns its name."""
+    name = name_of(graph)
     if name not in LOSSES:
-        with np.errstate(over="ignore"):  # a constant may be too large for float32
-            programs = [lower(loss.graph, np.dtype(kind)) for kind in ("float32", "float64")]
+        programs = [lower(graph, np.dtype(kind)) for kind in ("float32", "float64")]
         parts = [make_part(_address(program.constants.dtype), program) for program in programs]
         table = np.concatenate(parts)
         _kept.append((programs, table))
         spare = max(int(largest_workspace(program)) for program in programs)
-        CIRCUITS[name] = CircuitLoss(loss.n_inputs, spare)
-        reference.OWN_LOSSES[name] = _reference_of(loss.graph)
+        CIRCUITS[name] = CircuitLoss(graph, spare)
+        reference.OWN_LOSSES[name] = _reference_of(graph)
         LOSSES[name] = table.ctypes.data
     return name
-
-
-def _digest(graph: Graph) -> str:
-    """What tells one graph from another."""
-    names = {code: name for name, code in OPERATIONS.items()}  # numbers may change
-    digest = hashlib.sha256("".join(names.get(code, " ") for code in graph.codes.tolist()).encode())
-    for part in graph[1:]:
-        digest.update(np.asarray(part).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _address(kind: np.dtype[Any]) -> int:

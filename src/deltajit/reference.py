@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+# Infinity and NaN are values here, as in the kernels, whatever np.seterr was told.
+_quiet = np.errstate(all="ignore")
+
 
 class Model(NamedTuple):
     """A network: one weight matrix, bias vector and activation name a layer.
@@ -56,6 +59,7 @@ OWN: dict[str, tuple[Any, Any, Any]] = {}
 OWN_LOSSES: dict[str, tuple[Any, Any, Any]] = {}
 
 
+@_quiet
 def activate(activation: str, z: Array, slope: float = 0.01) -> Array:
     """``a = f(z)``, the same shape as z (B, n)."""
     if activation in OWN:
@@ -85,6 +89,7 @@ def activate(activation: str, z: Array, slope: float = 0.01) -> Array:
     return np.asarray(values[activation](), z.dtype)
 
 
+@_quiet
 def derivative(activation: str, x: Array, slope: float = 0.01) -> Array:
     """f'(z) of one unit's activations, given ``x = f(z)``, or z itself for those of `OF_Z`."""
     if activation in OWN:
@@ -110,6 +115,7 @@ def derivative(activation: str, x: Array, slope: float = 0.01) -> Array:
     return np.asarray(values[activation](), x.dtype)
 
 
+@_quiet
 def second_derivative(activation: str, x: Array, slope: float = 0.01) -> Array:
     """f''(z), given what `derivative` is given."""
     if activation in OWN:
@@ -130,6 +136,7 @@ def second_derivative(activation: str, x: Array, slope: float = 0.01) -> Array:
     return np.asarray(values.get(activation, lambda: np.zeros_like(x))(), x.dtype)
 
 
+@_quiet
 def times_derivative(activation: str, x: Array, g: Array, slope: float = 0.01) -> Array:
     """``g * f'(z)``; for softmax g times the Jacobian ``diag(a) - a a^T``."""
     if activation == "softmax":
@@ -142,7 +149,8 @@ def times_derivative(activation: str, x: Array, g: Array, slope: float = 0.01) -
 
 def _each(f: Any, z: Array) -> Array:
     """f of each element."""
-    return np.asarray(np.vectorize(f, otypes=[float])(z), z.dtype)
+    with np.errstate(all="ignore"):
+        return np.asarray(np.vectorize(f, otypes=[float])(z), z.dtype)
 
 
 def _sigmoid(z: Array) -> Array:
@@ -179,6 +187,7 @@ def one_hot(labels: Array, n: int, dtype: Any) -> Array:
     return np.asarray(np.eye(n, dtype=dtype)[labels])
 
 
+@_quiet
 def sample_losses(loss: str, z: Array, a: Array, Y: Array, bend: float = 1.0) -> Array:
     """Loss of each sample, (B,), from logits z and activations a of the output, (B, n_out)."""
     if loss == "cross_entropy":
@@ -193,7 +202,8 @@ def sample_losses(loss: str, z: Array, a: Array, Y: Array, bend: float = 1.0) ->
         return np.asarray((a - Y * z).sum(axis=1))
     if loss == "gaussian_nll":
         m = Y.shape[1]
-        return np.asarray((z[:, m:] + (a[:, :m] - Y) ** 2 / a[:, m:]).sum(axis=1) / 2)
+        r = a[:, :m] - Y
+        return np.asarray((z[:, m:] + r * _ratio(r, a[:, m:])).sum(axis=1) / 2)
     if loss in OWN_LOSSES:
         return np.asarray(OWN_LOSSES[loss][0](a, Y))
     r = a - Y
@@ -207,6 +217,7 @@ def sample_losses(loss: str, z: Array, a: Array, Y: Array, bend: float = 1.0) ->
     return np.asarray(values[loss]().sum(axis=1))
 
 
+@_quiet
 def output_delta(model: Model, a: Array, Y: Array) -> Array:
     """BP1: ``delta[L] = dLoss/da[L] * f'(z[L])`` of each sample; `a - Y` where f' cancels."""
     if model.loss == "cross_entropy":
@@ -215,9 +226,15 @@ def output_delta(model: Model, a: Array, Y: Array) -> Array:
         return np.asarray(a - Y)
     if model.loss == "gaussian_nll":
         m = Y.shape[1]
-        r, variance = a[:, :m] - Y, a[:, m:]
-        return np.concatenate([r / variance, (1 - r**2 / variance) / 2], axis=1)
+        r = a[:, :m] - Y
+        ratio = _ratio(r, a[:, m:])
+        return np.concatenate([ratio, (1 - r * ratio) / 2], axis=1)
     return times_derivative(model.activations[-1], a, _slope(model, a, Y), model.slope)
+
+
+def _ratio(r: Array, variance: Array) -> Array:
+    """``r / variance``; 0 where both are, as the variance then is only too small for a float."""
+    return np.asarray(r / np.where((r == 0) & (variance == 0), 1, variance))
 
 
 def _slope(model: Model, a: Array, Y: Array) -> Array:
@@ -247,6 +264,7 @@ def _curve(model: Model, a: Array, Y: Array, Ra: Array) -> Array:
 # ------------------------------------------------------------------ the three layer kernels
 
 
+@_quiet
 def linear_activation_forward(
     a_prev: Array, W: Array, b: Array, activation: str, slope: float = 0.01
 ) -> tuple[Array, Array]:
@@ -255,6 +273,7 @@ def linear_activation_forward(
     return z, activate(activation, z, slope)
 
 
+@_quiet
 def propagate_delta(
     delta: Array, W: Array, x_prev: Array, activation: str, slope: float = 0.01
 ) -> Array:
@@ -265,6 +284,7 @@ def propagate_delta(
     return times_derivative(activation, x_prev, delta @ W, slope)
 
 
+@_quiet
 def accumulate_gradient(delta: Array, a_prev: Array) -> tuple[Array, Array]:
     """BP3 ``dW = delta.T @ a_prev`` and BP4 ``db = delta.sum(axis=0)``."""
     return delta.T @ a_prev, delta.sum(axis=0)
@@ -286,6 +306,7 @@ class Sweep(NamedTuple):
     masks: list[Any]
 
 
+@_quiet
 def forward(model: Model, X: Array, masks: Sequence[Any] | None = None) -> Sweep:
     """Logits and activations of all layers; `masks` multiply those of the hidden layers."""
     depth = len(model.weights)
@@ -320,6 +341,7 @@ def predict(model: Model, X: Array) -> Array:
     return forward(model, X).a[-1]
 
 
+@_quiet
 def loss(
     model: Model,
     X: Array,
@@ -336,6 +358,7 @@ def loss(
     return data + model.l2 / 2 * sum((W**2).sum() for W in model.weights) + model.l1 * sizes
 
 
+@_quiet
 def backward(model: Model, sweep: Sweep, delta: Array) -> tuple[list[Array], list[Array]]:
     """BP2, BP3 and BP4 from a delta of the output layer: dW and db of every layer, without l2."""
     dW: list[Array] = []
@@ -351,6 +374,7 @@ def backward(model: Model, sweep: Sweep, delta: Array) -> tuple[list[Array], lis
     return dW, db
 
 
+@_quiet
 def value_and_grad(
     model: Model,
     X: Array,
@@ -371,12 +395,14 @@ def value_and_grad(
 # ------------------------------------------------------------------ beyond the gradient
 
 
+@_quiet
 def jvp(model: Model, X: Array, VW: Sequence[Array], vb: Sequence[Array]) -> Array:
     """Derivative of `predict` along (VW, vb), (B, n_out)."""
     _, Ra = _tangents(model, forward(model, X), VW, vb)
     return Ra[-1]
 
 
+@_quiet
 def vjp(model: Model, X: Array, u: Array) -> tuple[list[Array], list[Array]]:
     """``sum(u * predict)``'s gradient, u (B, n_out): dW and db of every layer."""
     sweep = forward(model, X)
@@ -384,6 +410,7 @@ def vjp(model: Model, X: Array, u: Array) -> tuple[list[Array], list[Array]]:
     return backward(model, sweep, delta)
 
 
+@_quiet
 def hvp(
     model: Model,
     X: Array,
@@ -414,6 +441,7 @@ def hvp(
     return RdW, Rdb
 
 
+@_quiet
 def gnvp(
     model: Model,
     X: Array,
@@ -426,12 +454,13 @@ def gnvp(
     sweep = forward(model, X)
     a = sweep.a[-1]
     w = _normalized(weights, len(X))[:, None].astype(a.real.dtype)
-    _, Ra = _tangents(model, sweep, VW, vb)
-    delta = w * _output_curvature(model, a, _targets(Y, a), Ra[-1])
+    Rz, Ra = _tangents(model, sweep, VW, vb)
+    delta = w * _output_curvature(model, a, _targets(Y, a), Rz[-1], Ra[-1])
     dW, db = backward(model, sweep, delta)
     return [d + model.l2 * V for d, V in zip(dW, VW, strict=True)], db
 
 
+@_quiet
 def per_sample_grads(model: Model, X: Array, Y: Array) -> tuple[list[Array], list[Array]]:
     """dW (B, n_out, n_in) and db (B, n_out) of each sample's own loss, every layer, without l2."""
     sweep = forward(model, X)
@@ -448,6 +477,7 @@ def per_sample_grads(model: Model, X: Array, Y: Array) -> tuple[list[Array], lis
     return dW, db
 
 
+@_quiet
 def input_grad(model: Model, X: Array, Y: Array) -> Array:
     """Gradient of each sample's own loss with respect to its inputs, (B, n_in)."""
     sweep = forward(model, X)
@@ -455,6 +485,7 @@ def input_grad(model: Model, X: Array, Y: Array) -> Array:
     return _to_inputs(model, sweep, output_delta(model, a, _targets(Y, a)))
 
 
+@_quiet
 def jacobian(model: Model, X: Array) -> Array:
     """Derivatives of the outputs with respect to the inputs, (B, n_out, n_in)."""
     sweep = forward(model, X)
@@ -479,7 +510,7 @@ def _tangents(
     return Rz, Ra
 
 
-def _output_curvature(model: Model, a: Array, Y: Array, Ra: Array) -> Array:
+def _output_curvature(model: Model, a: Array, Y: Array, Rz: Array, Ra: Array) -> Array:
     """The loss' second derivative times Ra, as a delta."""
     if model.loss == "cross_entropy":
         return np.asarray(Ra * Y.sum(axis=1, keepdims=True))
@@ -487,8 +518,7 @@ def _output_curvature(model: Model, a: Array, Y: Array, Ra: Array) -> Array:
         return Ra
     if model.loss == "gaussian_nll":
         m = Y.shape[1]
-        variance = a[:, m:]
-        return np.concatenate([Ra[:, :m] / variance, Ra[:, m:] / variance / 2], axis=1)
+        return np.concatenate([_ratio(Rz[:, :m], a[:, m:]), Rz[:, m:] / 2], axis=1)
     bent = _curve(model, a, Y, Ra)
     return times_derivative(model.activations[-1], a, bent, model.slope)
 
@@ -496,11 +526,12 @@ def _output_curvature(model: Model, a: Array, Y: Array, Ra: Array) -> Array:
 def _output_tangent(model: Model, a: Array, Y: Array, Rz: Array, Ra: Array) -> Array:
     """Derivative of `output_delta`."""
     name = model.activations[-1]
-    bent = _output_curvature(model, a, Y, Ra)
+    bent = _output_curvature(model, a, Y, Rz, Ra)
     if model.loss == "gaussian_nll":
         m = Y.shape[1]
-        ratio = (a[:, :m] - Y) / a[:, m:]
-        turned = [-ratio * Rz[:, m:], (a[:, :m] - Y) * ratio * Rz[:, m:] / 2 - ratio * Ra[:, :m]]
+        r, moved = a[:, :m] - Y, Rz[:, m:]
+        ratio = _ratio(r, a[:, m:])
+        turned = [-ratio * moved, r * ratio * moved / 2 - ratio * Rz[:, :m]]
         bent[:, m:] = 0
         return np.asarray(bent + np.concatenate(turned, axis=1))
     if model.loss in ("cross_entropy", "binary_cross_entropy", "poisson"):
@@ -523,6 +554,7 @@ def _to_inputs(model: Model, sweep: Sweep, delta: Array) -> Array:
 # ------------------------------------------------------------------ training
 
 
+@_quiet
 def sgd_step(model: Model, X: Array, Y: Array, lr: float, weights: Array | None = None) -> Any:
     """``theta -= lr * grad``, in place, on one batch; returns the loss before the step."""
     value, dW, db = value_and_grad(model, X, Y, weights)
@@ -531,12 +563,14 @@ def sgd_step(model: Model, X: Array, Y: Array, lr: float, weights: Array | None 
     return value
 
 
+@_quiet
 def clip(gradients: Sequence[Array], norm: float) -> list[Array]:
     """Gradients shortened to this length, all together, if they are longer."""
     length = np.sqrt(sum((g**2).sum() for g in gradients))
     return [g * min(1, norm / length) for g in gradients]
 
 
+@_quiet
 def sgd_update(
     p: Array, g: Array, state: list[Array], lr: float, momentum: float, nesterov: bool
 ) -> None:
@@ -550,6 +584,7 @@ def sgd_update(
     p -= lr * (g + momentum * v if nesterov else v)
 
 
+@_quiet
 def adam_update(
     p: Array,
     g: Array,
@@ -569,6 +604,7 @@ def adam_update(
     p -= lr * m_hat / (np.sqrt(v_hat) + eps)
 
 
+@_quiet
 def rmsprop_update(
     p: Array, g: Array, state: list[Array], lr: float, alpha: float, eps: float, momentum: float
 ) -> None:
@@ -579,6 +615,7 @@ def rmsprop_update(
     p -= lr * b
 
 
+@_quiet
 def adagrad_update(p: Array, g: Array, state: list[Array], lr: float, eps: float) -> None:
     """Duchi et al. (2011)."""
     (s,) = state
@@ -586,6 +623,7 @@ def adagrad_update(p: Array, g: Array, state: list[Array], lr: float, eps: float
     p -= lr * g / (np.sqrt(s) + eps)
 
 
+@_quiet
 def rprop_update(
     p: Array,
     g: Array,
@@ -606,6 +644,7 @@ def rprop_update(
     p -= size * np.sign(before)
 
 
+@_quiet
 def lion_update(
     p: Array,
     g: Array,

@@ -2,7 +2,8 @@
 
 Such a file has the length of its header (8 bytes), the header (JSON: dtype, shape and place of
 each tensor), and the tensors' bytes. What the network is stands in the header too, as JSON under
-``__metadata__``; the tensors have the names and shapes that PyTorch gives them.
+``__metadata__``, with the graph of the circuit that its loss may be; the tensors have the names and
+shapes that PyTorch gives them.
 
 The safetensors library writes. Here the header is read by stricter rules than the library's, and
 the tensors go straight into theta, so that no file, however wrong, takes more memory than its own
@@ -26,7 +27,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from deltajit import memory
+from deltajit import graphs, memory, own
 from deltajit.architecture import Architecture
 from deltajit.files import FormatError, Path, replace
 
@@ -52,12 +53,16 @@ def save(path: Path, architecture: Architecture, theta: Array) -> None:
     for i, (W, b) in enumerate(zip(*architecture.unflatten(theta), strict=True)):
         tensors[f"layers.{i}.weight"] = np.ascontiguousarray(W)
         tensors[f"layers.{i}.bias"] = b
-    description = json.dumps({"format": FORMAT, "architecture": json.loads(_text(architecture))})
-    content = safetensors.numpy.save(tensors, {KEY: description})
+    description = {"format": FORMAT, "architecture": json.loads(_text(architecture))}
+    circuit = architecture.circuit
+    if circuit is not None:
+        description["circuit"] = circuit
+    content = safetensors.numpy.save(tensors, {KEY: json.dumps(description)})
     length = int.from_bytes(content[:8], "little")
     if length > LARGEST_HEADER:
+        of = "" if circuit is None else f", and a loss of {len(circuit['codes']):,} nodes,"
         raise ValueError(
-            f"a network of {len(architecture.sizes) - 1:,} layers cannot be saved: its header "
+            f"a network of {len(architecture.sizes) - 1:,} layers{of} cannot be saved: its header "
             f"would have {length:,} bytes, and at most {LARGEST_HEADER:,} are read"
         )
     replace(path, content)
@@ -80,9 +85,9 @@ def load(path: Path) -> tuple[Architecture, Array]:
         with open(name, "rb") as file:
             return _read(file, os.fstat(file.fileno()).st_size)
     except FormatError as error:
-        raise FormatError(f"{name!r} is no saved network: {str(error)[:500]}") from None
+        raise FormatError(f"{name!r} can't be loaded: {str(error)[:750]}") from None
     except RecursionError:
-        raise FormatError(f"{name!r} is no saved network: it is too nested") from None
+        raise FormatError(f"{name!r} can't be loaded: it is too nested") from None
 
 
 # ------------------------------------------------------------------ the description
@@ -126,7 +131,9 @@ def _architecture(given: dict[str, Any]) -> Architecture:
         *hidden, last = options.pop("activations")
         made = Architecture.checked(activation=hidden, output=last, **options)
     except (ValueError, TypeError, OverflowError) as error:
-        raise FormatError(f"its description is wrong: {error}; {UPDATE}") from None
+        names = given["activations"] if isinstance(given["activations"], list) else []
+        hints = "; ".join(filter(None, [own.unknown(names, given["loss"]), UPDATE]))
+        raise FormatError(f"its description is wrong: {str(error)[:400]}; {hints}") from None
     written = json.loads(_text(made))
     for name, value in given.items():
         if value != written[name]:  # "auto", for example: a user's argument, but what none is
@@ -198,12 +205,25 @@ def _described(metadata: object) -> Architecture:
     found = _parsed(metadata[KEY], "its description")
     if type(found.get("format")) is not int or found["format"] != FORMAT:
         raise FormatError(f"its format must be {FORMAT}, got {found.get('format')!r}; {UPDATE}")
-    parts = [name for name in found if name not in ("format", "architecture")]
+    parts = [name for name in found if name not in ("format", "architecture", "circuit")]
     if parts:
         raise FormatError(f"it has the parts {parts}, which are unknown here; {UPDATE}")
     if not isinstance(found.get("architecture"), dict):
         raise FormatError("its description has no architecture; save the network again")
+    if "circuit" in found:
+        _register(found["circuit"], found["architecture"].get("loss"))
     return _architecture(found["architecture"])
+
+
+def _register(circuit: object, loss: object) -> None:
+    """Make the circuit in a file the loss of that name, if it is that one."""
+    try:
+        graph = graphs.from_data(circuit)
+    except ValueError as error:
+        raise FormatError(str(error)) from None
+    if loss != own.name_of(graph) or graph.outputs.size != 1:
+        raise FormatError("its circuit is not the loss that its description names")
+    own.register_circuit(graph)
 
 
 def _begins(header: dict[str, Any], made: Architecture, size: int) -> dict[str, int]:

@@ -128,9 +128,23 @@ class OneCycle:
 def rates(schedule: Schedule | None, lr: float, epochs: int, steps: int) -> Array:
     """The learning rate of each update of a fit with so many steps an epoch."""
     if schedule is None:
-        return np.array([lr])
+        return np.array([checks.real(lr, "the optimizer's lr", least=0)])
     done = np.arange(max(epochs * steps, 1)) / steps
-    found: Array = np.ascontiguousarray(lr * schedule.factors(done, epochs), np.float64)
+    factors = np.asarray(schedule.factors(done, epochs))
+    if factors.shape not in (done.shape, ()) or factors.dtype.kind not in "fiub":
+        raise ValueError(
+            f"schedule={schedule!r} must give one number, or {done.size}, one an update; got "
+            f"{factors.dtype.name} {factors.shape}"
+        )
+    factors = np.broadcast_to(factors, done.shape)
+    found: Array = np.ascontiguousarray(lr * factors, np.float64)
+    wrong = ~((found >= 0) & np.isfinite(found))
+    if wrong.any():
+        i = int(wrong.argmax())
+        raise ValueError(
+            f"schedule={schedule!r} must give finite factors >= 0, got {factors[i]} for update "
+            f"{i + 1} of {done.size}"
+        )
     return found
 
 

@@ -259,11 +259,8 @@ def _unary(name: str) -> Function:
     return lambda x: _apply(name, x, x)
 
 
-negative, absolute, sqrt, exp, expm1, log, log1p, sin, cos, tan, tanh = map(
-    _unary,
-    ["negative", "absolute", "sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "tanh"],
-)
-less, less_equal, equal = map(_binary, ["less", "less_equal", "equal"])
+negative, absolute, sqrt, log = map(_unary, ["negative", "absolute", "sqrt", "log"])
+equal, less, less_equal = map(_binary, ["equal", "less", "less_equal"])
 
 
 def maximum(x: Any, y: Any) -> Any:
@@ -322,7 +319,8 @@ def _anywhere(name: str, function: Function, x: Any) -> Any:
     array = np.asarray(x)
     if array.dtype == object:
         return np.frompyfunc(lambda each: _anywhere(name, function, each), 1, 1)(array)
-    return function(array)[()]
+    with np.errstate(all="ignore"):
+        return function(array)[()]
 
 
 FUNCTIONS: dict[str, Function] = {
@@ -340,6 +338,7 @@ FUNCTIONS: dict[str, Function] = {
     "greater_equal": lambda x, y: less_equal(y, x),
     "equal": equal,
     "not_equal": lambda x, y: 1 - equal(x, y),
+    "logaddexp": _binary("logaddexp"),
     "negative": negative,
     "positive": lambda x: x,
     "absolute": absolute,
@@ -347,20 +346,19 @@ FUNCTIONS: dict[str, Function] = {
     "square": lambda x: multiply(x, x),
     "reciprocal": lambda x: divide(1.0, x),
     "sqrt": sqrt,
-    "exp": exp,
-    "exp2": lambda x: exp(x * math.log(2)),
-    "expm1": expm1,
+    "exp": _unary("exp"),
+    "exp2": _unary("exp2"),
+    "expm1": _unary("expm1"),
     "log": log,
     "log2": lambda x: log(x) / math.log(2),
     "log10": lambda x: log(x) / math.log(10),
-    "log1p": log1p,
-    "sin": sin,
-    "cos": cos,
-    "tan": tan,
-    "sinh": lambda x: 0.5 * (expm1(x) - expm1(-x)),
-    "cosh": lambda x: 0.5 * (exp(x) + exp(-x)),
-    "tanh": tanh,
-    "logaddexp": lambda x, y: y + softplus(x - y),
+    "log1p": _unary("log1p"),
+    "sin": _unary("sin"),
+    "cos": _unary("cos"),
+    "tan": _unary("tan"),
+    "sinh": _unary("sinh"),
+    "cosh": _unary("cosh"),
+    "tanh": _unary("tanh"),
 }
 
 

@@ -31,6 +31,8 @@ CHUNK, OVERHEAD = 2e8, 3000
 class DivergedError(ArithmeticError):
     """The loss became NaN or infinite during `fit`; theta is what it was after the last good epoch.
 
+    Callbacks are told then that fit ends: `EarlyStopping` goes further back, to its best epoch.
+
     Attributes
     ----------
     epoch, step : int
@@ -42,10 +44,13 @@ class DivergedError(ArithmeticError):
     def __init__(self, epoch: int, step: int, history: History) -> None:
         before = f"after epoch {epoch - 1}" if epoch > 1 else "before fit"
         super().__init__(
-            f"the loss is not finite in epoch {epoch}, step {step}; theta is again what it was "
+            f"the loss is not finite in epoch {epoch}, step {step}; theta went back to what it was "
             f"{before}. A smaller learning rate, or scaled inputs and targets, may help"
         )
         self.epoch, self.step, self.history = epoch, step, history
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.epoch, self.step, self.history), self.__dict__
 
 
 class FullBatch(Protocol):
@@ -58,7 +63,10 @@ class FullBatch(Protocol):
         epochs: int,
         report: Callable[[Array, float], None],
     ) -> None:
-        """Call ``report(theta, loss before)`` after each of at most `epochs` steps."""
+        """Call ``report(theta, loss before)`` after each of at most `epochs` steps.
+
+        What `report` raises is not to be caught.
+        """
 
 
 @dataclass(frozen=True)
@@ -83,23 +91,35 @@ class Watchers:
             if method is not None:
                 method(state)
 
+    def tell_end(self, state: TrainingState) -> None:
+        """Tell every callback that fit ends, also those behind one that raises."""
+        with contextlib.ExitStack() as stack:  # which calls the last one first
+            for callback in reversed(self.callbacks):
+                method = getattr(callback, "on_fit_end", None)
+                if method is not None:
+                    stack.callback(method, state)
+
     def end_epoch(self, state: TrainingState, start: float, loss: float) -> None:
         """An epoch that began at `start` is over: note it, and tell who wants to know."""
-        history, model = state.history, state.net.model
-        history.loss.append(loss)
+        numbers = {"loss": loss, **self._validated(state.net)}
         if state.rule is not None:
-            history.lr.append(state.lr)
-        if self.validation is not None:
-            X, Y, weights = self.validation
-            work = memory.empty(kernels.workspace_size(model.layers, len(X)), model.theta.dtype)
-            history.val_loss.append(float(kernels.loss(model, X, Y, work, weights)))
-            if self.metrics:
-                outputs = state.net.predict(X)
-                for name, metric in self.metrics.items():
-                    value = float(metric(self.targets, outputs))
-                    history.metrics.setdefault(name, []).append(value)
-        history.time.append(time.perf_counter() - start)
+            numbers["lr"] = state.lr
+        state.history.note({**numbers, "time": time.perf_counter() - start})
         self.tell("on_epoch_end", state)
+
+    def _validated(self, net: Any) -> dict[str, float]:
+        """What there is to note of the validation data."""
+        if self.validation is None:
+            return {}
+        X, Y, weights = self.validation
+        model = net.model
+        work = memory.empty(kernels.workspace_size(model.layers, len(X)), model.theta.dtype)
+        numbers = {"val_loss": float(kernels.loss(model, X, Y, work, weights))}
+        if self.metrics:
+            outputs = net.predict(X)
+            for name, metric in self.metrics.items():
+                numbers[name] = checks.number(metric(self.targets, outputs), f"metrics[{name!r}]")
+        return numbers
 
 
 @dataclass(frozen=True)
@@ -143,8 +163,26 @@ def train(
             if checkpoint is not None:
                 checkpoint.epoch_done(state, plan.rng, watchers.callbacks)
             _show(bar, history, n)
-    watchers.tell("on_fit_end", state)
     return history
+
+
+@contextlib.contextmanager
+def watched(state: TrainingState, rng: np.random.Generator, watchers: Watchers) -> Iterator[None]:
+    """Tell callbacks when what is inside begins, and ends for whatever reason.
+
+    Where it fails before an epoch is done, theta and rng become what they were.
+    """
+    theta, drawn = state.theta.copy(), rng.bit_generator.state
+    try:
+        watchers.tell("on_fit_begin", state)
+        try:
+            yield
+        finally:
+            watchers.tell_end(state)
+    except BaseException:
+        if state.epoch == state.resumed:
+            state.theta[:], rng.bit_generator.state = theta, drawn
+        raise
 
 
 def train_on_all(
@@ -152,31 +190,43 @@ def train_on_all(
 ) -> History:
     """As `train`, with an optimizer that takes every step on all samples."""
     history, theta = state.history, state.theta
-    with (
-        progress_bar(state.epochs, watchers.progress) as bar,
-        ended_by_ctrl_c(history),
-        contextlib.suppress(_StopError),
-    ):
+    with progress_bar(state.epochs, watchers.progress) as bar, ended_by_ctrl_c(history):
         start = time.perf_counter()
+
+        def check(at: Array) -> None:
+            """Raise DivergedError where no further step can be taken from."""
+            if state.epoch < state.epochs:
+                loss, grad = objective.fun_and_jac(at)  # as the optimizer will, or has
+                if not (math.isfinite(loss) and np.isfinite(grad).all() and np.isfinite(at).all()):
+                    raise DivergedError(state.epoch + 1, 1, history)
 
         def report(moved: Array, loss: float) -> None:
             nonlocal start
             if not math.isfinite(loss) or not np.isfinite(moved).all():
                 raise DivergedError(state.epoch + 1, 1, history)
-            theta[:] = moved
-            watchers.end_epoch(state, start, loss)
+            with np.errstate(all="ignore"):  # moved is float64
+                theta[:] = moved
+            try:
+                watchers.end_epoch(state, start, loss)
+            except StopIteration as error:  # of a user's own code: scipy would take it for the end
+                raise _ReportError from error
             _show(bar, history, objective.n_samples)
             start = time.perf_counter()
             if state.stopped:
-                raise _StopError
+                raise _ReportError
+            check(moved)
 
-        optimizer.minimize(objective, theta.copy(), state.epochs, report)
-    watchers.tell("on_fit_end", state)
+        check(theta)
+        try:
+            optimizer.minimize(objective, theta.copy(), state.epochs, report)
+        except _ReportError as end:
+            if end.__cause__ is not None:
+                raise end.__cause__ from None
     return history
 
 
-class _StopError(Exception):
-    """A callback has called `stop`."""
+class _ReportError(Exception):
+    """A callback has called `stop`, or has raised what is the cause of this."""
 
 
 def progress_bar(epochs: int, progress: bool, done: int = 0) -> Any:

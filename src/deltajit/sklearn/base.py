@@ -6,6 +6,7 @@ import math
 import os
 import threading
 import warnings
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from deltajit import checks
+from deltajit import checks, memory
 from deltajit.kernels.parallel import usable_cores
 from deltajit.network import Network
 from deltajit.sklearn import descent
@@ -144,18 +145,23 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
 
     def _bind(self, net: Network) -> None:
         """Let `coefs_` and `intercepts_` be views of the network's weights."""
+        self._architecture = net.architecture
         self.coefs_ = [W.T for W in net.weights]
         self.intercepts_ = list(net.biases)
         self._bound = net, [*self.coefs_, *self.intercepts_]
 
     def _network(self) -> Network:
-        """The network that `coefs_` and `intercepts_` make, also if a user has replaced some."""
+        """The network that `coefs_` and `intercepts_` make, also if a user has replaced some.
+
+        What it is made of fit has decided: parameters may have been set to others since.
+        """
         bound: tuple[Network, list[Array]] | None = getattr(self, "_bound", None)
         now = [*self.coefs_, *self.intercepts_]
         if bound is not None and list(map(id, bound[1])) == list(map(id, now)):
             return bound[0]
-        n_in, n_out = len(self.coefs_[0]), len(self.intercepts_[-1])
-        return self._recalled(self._made(n_in, n_out, self._dtype()))
+        made_of = replace(self._architecture, dtype=self._dtype())
+        theta = memory.empty(made_of.n_params, made_of.dtype)
+        return self._recalled(Network.sharing(made_of, theta, np.random.default_rng(0), _threads()))
 
     def _dtype(self) -> Any:
         """float32 or float64, whichever holds `coefs_`."""
@@ -163,7 +169,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
-        state.pop("_bound", None)  # coefs_ and intercepts_ say it all
+        state.pop("_bound", None)  # coefs_, intercepts_ and the architecture say it all
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -180,7 +186,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         return X.astype(self._dtype(), copy=False)
 
     def _standardized(self, X: Any) -> Any:
-        return self.standardizer_.transform(X) if self.standardize else X
+        return self.standardizer_.transform(X) if hasattr(self, "standardizer_") else X
 
     def _outputs(self, X: Any) -> Array:
         """The network's outputs, (n_samples, n_outputs)."""
@@ -192,7 +198,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         X, net = self._checked(X), self._network()
         found = [net.jacobian(self._standardized(dense(X[i]))) for i in parts(X)]
         J = np.concatenate(found)
-        if self.standardize:
+        if hasattr(self, "standardizer_"):
             J /= self.standardizer_.scale_
         return J
 
@@ -259,6 +265,8 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
                 self.standardizer_ = StandardScaler(with_mean=not issparse(X))
                 self.standardizer_.fit(X, sample_weight=weights)
             X = self.standardizer_.transform(X)
+        elif hasattr(self, "standardizer_"):
+            del self.standardizer_
         if issparse(X) and X.shape[0] * X.shape[1] <= DENSE:
             X = dense(X)
         return Samples(X, Y, weights)
@@ -373,6 +381,13 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
                 "The validation set is too small. Increase 'validation_fraction' or the size of "
                 "your dataset."
             )
+        if samples.weights is not None and not (
+            samples.weights[rows].any() and samples.weights[held_out].any()
+        ):
+            raise ValueError(
+                "sample_weight must not be 0 for every sample that early_stopping holds out, or "
+                "for every other one; such samples may as well be left out of X"
+            )
         return rows, samples.pick(held_out)
 
     def _batch_size(self, n: int) -> int:
@@ -405,8 +420,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         else:
             stuck = self._validate(net, validation)
         self._no_improvement_count = self._no_improvement_count + 1 if stuck else 0
-        if self.solver == "sgd" and self.learning_rate == "invscaling":
-            self._optimizer.learning_rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t
+        self._optimizer.epoch_ends(self.t_)
 
     def _validate(self, net: Network, validation: Samples) -> bool:
         """Score what is held out; whether the score has not improved."""
@@ -439,7 +453,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             f"{watched} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} "
             "consecutive epochs."
         )
-        adaptive = self.solver == "sgd" and self.learning_rate == "adaptive"
+        adaptive = self._optimizer.schedule == "adaptive"
         if adaptive and self._optimizer.learning_rate > LEAST_RATE:
             self._optimizer.learning_rate /= 5
             self._no_improvement_count = 0

@@ -49,6 +49,8 @@ class Optimizer:
 
     def __init__(self, estimator: Any, net: Network, rng: np.random.RandomState) -> None:
         lr = estimator.learning_rate_init
+        self.schedule = estimator.learning_rate if estimator.solver == "sgd" else "constant"
+        self.initial_rate, self.power_t = lr, estimator.power_t
         method: SGD | Adam
         if estimator.solver == "sgd":
             # scikit-learn allows a momentum of 1, and nesterovs_momentum without any
@@ -73,6 +75,11 @@ class Optimizer:
         # scikit-learn's velocity has the learning rates of its past in it, ours has none
         self.rule.state[:] *= self.learning_rate / value
         self.rule.rates[0] = value
+
+    def epoch_ends(self, samples: int) -> None:
+        """Set the rate for the next epoch, of "invscaling", after so many samples in all."""
+        if self.schedule == "invscaling":
+            self.learning_rate = self.initial_rate / (samples + 1) ** self.power_t
 
 
 def epochs(

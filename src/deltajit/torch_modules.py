@@ -1,0 +1,40 @@
+"""Activations that torch.nn has no module for.
+
+Classes of a module, so that `torch.save` finds them by their names and `torch.jit.script` their
+source. This imports PyTorch, so nothing may import it before PyTorch is asked for.
+"""
+
+import torch
+
+
+class Sin(torch.nn.Module):  # type: ignore[misc, unused-ignore]
+    """The sine."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return sin(x)."""
+        return torch.sin(x)
+
+
+class Exp(torch.nn.Module):  # type: ignore[misc, unused-ignore]
+    """The exponential function."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return exp(x)."""
+        return torch.exp(x)
+
+
+class Step(torch.nn.Module):  # type: ignore[misc, unused-ignore]
+    """The step from 0 to 1 behind 0."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return 1 where x > 0, else 0, and NaN of NaN."""
+        return x.clamp(0, 1).ceil()
+
+
+class Gaussian(torch.nn.Module):  # type: ignore[misc, unused-ignore]
+    """Means and variances."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the first half of x, means, and exp of the second, logarithms of variances."""
+        mean, log_variance = x.chunk(2, -1)
+        return torch.cat([mean, log_variance.exp()], -1)
