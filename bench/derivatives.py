@@ -58,7 +58,7 @@ def deltajit(problem):
         view[...] = value
     model, X, Y, work = net.model, problem.X, problem.Y, net.workspace(problem.batch, 2)
     v, grad, out = net.flatten(problem.VW, problem.vb), net.grad(X, Y), np.empty_like(net.theta)
-    points = np.empty(kernels.points_size(model.layers, problem.batch), np.float32)
+    points = np.empty(kernels.points_size(model, problem.batch), np.float32)
     kernels.linearize(model, X, Y, grad, points, work)
     calls = {
         LOSS: lambda: kernels.loss(model, X, Y, work),

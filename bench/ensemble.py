@@ -33,7 +33,7 @@ class Deltajit:
         self.work = nets._work(BATCH, gradient=True)
 
     def train(self, steps):
-        from deltajit.kernels import ensemble
+        from deltajit.kernels.mlp import ensemble
 
         order = self.order[:, : steps * BATCH].copy()
         ensemble.fit_epoch(

@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 
 import numba
-from deltajit.kernels.vectors import LANES_F32, LANES_F64
+from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
 from numba.core.registry import cpu_target
 
 

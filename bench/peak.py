@@ -4,7 +4,7 @@ Twelve independent chains ``acc = acc * x + y``, each a vector register: more th
 ports of any current core (4 x 2 or 5 x 2), and few enough for 16 registers.
 """
 
-from deltajit.kernels.vectors import LANES_F32, LANES_F64, broadcast, reduce_add
+from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64, broadcast, reduce_add
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils

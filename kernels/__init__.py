@@ -36,7 +36,12 @@ from . import circuit
 from .mlp.activations import ACTIVATIONS
 from .mlp.dropout import Dropout
 from .mlp.handle import from_handle
-from .mlp.layers import accumulate_gradient, linear_activation_forward, propagate_delta
+from .mlp.layers import (
+    accumulate_gradient,
+    function_of,
+    linear_activation_forward,
+    propagate_delta,
+)
 from .mlp.losses import LOSSES
 from .mlp.model import Model, points_size, workspace_size
 from .mlp.optimizers import Rule, update
@@ -69,6 +74,7 @@ __all__ = [
     "circuit",
     "fit_epoch",
     "from_handle",
+    "function_of",
     "gnvp",
     "gnvp_at",
     "hvp",

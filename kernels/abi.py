@@ -121,7 +121,6 @@ def written(array):
     return array._replace(is_written=True)
 
 
-
 def fields_of(annotation):
     """The annotations of a named tuple's fields; None for a word."""
     if isinstance(annotation, type) and issubclass(annotation, tuple):
@@ -153,7 +152,9 @@ def takes(annotation, given, real):
     fields = fields_of(annotation)
     if fields is not None:
         is_tuple = isinstance(given, types.BaseTuple) and len(given) == len(fields)
-        return _is_none(given) or is_tuple and all(map(lambda a, g: takes(a, g, real), fields, given))
+        return _is_none(given) or (
+            is_tuple and all(map(lambda a, g: takes(a, g, real), fields, given))
+        )
     expected = annotation.type_for(real)
     if isinstance(annotation, Array):
         return _is_none(given) or (

@@ -44,7 +44,8 @@ def cache_folder():
 
 
 def resolved_type(function):
-    """The type that Numba gives to a function of `numba.extending.intrinsic`."""
+    """The type that Numba gives to a function of `numba.extending.intrinsic`, made just now."""
+    cpu_target.typing_context.refresh()
     return cpu_target.typing_context.resolve_value_type(function)
 
 

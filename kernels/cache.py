@@ -12,7 +12,6 @@ import os
 import secrets
 import warnings
 import zlib
-from pathlib import Path
 
 try:
     import fcntl
@@ -38,7 +37,7 @@ def switch_off(why):
 @functools.cache
 def folder():
     """Where the files are: beside the sources, else among the user's caches; None if nowhere."""
-    path = None if _off else backend.cachefolder()
+    path = None if _off else backend.cache_folder()
     if path is None:
         warn_once(_off or "there is no folder for the cache that can be written")
     return path
@@ -116,7 +115,7 @@ def lock(name, fingerprint):
 def _lock_file():
     """Open as long as the process lives: to close it would give up all its locks."""
     try:
-        return open(folder() / "deltajit.lock", "ab")  # noqa: SIM115
+        return open(folder() / "deltajit.lock", "ab")
     except OSError:
         return None
 

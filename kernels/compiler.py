@@ -47,8 +47,13 @@ from . import abi, backend, cache
 
 OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
 HELPER = {
-    "error_model": "numpy", "nogil": True, "_nrt": True, "forceinline": True,
-    "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": backend.HelperCompiler,
+    "error_model": "numpy",
+    "nogil": True,
+    "_nrt": True,
+    "forceinline": True,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    "pipeline_class": backend.HelperCompiler,
 }
 
 
@@ -156,14 +161,28 @@ class Prototype:
 class Kernel(Prototype):
     """A function that is compiled once for each dtype, and called by its address."""
 
-    def __init__(self, function, name):
+    def __init__(self, function, name, is_kept):
         super().__init__(function)
-        self.name = name
+        self.name, self.is_kept = name, is_kept
         self._slots = {real: ctypes.c_int64(0) for real in REALS}
         for real, slot in self._slots.items():
             _of_slot[ctypes.addressof(slot)] = self, real
             llvm.add_symbol(self._slot_symbol(real), ctypes.addressof(slot))
-        self.intrinsic = _as_intrinsic(self._type, function, ())
+
+    @functools.cached_property
+    def intrinsic(self):
+        """What jitted code calls."""
+        return _as_intrinsic(self._type, self.__wrapped__, ())
+
+    @functools.cached_property
+    def type(self):
+        """Its Numba type."""
+        return backend.resolved_type(self.intrinsic)
+
+    @functools.cached_property
+    def inlined(self):
+        """The same text, to go into a kernel that calls it."""
+        return inlined(self.__wrapped__)
 
     def _slot_symbol(self, real):
         return f"deltajit.slot.{self.name}.{REALS[real]}"
@@ -187,7 +206,9 @@ class Kernel(Prototype):
         result, call = self.typed_call(self.name, real, given)
 
         def lower(context, builder, signature, values):
-            return call(context, builder, bound(builder, self.slot_in(builder.module, real)), values)
+            return call(
+                context, builder, bound(builder, self.slot_in(builder.module, real)), values
+            )
 
         return result(*given), lower
 
@@ -208,12 +229,15 @@ class Kernel(Prototype):
         return ctypes.CFUNCTYPE(c_result, *c_types)(self.address(real))(*words)
 
 
-def kernel(function=None, *, name=None):
-    """Make a `Kernel` of an annotated function; its name is unique, also among closures."""
+def kernel(function=None, *, name=None, is_kept=True):
+    """Make a `Kernel` of an annotated function; its name is unique, also among closures.
+
+    One that `is_kept` is written to disk: not what has code of a user's in it.
+    """
     if function is None:
-        return functools.partial(kernel, name=name)
+        return functools.partial(kernel, name=name, is_kept=is_kept)
     module = function.__module__.rpartition(".")[2]
-    return Kernel(function, f"{module}.{name or function.__name__}")
+    return Kernel(function, f"{module}.{name or function.__name__}", is_kept)
 
 
 def prototype(function):
@@ -251,7 +275,7 @@ def _as_intrinsic(typed, function, first):
 
 @typeof_impl.register(Kernel)
 def _typeof_kernel(value, context):
-    return backend.resolved_type(value.intrinsic)
+    return value.type
 
 
 def bound(builder, slot):
@@ -305,6 +329,8 @@ def _interrupted_later():
 def _code_of(kernel, real):
     """The address of a kernel's code, from the cache or the compiler."""
     name, symbol = f"{kernel.name}.{REALS[real]}", f"deltajit.{kernel.name}.{REALS[real]}"
+    if not kernel.is_kept:
+        return backend.load_object(_compiled(kernel, real, symbol), symbol)
     code = cache.load(name, SHORT)
     if code is None:
         with cache.lock(name, SHORT):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from deltajit.kernels.vectors import LANES_F32, LANES_F64
+from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
 
 import deltajit as dj
 from deltajit import reference

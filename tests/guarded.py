@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from deltajit.kernels import circuit, handle
-from deltajit.kernels.model import ACTIVATION
-from deltajit.kernels.tile import DEPTH
-from deltajit.kernels.views import copy
+from deltajit.kernels.gemm.tile import DEPTH
+from deltajit.kernels.mlp.model import ACTIVATION
+from deltajit.kernels.simd.views import copy
 
 import deltajit as dj
 from deltajit import kernels

@@ -11,8 +11,8 @@ import numba
 import numpy as np
 import pytest
 from deltajit.kernels import circuit as kernels
-from deltajit.kernels import schedule
-from deltajit.kernels.vectors import LANES_F32, LANES_F64
+from deltajit.kernels.circuit import schedule
+from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
 
 import deltajit as dj
 from deltajit import lowering

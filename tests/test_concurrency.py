@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import pytest
 from deltajit.kernels.compiler import openmp
-from deltajit.kernels.parallel import WORTH, start
+from deltajit.kernels.gemm.parallel import WORTH, start
 
 import deltajit as dj
 from deltajit import kernels

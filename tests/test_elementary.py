@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from deltajit.kernels import elementary, ulp
 from deltajit.kernels.compiler import OPTIONS
-from deltajit.kernels.vectors import (
+from deltajit.kernels.simd.vectors import (
     LANES_F32,
     LANES_F64,
     lanes,
@@ -157,7 +157,7 @@ def test_ends_of_the_range(dtype):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_error_f32(name):
-    """At about 2**18 inputs; `python -m deltajit.kernels.ulp` takes all 2**32."""
+    """At about 2**18 inputs; `python -m deltajit.kernels.simd.ulp` takes all 2**32."""
     x = inputs("float32", 2**18)
     y = evaluate(name, x)
     with np.errstate(all="ignore"):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from deltajit.kernels import ulp
-from deltajit.kernels.vectors import HAS_FMA
+from deltajit.kernels.simd import ulp
+from deltajit.kernels.simd.vectors import HAS_FMA
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils

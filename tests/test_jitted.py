@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 import pytest
-from deltajit.kernels.model import STAMP
+from deltajit.kernels.mlp.model import STAMP
 
 import deltajit as dj
 from deltajit import kernels

@@ -5,7 +5,7 @@ import itertools
 import numba
 import numpy as np
 import pytest
-from deltajit.kernels.matmul import (
+from deltajit.kernels.gemm.matmul import (
     Part,
     column_sum_add,
     matmul,
@@ -15,8 +15,8 @@ from deltajit.kernels.matmul import (
     outer_add,
     whole,
 )
-from deltajit.kernels.product import BIG
-from deltajit.kernels.vectors import VECTOR_BYTES
+from deltajit.kernels.gemm.product import BIG
+from deltajit.kernels.simd.vectors import VECTOR_BYTES
 
 from tests.conftest import DTYPES, awkward
 

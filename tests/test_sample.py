@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from deltajit.kernels.tile import DEPTH
+from deltajit.kernels.gemm.tile import DEPTH
 
 import deltajit as dj
 from tests.conftest import DTYPES, HIDDEN, OF_Z, awkward, reference_grad, relative_error

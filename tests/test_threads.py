@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from deltajit.kernels.parallel import start
+from deltajit.kernels.gemm.parallel import start
 
 import deltajit as dj
 from deltajit import kernels

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from deltajit.kernels import vectors
 from deltajit.kernels.compiler import OPTIONS
-from deltajit.kernels.vectors import (
+from deltajit.kernels.simd.vectors import (
     HAS_FMA,
     LANES_F32,
     LANES_F64,

@@ -8,9 +8,12 @@ The caller owns all arrays.
 
 from typing import NamedTuple
 
-import numpy as np
+from numba import types
 
-from ..compiler import inlined, njit
+from ..abi import Array, Word
+from ..compiler import inlined, kernel
+
+Indices = Array(types.int32, 1)
 
 # Codes of nodes that are no operations.
 INPUT, CONSTANT = -1, -2
@@ -19,8 +22,8 @@ INPUT, CONSTANT = -1, -2
 SEGMENT = 1024
 
 
-@njit
-def mark_needed(codes, x, y, needed):
+@kernel
+def mark_needed(codes: Indices, x: Indices, y: Indices, needed: Array(types.boolean, 1)):
     """Mark what marked nodes are computed from; only outputs are marked before."""
     for k in range(codes.size - 1, -1, -1):
         if needed[k] and codes[k] >= 0:
@@ -30,15 +33,18 @@ def mark_needed(codes, x, y, needed):
 class Lists(NamedTuple):
     """Scratch memory of `arrange` for K nodes, int32; everything is -1 but counts, which are 0."""
 
-    users: np.ndarray  # (K,) the first use of each node: 2 k is its use as x of k, 2 k + 1 as y
-    next_use: np.ndarray  # (2 K,) and the one after each use
-    waits: np.ndarray  # (K,) operands that are not there yet; then the next node that is ready
-    ready: np.ndarray  # (N_OPERATIONS,) the first node that is ready, of each operation
-    counts: np.ndarray  # (N_OPERATIONS,) and how many
+    users: Indices  # (K,) the first use of each node: 2 k is its use as x of k, 2 k + 1 as y
+    next_use: Indices  # (2 K,) and the one after each use
+    waits: Indices  # (K,) operands that are not there yet; then the next node that is ready
+    ready: Indices  # (N_OPERATIONS,) the first node that is ready, of each operation
+    counts: Indices  # (N_OPERATIONS,) and how many
 
 
-@njit
-def arrange(codes, x, y, nodes, lists, order, runs):
+@kernel
+def arrange(
+    codes: Indices, x: Indices, y: Indices, nodes: Indices, lists: Lists, order: Indices,
+    runs: Array(types.int32, 2),
+) -> Word:  # fmt: skip
     """An order of a segment's operations in which as few runs of one operation follow each other.
 
     Greedy: of the operations whose operands are there, those that most are ready of go next, with

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from ..abi import Word
 from ..compiler import inlined
+from ..simd.vectors import lanes
+from ..simd.views import flat, matrix, row, rows
 from .narrow import (
     group_of,
     is_narrow,
@@ -15,8 +17,6 @@ from .narrow import (
 )
 from .product import ZERO, product, transposed_product
 from .tile import VECS, View, at, ones, view, zeros
-from ..simd.vectors import lanes
-from ..simd.views import flat, matrix, row, rows
 
 
 class Part(NamedTuple):

@@ -10,6 +10,8 @@ import numpy as np
 
 from ..abi import Matrix, Real, Vector, Word
 from ..compiler import inlined, kernel
+from ..simd.vectors import VECTOR_BYTES, broadcast, fma, lanes, load_masked, store_masked
+from ..simd.views import flat
 from .product import TALL, Shape, few_rows, panel_buffer, product, unit
 from .tile import (
     BODY,
@@ -26,8 +28,6 @@ from .tile import (
     zeros,
 )
 from .transpose import make_interleave, transpose_add
-from ..simd.vectors import VECTOR_BYTES, broadcast, fma, lanes, load_masked, store_masked
-from ..simd.views import flat
 
 strip_buffer = make_buffer(VECS, VECTOR_BYTES // 4)
 

@@ -18,7 +18,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..abi import from_words, to_words, word_types
+from ..abi import from_words, to_words
 from ..backend import openmp
 from ..compiler import bound, inlined
 from ..simd.vectors import LANES_F32

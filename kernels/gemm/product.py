@@ -15,6 +15,7 @@ from numba.extending import intrinsic
 
 from ..abi import Real, Word
 from ..compiler import inlined, kernel
+from ..simd.vectors import VECTOR_BYTES
 from .tile import (
     ACCUMULATORS,
     BODY,
@@ -31,7 +32,6 @@ from .tile import (
     make_tile,
 )
 from .transpose import transpose_block
-from ..simd.vectors import VECTOR_BYTES
 
 BLOCK = 15  # vectors of rows of a that are packed together, when they are
 ZERO = np.intp(0)  # a literal 0 would be a type of its own, and compile everything again
@@ -48,7 +48,15 @@ def make_sweeps(vecs):
 
     @kernel(name=f"sweep_packed_{vecs}")
     def sweep_packed(
-        base: View, scale: Real, a: View, c: View, panel: View, first: Word, m: Word, n: Word, k: Word
+        base: View,
+        scale: Real,
+        a: View,
+        c: View,
+        panel: View,
+        first: Word,
+        m: Word,
+        n: Word,
+        k: Word,
     ):
         packed = View(panel.data, panel.row * vecs // VECS, panel.col)
         for i in range(first, m, rows):

@@ -39,7 +39,6 @@ class View(NamedTuple):
     col: Word
 
 
-
 def integer(x):
     """An LLVM constant."""
     return ir.Constant(I64, x)

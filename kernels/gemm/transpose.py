@@ -6,8 +6,8 @@ from numba.extending import intrinsic
 
 from ..abi import Vector, Word
 from ..compiler import kernel
-from .tile import View, Writer, at, integer
 from ..simd.vectors import lanes
+from .tile import View, Writer, at, integer
 
 
 @intrinsic

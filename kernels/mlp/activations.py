@@ -89,10 +89,10 @@ def curve(x: Matrix, delta: Matrix, Rz: Matrix, g: Matrix, parameter: Double):
     """
 
 
-def make_activate(name, value):
+def make_activate(name, value, is_kept):
     """Make `activate` of a function of one unit."""
 
-    @kernel(name=f"activate.{name}")
+    @kernel(name=f"activate.{name}", is_kept=is_kept)
     def activate_units(z: Matrix, a: Matrix, parameter: Double):
         x, y = flat(z), flat(a)
         p = broadcast(parameter, x)
@@ -102,10 +102,10 @@ def make_activate(name, value):
     return activate_units
 
 
-def make_tangent(name, derivative):
+def make_tangent(name, derivative, is_kept):
     """Make `tangent` of a function of one unit."""
 
-    @kernel(name=f"tangent.{name}")
+    @kernel(name=f"tangent.{name}", is_kept=is_kept)
     def tangent_of_units(x: Matrix, Rz: Matrix, Ra: Matrix, parameter: Double):
         at, y, out = flat(x), flat(Rz), flat(Ra)
         p = broadcast(parameter, x)
@@ -115,10 +115,10 @@ def make_tangent(name, derivative):
     return tangent_of_units
 
 
-def make_curve(name, derivative, curvature):
+def make_curve(name, derivative, curvature, is_kept):
     """Make `curve` of a function of one unit."""
 
-    @kernel(name=f"curve.{name}")
+    @kernel(name=f"curve.{name}", is_kept=is_kept)
     def curve_of_units(x: Matrix, delta: Matrix, Rz: Matrix, g: Matrix, parameter: Double):
         at, d, y, out = flat(x), flat(delta), flat(Rz), flat(g)
         p = broadcast(parameter, x)
@@ -130,12 +130,12 @@ def make_curve(name, derivative, curvature):
     return curve_of_units
 
 
-def of_units(name, value, derivative, curvature, **facts):
-    """The record of a function of one unit."""
+def of_units(name, value, derivative, curvature, is_kept=True, **facts):
+    """Make the record of a function of one unit, whose kernels are kept on disk or not."""
     made = (
-        make_activate(name, value),
-        make_tangent(name, derivative),
-        make_curve(name, derivative, curvature),
+        make_activate(name, value, is_kept),
+        make_tangent(name, derivative, is_kept),
+        make_curve(name, derivative, curvature, is_kept),
     )
     return Activation(name, *made, **facts)
 

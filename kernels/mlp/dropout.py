@@ -8,7 +8,6 @@ stored, and the gradient is exact for the very network that the sweep forward we
 from typing import NamedTuple
 
 import numpy as np
-
 from numba import types
 
 from ..abi import Array, Doubles, Matrix, Word

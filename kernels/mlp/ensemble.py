@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import types
 
-from ..abi import Array, Doubles, Matrix, Vector, Word, Words
+from ..abi import Array, Doubles, Matrix, Word, Words
 from ..compiler import inlined, kernel
 from ..gemm.matmul import Part
 from ..gemm.parallel import over_parts
@@ -165,4 +165,6 @@ def _samples(samples, k):
     """The samples of member k."""
     weights = samples.weights
     at = k * weights.shape[1] if weights.shape[0] > 1 else 0
-    return Block(_of_member(samples.X, k), _of_member(samples.Y, k), vector(weights, at, weights.shape[1]))
+    return Block(
+        _of_member(samples.X, k), _of_member(samples.Y, k), vector(weights, at, weights.shape[1])
+    )

@@ -48,8 +48,10 @@ def function_of(name, dtype, parameter=0.0):
     return Function(*slots, int(f.of_rows), float(parameter))
 
 
-@inlined
-def linear_activation_forward(a_prev, W, b, f, z, a, threads):
+@kernel
+def linear_activation_forward(
+    a_prev: Matrix, W: Matrix, b: Vector, f: Function, z: Matrix, a: Matrix, threads: Word
+):
     """``z = a_prev @ W + b``, ``a = f(z)``; z and a (B, n_out) are overwritten, and may be one."""
     if a_prev.shape[0] == 1:
         forward_row(row(a_prev, 0), W, b, row(z, 0))
@@ -85,8 +87,10 @@ def times_derivative(f, x, g):
         tangent(f.tangent, x, g, g, f.parameter)
 
 
-@inlined
-def propagate_delta(delta, W, x_prev, f, delta_prev, threads):
+@kernel
+def propagate_delta(
+    delta: Matrix, W: Matrix, x_prev: Matrix, f: Function, delta_prev: Matrix, threads: Word
+):
     """BP2: ``delta_prev = (delta @ W.T) * f'(z_prev)``, with f of the layer below.
 
     x_prev (B, n_in) : what f' is computed from, a_prev (for gelu, silu and sin z_prev). delta_prev
@@ -115,8 +119,10 @@ def _propagate_part(
         times_derivative(f, _block(x_prev, part, first), _block(delta_prev, part, first))
 
 
-@inlined
-def accumulate_gradient(delta, a_prev, scale, dW, db, threads):
+@kernel
+def accumulate_gradient(
+    delta: Matrix, a_prev: Matrix, scale: Real, dW: Matrix, db: Vector, threads: Word
+):
     """BP3 and BP4: ``dW += scale * a_prev.T @ delta``, ``db += scale * delta.sum(axis=0)``.
 
     dW (n_in, n_out), stored like W: the sum over the block of outer products. With W and b in place
@@ -162,3 +168,8 @@ def _block(c, part, first):
     if width != n:
         at, height = part.column, 1
     return matrix(c, first * n + at, height, width)
+
+
+# As the sweeps have them: their text.
+forward_layer, back_layer = linear_activation_forward.inlined, propagate_delta.inlined
+gradient_layer = accumulate_gradient.inlined

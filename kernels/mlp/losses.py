@@ -31,7 +31,6 @@ from ..simd.vectors import (
     broadcast,
     count,
     first_lanes,
-    fma,
     insert,
     lanes,
     load,

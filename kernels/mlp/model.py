@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import types
 
 from ..abi import Array, Scalar, Vector, Word
 from ..compiler import inlined, shared

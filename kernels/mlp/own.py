@@ -1,39 +1,32 @@
-"""Activations and losses of the user's own, called by their addresses.
+"""Activations of the user's own: scalar C functions, called lane by lane.
 
-The code of such an activation is the address of a table of addresses: of f, f' and f'', scalar C
-functions, called lane by lane. That of a loss is the address of two parts, for float32 and for
-float64, as `circuit_loss.make_part` makes them; the first word is where `apply_at` is.
+They are found at a table of addresses, of f, f' and f'', which may be filled anew.
 """
 
+import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
 
+from ..compiler import inlined
 from ..simd.vectors import Vector
+from .activations import of_units
 
 WORD, DOUBLE = ir.IntType(64), ir.DoubleType()
-VALUE, DERIVATIVE, SECOND_DERIVATIVE = range(3)
-
-# No code of ours is as large, and no address is as small.
-FIRST = 4096
-
-# What a loss is asked for, and the words of its part.
-LOSS_SUM, SLOPES, CURVED = range(3)
-PART = 17
+VALUE, DERIVATIVE, SECOND_DERIVATIVE, N_FUNCTIONS = range(4)
 
 
 def make_call(which):
-    """Make ``call(code, x)``: one of the three functions, of each lane of a vector register."""
+    """Make ``call(table, x)``: one of the three functions, of each lane of a vector register."""
 
     @intrinsic
-    def call(context, code, x):
+    def call(context, table, x):
         def lower(context, builder, sig, args):
-            table = builder.inttoptr(args[0], WORD.as_pointer())
-            place = builder.load(builder.gep(table, [ir.Constant(ir.IntType(32), which)]))
-            function = builder.inttoptr(place, ir.FunctionType(DOUBLE, [DOUBLE]).as_pointer())
-            found = args[1]
+            place = builder.inttoptr(args[0], WORD.as_pointer())
+            place = builder.gep(place, [ir.Constant(ir.IntType(32), which)])
+            kind = ir.FunctionType(DOUBLE, [DOUBLE]).as_pointer()
+            function = builder.inttoptr(builder.load(place), kind)
+            result = args[1]
             for i in range(x.count):
                 lane = ir.Constant(ir.IntType(32), i)
                 value = builder.extract_element(args[1], lane)
@@ -42,46 +35,32 @@ def make_call(which):
                 value = builder.call(function, [value])
                 if x.dtype == types.float32:
                     value = builder.fptrunc(value, ir.FloatType())
-                found = builder.insert_element(found, value, lane)
-            return found
+                result = builder.insert_element(result, value, lane)
+            return result
 
         return (x(types.int64, x), lower) if isinstance(x, Vector) else None
 
     return call
 
 
-own_value = make_call(VALUE)
-own_derivative = make_call(DERIVATIVE)
-own_second_derivative = make_call(SECOND_DERIVATIVE)
+call_value, call_derivative, call_second_derivative = map(make_call, range(N_FUNCTIONS))
 
 
-@intrinsic
-def own_loss(context, code, what, a, Y, weights, scale, Ra, out, spare):
-    """`circuit_loss.apply` of the loss whose code this is; None for what is not there."""
-    lane, word = a.dtype, types.int64
+def own_activation(name, table):
+    """Make the record of an activation whose functions are in a table (N_FUNCTIONS,) int64."""
+    address = np.int64(table.ctypes.data)
 
-    def lower(context, builder, sig, args):
-        def address(i):
-            kind, value, is_there = sig.args[i], args[i], cgutils.true_bit
-            if kind == types.none:
-                return ir.Constant(WORD, 0)
-            if isinstance(kind, types.Optional):
-                optional = context.make_helper(builder, kind, value)
-                kind, value, is_there = kind.type, optional.data, optional.valid
-            data = builder.ptrtoint(make_array(kind)(context, builder, value).data, WORD)
-            return builder.select(is_there, data, ir.Constant(WORD, 0))
+    @inlined
+    def value(z, p):
+        return call_value(address, z)
 
-        shape = make_array(a)(context, builder, args[2]).shape
-        count, columns = (builder.extract_value(shape, i) for i in range(2))
-        part = builder.add(args[0], ir.Constant(WORD, 0 if lane == types.float32 else 8 * PART))
-        like = ir.Constant(context.get_value_type(lane), 0)
-        passed = [part, args[1], count, columns, *map(address, (2, 3, 4))]
-        passed += [args[5], *map(address, (6, 7, 8)), like]
-        kind = ir.FunctionType(DOUBLE, [x.type for x in passed])
-        function = builder.load(builder.inttoptr(part, WORD.as_pointer()))
-        return builder.call(builder.inttoptr(function, kind.as_pointer()), passed)
+    @inlined
+    def derivative(z, p):
+        return call_derivative(address, z)
 
-    return (
-        types.float64(word, word, a, Y, weights, types.float64, Ra, out, spare),
-        lower,
-    )
+    @inlined
+    def curvature(z, p):
+        return call_second_derivative(address, z)
+
+    functions = value, derivative, curvature
+    return of_units(f"own at {address}", *functions, is_kept=False, of_z=True)._replace(name=name)

@@ -20,9 +20,9 @@ from ..simd.vectors import (
     reduce_add,
     select,
 )
-from ..simd.views import copy, doubles, fill, flat, get, matrix, put, rows, vector
+from ..simd.views import doubles, fill, flat, get, matrix, put, rows, vector
 from ..status import OK, VERSION, refuse
-from .dropout import Dropout, drop, next_block, undrop
+from .dropout import Dropout, drop, undrop
 from .entry import (
     OutMatrix,
     OutVector,
@@ -35,9 +35,9 @@ from .entry import (
 )
 from .layers import (
     Function,
-    accumulate_gradient,
-    linear_activation_forward,
-    propagate_delta,
+    back_layer,
+    forward_layer,
+    gradient_layer,
     times_derivative,
 )
 from .losses import slopes, total
@@ -184,7 +184,9 @@ def block_gradient(model, block, mass, scale, grad, parts, dropout):
     value = total_of(model, z, a, block, parts.spare)
     delta = matrix(parts.delta, 0, a.shape[0], a.shape[1])
     output_delta(model, a, block, 1.0 / mass, delta, parts.spare)
-    backward(model, block.X, a.dtype.type(scale), grad, parts.a, parts.delta, parts.delta_prev, dropout)
+    backward(
+        model, block.X, a.dtype.type(scale), grad, parts.a, parts.delta, parts.delta_prev, dropout
+    )
     return value
 
 
@@ -211,10 +213,10 @@ def forward(model: Model, X: Matrix, a: Vector, z: Matrix, out: Matrix, dropout:
         layer = model.layers[k]
         W, b = weight(model.theta, layer), bias(model.theta, layer)
         if k == last:
-            linear_activation_forward(a_prev, W, b, function_at(layer), z, out, model.threads)
+            forward_layer(a_prev, W, b, function_at(layer), z, out, model.threads)
         else:
             zk, ak = source(a, layer, count), activation(a, layer, count)
-            linear_activation_forward(a_prev, W, b, function_at(layer), zk, ak, model.threads)
+            forward_layer(a_prev, W, b, function_at(layer), zk, ak, model.threads)
             if dropout.keep.size > 0:
                 drop(dropout, k, ak)
             a_prev = ak
@@ -242,17 +244,17 @@ def backward(
         dk = matrix(here, 0, count, layer.n_out)
         W, dW, db = weight(model.theta, layer), weight(grad, layer), bias(grad, layer)
         if k == 0:
-            accumulate_gradient(dk, X, scale, dW, db, model.threads)
+            gradient_layer(dk, X, scale, dW, db, model.threads)
         else:
             lower = model.layers[k - 1]
             f, x_prev = function_at(lower), source(a, lower, count)
             a_prev, dk_prev = activation(a, lower, count), matrix(below, 0, count, layer.n_in)
             if dropout.keep.size == 0:
-                propagate_delta(dk, W, x_prev, f, dk_prev, model.threads)
-                accumulate_gradient(dk, a_prev, scale, dW, db, model.threads)
+                back_layer(dk, W, x_prev, f, dk_prev, model.threads)
+                gradient_layer(dk, a_prev, scale, dW, db, model.threads)
             else:  # f' of what was kept, once a_prev is again what it was before
-                propagate_delta(dk, W, x_prev, STRAIGHT, dk_prev, model.threads)
-                accumulate_gradient(dk, a_prev, scale, dW, db, model.threads)
+                back_layer(dk, W, x_prev, STRAIGHT, dk_prev, model.threads)
+                gradient_layer(dk, a_prev, scale, dW, db, model.threads)
                 undrop(dropout, k - 1, a_prev, dk_prev)
                 times_derivative(f, x_prev, dk_prev)
         here, below = below, here

@@ -46,7 +46,7 @@ from .entry import (
     check_work,
     targets,
 )
-from .layers import Function, accumulate_gradient, propagate_delta, times_derivative
+from .layers import Function, back_layer, gradient_layer, times_derivative
 from .losses import curved, turned
 from .model import (
     Model,
@@ -68,7 +68,6 @@ from .sweeps import (
     backward,
     check,
     cut_block,
-    forward,
     forward_block,
     function_at,
     output_delta,
@@ -435,10 +434,10 @@ def _propagate_all(model: Model, count: Word, a: Vector, deltas: Vector):
         delta, delta_prev = activation(deltas, layer, count), activation(deltas, lower, count)
         W, x_prev, f = weight(model.theta, layer), source(a, lower, count), function_at(lower)
         if lower.of_z == 0:
-            propagate_delta(delta, W, x_prev, f, delta_prev, model.threads)
+            back_layer(delta, W, x_prev, f, delta_prev, model.threads)
         else:  # u is kept, since f' may be 0
             u_prev = source(deltas, lower, count)
-            propagate_delta(delta, W, x_prev, STRAIGHT, u_prev, model.threads)
+            back_layer(delta, W, x_prev, STRAIGHT, u_prev, model.threads)
             tangent(f.tangent, x_prev, u_prev, delta_prev, f.parameter)
 
 
@@ -533,7 +532,11 @@ def _backward_rows(
     out = rows(Rdelta_prev, first, count)
     matmul_transposed_pair(rows(Rdelta, first, count), W, rows(delta, first, count), V, out)
     if point.curve != 0:
-        x, u, Rz = rows(point.x, first, count), rows(point.u, first, count), rows(point.Rz, first, count)
+        x, u, Rz = (
+            rows(point.x, first, count),
+            rows(point.u, first, count),
+            rows(point.Rz, first, count),
+        )
         curve(point.curve, x, u, Rz, out, point.parameter)
 
 
@@ -595,7 +598,7 @@ def _gradient_of_block(model: Model, X: Matrix, a: Vector, deltas: Vector, grad:
         layer = model.layers[k]
         delta, a_prev = activation(deltas, layer, X.shape[0]), _below(model, X, a, k)
         dW, db, one = weight(grad, layer), bias(grad, layer), a.dtype.type(1)
-        accumulate_gradient(delta, a_prev, one, dW, db, model.threads)
+        gradient_layer(delta, a_prev, one, dW, db, model.threads)
 
 
 @kernel

@@ -21,7 +21,6 @@ from .sweeps import (
     Block,
     block_gradient,
     check,
-
     gradient_of,
     has_penalty,
     penalty,
@@ -168,7 +167,12 @@ def epoch_of(
     """`fit_epoch` of arguments that are checked; its two sums overwrite `sums`."""
     m = block_size(batch_size)
     parts = carve(model.network[0], work, m)
-    plain = is_descent(rule) and rule.clip == 0.0 and dropout.keep.size == 0 and fuses(model, batch_size)
+    plain = (
+        is_descent(rule)
+        and rule.clip == 0.0
+        and dropout.keep.size == 0
+        and fuses(model, batch_size)
+    )
     sums[0] = sums[1] = 0.0
     for first in range(0, order.size, batch_size):
         batch = vector(order, first, min(batch_size, order.size - first))

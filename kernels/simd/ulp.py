@@ -11,8 +11,8 @@ import time
 
 import numpy as np
 
-from . import elementary
 from ..compiler import njit
+from . import elementary
 from .vectors import HAS_FMA, lanes, load_masked, store_masked
 
 BOUNDS = {

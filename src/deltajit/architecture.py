@@ -11,30 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deltajit import checks, graphs, kernels
+from deltajit import checks, graphs, kernels, own
 from deltajit.kernels import ACTIVATIONS, LOSSES
-from deltajit.kernels.activations import GELU
-from deltajit.kernels.model import N_COLUMNS, VERSION
-from deltajit.kernels.parallel import available
+from deltajit.kernels.gemm.parallel import available
+from deltajit.kernels.mlp.model import layer_table, network_record
 from deltajit.own import CIRCUITS, register_circuit, unknown
 
 # Parameters at most: the numbers of bytes that follow from so many are int64.
 MOST_PARAMS = 2**40
 
 
-def is_of_z(name: str) -> bool:
-    """Whether an activation's derivative needs z, which is kept of hidden layers, beside a."""
-    return bool(ACTIVATIONS[name] >= GELU)
-
-
-# Outputs and losses that belong together: delta[L] = a[L] - Y.
-LOSS_OF_OUTPUT = {
-    "softmax": "cross_entropy",
-    "sigmoid": "binary_cross_entropy",
-    "exp": "poisson",
-    "gaussian": "gaussian_nll",
-}
-OUTPUT_OF_LOSS = {loss: output for output, loss in LOSS_OF_OUTPUT.items()}
+def loss_of_output(output: str) -> str:
+    """The loss that belongs to an output: delta[L] = a[L] - Y."""
+    return next((x.name for x in LOSSES.values() if x.output == output), "squared_error")
 
 
 @dataclass(frozen=True)
@@ -129,47 +118,35 @@ class Architecture:
         return graphs.to_data(CIRCUITS[self.loss].graph) if self.loss in CIRCUITS else None
 
     def model(self, theta: NDArray[Any], threads: int = 1) -> kernels.Model:
-        """The network on `theta` as the kernels take it, in this process alone.
-
-        Codes of activations and losses of the user's own are addresses.
-        """
-        layers, loss = np.array(self.layers), LOSSES[self.loss]
-        return kernels.Model(theta, layers, self.coef, loss, available(threads))
-
-    @property
-    def coef(self) -> NDArray[Any]:
-        """The kernels' coefficients: see `deltajit.kernels.Model`."""
-        return np.array([self.slope, self.l2, self.l1, self.bend], self.dtype)
+        """The network on `theta` as the kernels take it, in this process alone."""
+        network = network_record(
+            self.layers,
+            self.loss,
+            self.dtype,
+            parameter=self.bend,
+            l2=self.l2,
+            l1=self.l1,
+            n_targets=self.n_targets,
+            **own.options(self.loss, self.dtype),
+        )
+        return kernels.Model(theta, network, self.layers, available(threads))
 
     @property
     def bend(self) -> float:
-        """Where the loss bends."""
-        return self.quantile if self.loss == "quantile" else self.threshold
+        """The parameter of the loss: where it bends."""
+        return float(getattr(self, LOSSES[self.loss].parameter or "threshold"))
 
     @property
     def n_targets(self) -> int:
         """Columns of Y, unless it is labels: gaussian_nll has two outputs for each target."""
         if self.loss in CIRCUITS:
             return CIRCUITS[self.loss].graph.n_inputs - self.sizes[-1]
-        return self.sizes[-1] // (2 if self.loss == "gaussian_nll" else 1)
+        return self.sizes[-1] // LOSSES[self.loss].outputs_per_target
 
     @cached_property
-    def layers(self) -> NDArray[np.int64]:
+    def layers(self) -> NDArray[Any]:
         """The kernels' layer table: see `deltajit.kernels.Model`."""
-        table = np.empty((len(self.sizes) - 1, N_COLUMNS), np.int64)
-        kept = [
-            n * (2 if is_of_z(f) else 1)
-            for n, f in zip(self.sizes[1:], self.activations, strict=True)
-        ]
-        spare = CIRCUITS[self.loss].spare if self.loss in CIRCUITS else 0
-        totals = sum(kept), max(self.sizes[1:]), self.n_targets, spare
-        at = units = 0
-        pairs = zip(self.sizes[:-1], self.sizes[1:], self.activations, strict=True)
-        for row, own, (n_in, n_out, name) in zip(table, kept, pairs, strict=True):
-            ends = at, at + n_in * n_out
-            row[:] = VERSION, n_in, n_out, ACTIVATIONS[name], *ends, units, *totals
-            at += (n_in + 1) * n_out
-            units += own
+        table = layer_table(self.sizes, self.activations, self.slope, self.dtype)
         table.setflags(write=False)
         return table
 
@@ -191,15 +168,16 @@ class Architecture:
     ) -> tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]:
         """Views (W tuple, b tuple) of a vector like theta; W[l] is (n_l, n_{l-1})."""
         weights, biases = [], []
-        for _, n_in, n_out, _, w_at, b_at, *_ in self.layers.tolist():
-            weights.append(flat[w_at:b_at].reshape(n_in, n_out).T)
+        for layer in self.layers:
+            n_in, n_out, b_at = (int(layer[name]) for name in ("n_in", "n_out", "b_at"))
+            weights.append(flat[layer["W_at"] : b_at].reshape(n_in, n_out).T)
             biases.append(flat[b_at : b_at + n_out])
         return tuple(weights), tuple(biases)
 
 
 def _hidden() -> list[str]:
     """Activations that hidden layers may have, the user's own among them."""
-    return [name for name in ACTIVATIONS if name not in ("softmax", "gaussian")]
+    return [name for name, f in ACTIVATIONS.items() if not f.of_rows]
 
 
 def _hidden_names(activation: object, n_hidden: int) -> tuple[str, ...]:
@@ -222,19 +200,19 @@ def _hidden_names(activation: object, n_hidden: int) -> tuple[str, ...]:
 def _output_and_loss(output: object, loss: object, n_out: int) -> tuple[str, str]:
     """Both names, with "auto" replaced by the other's partner."""
     last = checks.choice(
-        output, "output", ["auto", *(name for name in ACTIVATIONS if not is_of_z(name))]
+        output, "output", ["auto", *(name for name, f in ACTIVATIONS.items() if not f.of_z)]
     )
     goal = checks.choice(loss, "loss", ["auto", *LOSSES])
     if last == "auto":
-        last = OUTPUT_OF_LOSS.get(goal, "identity")
+        last = (LOSSES[goal].output if goal in LOSSES else None) or "identity"
     if goal == "auto":
-        goal = LOSS_OF_OUTPUT.get(last, "squared_error")
+        goal = loss_of_output(last)
     if goal in CIRCUITS and CIRCUITS[goal].graph.n_inputs <= n_out:
         raise ValueError(
             "loss must be a circuit of the outputs, then of at least one target: more inputs than "
             f"the {n_out} outputs, got {CIRCUITS[goal].graph.n_inputs}"
         )
-    partner = OUTPUT_OF_LOSS.get(goal, last)
+    partner = LOSSES[goal].output or last
     if last != partner:
         raise ValueError(f"loss={goal!r} needs output={partner!r}, got output={last!r}")
     if last == "gaussian" and (goal != "gaussian_nll" or n_out % 2):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, SupportsFloat, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from deltajit.kernels.parallel import MOST_THREADS, usable_cores
+from deltajit.kernels.gemm.parallel import MOST_THREADS, usable_cores
 
 Array = NDArray[Any]
 

@@ -127,7 +127,7 @@ class Circuit(Described):
     @property
     def n_operations(self) -> int:
         """N: operations that are left, after equal ones, constant ones and dead ones are gone."""
-        return int(self._program.steps.size // 3)
+        return len(self._program.steps)
 
     @property
     def dtype(self) -> np.dtype[Any]:

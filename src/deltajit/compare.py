@@ -100,20 +100,20 @@ def _layer_cases(dtype: np.dtype[Any]) -> Iterator[Case]:
     W /= dtype.type(np.sqrt(n_in))
     W_T = np.ascontiguousarray(W.T)
     a_prev64, W64, b64, delta64 = (x.astype(float) for x in (a_prev, W, b, delta))
-    slope = dtype.type(0.01)
-    for name, code in kernels.ACTIVATIONS.items():
+    for name in kernels.ACTIVATIONS:
+        f = kernels.function_of(name, dtype, 0.01)
         a, below = np.empty((batch, n_out), dtype), np.empty((batch, n_in), dtype)
         forward = kernels.linear_activation_forward
         yield Case(
             f"linear_activation_forward {name}",
-            partial(_filled, forward, a, a_prev, W_T, b, code, slope),
+            partial(_filled, forward, a, a_prev, W_T, b, f, a),
             partial(reference.linear_activation_forward, a_prev, W, b, name),
             reference.linear_activation_forward(a_prev64, W64, b64, name)[1],
         )
         prev = reference.activate(name, a_prev)
         yield Case(
             f"propagate_delta {name}",
-            partial(_filled, kernels.propagate_delta, below, delta, W_T, prev, code, slope),
+            partial(_filled, kernels.propagate_delta, below, delta, W_T, prev, f),
             partial(reference.propagate_delta, delta, W, prev, name),
             reference.propagate_delta(delta64, W64, prev.astype(float), name),
         )

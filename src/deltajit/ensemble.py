@@ -17,7 +17,7 @@ from deltajit.data import Data
 from deltajit.described import Described
 from deltajit.history import History
 from deltajit.initializers import initial_theta
-from deltajit.kernels import ensemble
+from deltajit.kernels.mlp import ensemble
 from deltajit.network import Network
 from deltajit.optimizers import Adam, Optimizer
 from deltajit.own import loss_name
@@ -327,7 +327,7 @@ class Ensemble(Described):
     def _work(self, batch: int, *, gradient: bool = False) -> Array:
         """Scratch memory, a row for each thread; with room for a gradient if it is to train."""
         model = self._model
-        size = kernels.workspace_size(model.layers, batch) + gradient * model.theta.shape[1]
+        size = kernels.workspace_size(model, batch) + gradient * model.theta.shape[1]
         return memory.rows(model.threads, size, model.theta.dtype)
 
     def _data(

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deltajit.kernels.operations import OPERATIONS
-from deltajit.kernels.schedule import CONSTANT, INPUT
+from deltajit.kernels.circuit import operations
+from deltajit.kernels.circuit.schedule import CONSTANT, INPUT
 from deltajit.operations import TIES, UNARY, Graph
 
 Array = NDArray[Any]
-CODES = {"input": INPUT, "constant": CONSTANT, **OPERATIONS}
+CODES = {"input": INPUT, "constant": CONSTANT, **operations.CODES}
 NAMES = {code: name for name, code in CODES.items()}
 
 
@@ -66,7 +66,7 @@ def from_data(data: Any) -> Graph:
 
 def digest(graph: Graph) -> str:
     """What tells one graph from another, in every process and on every machine."""
-    names = {code: name for name, code in OPERATIONS.items()}  # numbers may change
+    names = {code: name for name, code in operations.CODES.items()}  # numbers may change
     found = hashlib.sha256("".join(names.get(code, " ") for code in graph.codes.tolist()).encode())
     constants = np.where(np.isnan(graph.constants), np.nan, graph.constants)  # there are many NaNs
     for part in graph._replace(constants=constants)[1:]:

@@ -12,7 +12,7 @@ import numpy as np
 from numba.core.registry import cpu_target
 
 from deltajit.kernels.backend import cache_folder
-from deltajit.kernels.vectors import LANES_F32, LANES_F64
+from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
 from deltajit.version import VERSION
 
 

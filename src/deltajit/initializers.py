@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from deltajit import checks
 from deltajit.architecture import Architecture
+from deltajit.kernels import ACTIVATIONS
 
-SCHEMES = {**dict.fromkeys(["relu", "leaky_relu", "elu", "gelu", "silu"], "he"), "selu": "lecun"}
 INITS = ("auto", "he", "glorot", "lecun", "normal", "zeros")
 
 
@@ -36,7 +36,7 @@ def initial_theta(
 def _scheme_for(activation: str, scheme: str) -> str:
     if scheme != "auto":
         return scheme
-    return SCHEMES.get(activation, "glorot")
+    return ACTIVATIONS[activation].init
 
 
 def _draw(

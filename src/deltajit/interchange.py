@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from deltajit import memory
 from deltajit.architecture import Architecture
 from deltajit.files import Path, replace
-from deltajit.kernels.elementary import _F64
+from deltajit.kernels.simd.elementary import _F64
 
 Array = NDArray[Any]
 

@@ -41,7 +41,7 @@ class Linearization(Described):
     ) -> Linearization:
         """The linearization at a copy of theta."""
         made = cls.__new__(cls)
-        size = kernels.points_size(architecture.layers, len(data.X))
+        size = kernels.points_size(architecture.model(theta), len(data.X))
         points = memory.empty(size, theta.dtype)
         made._bind(architecture, theta, data, threads, points, np.empty_like(theta), np.nan)
         made.value = float(
@@ -121,6 +121,6 @@ class Linearization(Described):
         """This thread's scratch memory."""
         work: Array | None = getattr(self._scratch, "work", None)
         if work is None:
-            size = kernels.workspace_size(self._model.layers, len(self._data.X), 2)
+            size = kernels.workspace_size(self._model, len(self._data.X), 2)
             work = self._scratch.work = memory.empty(size, self._model.theta.dtype)
         return work

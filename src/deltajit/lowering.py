@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deltajit.kernels import schedule
-from deltajit.kernels.circuit import Program
-from deltajit.kernels.model import VERSION
-from deltajit.kernels.operations import N_OPERATIONS
-from deltajit.kernels.vectors import VECTOR_BYTES
+from deltajit.kernels.circuit import Program, schedule
+from deltajit.kernels.circuit.operations import OPERATIONS, slots_of
+from deltajit.kernels.simd.vectors import VECTOR_BYTES
 from deltajit.operations import Graph
 
 Array = NDArray[Any]
@@ -46,13 +44,13 @@ def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
     while width > 2 * VECTOR_BYTES // dtype.itemsize and n_rows * width > limit:
         width //= 2
     return Program(
-        steps=np.ascontiguousarray(steps.astype(np.int32).ravel()),
+        steps=np.ascontiguousarray(steps.astype(np.int32)),
         runs=runs,
         segments=segments,
         outputs=rows[graph.outputs].astype(np.int32),
         constants=constants,
         ties=np.array(graph.ties, dtype),
-        version=int(VERSION),
+        slots=slots_of(dtype),
         n_inputs=graph.n_inputs,
         rows=n_rows,
         width=width,
@@ -69,8 +67,8 @@ def _order(graph: Graph, nodes: Array, cuts: list[int]) -> tuple[Array, Array, A
     """(nodes in the order of the steps, runs, where in `runs` each segment begins)."""
     lists = schedule.Lists(
         *(np.full(graph.codes.size * n, -1, np.int32) for n in (1, 2, 1)),
-        ready=np.full(N_OPERATIONS, -1, np.int32),
-        counts=np.zeros(N_OPERATIONS, np.int32),
+        ready=np.full(len(OPERATIONS), -1, np.int32),
+        counts=np.zeros(len(OPERATIONS), np.int32),
     )
     order, segments, runs = np.empty_like(nodes), [0], [np.empty((0, 3), np.int32)]
     for first, last in pairwise(cuts):
@@ -79,7 +77,7 @@ def _order(graph: Graph, nodes: Array, cuts: list[int]) -> tuple[Array, Array, A
         found[:count, 1:] += first
         runs.append(found[:count])
         segments.append(segments[-1] + count)
-    return order, np.concatenate(runs).ravel(), np.array(segments, np.int32)
+    return order, np.concatenate(runs), np.array(segments, np.int32)
 
 
 def _is_kept(graph: Graph, nodes: Array, cuts: list[int]) -> Array:

@@ -21,8 +21,8 @@ from deltajit.files import Path
 from deltajit.fitting import Options
 from deltajit.history import History
 from deltajit.initializers import initial_theta
-from deltajit.kernels import handle
-from deltajit.kernels.model import LARGEST_BLOCK
+from deltajit.kernels.mlp import handle
+from deltajit.kernels.mlp.model import LARGEST_BLOCK
 from deltajit.linearization import Linearization
 from deltajit.objective import Objective
 from deltajit.optimizers import Adam, Optimizer
@@ -242,7 +242,7 @@ class Network(Described):
         samples = checks.whole(batch, "batch")
         if order not in (1, 2):
             raise ValueError(f"order must be 1 or 2, got {order!r}")
-        size = kernels.workspace_size(self._model.layers, samples, order)
+        size = kernels.workspace_size(self._model, samples, order)
         if threads is None:
             return memory.empty(size, self.dtype)
         return memory.rows(checks.whole(threads, "threads"), size, self.dtype)

@@ -24,7 +24,7 @@ class _Point:
         theta = memory.empty(architecture.n_params, architecture.dtype)
         theta[:] = np.nan
         self.model = architecture.model(theta, threads)
-        self.work = memory.empty(kernels.workspace_size(self.model.layers, batch, 2), theta.dtype)
+        self.work = memory.empty(kernels.workspace_size(self.model, batch, 2), theta.dtype)
         self.grad = np.empty_like(theta)
         self.value: float | None = None
         self.linearized: Linearization | None = None
@@ -192,6 +192,6 @@ class Objective(Described):
     def _is_weight(self) -> NDArray[np.bool_]:
         """Which elements of theta are weights, not biases."""
         mask = np.zeros(self._architecture.n_params, bool)
-        for _, n_in, n_out, _, w_at, *_ in self._architecture.layers.tolist():
-            mask[w_at : w_at + n_in * n_out] = True
+        for layer in self._architecture.layers:
+            mask[layer["W_at"] : layer["b_at"]] = True
         return mask

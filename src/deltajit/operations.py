@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deltajit.kernels.operations import OPERATIONS
-from deltajit.kernels.schedule import CONSTANT, INPUT
+from deltajit.kernels.circuit.operations import CODES
+from deltajit.kernels.circuit.schedule import CONSTANT, INPUT
 
 Array = NDArray[Any]
 
@@ -178,7 +178,7 @@ _TABLE = {
     "sigmoid": Operation("sigmoid({})", sigmoid, lambda v, x: (v * (1 - v),)),
     "softplus": Operation("softplus({})", softplus, lambda v, x: (sigmoid(x),)),
 }
-BY_CODE = {code: _TABLE[name] for name, code in OPERATIONS.items()}
+BY_CODE = {code: _TABLE[name] for name, code in CODES.items()}
 UNARY = frozenset(code for code, op in BY_CODE.items() if op.text.count("{}") == 1)
 
 
@@ -229,7 +229,7 @@ def partials(graph: Graph, k: int, found: list[Any]) -> tuple[Any, ...]:
     code = int(graph.codes[k])
     with np.errstate(all="ignore"):
         slopes = BY_CODE[code].partials(found[k], *at)
-    if code in (OPERATIONS["maximum"], OPERATIONS["minimum"]):
+    if code in (CODES["maximum"], CODES["minimum"]):
         tied, undefined = np.real(at[0]) == np.real(at[1]), np.isnan(found[k])
         return tuple(
             np.where(undefined, np.nan, np.where(tied, tie, slope))

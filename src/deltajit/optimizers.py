@@ -8,7 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from deltajit import checks
-from deltajit.kernels import Rule, rules
+from deltajit.kernels import Rule
+from deltajit.kernels.compiler import Kernel
+from deltajit.kernels.mlp import optimizers as updates
 
 
 class Optimizer(Protocol):
@@ -44,7 +46,14 @@ class SGD:
     def rule(self, n_params: int, dtype: np.dtype[Any]) -> Rule:
         """Fresh state for the kernels, for one fit."""
         hyper = (self.momentum, float(self.nesterov))
-        return _rule(rules.SGD, self.lr, hyper, 1 if self.momentum else 0, n_params, dtype)
+        return _rule(
+            updates.momentum if self.momentum else None,
+            self.lr,
+            hyper,
+            1 if self.momentum else 0,
+            n_params,
+            dtype,
+        )
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class Adam:
 
     def rule(self, n_params: int, dtype: np.dtype[Any]) -> Rule:
         """Fresh state for the kernels, for one fit."""
-        return _rule(rules.ADAM, self.lr, (*self.betas, self.eps, 0.0), 2, n_params, dtype)
+        return _rule(updates.adam, self.lr, (*self.betas, self.eps, 0.0), 2, n_params, dtype)
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,7 @@ class AdamW(Adam):
     def rule(self, n_params: int, dtype: np.dtype[Any]) -> Rule:
         """Fresh state for the kernels, for one fit."""
         hyper = (*self.betas, self.eps, self.weight_decay)
-        return _rule(rules.ADAM, self.lr, hyper, 2, n_params, dtype)
+        return _rule(updates.adam, self.lr, hyper, 2, n_params, dtype)
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,7 @@ class RMSProp:
     def rule(self, n_params: int, dtype: np.dtype[Any]) -> Rule:
         """Fresh state for the kernels, for one fit."""
         hyper = (self.alpha, self.eps, self.momentum)
-        return _rule(rules.RMSPROP, self.lr, hyper, 2 if self.momentum else 1, n_params, dtype)
+        return _rule(updates.rmsprop, self.lr, hyper, 2 if self.momentum else 1, n_params, dtype)
 
 
 @dataclass(frozen=True)
@@ -153,7 +162,7 @@ class Adagrad:
 
     def rule(self, n_params: int, dtype: np.dtype[Any]) -> Rule:
         """Fresh state for the kernels, for one fit."""
-        return _rule(rules.ADAGRAD, self.lr, (self.eps,), 1, n_params, dtype)
+        return _rule(updates.adagrad, self.lr, (self.eps,), 1, n_params, dtype)
 
 
 @dataclass(frozen=True)
@@ -192,7 +201,7 @@ class Rprop:
 
     def rule(self, n_params: int, dtype: np.dtype[Any]) -> Rule:
         """Fresh state for the kernels, for one fit."""
-        return _rule(rules.RPROP, self.lr, (*self.etas, *self.step_sizes), 2, n_params, dtype)
+        return _rule(updates.rprop, self.lr, (*self.etas, *self.step_sizes), 2, n_params, dtype)
 
 
 @dataclass(frozen=True)
@@ -220,14 +229,19 @@ class Lion:
 
     def rule(self, n_params: int, dtype: np.dtype[Any]) -> Rule:
         """Fresh state for the kernels, for one fit."""
-        return _rule(rules.LION, self.lr, (*self.betas, self.weight_decay), 1, n_params, dtype)
+        return _rule(updates.lion, self.lr, (*self.betas, self.weight_decay), 1, n_params, dtype)
 
 
 def _rule(
-    code: int, lr: float, hyper: tuple[float, ...], slots: int, n_params: int, dtype: np.dtype[Any]
+    update: Kernel | None,
+    lr: float,
+    hyper: tuple[float, ...],
+    slots: int,
+    n_params: int,
+    dtype: np.dtype[Any],
 ) -> Rule:
     return Rule(
-        code=code,
+        kernel=0 if update is None else update.slot(dtype),
         hyper=np.array(hyper, np.float64),
         rates=np.array([lr], np.float64),
         clip=0.0,

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from deltajit import graphs, operations, reference
 from deltajit.kernels import ACTIVATIONS, LOSSES
-from deltajit.kernels.circuit import largest_workspace
-from deltajit.kernels.circuit_loss import apply_at, make_part
+from deltajit.kernels.circuit import Program, largest_workspace
+from deltajit.kernels.circuit.loss import loss_of, make_words
+from deltajit.kernels.mlp.own import own_activation
 from deltajit.lowering import lower
 from deltajit.operations import Graph
 
@@ -23,9 +24,14 @@ Scalar = Callable[[float], float]
 
 
 class CircuitLoss(NamedTuple):
-    """What there is to know of a circuit that is a loss: what it computes, and scratch memory."""
+    """What there is to know of a circuit that is a loss.
+
+    What it computes, its programs and where they are, by dtype, and scratch memory.
+    """
 
     graph: Graph
+    programs: dict[Any, Program]
+    words: dict[Any, Array]
     spare: int
 
 
@@ -33,7 +39,7 @@ class CircuitLoss(NamedTuple):
 CIRCUITS: dict[str, CircuitLoss] = {}
 _tables: dict[str, Array] = {}
 
-_kept: list[Any] = []  # compiled functions, programs, and tables of their addresses
+_kept: list[Any] = []  # compiled functions
 
 
 def register_activation(
@@ -80,7 +86,8 @@ def register_activation(
     table = _tables.setdefault(name, np.empty(len(calls), np.int64))
     table[:] = [call.address for call in calls]
     reference.OWN[name] = value, slope, curvature
-    ACTIVATIONS[name] = table.ctypes.data
+    if name not in ACTIVATIONS:
+        ACTIVATIONS[name] = own_activation(name, table)
 
 
 def unknown(activations: Iterable[Any], loss: Any) -> str:
@@ -163,25 +170,21 @@ def register_circuit(graph: Graph) -> str:
     """Make a graph with one output one of the losses; returns its name."""
     name = name_of(graph)
     if name not in LOSSES:
-        programs = [lower(graph, np.dtype(kind)) for kind in ("float32", "float64")]
-        parts = [make_part(_address(program.constants.dtype), program) for program in programs]
-        table = np.concatenate(parts)
-        _kept.append((programs, table))
-        spare = max(int(largest_workspace(program)) for program in programs)
-        CIRCUITS[name] = CircuitLoss(graph, spare)
+        programs = {kind: lower(graph, kind) for kind in map(np.dtype, ("float32", "float64"))}
+        words = {kind: make_words(program) for kind, program in programs.items()}
+        spare = max(int(largest_workspace(program)) for program in programs.values())
+        CIRCUITS[name] = CircuitLoss(graph, programs, words, spare)
         reference.OWN_LOSSES[name] = _reference_of(graph)
-        LOSSES[name] = table.ctypes.data
+        LOSSES[name] = loss_of(name)
     return name
 
 
-def _address(kind: np.dtype[Any]) -> int:
-    """Where `apply_at` for floats of one kind is."""
-    word, real = numba.types.int64, numba.from_dtype(kind)
-    signature = (*[word] * 7, numba.types.float64, *[word] * 3, real)
-    apply_at.compile(signature)
-    compiled = apply_at.overloads[signature]
-    name = compiled.fndesc.llvm_cfunc_wrapper_name
-    return int(compiled.library.get_pointer_to_function(name))
+def options(loss: str, dtype: np.dtype[Any]) -> dict[str, int]:
+    """What the kernels need to know of a loss that is a circuit: where it is, scratch memory."""
+    if loss not in CIRCUITS:
+        return {}
+    found = CIRCUITS[loss]
+    return {"circuit": found.words[dtype].ctypes.data, "spare": found.spare}
 
 
 def _reference_of(graph: Graph) -> tuple[Any, Any, Any]:

@@ -6,11 +6,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from deltajit import checks
-from deltajit.kernels.model import block_size
-from deltajit.kernels.narrow import group_of, is_narrow
-from deltajit.kernels.product import FEW, LOW, NARROW, TALL, tile_of
-from deltajit.kernels.tile import DEPTH, ROW_VECS, SMALL_ROWS, VECS
-from deltajit.kernels.vectors import LANES_F32, LANES_F64
+from deltajit.kernels.gemm.narrow import group_of, is_narrow
+from deltajit.kernels.gemm.product import FEW, LOW, NARROW, TALL, tile_of
+from deltajit.kernels.gemm.tile import DEPTH, ROW_VECS, SMALL_ROWS, VECS
+from deltajit.kernels.mlp.model import block_size
+from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
 
 WIDTHS = (12, 9, 25, 19, 9)  # of the columns that are printed
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from numpy.typing import ArrayLike
 
 from deltajit import operations
-from deltajit.kernels.schedule import CONSTANT, INPUT
+from deltajit.kernels.circuit.schedule import CONSTANT, INPUT
 from deltajit.operations import Graph
 
 

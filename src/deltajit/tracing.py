@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from deltajit import operations
-from deltajit.kernels.operations import OPERATIONS
-from deltajit.kernels.schedule import CONSTANT, INPUT, mark_needed
+from deltajit.kernels.circuit.operations import CODES
+from deltajit.kernels.circuit.schedule import CONSTANT, INPUT, mark_needed
 from deltajit.operations import BY_CODE, UNARY, Graph
 
 Function = Callable[..., Any]
@@ -23,7 +23,7 @@ Function = Callable[..., Any]
 # Whole exponents up to here become products.
 LARGEST_EXPONENT = 64
 
-_COMMUTATIVE = {OPERATIONS["add"], OPERATIONS["multiply"]}
+_COMMUTATIVE = {CODES["add"], CODES["multiply"]}
 
 _NO_NUMBER = (
     "a Circuit calls its function once, with values that are not numbers yet, so nothing in it can "
@@ -198,7 +198,7 @@ def _apply(name: str, x: Any, y: Any) -> Any:
     """An operation on nodes and numbers, of which one is a node."""
     tracer = _tracer_of(x, y)
     assert tracer is not None
-    return tracer.emit(OPERATIONS[name], x, y)
+    return tracer.emit(CODES[name], x, y)
 
 
 def _is(value: Any, number: float) -> bool:
@@ -278,7 +278,7 @@ def minimum(x: Any, y: Any) -> Any:
 
 def relu(x: Any) -> Any:
     """``max(0, x)``; its derivative at 0 is 0, as a network's."""
-    return _anywhere("relu", BY_CODE[OPERATIONS["relu"]].value, x)
+    return _anywhere("relu", BY_CODE[CODES["relu"]].value, x)
 
 
 def sigmoid(x: Any) -> Any:

@@ -113,7 +113,7 @@ class Watchers:
             return {}
         X, Y, weights = self.validation
         model = net.model
-        work = memory.empty(kernels.workspace_size(model.layers, len(X)), model.theta.dtype)
+        work = memory.empty(kernels.workspace_size(model, len(X)), model.theta.dtype)
         numbers = {"val_loss": float(kernels.loss(model, X, Y, work, weights))}
         if self.metrics:
             outputs = net.predict(X)
@@ -277,7 +277,7 @@ def _epochs(
     assert rule is not None
     batch_size, theta = plan.batch_size, model.theta
     grad = memory.empty(theta.size, theta.dtype)
-    work = memory.empty(kernels.workspace_size(model.layers, batch_size), theta.dtype)
+    work = memory.empty(kernels.workspace_size(model, batch_size), theta.dtype)
     chunk = batch_size * steps_a_call(batch_size, theta.size)
 
     def epoch(order: NDArray[np.int64]) -> tuple[float, int]:

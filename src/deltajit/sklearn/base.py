@@ -21,7 +21,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from deltajit import checks, memory
-from deltajit.kernels.parallel import usable_cores
+from deltajit.kernels.gemm.parallel import usable_cores
 from deltajit.network import Network
 from deltajit.sklearn import descent
 from deltajit.sklearn.samples import DENSE, Samples, checked_weights, dense, parts

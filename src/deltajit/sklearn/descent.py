@@ -16,15 +16,13 @@ from scipy.optimize import minimize
 from scipy.sparse import issparse
 
 from deltajit import kernels, memory
-from deltajit.kernels.model import LARGEST_BLOCK
+from deltajit.kernels.mlp.model import LARGEST_BLOCK
 from deltajit.network import Network
 from deltajit.optimizers import SGD, Adam
 from deltajit.sklearn.samples import DENSE, Samples, dense, parts
 from deltajit.training import dropout_of, steps_a_call
 
 Array = NDArray[Any]
-
-L2, L1 = 1, 2  # where a model's coef has them
 
 
 class Penalty(NamedTuple):
@@ -35,7 +33,7 @@ class Penalty(NamedTuple):
 
     def over(self, model: kernels.Model, weight: float) -> None:
         """Let the model's next losses be of samples of this weight."""
-        model.coef[L2], model.coef[L1] = self.alpha / weight, self.l1 / weight
+        model.network["l2"], model.network["l1"] = self.alpha / weight, self.l1 / weight
 
     def value(self, net: Network, weight: float) -> float:
         """Its part of the loss of samples of this weight."""
@@ -187,7 +185,7 @@ def outputs(net: Network, X: Any) -> Array:
 def mean_loss(net: Network, samples: Samples) -> float:
     """Weighted mean of the samples' losses, without penalties."""
     model, work, total = net.model, net.workspace(LARGEST_BLOCK), 0.0
-    model.coef[L2] = model.coef[L1] = 0
+    model.network["l2"] = model.network["l1"] = 0
     for part in parts(samples.X):
         some = samples.pick(part).dense()
         if some.weight > 0:
