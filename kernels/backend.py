@@ -69,7 +69,7 @@ def link(library):
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class HelperLowering(NativeLowering):
-    """As Numba's, but nothing is compiled: a function object that nobody can call names the code."""
+    """As Numba's, but compiles nothing: a function object that nobody can call names the code."""
 
     _name = "deltajit_helper_lowering"
 

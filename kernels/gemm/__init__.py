@@ -1,0 +1,1 @@
+"""Products of matrices: the register tile, panels for the caches, threads."""

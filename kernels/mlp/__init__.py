@@ -1,0 +1,1 @@
+"""Multilayer perceptrons: records, layers, sweeps, derivatives, training."""

@@ -15,7 +15,7 @@ from ..compiler import inlined, kernel
 from ..gemm.matmul import Part
 from ..gemm.parallel import over_parts
 from ..simd.views import matrix, row, vector
-from .model import Model
+from .model import LayerRecords, Model, NetworkRecord
 from .optimizers import Rule
 from .sweeps import Block, gradient_of, loss_of, predict_of
 from .training import epoch_of
@@ -27,8 +27,8 @@ class Members(NamedTuple):
     """As `Model`, but theta has a row for each member; threads share them out."""
 
     theta: Matrix
-    network: Model.__annotations__["network"]
-    layers: Model.__annotations__["layers"]
+    network: NetworkRecord
+    layers: LayerRecords
     threads: Word
 
 
@@ -46,7 +46,7 @@ class Rules(NamedTuple):
     kernel: Word
     hyper: Doubles
     rates: Doubles
-    clip: Rule.__annotations__["clip"]
+    clip: Double
     state: Matrix
     count: Words
 

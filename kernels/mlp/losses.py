@@ -1,7 +1,7 @@
 """Losses of one sample, and BP1's first factor: a record each, value and derivatives side by side.
 
-A record is a class with three functions of vector registers: logits z, outputs ``a = f(z)``, targets
-y, and the parameter p of the network's loss (huber's threshold, the quantile):
+A record is a class with three functions of vector registers: logits z, outputs ``a = f(z)``,
+targets y, and the parameter p of the network's loss (huber's threshold, the quantile):
 
     value(z, a, y, p)   the loss of one output; that of a sample is the sum over its outputs
     slope(a, y, p)      d value / d a, which BP1 multiplies by f'(z). Where the loss belongs to an
@@ -266,7 +266,7 @@ class absolute_error:
 
 @loss(parameter="quantile")
 class quantile:
-    """``(1 - p) r`` of a residual ``r = a - y`` above 0, ``-p r`` below (Koenker & Bassett 1978)."""
+    """``(1 - p) r`` of a residual ``r = a - y`` above 0, else ``-p r`` (Koenker & Bassett 1978)."""
 
     def value(z, a, y, p):
         r = a - y

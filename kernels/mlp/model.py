@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from ..abi import Array, Scalar, Vector, Word
+from ..abi import Array, Vector, Word
 from ..compiler import inlined, shared
 from ..simd.views import cut, floats, matrix, vector
 from .activations import ACTIVATIONS
@@ -44,7 +44,7 @@ NETWORK = _record(
     "parameter l2 l1",
 )
 
-LayerRecord = Scalar(numba.from_dtype(LAYER))
+NetworkRecord, LayerRecords = (Array(numba.from_dtype(t), 1) for t in (NETWORK, LAYER))
 
 
 class Model(NamedTuple):
@@ -57,8 +57,8 @@ class Model(NamedTuple):
     """
 
     theta: Vector
-    network: Array(numba.from_dtype(NETWORK), 1)
-    layers: Array(numba.from_dtype(LAYER), 1)
+    network: NetworkRecord
+    layers: LayerRecords
     threads: Word
 
     def __reduce__(self):

@@ -513,7 +513,7 @@ def _hessian_block(
 
 
 class Point(NamedTuple):
-    """Where a layer is: what f' is computed from, ``u = delta / f'`` or delta, Rz; and its curve."""
+    """Where a layer is: what f' is computed from, ``u = delta / f'`` or delta, Rz; its `curve`."""
 
     x: Matrix
     u: Matrix

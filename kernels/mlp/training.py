@@ -134,9 +134,9 @@ def _check_batch_size(batch_size):
 def _check_dropout(model, dropout):
     """There must be a share for each hidden layer."""
     status = OK
-    if dropout.seed.size > 0:
-        if dropout.keep.size != model.layers.size - 1 or dropout.seed.size != 1:
-            status = BAD_DROPOUT
+    fits = dropout.keep.size == model.layers.size - 1 and dropout.seed.size == 1
+    if dropout.seed.size > 0 and not fits:
+        status = BAD_DROPOUT
     return status
 
 

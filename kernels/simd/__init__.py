@@ -1,0 +1,1 @@
+"""Vector registers, views of buffers, and elementary functions."""

@@ -141,12 +141,12 @@ class Architecture:
         """Columns of Y, unless it is labels: gaussian_nll has two outputs for each target."""
         if self.loss in CIRCUITS:
             return CIRCUITS[self.loss].graph.n_inputs - self.sizes[-1]
-        return self.sizes[-1] // LOSSES[self.loss].outputs_per_target
+        return self.sizes[-1] // int(LOSSES[self.loss].outputs_per_target)
 
     @cached_property
     def layers(self) -> NDArray[Any]:
         """The kernels' layer table: see `deltajit.kernels.Model`."""
-        table = layer_table(self.sizes, self.activations, self.slope, self.dtype)
+        table: NDArray[Any] = layer_table(self.sizes, self.activations, self.slope, self.dtype)
         table.setflags(write=False)
         return table
 

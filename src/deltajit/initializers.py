@@ -36,7 +36,7 @@ def initial_theta(
 def _scheme_for(activation: str, scheme: str) -> str:
     if scheme != "auto":
         return scheme
-    return ACTIVATIONS[activation].init
+    return str(ACTIVATIONS[activation].init)
 
 
 def _draw(
