@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import types
 
-from ..abi import Array, Doubles, Matrix, Word, Words
+from ..abi import Array, Double, Doubles, Matrix, Word, Words
 from ..compiler import inlined, kernel
 from ..gemm.matmul import Part
 from ..gemm.parallel import over_parts
