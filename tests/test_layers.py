@@ -37,9 +37,9 @@ def test_linear_activation_forward(dtype, activation):
     for batch, n_in, n_out in shapes_of(dtype):
         X, W, b = operands(rng, dtype, (batch, n_in), (n_out, n_in), (n_out,))
         a = np.full((batch, n_out), np.nan, dtype)
-        code = kernels.ACTIVATIONS[activation]
+        f = kernels.function_of(activation, dtype, 0.2)
         W_T = np.ascontiguousarray(W.T)
-        kernels.linear_activation_forward(X, W_T, b, code, a.dtype.type(0.2), a, 1)
+        kernels.linear_activation_forward(X, W_T, b, f, a, a, 1)
         X64, W64, b64 = X.astype(float), W.astype(float), b.astype(float)
         z, expected = reference.linear_activation_forward(X64, W64, b64, activation, 0.2)
         summands = abs(X64) @ abs(W64.T) + abs(b64)
@@ -56,9 +56,9 @@ def test_propagate_delta(dtype, activation):
         delta, W, z = operands(rng, dtype, (batch, n_out), (n_out, n_in), (batch, n_in))
         a_prev = reference.activate(activation, z, 0.2).astype(dtype)
         found = np.full((batch, n_in), np.nan, dtype)
-        code = kernels.ACTIVATIONS[activation]
+        f = kernels.function_of(activation, dtype, 0.2)
         W_T = np.ascontiguousarray(W.T)
-        kernels.propagate_delta(delta, W_T, a_prev, code, found.dtype.type(0.2), found, 1)
+        kernels.propagate_delta(delta, W_T, a_prev, f, found, 1)
         expected = reference.propagate_delta(
             delta.astype(float), W.astype(float), a_prev.astype(float), activation, 0.2
         )
@@ -90,10 +90,11 @@ def test_nan_comes_through(activation):
     a = np.array([[np.nan, 1.0]])
     W_T, b = np.eye(2), np.zeros(2)
     out = np.empty((1, 2))
-    kernels.linear_activation_forward(a, W_T, b, kernels.ACTIVATIONS[activation], 0.1, out, 1)
+    f = kernels.function_of(activation, "float64", 0.1)
+    kernels.linear_activation_forward(a, W_T, b, f, out, out, 1)
     assert np.isnan(out[0, 0])
     back = np.empty((1, 2))
-    kernels.propagate_delta(a, np.eye(2), out, kernels.ACTIVATIONS[activation], 0.1, back, 1)
+    kernels.propagate_delta(a, np.eye(2), out, f, back, 1)
     assert np.isnan(back[0, 0])
 
 
@@ -102,11 +103,11 @@ def test_score_of_one_hidden_layer():
     rng = np.random.default_rng(3)
     x, W, b, u = operands(rng, "float64", (1, 4), (3, 4), (3,), (3,))
     W /= 4  # away from where 1 - tanh(z)^2 cancels
-    tanh = kernels.ACTIVATIONS["tanh"]
+    tanh = kernels.function_of("tanh", "float64")
     a = np.empty((1, 3))
-    kernels.linear_activation_forward(x, np.ascontiguousarray(W.T), b, tanh, 0.0, a, 1)
+    kernels.linear_activation_forward(x, np.ascontiguousarray(W.T), b, tanh, a, a, 1)
     delta = np.empty((1, 3))
-    kernels.propagate_delta(np.ones((1, 1)), u[:, None].copy(), a, tanh, 0.0, delta, 1)
+    kernels.propagate_delta(np.ones((1, 1)), u[:, None].copy(), a, tanh, delta, 1)
     z = W @ x[0] + b
     np.testing.assert_allclose(delta[0], u * (1 - np.tanh(z) ** 2), rtol=1e-13)
     dW, db = np.zeros((4, 3)), np.zeros(3)
