@@ -25,12 +25,14 @@ def go_together(output, loss):
     return True
 
 
-ENDS = [pair for pair in itertools.product(list(ACTIVATIONS), list(LOSSES)) if go_together(*pair)]
+# Those of the user's come later, by name: tests of their own register some.
+OURS = [loss for loss in LOSSES if not loss.startswith("circuit ")]
+ENDS = [pair for pair in itertools.product(list(ACTIVATIONS), OURS) if go_together(*pair)]
 each_end = pytest.mark.parametrize(("output", "loss"), ENDS)
 
 
 def test_no_loss_and_no_output_is_left_out():
-    assert {loss for _, loss in ENDS} == set(LOSSES)
+    assert {loss for _, loss in ENDS} == set(OURS)
     assert {"identity", "softmax", "sigmoid", "exp", "gaussian"} <= {output for output, _ in ENDS}
 
 
