@@ -37,8 +37,8 @@ class Deltajit:
 
         order = self.order[:, : steps * BATCH].copy()
         ensemble.fit_epoch(
-            self.nets._model, self.X, self.Y, order, BATCH, self.rule, self.alive, self.totals,
-            self.work,
+            self.nets._model, (self.X, self.Y, None), order, BATCH, self.rule, self.alive,
+            self.totals, self.work,
         )  # fmt: skip
 
     def parameters(self):

@@ -147,25 +147,37 @@ def real_of(annotation, given):
     return getattr(given, "dtype", given)
 
 
-def takes(annotation, given, real):
-    """Whether a parameter takes a value of this Numba type."""
+def problem(annotation, given, real):
+    """What is wrong with a value of this Numba type for a parameter; None if it is taken."""
     fields = fields_of(annotation)
     if fields is not None:
-        is_tuple = isinstance(given, types.BaseTuple) and len(given) == len(fields)
-        return _is_none(given) or (
-            is_tuple and all(map(lambda a, g: takes(a, g, real), fields, given))
-        )
+        if _is_none(given):
+            return None
+        if not isinstance(given, types.BaseTuple) or len(given) != len(fields):
+            return f"a {annotation.__name__} is needed, got {given}"
+        return next(filter(None, map(problem, fields, given, [real] * len(fields))), None)
     expected = annotation.type_for(real)
     if isinstance(annotation, Array):
-        return _is_none(given) or (
-            isinstance(given, types.Array)
-            and (given.dtype, given.layout) == (expected.dtype, "C")
-            and 1 <= given.ndim <= expected.ndim
-            and (given.mutable or not annotation.is_written)
+        return None if _is_none(given) else _problem_of_array(annotation, given, expected)
+    is_number = isinstance(given, (types.Integer, types.Boolean, types.Float))
+    if given == expected or (is_number and getattr(annotation, "kind", None) is not None):
+        return None
+    return f"a {expected} is needed, got {given}"
+
+
+def _problem_of_array(annotation, given, expected):
+    is_array = isinstance(given, types.Array)
+    if not is_array or (given.dtype, given.layout) != (expected.dtype, "C"):
+        return (
+            f"kernels take C-contiguous arrays of one dtype, here {expected.dtype}, got {given}: "
+            "numpy.ascontiguousarray(x, dtype) makes one"
         )
-    if isinstance(expected, types.Float) and annotation.kind is None:
-        return given == expected
-    return given == expected or isinstance(given, (types.Integer, types.Boolean, types.Float))
+    if not 1 <= given.ndim <= expected.ndim:
+        one_less = ", or one less for one sample" if expected.ndim > 1 else ""
+        return f"{expected.ndim} axes are needed{one_less}, got {given}"
+    if annotation.is_written and not given.mutable:
+        return f"it is written, and may not be read-only, got {given}"
+    return None
 
 
 def _is_none(kind):
@@ -244,7 +256,8 @@ def python_real(annotation, value):
     """The dtype that a kernel must have to take this Python value, or None."""
     fields = fields_of(annotation)
     if fields is not None:
-        return next(filter(None, map(python_real, fields, value or ())), None)
+        parts = () if value is None else value
+        return next(filter(None, map(python_real, fields, parts)), None)
     if annotation.kind is not None:
         return None
     kind = getattr(value, "dtype", None)

@@ -115,7 +115,7 @@ def lock(name, fingerprint):
 def _lock_file():
     """Open as long as the process lives: to close it would give up all its locks."""
     try:
-        return open(folder() / "deltajit.lock", "ab")
+        return os.open(folder() / "deltajit.lock", os.O_RDWR | os.O_CREAT, 0o666)
     except OSError:
         return None
 

@@ -102,9 +102,31 @@ RESOLVER = "deltajit.resolve"
 SAY_AFTER = 1.0  # seconds of compiling
 
 _lock = threading.RLock()
-_of_slot = {}  # (kernel, real) by the address of its slot
+_of_slot, _by_name = {}, {}  # (kernel, real) by the address of its slot, and that by its name
 _spent = 0.0  # seconds of this process that went into compiling
 _has_said = False
+
+
+def name_of(slot):
+    """The name of the kernel whose slot is at an address, and its dtype's; 0 is None."""
+    if slot == 0:
+        return None
+    kernel, real = _of_slot[slot]
+    return f"{kernel.name}.{REALS[real]}" if kernel.is_kept else ""
+
+
+def slot_named(name):
+    """The slot of the kernel of that name, in this process."""
+    return 0 if name is None else _by_name[name]
+
+
+def in_use():
+    """Names of the kernels that this process has code of."""
+    return {
+        f"{kernel.name}.{REALS[real]}"
+        for address, (kernel, real) in _of_slot.items()
+        if ctypes.c_int64.from_address(address).value
+    }
 
 
 def seconds_spent():
@@ -118,6 +140,7 @@ class Prototype:
     def __init__(self, function):
         functools.update_wrapper(self, function)
         signature = inspect.signature(function)
+        self.names = list(signature.parameters)
         self.annotations = [p.annotation for p in signature.parameters.values()]
         result = signature.return_annotation
         self.result = None if result is inspect.Signature.empty else result
@@ -134,14 +157,13 @@ class Prototype:
 
     def typed_call(self, name, real, given):
         """Numba's (signature, lowering of a call by an address) for arguments of these types."""
+        if real not in REALS:
+            raise TypingError(f"deltajit's kernels take float32 or float64, got {real}")
         arguments, result = self.types_for(real)
-        wrong = [
-            f"{g} for {a}"
-            for annotation, a, g in zip(self.annotations, arguments, given, strict=True)
-            if not abi.takes(annotation, g, real)
-        ]
-        if real not in REALS or wrong:
-            raise TypingError(f"the kernel {name} does not take {', '.join(wrong) or real}")
+        for parameter, annotation, kind in zip(self.names, self.annotations, given, strict=True):
+            problem = abi.problem(annotation, kind, real)
+            if problem is not None:
+                raise TypingError(f"{parameter} of deltajit's {name.lstrip('_')}: {problem}")
 
         def call(context, builder, address, values):
             words = [
@@ -167,6 +189,7 @@ class Kernel(Prototype):
         self._slots = {real: ctypes.c_int64(0) for real in REALS}
         for real, slot in self._slots.items():
             _of_slot[ctypes.addressof(slot)] = self, real
+            _by_name[f"{name}.{REALS[real]}"] = ctypes.addressof(slot)
             llvm.add_symbol(self._slot_symbol(real), ctypes.addressof(slot))
 
     @functools.cached_property
@@ -203,7 +226,7 @@ class Kernel(Prototype):
     def _type(self, *given):
         """Type and lowering of a call in jitted code."""
         real = self.real_of(given)
-        result, call = self.typed_call(self.name, real, given)
+        result, call = self.typed_call(self.__name__, real, given)
 
         def lower(context, builder, signature, values):
             return call(

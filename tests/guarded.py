@@ -13,9 +13,9 @@ import sys
 from typing import Any, NamedTuple
 
 import numpy as np
-from deltajit.kernels import circuit, handle
+from deltajit.kernels import circuit
 from deltajit.kernels.gemm.tile import DEPTH
-from deltajit.kernels.mlp.model import ACTIVATION
+from deltajit.kernels.mlp import handle
 from deltajit.kernels.simd.views import copy
 
 import deltajit as dj
@@ -49,8 +49,8 @@ KERNELS = {
 }
 # Those that take no model.
 LAYER_KERNELS = {
-    "linear_activation_forward": "X W b code slope a threads",
-    "propagate_delta": "delta W X code slope like_X threads",
+    "linear_activation_forward": "X W b function z a threads",
+    "propagate_delta": "delta W X function like_X threads",
     "accumulate_gradient": "delta X lr_of_dtype W b threads",
     "update": "rule theta v",
 }
@@ -62,7 +62,7 @@ HANDLE_KERNELS = {
 }
 OVERWRITTEN = {
     "outputs", "grad", "points", "of_samples", "of_inputs", "jacobian", "of_parameters", "a",
-    "like_X",
+    "z", "like_X",
 }  # fmt: skip
 SCRATCH = {"work", "work2", "step_work", "scratch"}
 CHANGED = OVERWRITTEN | SCRATCH
@@ -143,11 +143,11 @@ def make_case(sizes, dtype, batch, end, i):
 def arguments(names, case):
     """Values of the listed arguments of a kernel, by name; those to be written hold zeros."""
     net, (batch, n_in), dtype = case.net, case.X.shape, case.net.dtype
-    n_out, n, width, layers = net.sizes[-1], net.n_params, net.sizes[1], net.model.layers
+    n_out, n, width, model = net.sizes[-1], net.n_params, net.sizes[1], net.model
     rng, step = np.random.default_rng(batch), max(1, batch - 2)
 
     def work(samples, order=1):
-        return np.zeros(kernels.workspace_size(layers, samples, order), dtype)
+        return np.zeros(kernels.workspace_size(model, samples, order), dtype)
 
     makers = {
         "model": lambda: net.model,
@@ -166,7 +166,7 @@ def arguments(names, case):
         "outputs": lambda: np.zeros((batch, n_out), dtype),
         "grad": lambda: np.zeros(n, dtype),
         "scratch": lambda: np.zeros(n, dtype),
-        "points": lambda: np.zeros(kernels.points_size(layers, batch), dtype),
+        "points": lambda: np.zeros(kernels.points_size(model, batch), dtype),
         "of_samples": lambda: np.zeros((batch, n), dtype),
         "of_inputs": lambda: np.zeros((batch, n_in), dtype),
         "jacobian": lambda: np.zeros((batch, n_out, n_in), dtype),
@@ -178,9 +178,9 @@ def arguments(names, case):
         "W": lambda: rng.normal(size=(n_in, width)).astype(dtype),
         "b": lambda: rng.normal(size=width).astype(dtype),
         "delta": lambda: rng.normal(size=(batch, width)).astype(dtype),
-        "code": lambda: int(layers[0, ACTIVATION]),
-        "slope": lambda: dtype.type(0.2),
+        "function": lambda: kernels.function_of(net.architecture.activations[0], dtype, 0.2),
         "lr_of_dtype": lambda: dtype.type(0.5),
+        "z": lambda: np.zeros((batch, width), dtype),
         "a": lambda: np.zeros((batch, width), dtype),
         "like_X": lambda: np.zeros((batch, n_in), dtype),
         "threads": lambda: net.threads,

@@ -14,7 +14,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from deltajit.kernels.compiler import openmp
+from deltajit.kernels.backend import openmp
 from deltajit.kernels.gemm.parallel import WORTH, start
 
 import deltajit as dj

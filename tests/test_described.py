@@ -151,9 +151,10 @@ def test_a_circuit_travels_in_the_file(tmp_path):
     net = dj.Network([2, 4, 1], loss=circuit_loss(), dtype="float64")
     net.save(tmp_path / "net")
     name = net.architecture.loss
-    code, known = kernels.LOSSES.pop(name), reference.OWN_LOSSES.pop(name)
+    del kernels.LOSSES[name]
+    known = reference.OWN_LOSSES.pop(name)
     loaded = dj.load(tmp_path / "net")
-    assert kernels.LOSSES[name] != code
+    assert name in kernels.LOSSES
     assert reference.OWN_LOSSES[name] is not known
     assert loaded.architecture == net.architecture
     assert loaded.loss(X, Y) == net.loss(X, Y)

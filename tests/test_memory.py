@@ -61,7 +61,15 @@ def test_no_circuit_touches_what_is_not_its_own():
 def test_every_public_kernel_is_run():
     """Who adds a kernel adds it to tests/guarded.py."""
     public = {name for name in kernels.__all__ if callable(getattr(kernels, name))}
-    others = {"Dropout", "Model", "Rule", "from_handle", "points_size", "workspace_size"}
+    others = {
+        "Dropout",
+        "Model",
+        "Rule",
+        "from_handle",
+        "function_of",
+        "points_size",
+        "workspace_size",
+    }
     assert public - others == guarded.KERNELS.keys() | guarded.LAYER_KERNELS.keys()
 
 

@@ -44,6 +44,7 @@ class Rules(NamedTuple):
     """As `Rule`, but the state of each member is a row (slots * n_params), its count an element."""
 
     kernel: Word
+    slots: Word
     hyper: Doubles
     rates: Doubles
     clip: Double
@@ -81,7 +82,7 @@ def _fit_members(
         totals[k, 0] = totals[k, 1] = np.nan
         if alive[k]:
             state, count = matrix(rules.state, k * slots * n, slots, n), vector(rules.count, k, 1)
-            rule = Rule(rules.kernel, rules.hyper, rules.rates, rules.clip, state, count)
+            rule = Rule(rules.kernel, slots, rules.hyper, rules.rates, rules.clip, state, count)
             one, block, sums = _member(members, k), _samples(samples, k), row(totals, k)
             epoch_of(one, block, row(order, k), batch_size, rule, grad, memory, None, sums)
 

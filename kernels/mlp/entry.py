@@ -6,7 +6,7 @@ sample may come as vectors: x (n_in,), y (n_out,) or a label (1,), out (n_out,).
 
 from ..abi import Array, Matrix, Vector, written
 from ..compiler import inlined
-from ..simd.views import matrix
+from ..simd.views import is_none, matrix
 from ..status import (
     BAD_GRAD,
     BAD_OUT,
@@ -28,14 +28,21 @@ OutVector, OutMatrix, OutTensor = written(Vector), written(Matrix), written(Arra
 
 @inlined
 def check_samples(version, model, X, weights):
+    """As `check_inputs`; weights must have an element for each sample, or be None."""
+    status = check_inputs(version, model, X)
+    if status == OK and not is_none(weights) and weights.size != X.shape[0]:
+        status = BAD_WEIGHTS
+    return status
+
+
+@inlined
+def check_inputs(version, model, X):
     """The caller must be of these sources, and X have a column for each input."""
     status = OK
     if version != VERSION:
         status = STALE
     elif X.shape[1] != model.network[0].n_in:
         status = BAD_X
-    elif weights.size != 0 and weights.size != X.shape[0]:
-        status = BAD_WEIGHTS
     return status
 
 
@@ -91,7 +98,8 @@ def check_gradient(model, grad):
 @inlined
 def check_points(model, points, batch):
     """Memory of `linearize` must be large enough for `batch` samples; it may be None."""
-    return SMALL_POINTS if 0 < points.size < points_size(model, batch) else OK
+    fits = is_none(points) or points.size >= points_size(model, batch)
+    return OK if fits else SMALL_POINTS
 
 
 @inlined

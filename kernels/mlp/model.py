@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from ..abi import Array, Vector, Word
-from ..compiler import inlined, shared
+from ..compiler import inlined, name_of, shared, slot_named
 from ..simd.views import cut, floats, matrix, vector
 from .activations import ACTIVATIONS
 from .losses import LOSSES, Options
@@ -62,11 +62,35 @@ class Model(NamedTuple):
     threads: Word
 
     def __reduce__(self):
-        """Refuse to be pickled or copied: in another process something else would be there."""
-        raise TypeError(
-            "a model holds addresses of this process, so it can't be pickled or copied: pickle the "
-            "Network, and take its model"
-        )
+        """Pickle kernels by their names: in another process they are elsewhere."""
+        tables = [_named(table) for table in (self.network, self.layers)]
+        if self.network["circuit"].any() or any("" in names.values() for _, names in tables):
+            raise TypeError(
+                "a model with an activation or a loss of one's own holds addresses of this "
+                "process, so it can't be pickled or copied: pickle the Network, and take its model"
+            )
+        return _restored, (self.theta, *tables, self.threads)
+
+
+SLOTS = ("activate", "tangent", "curve", "total", "slopes", "curved", "turned")
+
+
+def _named(table):
+    """(a copy of a table without slots, names of the kernels by (row, column))."""
+    plain, names = table.copy(), {}
+    for column in set(SLOTS).intersection(table.dtype.names):
+        for row, slot in enumerate(table[column].tolist()):
+            names[row, column] = name_of(slot)
+            plain[column][row] = 0
+    return plain, names
+
+
+def _restored(theta, network, layers, threads):
+    """The model that was pickled, with the kernels of this process."""
+    for table, names in (network, layers):
+        for (row, column), name in names.items():
+            table[column][row] = slot_named(name)
+    return Model(theta, network[0], layers[0], threads)
 
 
 def layer_table(sizes, activations, slope, dtype):
@@ -212,7 +236,7 @@ def workspace_size(model, batch, order=1):
     size = floats(workspace_sizes(network, m))
     if order == 2:
         size += floats(tangent_sizes(network, m))
-    return size
+    return int(size)
 
 
 @inlined
@@ -232,4 +256,4 @@ def carve_tangents(network, work, m):
 def points_size(model, batch):
     """Floats of memory that `tangents.linearize` fills for `batch` samples."""
     network = model.network[0]
-    return batch * (2 * network["units"] + network["n_out"])
+    return int(batch * (2 * network["units"] + network["n_out"]))

@@ -19,6 +19,7 @@ class Rule(NamedTuple):
     """How theta moves along a gradient.
 
     kernel : slot of one of the updates below; 0 for ``theta -= lr * g``.
+    slots : how many vectors like theta it remembers.
     hyper : float64, what that update unpacks.
     rates : float64, the learning rate of each update; the last one is that of all that follow.
     clip : a longer gradient is shortened to this (Euclidean) length; 0: none is.
@@ -27,6 +28,7 @@ class Rule(NamedTuple):
     """
 
     kernel: Word
+    slots: Word
     hyper: Doubles
     rates: Doubles
     clip: Double
@@ -66,7 +68,7 @@ def _update(version: Word, rule: Rule, theta: written(Vector), grad: written(Vec
 def check_rule(rule, theta):
     """A rule's state must be of theta's size."""
     status = OK
-    if rule.state.shape[1] != theta.size:
+    if rule.state.shape[0] < rule.slots or rule.state.shape[1] != theta.size:
         status = BAD_RULE
     elif rule.rates.size < 1:
         status = NO_RATE

@@ -27,6 +27,7 @@ from .entry import (
     OutMatrix,
     OutVector,
     check_gradient,
+    check_inputs,
     check_matrix,
     check_samples,
     check_targets,
@@ -91,7 +92,7 @@ def value_and_grad(model, X, Y, grad, work, weights=None):
 def _predict(version: Word, model: Model, X: Matrix, out: OutMatrix, work: OutVector) -> Word:
     batch = X.shape[0]
     status = (
-        check_samples(version, model, X, vector(X, 0, 0))
+        check_inputs(version, model, X)
         or check_matrix(out, batch, model.network[0].n_out)
         or check_work(model, work, batch, 1)
     )

@@ -29,7 +29,7 @@ from ..gemm.matmul import (
 from ..gemm.parallel import over_parts
 from ..gemm.product import ZERO
 from ..simd.vectors import lanes
-from ..simd.views import copy, doubles, fill, get, matrix, put, row, rows, vector
+from ..simd.views import copy, doubles, fill, get, matrix, no_vector, put, row, rows, vector
 from ..status import OK, VERSION, refuse
 from .activations import curve, tangent
 from .entry import (
@@ -39,9 +39,9 @@ from .entry import (
     check_cotangent,
     check_direction,
     check_gradient,
+    check_inputs,
     check_matrix,
     check_points,
-    check_samples,
     check_tensor,
     check_work,
     targets,
@@ -243,7 +243,7 @@ def _jvp(
 ) -> Word:  # fmt: skip
     batch, network = X.shape[0], model.network[0]
     status = (
-        check_samples(version, model, X, vector(X, 0, 0))
+        check_inputs(version, model, X)
         or check_direction(model, v)
         or check_matrix(out, batch, network.n_out)
         or check_work(model, work, batch, 2)
@@ -267,7 +267,7 @@ def _vjp(
 ) -> Word:  # fmt: skip
     batch = X.shape[0]
     status = (
-        check_samples(version, model, X, vector(X, 0, 0))
+        check_inputs(version, model, X)
         or check_gradient(model, out)
         or check_cotangent(model, u, batch)
         or check_work(model, work, batch, 1)
@@ -324,7 +324,7 @@ def _point(model, points, parts, first, count):
 def _per_sample_grads(
     version: Word, model: Model, X: Matrix, Y: Matrix, out: OutMatrix, work: OutVector
 ) -> Word:
-    batch, network, none = X.shape[0], model.network[0], vector(X, 0, 0)
+    batch, network, none = X.shape[0], model.network[0], no_vector(X)
     status = check(version, model, X, Y, none, work, 2) or check_matrix(
         out, batch, model.theta.size
     )
@@ -343,7 +343,7 @@ def _per_sample_grads(
 def _input_grad(
     version: Word, model: Model, X: Matrix, Y: Matrix, out: OutMatrix, work: OutVector
 ) -> Word:
-    batch, network, none = X.shape[0], model.network[0], vector(X, 0, 0)
+    batch, network, none = X.shape[0], model.network[0], no_vector(X)
     status = check(version, model, X, Y, none, work, 2) or check_matrix(out, batch, network.n_in)
     if status == OK:
         m, y, bottom = block_size(batch), targets(Y, batch), model.layers[0]
@@ -363,7 +363,7 @@ def _parameter_jacobian(
     batch, network = X.shape[0], model.network[0]
     n_out, n_params = network.n_out, model.theta.size
     status = (
-        check_samples(version, model, X, vector(X, 0, 0))
+        check_inputs(version, model, X)
         or check_tensor(out, batch, n_out, n_params)
         or check_work(model, work, batch, 2)
     )
@@ -385,7 +385,7 @@ def _jacobian(version: Word, model: Model, X: Matrix, out: OutTensor, work: OutV
     batch, network = X.shape[0], model.network[0]
     n_out, n_in = network.n_out, network.n_in
     status = (
-        check_samples(version, model, X, vector(X, 0, 0))
+        check_inputs(version, model, X)
         or check_tensor(out, batch, n_out, n_in)
         or check_work(model, work, batch, 2)
     )

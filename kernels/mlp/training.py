@@ -4,7 +4,7 @@ import math
 
 from ..abi import Double, Doubles, Matrix, Vector, Word, Words
 from ..compiler import inlined, kernel, njit
-from ..simd.views import copy, doubles, matrix, row, rows, vector
+from ..simd.views import copy, doubles, is_none, matrix, row, rows, vector
 from ..status import BAD_BATCH_SIZE, BAD_DROPOUT, BAD_ORDER, OK, VERSION, refuse
 from .dropout import Dropout
 from .entry import (
@@ -135,7 +135,7 @@ def _check_dropout(model, dropout):
     """There must be a share for each hidden layer."""
     status = OK
     fits = dropout.keep.size == model.layers.size - 1 and dropout.seed.size == 1
-    if dropout.seed.size > 0 and not fits:
+    if not (fits or is_none(dropout.seed)):
         status = BAD_DROPOUT
     return status
 

@@ -70,6 +70,22 @@ def vector_at(typingctx, address, size, like):
     return view_type(types.intp, types.intp, like), codegen
 
 
+@inlined
+def no_vector(like):
+    """None, as a vector with the dtype of `like`."""
+    return vector_at(0, 0, like)
+
+
+@intrinsic
+def is_none(typingctx, array):
+    """Whether an array that a kernel was given is None: it has no place in memory."""
+
+    def codegen(context, builder, signature, args):
+        return cgutils.is_null(builder, make_array(array)(context, builder, args[0]).data)
+
+    return types.boolean(array), codegen
+
+
 @intrinsic
 def is_same(typingctx, a, b):
     """Whether two arrays begin at the same place."""

@@ -213,9 +213,7 @@ class Ensemble(Described):
         samples = self._data(X, Y, sample_weight)
         values, grads = np.empty(self.n_members), np.empty_like(self.theta)
         work = self._work(samples.X.shape[-2])
-        ensemble.value_and_grad(
-            self._model, samples.X, samples.Y, values, grads, work, samples.weights
-        )
+        ensemble.value_and_grad(self._model, samples, values, grads, work)
         return values, grads
 
     def fit(
@@ -311,17 +309,17 @@ class Ensemble(Described):
         for first in range(0, M, group):
             some = slice(first, first + group)
             own = Data(*(_part(x, ndim, some) for x, ndim in zip(samples, (2, 2, 1), strict=True)))
+            members = model._replace(theta=model.theta[some])
+            rules = rule._replace(state=rule.state[some], count=rule.count[some])
             ensemble.fit_epoch(
-                model._replace(theta=model.theta[some]), own.X, own.Y, order[some], size,
-                rule._replace(state=rule.state[some], count=rule.count[some]),
-                alive[some], totals[some], work, own.weights,
-            )  # fmt: skip
+                members, own, order[some], size, rules, alive[some], totals[some], work
+            )
         means: Array = totals[:, 0] / totals[:, 1]
         return means
 
     def _loss(self, samples: Data) -> Array:
         values, work = np.empty(self.n_members), self._work(samples.X.shape[-2])
-        ensemble.loss(self._model, samples.X, samples.Y, values, work, samples.weights)
+        ensemble.loss(self._model, samples, values, work)
         return values
 
     def _work(self, batch: int, *, gradient: bool = False) -> Array:

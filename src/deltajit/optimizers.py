@@ -242,6 +242,7 @@ def _rule(
 ) -> Rule:
     return Rule(
         kernel=0 if update is None else update.slot(dtype),
+        slots=slots,
         hyper=np.array(hyper, np.float64),
         rates=np.array([lr], np.float64),
         clip=0.0,
