@@ -4,6 +4,7 @@ A kernel is compiled by Numba to LLVM's IR and by LLVM to object code, which is 
 of our own, the same way whether it was compiled just now or read from the cache.
 """
 
+import ctypes
 import functools
 from pathlib import Path
 
@@ -52,6 +53,10 @@ def resolved_type(function):
 # ---------------------------------------------------------------- shorter ways through Numba
 
 
+# Where a function is that raises a TypeError: what Python gets that calls a helper.
+NOT_FOR_PYTHON = ctypes.cast(ctypes.pythonapi.PyErr_BadArgument, ctypes.c_void_p).value
+
+
 class HelperLibrary(JITCodeLibrary):
     """The code of a helper, which is only ever linked: LLVM optimizes it with who calls it."""
 
@@ -69,7 +74,7 @@ def link(library):
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class HelperLowering(NativeLowering):
-    """As Numba's, but compiles nothing: a function object that nobody can call names the code."""
+    """As Numba's, but compiles nothing: the function object, for Python, only names the code."""
 
     _name = "deltajit_helper_lowering"
 
@@ -82,7 +87,7 @@ class HelperLowering(NativeLowering):
         found, library = state["cr"], state.library
         name = found.fndesc.qualname.rpartition(".")[2]
         key = _dynfunc.make_function(
-            found.fndesc.lookup_module(), name, name, 0, found.env, (library,)
+            found.fndesc.lookup_module(), name, name, NOT_FOR_PYTHON, found.env, (library,)
         )
         state.targetctx.insert_user_function(key, found.fndesc, [library])
         state["cr"] = found._replace(cfunc=key)
@@ -127,7 +132,7 @@ class HelperCompiler(KernelCompiler):
 
 
 def _flags():
-    """What `numba.njit` makes of this package's options; neither wrappers nor object code.
+    """What this package's options come to; neither wrappers nor object code.
 
     no_compile leaves the library open, so that our C function goes into the same module.
     """

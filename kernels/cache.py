@@ -34,6 +34,11 @@ def switch_off(why):
     _off = why
 
 
+def is_on():
+    """Whether there is a place for the files."""
+    return folder() is not None
+
+
 @functools.cache
 def folder():
     """Where the files are: beside the sources, else among the user's caches; None if nowhere."""
@@ -51,7 +56,7 @@ def _path(name, fingerprint):
 
 def load(name, fingerprint):
     """The object code of a kernel, or None."""
-    if folder() is None:
+    if not is_on():
         return None
     path = _path(name, fingerprint)
     try:
@@ -73,7 +78,7 @@ def load(name, fingerprint):
 
 def save(name, fingerprint, code):
     """Write a kernel's file, and remove those of this kernel that other sources left."""
-    if folder() is None:
+    if not is_on():
         return
     path = _path(name, fingerprint)
     temporary = path.with_name(f".{secrets.token_hex(8)}")
@@ -85,7 +90,8 @@ def save(name, fingerprint, code):
             if fingerprint not in other.name:
                 other.unlink(missing_ok=True)
     except OSError as error:  # no space, no permission
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         warn_once(f"the cache in {folder()} can't be written ({error!r})")
 
 
@@ -95,7 +101,7 @@ def lock(name, fingerprint):
 
     A byte of one file, so that a process that is killed gives it back.
     """
-    file = _lock_file() if folder() is not None and fcntl is not None else None
+    file = _lock_file() if is_on() and fcntl is not None else None
     if file is None:
         yield
         return

@@ -449,7 +449,7 @@ def njit(function):
         function.__qualname__ += f"_{_made[name]}"
     _made[name] += 1
     dispatcher = numba.njit(**OPTIONS)(function)
-    if cache.folder() is not None:
+    if cache.is_on():
         dispatcher._cache = _DispatcherCache(dispatcher.py_func)
     return dispatcher
 

@@ -5,8 +5,8 @@ import math
 import numba
 import numpy as np
 import pytest
-from deltajit.kernels import elementary, ulp
 from deltajit.kernels.compiler import OPTIONS
+from deltajit.kernels.simd import elementary, ulp
 from deltajit.kernels.simd.vectors import (
     LANES_F32,
     LANES_F64,

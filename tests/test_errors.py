@@ -15,7 +15,11 @@ def exceptions():
     """All exception classes that modules of the package define."""
     names = [x.name for x in pkgutil.walk_packages(dj.__path__, "deltajit.")]
     names += [x.name for x in pkgutil.walk_packages(dj.kernels.__path__, "deltajit.kernels.")]
-    modules = [importlib.import_module(name) for name in names if not name.endswith("__main__")]
+    modules = [
+        importlib.import_module(name)
+        for name in names
+        if not name.endswith(("__main__", "torch_modules"))
+    ]
     things = [thing for module in modules for thing in vars(module).values()]
     classes = {x for x in things if isinstance(x, type) and issubclass(x, BaseException)}
     return sorted((x for x in classes if x.__module__.startswith("deltajit")), key=repr)

@@ -1,5 +1,6 @@
 """Every Python block of the README runs as it stands, in a process of its own."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -26,7 +27,8 @@ def test_block_runs(block, tmp_path):
 
 
 def test_kernels_of_the_table_exist():
-    from deltajit import kernels
-
-    for name, path in re.findall(r"`(\w+)` in `kernels/(\w+)\.py`", README.read_text()):
-        assert hasattr(getattr(kernels, path), name), (name, path)
+    found = re.findall(r"`(\w+)` in `kernels/([\w/]+)\.py`", README.read_text())
+    assert len(found) == 5
+    for name, path in found:
+        module = importlib.import_module(f"deltajit.kernels.{path.replace('/', '.')}")
+        assert hasattr(module, name), (name, path)

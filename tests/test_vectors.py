@@ -8,8 +8,8 @@ import sys
 import numba
 import numpy as np
 import pytest
-from deltajit.kernels import vectors
 from deltajit.kernels.compiler import OPTIONS
+from deltajit.kernels.simd import vectors
 from deltajit.kernels.simd.vectors import (
     HAS_FMA,
     LANES_F32,

@@ -9,7 +9,7 @@ samples of a forward product would have to transpose a, which takes as long as t
 import numpy as np
 
 from ..abi import Matrix, Real, Vector, Word
-from ..compiler import inlined, kernel
+from ..compiler import inlined, kernel, shared
 from ..simd.vectors import VECTOR_BYTES, broadcast, fma, lanes, load_masked, store_masked
 from ..simd.views import flat
 from .product import TALL, Shape, few_rows, panel_buffer, product, unit
@@ -45,7 +45,7 @@ def matvec(a: Matrix, x: Vector, y: Vector, bias: Real):
         store_masked(y, i, sums + bias, rows)
 
 
-@inlined
+@shared
 def group_of(n, width):
     """How many rows of b share a vector, of `width` lanes, where c has only n columns."""
     if 4 * n <= width:
@@ -86,7 +86,7 @@ def make_grouped(group):
 product_by_2, product_by_4 = make_grouped(2), make_grouped(4)
 
 
-@inlined
+@shared
 def is_narrow(shape, k, width):
     """Of ``c = a.T @ b``, k deep: do lanes along the rows of c pay for transposing it?"""
     m, n = shape

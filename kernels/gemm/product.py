@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..abi import Real, Word
-from ..compiler import inlined, kernel
+from ..compiler import inlined, kernel, shared
 from ..simd.vectors import VECTOR_BYTES
 from .tile import (
     ACCUMULATORS,
@@ -81,7 +81,7 @@ panel_buffer, block_buffer = make_buffer(VECS), make_buffer(BLOCK + 2)
 one_row, small = make_tile(1, ROW_VECS, SMALL), make_tile(SMALL_ROWS, VECS, SMALL)
 
 
-@inlined
+@shared
 def tile_of(m, n, width):
     """The plan: which tiles a product of m rows takes for n columns, of `width` lanes a vector.
 
