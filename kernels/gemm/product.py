@@ -31,7 +31,7 @@ from .tile import (
     make_buffer,
     make_tile,
 )
-from .transpose import transpose_block
+from .transpose import pack_block
 
 BLOCK = 15  # vectors of rows of a that are packed together, when they are
 ZERO = np.intp(0)  # a literal 0 would be a type of its own, and compile everything again
@@ -206,7 +206,7 @@ def _pack_transposed(b, panel, n, depth, vecs):
     for v in range(vecs):
         for q in range(0, depth, width):
             block, place = at(b, v * width, q), at(panel, q, v * width)
-            transpose_block(block, place, n - v * width, depth - q)
+            pack_block(block, place, n - v * width, depth - q)
 
 
 @kernel

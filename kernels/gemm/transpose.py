@@ -22,6 +22,24 @@ def transpose_block(typingctx, a, b, m, n):
     return types.void(a, b, types.intp, types.intp), codegen
 
 
+@intrinsic
+def pack_block(typingctx, a, b, m, n):
+    """`transpose_block` into whole vectors: beyond m there are zeros.
+
+    Whatever else lies there would go through multiply-adds, at a hundred times their price if it
+    looks like a subnormal number.
+    """
+
+    def codegen(context, bld, sig, args):
+        block = _Block(context, bld, a[0].dtype, args)
+        columns = block.transposed()
+        block.m = integer(block.lanes)
+        block.store_rows(columns)
+        return context.get_dummy_value()
+
+    return types.void(a, b, types.intp, types.intp), codegen
+
+
 @kernel
 def transpose(a: View, b: View, m: Word, n: Word, like: Vector):
     """``b[j, i] = a[i, j]`` for i < m, j < n, of Views with the dtype of `like`."""
