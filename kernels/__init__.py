@@ -44,7 +44,8 @@ from .mlp.layers import (
 )
 from .mlp.losses import LOSSES
 from .mlp.model import Model, points_size, workspace_size
-from .mlp.optimizers import Rule, update
+from .mlp.optimizers import OPTIMIZERS
+from .mlp.rules import Rule, update
 from .mlp.sweeps import loss, predict, value_and_grad
 from .mlp.tangents import (
     gnvp,
@@ -66,6 +67,7 @@ from .mlp.training import adam_step, fit_epoch, sgd_step
 __all__ = [
     "ACTIVATIONS",
     "LOSSES",
+    "OPTIMIZERS",
     "Dropout",
     "Model",
     "Rule",

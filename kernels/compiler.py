@@ -185,11 +185,12 @@ class Kernel(Prototype):
 
     def __init__(self, function, name, is_kept):
         super().__init__(function)
-        self.name, self.is_kept = name, is_kept
+        self.name = name if is_kept else f"{name} {len(_of_slot)}"  # users define things twice
+        self.is_kept = is_kept
         self._slots = {real: ctypes.c_int64(0) for real in REALS}
         for real, slot in self._slots.items():
             _of_slot[ctypes.addressof(slot)] = self, real
-            _by_name[f"{name}.{REALS[real]}"] = ctypes.addressof(slot)
+            _by_name[f"{self.name}.{REALS[real]}"] = ctypes.addressof(slot)
             llvm.add_symbol(self._slot_symbol(real), ctypes.addressof(slot))
 
     @functools.cached_property
@@ -260,7 +261,8 @@ def kernel(function=None, *, name=None, is_kept=True):
     if function is None:
         return functools.partial(kernel, name=name, is_kept=is_kept)
     module = function.__module__.rpartition(".")[2]
-    return Kernel(function, f"{module}.{name or function.__name__}", is_kept)
+    ours = function.__module__.startswith(__package__ + ".")
+    return Kernel(function, f"{module}.{name or function.__name__}", is_kept and ours)
 
 
 def prototype(function):

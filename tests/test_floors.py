@@ -9,12 +9,13 @@ ROOT = Path(__file__).parent.parent
 
 # From the ground up: a module may import modules of this package that stand before it.
 KERNEL_FLOORS = [
-    "abi", "backend", "cache", "compiler", "status",
+    "abi", "backend", "cache", "compiler", "status", "ranges",
     "simd", "simd.vectors", "simd.views", "simd.elementary", "simd.ulp",
     "gemm", "gemm.tile", "gemm.transpose", "gemm.product", "gemm.narrow", "gemm.matmul",
     "gemm.parallel",
     "mlp", "mlp.activations", "mlp.losses", "mlp.own", "mlp.model", "mlp.sample", "mlp.layers",
-    "mlp.dropout", "mlp.entry", "mlp.sweeps", "mlp.tangents", "mlp.optimizers", "mlp.training",
+    "mlp.dropout", "mlp.entry", "mlp.sweeps", "mlp.tangents", "mlp.rules", "mlp.optimizers",
+    "mlp.training",
     "mlp.ensemble", "mlp.handle",
     "circuit.runs", "circuit.operations", "circuit.schedule", "circuit.interpreter",
     "circuit.loss", "circuit", "",
@@ -22,7 +23,7 @@ KERNEL_FLOORS = [
 PACKAGE_FLOORS = [
     "kernels", "version", "described", "memory", "files", "checks", "reference", "operations",
     "graphs", "lowering", "own", "architecture", "initializers", "data", "plot", "tracing", "trace",
-    "circuit", "linearization", "objective", "optimizers", "full_batch", "schedules", "history",
+    "circuit", "linearization", "objective", "full_batch", "schedules", "history",
     "callbacks", "checkpoint", "training", "fitting", "saving", "torch_modules", "interchange",
     "network", "ensemble", "constructions", "__init__", "timing", "demo", "compare", "info", "plan",
     "cli", "__main__",

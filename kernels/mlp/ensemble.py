@@ -16,7 +16,7 @@ from ..gemm.matmul import Part
 from ..gemm.parallel import over_parts
 from ..simd.views import matrix, row, vector
 from .model import LayerRecords, Model, NetworkRecord
-from .optimizers import Rule
+from .rules import Rule
 from .sweeps import Block, gradient_of, loss_of, predict_of
 from .training import epoch_of
 

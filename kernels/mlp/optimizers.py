@@ -1,230 +1,376 @@
-"""Optimizers: how theta moves along a gradient, one update at a time, in place.
+"""Optimizers: a record each, with its numbers, how many vectors it remembers, and its update.
 
-What an optimizer does, its numbers and its state travel together as a `Rule`. Each update is a
-kernel with a loop over theta's elements; g is the gradient's, t counts updates from 1, lr is the
-rate of this one. `deltajit.optimizers` says what the numbers are called, and checks them.
+A record is a frozen dataclass. Its fields are the learning rate and the numbers of its update, a
+kernel with a loop over theta, which finds them in ``rule.hyper`` in their order, those of pairs one
+by one. In an update g is the gradient's element, lr the rate of this step, and ``rule.count`` counts
+steps from 1. To add one, write its record here and the one of the same name in
+`deltajit.reference`; one of a user's own is a subclass of `Optimizer` likewise.
 """
 
 import math
-from typing import NamedTuple
+from dataclasses import astuple, dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from ..abi import Double, Doubles, Matrix, Vector, Word, Words, written
-from ..compiler import inlined, kernel, njit, prototype
-from ..status import BAD_GRAD, BAD_RULE, NO_RATE, OK, STALE, VERSION, refuse
+from ..abi import Double, Vector
+from ..compiler import Kernel, kernel
+from ..ranges import above_zero, fraction, fractions, increasing, real
+from .rules import Rule
+
+OPTIMIZERS = {}
 
 
-class Rule(NamedTuple):
-    """How theta moves along a gradient.
+def optimizer(record):
+    """Make the record that a class is, and register it."""
+    OPTIMIZERS[record.__name__] = record = dataclass(frozen=True)(record)
+    return record
 
-    kernel : slot of one of the updates below; 0 for ``theta -= lr * g``.
-    slots : how many vectors like theta it remembers.
-    hyper : float64, what that update unpacks.
-    rates : float64, the learning rate of each update; the last one is that of all that follow.
-    clip : a longer gradient is shortened to this (Euclidean) length; 0: none is.
-    state : (slots, n_params) in theta's dtype, what the update remembers.
-    count : (1,) int64, updates done so far.
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How `fit` moves theta along a gradient: what all optimizers have.
+
+    A subclass is a frozen dataclass with the attributes below, and checks its numbers.
+
+    Attributes
+    ----------
+    lr : float, > 0
+        Learning rate.
+    slots : int
+        How many vectors like theta it remembers; they are 0 at the start.
+    update : Kernel
+        ``update(rule: Rule, lr: Double, theta: Vector, grad: Vector)``.
+    is_descent : bool
+        Whether a step is ``theta -= lr * g``, and `update` not asked.
+    full_batch : bool
+        Whether `fit` is to give it all samples at once, whatever batch_size is.
     """
 
-    kernel: Word
-    slots: Word
-    hyper: Doubles
-    rates: Doubles
-    clip: Double
-    state: written(Matrix)
-    count: written(Words)
+    lr: float
+    slots: ClassVar[int]
+    update: ClassVar[Kernel]
+    is_descent: ClassVar[bool] = False
+    full_batch: ClassVar[bool] = False
+
+    def __post_init__(self):
+        above_zero(self.lr, "lr")
+
+    def hyper(self):
+        """Return what `update` finds in ``rule.hyper``: all fields but lr."""
+        _, *others = astuple(self)
+        return [x for value in others for x in (value if isinstance(value, tuple) else (value,))]
+
+    def rule(self, n_params, dtype):
+        """Make fresh state for the kernels, for one fit.
+
+        Parameters
+        ----------
+        n_params : int
+            Elements of theta.
+        dtype : float32 or float64
+            Of theta.
+
+        Returns
+        -------
+        kernels.Rule
+        """
+        return Rule(
+            kernel=0 if self.is_descent else self.update.slot(dtype),
+            slots=self.slots,
+            hyper=np.array(self.hyper(), np.float64),
+            rates=np.array([self.lr], np.float64),
+            clip=0.0,
+            state=np.zeros((self.slots, n_params), dtype),
+            count=np.zeros(1, np.int64),
+        )
 
 
-@prototype
-def move(rule: Rule, lr: Double, theta: Vector, grad: Vector):
-    """Move `theta` one step along `grad`; `rule.count` is this step's already."""
+@optimizer
+class SGD(Optimizer):
+    """Stochastic gradient descent: ``v = momentum * v + g; theta -= lr * v``.
 
-
-@njit
-def update(rule, theta, grad):
-    """Move `theta`, in place, one step along `grad`; both (n_params,).
-
-    If the rule clips, `grad` is shortened in place.
+    Parameters
+    ----------
+    lr : float, > 0
+        Learning rate.
+    momentum : float, 0 <= momentum < 1
+    nesterov : bool
+        Step along ``g + momentum * v`` instead (Sutskever et al. 2013, in the form in which lr
+        scales the whole step).
     """
-    refuse(_update(VERSION, rule, theta, grad))
+
+    lr: float = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        fraction(self.momentum, "momentum")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov=True needs momentum > 0, got momentum=0")
+
+    @property
+    def is_descent(self):
+        """Whether there is no momentum."""
+        return self.momentum == 0
+
+    @property
+    def slots(self):
+        """One, v, if there is momentum."""
+        return int(self.momentum != 0)
+
+    @kernel(name="momentum")
+    def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
+        """``v = mu * v + g; theta -= lr * v``, and Nesterov's ``lr * (g + mu * v)``."""
+        number, v = theta.dtype.type, rule.state[0]
+        momentum, nesterov = rule.hyper[0], rule.hyper[1]
+        rate, mu = number(lr), number(momentum)
+        ahead, now = number(1.0), number(0.0)
+        if nesterov != 0.0:
+            ahead, now = mu, number(1.0)
+        for i in range(theta.size):
+            v[i] = mu * v[i] + grad[i]
+            theta[i] -= rate * (now * grad[i] + ahead * v[i])
 
 
-@kernel
-def _update(version: Word, rule: Rule, theta: written(Vector), grad: written(Vector)) -> Word:
-    status = OK
-    if version != VERSION:
-        status = STALE
-    elif grad.size != theta.size:
-        status = BAD_GRAD
-    else:
-        status = check_rule(rule, theta)
-    if status == OK:
-        step(rule, theta, grad)
-    return status
+@optimizer
+class Adam(Optimizer):
+    """Adam with bias correction (Kingma & Ba 2015, algorithm 1).
 
-
-@inlined
-def check_rule(rule, theta):
-    """A rule's state must be of theta's size."""
-    status = OK
-    if rule.state.shape[0] < rule.slots or rule.state.shape[1] != theta.size:
-        status = BAD_RULE
-    elif rule.rates.size < 1:
-        status = NO_RATE
-    return status
-
-
-@inlined
-def rate_of(rule):
-    """The learning rate of the next update."""
-    return rule.rates[min(rule.count[0], rule.rates.size - 1)]
-
-
-@inlined
-def is_descent(rule):
-    """Whether a step is ``theta -= lr * g``, but for clipping."""
-    return rule.kernel == 0
-
-
-@inlined
-def step(rule, theta, grad):
-    """`update` of arguments that are checked."""
-    lr = rate_of(rule)
-    rule.count[0] += 1
-    if rule.clip > 0.0:
-        _clip(rule.clip, grad)
-    if is_descent(rule):
-        along(lr, theta, grad)
-    else:
-        move(rule.kernel, rule, lr, theta, grad)
-
-
-@kernel
-def _clip(most: Double, grad: Vector):
-    """``grad *= min(1, most / ||grad||)`` (Pascanu et al. 2013)."""
-    total = 0.0
-    for i in range(grad.size):
-        total += np.float64(grad[i]) ** 2
-    if total > most * most:  # not for NaN, which the loss will show
-        scale = grad.dtype.type(most / math.sqrt(total))
-        for i in range(grad.size):
-            grad[i] *= scale
-
-
-@inlined
-def along(lr, theta, grad):
-    """``theta -= lr * g``."""
-    rate = theta.dtype.type(lr)
-    for i in range(theta.size):
-        theta[i] -= rate * grad[i]
-
-
-@kernel
-def momentum(rule: Rule, lr: Double, theta: Vector, grad: Vector):
-    """``v = mu * v + g; theta -= lr * v``, and Nesterov's ``lr * (g + mu * v)``.
-
-    Sutskever et al. (2013), in the form in which lr scales the whole step.
+    Parameters
+    ----------
+    lr : float, > 0
+        Learning rate.
+    betas : pair of float, each in [0, 1)
+        Decay of the running means of the gradient and of its square.
+    eps : float, > 0
+        Added to the root of the second moment.
     """
-    number, v = theta.dtype.type, rule.state[0]
-    mu, nesterov = rule.hyper[0], rule.hyper[1]
-    rate, keep = number(lr), number(mu)
-    ahead, now = number(1.0), number(0.0)
-    if nesterov != 0.0:
-        ahead, now = keep, number(1.0)
-    for i in range(theta.size):
-        v[i] = keep * v[i] + grad[i]
-        theta[i] -= rate * (now * grad[i] + ahead * v[i])
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+    slots = 2
+
+    def __post_init__(self):
+        super().__post_init__()
+        fractions(self.betas, "betas")
+        above_zero(self.eps, "eps")
+
+    def hyper(self):
+        """Return them, and no decay."""
+        return [*self.betas, self.eps, 0.0]
+
+    @kernel(name="adam")
+    def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
+        """Adam; AdamW shrinks theta by ``1 - lr * decay`` first."""
+        number, m, v = theta.dtype.type, rule.state[0], rule.state[1]
+        beta1, beta2, eps, decay = rule.hyper[0], rule.hyper[1], rule.hyper[2], rule.hyper[3]
+        keep, small = number(1.0 - lr * decay), number(eps)
+        rate = number(lr / (1.0 - beta1 ** rule.count[0]))
+        unbias = number(1.0 / math.sqrt(1.0 - beta2 ** rule.count[0]))
+        keep1, new1 = number(beta1), number(1.0 - beta1)
+        keep2, new2 = number(beta2), number(1.0 - beta2)
+        for i in range(theta.size):
+            m[i] = keep1 * m[i] + new1 * grad[i]
+            v[i] = keep2 * v[i] + new2 * (grad[i] * grad[i])
+            theta[i] = keep * theta[i] - rate * m[i] / (math.sqrt(v[i]) * unbias + small)
 
 
-@kernel
-def adam(rule: Rule, lr: Double, theta: Vector, grad: Vector):
-    """Adam with bias correction: Kingma & Ba (2015), algorithm 1.
+@optimizer
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2).
 
-    AdamW shrinks theta by ``1 - lr * decay`` first (Loshchilov & Hutter 2019, algorithm 2).
+    Parameters
+    ----------
+    lr, betas, eps
+        As for `Adam`.
+    weight_decay : float, >= 0
+        Each update shrinks theta, biases too, by ``1 - lr * weight_decay``.
     """
-    number = theta.dtype.type
-    beta1, beta2, eps, decay = rule.hyper[0], rule.hyper[1], rule.hyper[2], rule.hyper[3]
-    keep, small = number(1.0 - lr * decay), number(eps)
-    rate = number(lr / (1.0 - beta1 ** rule.count[0]))
-    unbias = number(1.0 / math.sqrt(1.0 - beta2 ** rule.count[0]))
-    keep1, new1 = number(beta1), number(1.0 - beta1)
-    keep2, new2 = number(beta2), number(1.0 - beta2)
-    m, v = rule.state[0], rule.state[1]
-    for i in range(theta.size):
-        m[i] = keep1 * m[i] + new1 * grad[i]
-        v[i] = keep2 * v[i] + new2 * (grad[i] * grad[i])
-        theta[i] = keep * theta[i] - rate * m[i] / (math.sqrt(v[i]) * unbias + small)
+
+    weight_decay: float = 0.01
+
+    def __post_init__(self):
+        super().__post_init__()
+        real(self.weight_decay, "weight_decay", least=0)
+
+    def hyper(self):
+        """Return all of them."""
+        return [*self.betas, self.eps, self.weight_decay]
 
 
-@kernel
-def rmsprop(rule: Rule, lr: Double, theta: Vector, grad: Vector):
-    """``v = alpha * v + (1 - alpha) * g**2; theta -= lr * g / (sqrt(v) + eps)``.
+@optimizer
+class RMSProp(Optimizer):
+    """Steps divided by the root of a running mean of squares (Tieleman & Hinton 2012).
 
-    Tieleman & Hinton (2012); with momentum its sum of steps, ``b = mu * b + g / (sqrt(v) + eps)``.
+    Parameters
+    ----------
+    lr : float, > 0
+        Learning rate.
+    alpha : float, 0 <= alpha < 1
+        Decay of the running mean.
+    eps : float, > 0
+        Added to its root.
+    momentum : float, 0 <= momentum < 1
+        Of the steps, once they are divided.
     """
-    number = theta.dtype.type
-    alpha, eps, momentum = rule.hyper[0], rule.hyper[1], rule.hyper[2]
-    rate, keep, new = number(lr), number(alpha), number(1.0 - alpha)
-    small, mu, v = number(eps), number(momentum), rule.state[0]
-    for i in range(theta.size):
-        v[i] = keep * v[i] + new * (grad[i] * grad[i])
-        size = grad[i] / (math.sqrt(v[i]) + small)
-        if mu != 0:
-            rule.state[1, i] = size = mu * rule.state[1, i] + size
-        theta[i] -= rate * size
+
+    lr: float = 0.01
+    alpha: float = 0.99
+    eps: float = 1e-8
+    momentum: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        fraction(self.alpha, "alpha")
+        above_zero(self.eps, "eps")
+        fraction(self.momentum, "momentum")
+
+    @property
+    def slots(self):
+        """The running mean, and the steps if there is momentum."""
+        return 1 + int(self.momentum != 0)
+
+    @kernel(name="rmsprop")
+    def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
+        """``v = alpha * v + (1 - alpha) * g**2; theta -= lr * g / (sqrt(v) + eps)``.
+
+        With momentum its sum of steps, ``b = mu * b + g / (sqrt(v) + eps)``.
+        """
+        number, v = theta.dtype.type, rule.state[0]
+        alpha, eps, momentum = rule.hyper[0], rule.hyper[1], rule.hyper[2]
+        rate, keep, new = number(lr), number(alpha), number(1.0 - alpha)
+        small, mu = number(eps), number(momentum)
+        for i in range(theta.size):
+            v[i] = keep * v[i] + new * (grad[i] * grad[i])
+            size = grad[i] / (math.sqrt(v[i]) + small)
+            if mu != 0:
+                rule.state[1, i] = size = mu * rule.state[1, i] + size
+            theta[i] -= rate * size
 
 
-@kernel
-def adagrad(rule: Rule, lr: Double, theta: Vector, grad: Vector):
-    """``s += g**2; theta -= lr * g / (sqrt(s) + eps)``: Duchi et al. (2011)."""
-    number = theta.dtype.type
-    rate, eps, s = number(lr), number(rule.hyper[0]), rule.state[0]
-    for i in range(theta.size):
-        s[i] += grad[i] * grad[i]
-        theta[i] -= rate * grad[i] / (math.sqrt(s[i]) + eps)
+@optimizer
+class Adagrad(Optimizer):
+    """Steps divided by the root of the sum of all squares so far (Duchi et al. 2011).
 
-
-@kernel
-def rprop(rule: Rule, lr: Double, theta: Vector, grad: Vector):
-    """Steps of their own for all parameters, which grow until the gradient changes its sign.
-
-    iRprop-, Igel & Huesken (2000): after a change of sign the next gradient counts as 0. `lr` is
-    the size of the first step.
+    Parameters
+    ----------
+    lr : float, > 0
+        Learning rate.
+    eps : float, > 0
+        Added to the root.
     """
-    number = theta.dtype.type
-    shrink, grow, lowest, highest = rule.hyper[0], rule.hyper[1], rule.hyper[2], rule.hyper[3]
-    smaller, larger, least, most = number(shrink), number(grow), number(lowest), number(highest)
-    before, step = rule.state[0], rule.state[1]
-    zero = number(0)
-    for i in range(theta.size):
-        g, size = grad[i], step[i]
-        if rule.count[0] == 1:
-            size = number(lr)
-        turn = g * before[i]
-        if turn > zero:
-            size = min(size * larger, most)
-        elif turn < zero:
-            size, g = max(size * smaller, least), zero
-        step[i], before[i] = size, g
-        if g > zero:
-            theta[i] -= size
-        elif g < zero:
-            theta[i] += size
+
+    lr: float = 0.01
+    eps: float = 1e-10
+
+    slots = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        above_zero(self.eps, "eps")
+
+    @kernel(name="adagrad")
+    def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
+        """``s += g**2; theta -= lr * g / (sqrt(s) + eps)``."""
+        number, s = theta.dtype.type, rule.state[0]
+        rate, eps = number(lr), number(rule.hyper[0])
+        for i in range(theta.size):
+            s[i] += grad[i] * grad[i]
+            theta[i] -= rate * grad[i] / (math.sqrt(s[i]) + eps)
 
 
-@kernel
-def lion(rule: Rule, lr: Double, theta: Vector, grad: Vector):
-    """``theta -= lr * (sign(beta1 * m + (1 - beta1) * g) + decay * theta)``, then m moves by beta2.
+@optimizer
+class Rprop(Optimizer):
+    """A step size for each parameter, from the signs of gradients (Riedmiller & Braun 1993).
 
-    Chen et al. (2023), algorithm 2.
+    Signs mean something only if all samples are in each gradient, so `fit` takes them all, whatever
+    batch_size is. The variant is iRprop- (Igel & Huesken 2000), as in PyTorch.
+
+    Parameters
+    ----------
+    lr : float, > 0
+        Size of the first step.
+    etas : pair of float, 0 < etas[0] < 1 < etas[1]
+        Factors of a step whose sign has changed, and of one whose sign has not.
+    step_sizes : pair of float, 0 < step_sizes[0] < step_sizes[1]
+        Least and largest step.
     """
-    number = theta.dtype.type
-    beta1, beta2, decay = rule.hyper[0], rule.hyper[1], rule.hyper[2]
-    keep, rate, m = number(1.0 - lr * decay), number(lr), rule.state[0]
-    keep1, new1 = number(beta1), number(1.0 - beta1)
-    keep2, new2 = number(beta2), number(1.0 - beta2)
-    for i in range(theta.size):
-        direction = np.sign(keep1 * m[i] + new1 * grad[i])
-        theta[i] = keep * theta[i] - rate * direction
-        m[i] = keep2 * m[i] + new2 * grad[i]
+
+    lr: float = 0.01
+    etas: tuple[float, float] = (0.5, 1.2)
+    step_sizes: tuple[float, float] = (1e-6, 50.0)
+
+    slots, full_batch = 2, True
+
+    def __post_init__(self):
+        super().__post_init__()
+        increasing(self.etas, "etas", 0, 1)
+        increasing(self.step_sizes, "step_sizes", 0)
+
+    @kernel(name="rprop")
+    def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
+        """Steps that grow until the gradient changes its sign; the next one then counts as 0."""
+        number, before, step = theta.dtype.type, rule.state[0], rule.state[1]
+        shrink, grow, lowest, highest = rule.hyper[0], rule.hyper[1], rule.hyper[2], rule.hyper[3]
+        smaller, larger, least, most = number(shrink), number(grow), number(lowest), number(highest)
+        zero = number(0)
+        for i in range(theta.size):
+            g, size = grad[i], step[i]
+            if rule.count[0] == 1:
+                size = number(lr)
+            turn = g * before[i]
+            if turn > zero:
+                size = min(size * larger, most)
+            elif turn < zero:
+                size, g = max(size * smaller, least), zero
+            step[i], before[i] = size, g
+            if g > zero:
+                theta[i] -= size
+            elif g < zero:
+                theta[i] += size
+
+
+@optimizer
+class Lion(Optimizer):
+    """Steps of one size along the sign of a mean of gradients (Chen et al. 2023, algorithm 2).
+
+    Parameters
+    ----------
+    lr : float, > 0
+        Learning rate; a third to a tenth of what Adam would have.
+    betas : pair of float, each in [0, 1)
+        Share of the running mean in the direction of the step, and decay of that mean.
+    weight_decay : float, >= 0
+        As for `AdamW`.
+    """
+
+    lr: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+
+    slots = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        fractions(self.betas, "betas")
+        real(self.weight_decay, "weight_decay", least=0)
+
+    @kernel(name="lion")
+    def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
+        """``theta -= lr * (sign(beta1 m + (1 - beta1) g) + decay * theta)``; m moves by beta2."""
+        number, m = theta.dtype.type, rule.state[0]
+        beta1, beta2, decay = rule.hyper[0], rule.hyper[1], rule.hyper[2]
+        keep, rate = number(1.0 - lr * decay), number(lr)
+        keep1, new1 = number(beta1), number(1.0 - beta1)
+        keep2, new2 = number(beta2), number(1.0 - beta2)
+        for i in range(theta.size):
+            direction = np.sign(keep1 * m[i] + new1 * grad[i])
+            theta[i] = keep * theta[i] - rate * direction
+            m[i] = keep2 * m[i] + new2 * grad[i]
+
+
+__all__ = ["Optimizer", *OPTIMIZERS]

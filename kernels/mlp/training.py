@@ -16,7 +16,7 @@ from .entry import (
     targets,
 )
 from .model import LARGEST_BLOCK, MOST_SAMPLES, Model, block_size, carve
-from .optimizers import Rule, along, check_rule, is_descent, rate_of, step
+from .rules import Rule, along, check_rule, is_descent, rate_of, step
 from .sweeps import (
     Block,
     block_gradient,

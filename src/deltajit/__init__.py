@@ -4,15 +4,23 @@
 code; ``reference`` is the same in NumPy.
 """
 
-from deltajit import callbacks, circuit, constructions, kernels, plot, reference, schedules
+from deltajit import (
+    callbacks,
+    circuit,
+    constructions,
+    kernels,
+    plot,
+    reference,
+    schedules,
+)
 from deltajit.callbacks import EarlyStopping, ReduceLROnPlateau
 from deltajit.circuit import Circuit
 from deltajit.ensemble import Ensemble
 from deltajit.files import FormatError
 from deltajit.full_batch import LBFGS, LevenbergMarquardt
 from deltajit.history import History
+from deltajit.kernels.mlp.optimizers import *
 from deltajit.network import Network
-from deltajit.optimizers import SGD, Adagrad, Adam, AdamW, Lion, RMSProp, Rprop
 from deltajit.own import register_activation
 from deltajit.training import DivergedError
 from deltajit.version import VERSION
@@ -23,10 +31,6 @@ load = Network.load
 
 __all__ = [
     "LBFGS",
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "AdamW",
     "Circuit",
     "DivergedError",
     "EarlyStopping",
@@ -34,11 +38,8 @@ __all__ = [
     "FormatError",
     "History",
     "LevenbergMarquardt",
-    "Lion",
     "Network",
-    "RMSProp",
     "ReduceLROnPlateau",
-    "Rprop",
     "callbacks",
     "circuit",
     "constructions",
@@ -48,4 +49,6 @@ __all__ = [
     "reference",
     "register_activation",
     "schedules",
+    "Optimizer",
+    *kernels.OPTIMIZERS,
 ]

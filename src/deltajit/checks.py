@@ -12,14 +12,19 @@ import operator
 import os
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, SupportsFloat, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deltajit.kernels import ranges
 from deltajit.kernels.gemm.parallel import MOST_THREADS, usable_cores
 
 Array = NDArray[Any]
+
+# Of single numbers; the kernels' records of optimizers have them too.
+real, above_zero, fraction = ranges.real, ranges.above_zero, ranges.fraction
+pair, fractions = ranges.pair, ranges.fractions
 
 REAL = "real numbers (float16, float32, float64, integers or bools)"
 NUMBERS = (bool, int, float, np.bool_, np.number)
@@ -56,45 +61,6 @@ def whole(value: object, name: str, least: int = 1, most: float = MOST) -> int:
 def threads(value: object) -> int:
     """How many threads kernels may use: None is one for each core."""
     return usable_cores() if value is None else whole(value, "threads", most=MOST_THREADS)
-
-
-def real(value: object, name: str, least: float = -math.inf, most: float = math.inf) -> float:
-    """A finite number from `least` to `most`, both included."""
-    if type(value) is not float and not isinstance(value, SupportsFloat):  # the latter is slow
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    try:
-        number = float(value)
-    except OverflowError:  # an int that no float is as large as
-        number = math.inf
-    if not (math.isfinite(number) and least <= number <= most):
-        bounds = f" from {least} to {most}" if least > -math.inf or most < math.inf else ""
-        raise ValueError(f"{name} must be a finite number{bounds}, got {value!r}")
-    return number
-
-
-def above_zero(value: object, name: str) -> None:
-    """A finite number greater than 0."""
-    if real(value, name, least=0) == 0:
-        raise ValueError(f"{name} must be greater than 0, got {value!r}")
-
-
-def fraction(value: object, name: str) -> None:
-    """A number from 0 to 1, 1 excluded."""
-    if real(value, name, least=0, most=1) == 1:
-        raise ValueError(f"{name} must be less than 1, got {value!r}")
-
-
-def pair(value: object, name: str) -> tuple[float, float]:
-    """Two finite numbers."""
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise ValueError(f"{name} must be two numbers, got {value!r}")
-    return real(value[0], f"{name}[0]"), real(value[1], f"{name}[1]")
-
-
-def fractions(value: object, name: str) -> None:
-    """Two numbers from 0 to 1, 1 excluded."""
-    for i, number in enumerate(pair(value, name)):
-        fraction(number, f"{name}[{i}]")
 
 
 def sizes(value: object) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import deltajit as dj
 from deltajit import reference
+from deltajit.kernels.mlp.optimizers import SGD, Adam
 from deltajit.timing import medians, one_thread, readable
 
 Array = NDArray[Any]
@@ -42,7 +43,7 @@ def run(figure: Path, epochs: int = 40) -> None:
         digits.Y,
         epochs=epochs,
         batch_size=BATCH,
-        optimizer=dj.Adam(1e-3),
+        optimizer=Adam(1e-3),
         validation_data=(digits.X_test, digits.Y_test),
     )
     guess = net.predict(digits.X_test).argmax(axis=1)
@@ -111,7 +112,7 @@ def report_times(net: dj.Network, digits: Digits) -> None:
 
     order = np.arange(len(X))
     own, twin = (dj.Network(SIZES, activation="relu", output="softmax") for _ in range(2))
-    sgd = dj.SGD(0.05)
+    sgd = SGD(0.05)
     ours, numpy = medians(
         lambda: own.fit(X, Y, epochs=1, batch_size=BATCH, optimizer=sgd, progress=False),
         lambda: reference.fit_epoch(twin.reference, X, Y, order, BATCH, lr=0.05),

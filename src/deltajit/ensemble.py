@@ -18,8 +18,8 @@ from deltajit.described import Described
 from deltajit.history import History
 from deltajit.initializers import initial_theta
 from deltajit.kernels.mlp import ensemble
+from deltajit.kernels.mlp.optimizers import Adam, Optimizer
 from deltajit.network import Network
-from deltajit.optimizers import Adam, Optimizer
 from deltajit.own import loss_name
 from deltajit.training import CHUNK, OVERHEAD, DivergedError, ended_by_ctrl_c, progress_bar
 

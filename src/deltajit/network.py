@@ -23,9 +23,9 @@ from deltajit.history import History
 from deltajit.initializers import initial_theta
 from deltajit.kernels.mlp import handle
 from deltajit.kernels.mlp.model import LARGEST_BLOCK
+from deltajit.kernels.mlp.optimizers import Adam, Optimizer
 from deltajit.linearization import Linearization
 from deltajit.objective import Objective
-from deltajit.optimizers import Adam, Optimizer
 from deltajit.schedules import Schedule
 from deltajit.training import FullBatch, Metric
 

@@ -17,8 +17,8 @@ from scipy.sparse import issparse
 
 from deltajit import kernels, memory
 from deltajit.kernels.mlp.model import LARGEST_BLOCK
+from deltajit.kernels.mlp.optimizers import SGD, Adam
 from deltajit.network import Network
-from deltajit.optimizers import SGD, Adam
 from deltajit.sklearn.samples import DENSE, Samples, dense, parts
 from deltajit.training import dropout_of, steps_a_call
 

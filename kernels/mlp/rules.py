@@ -1,0 +1,118 @@
+"""Rules: an optimizer as the kernels take it, and a step of it, in place.
+
+What an optimizer does, its numbers and its state travel together as a `Rule`.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ..abi import Double, Doubles, Matrix, Vector, Word, Words, written
+from ..compiler import inlined, kernel, njit, prototype
+from ..status import BAD_GRAD, BAD_RULE, NO_RATE, OK, STALE, VERSION, refuse
+
+
+class Rule(NamedTuple):
+    """How theta moves along a gradient.
+
+    kernel : slot of an update (see `optimizers`); 0 for ``theta -= lr * g``.
+    slots : how many vectors like theta it remembers.
+    hyper : float64, what that update unpacks.
+    rates : float64, the learning rate of each update; the last one is that of all that follow.
+    clip : a longer gradient is shortened to this (Euclidean) length; 0: none is.
+    state : (slots, n_params) in theta's dtype, what the update remembers.
+    count : (1,) int64, updates done so far.
+    """
+
+    kernel: Word
+    slots: Word
+    hyper: Doubles
+    rates: Doubles
+    clip: Double
+    state: written(Matrix)
+    count: written(Words)
+
+
+@prototype
+def move(rule: Rule, lr: Double, theta: Vector, grad: Vector):
+    """Move `theta` one step along `grad`; `rule.count` is this step's already."""
+
+
+@njit
+def update(rule, theta, grad):
+    """Move `theta`, in place, one step along `grad`; both (n_params,).
+
+    If the rule clips, `grad` is shortened in place.
+    """
+    refuse(_update(VERSION, rule, theta, grad))
+
+
+@kernel
+def _update(version: Word, rule: Rule, theta: written(Vector), grad: written(Vector)) -> Word:
+    status = OK
+    if version != VERSION:
+        status = STALE
+    elif grad.size != theta.size:
+        status = BAD_GRAD
+    else:
+        status = check_rule(rule, theta)
+    if status == OK:
+        step(rule, theta, grad)
+    return status
+
+
+@inlined
+def check_rule(rule, theta):
+    """A rule's state must be of theta's size."""
+    status = OK
+    if rule.state.shape[0] < rule.slots or rule.state.shape[1] != theta.size:
+        status = BAD_RULE
+    elif rule.rates.size < 1:
+        status = NO_RATE
+    return status
+
+
+@inlined
+def rate_of(rule):
+    """The learning rate of the next update."""
+    return rule.rates[min(rule.count[0], rule.rates.size - 1)]
+
+
+@inlined
+def is_descent(rule):
+    """Whether a step is ``theta -= lr * g``, but for clipping."""
+    return rule.kernel == 0
+
+
+@inlined
+def step(rule, theta, grad):
+    """`update` of arguments that are checked."""
+    lr = rate_of(rule)
+    rule.count[0] += 1
+    if rule.clip > 0.0:
+        _clip(rule.clip, grad)
+    if is_descent(rule):
+        along(lr, theta, grad)
+    else:
+        move(rule.kernel, rule, lr, theta, grad)
+
+
+@kernel
+def _clip(most: Double, grad: Vector):
+    """``grad *= min(1, most / ||grad||)`` (Pascanu et al. 2013)."""
+    total = 0.0
+    for i in range(grad.size):
+        total += np.float64(grad[i]) ** 2
+    if total > most * most:  # not for NaN, which the loss will show
+        scale = grad.dtype.type(most / math.sqrt(total))
+        for i in range(grad.size):
+            grad[i] *= scale
+
+
+@inlined
+def along(lr, theta, grad):
+    """``theta -= lr * g``."""
+    rate = theta.dtype.type(lr)
+    for i in range(theta.size):
+        theta[i] -= rate * grad[i]
