@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from deltajit.kernels import circuit
-from deltajit.kernels.gemm.tile import DEPTH
+from deltajit.kernels.blocks import KC
 from deltajit.kernels.mlp import handle
 from deltajit.kernels.simd.views import copy_vector
 
@@ -299,8 +299,8 @@ def cases(dtype):
         yield make_case(sizes, dtype, batch, end, next(i))
     # Sums of more than a panel's rows, batches of more than a block, and threads.
     for sizes, batch in [
-        ([DEPTH + 3, 40, 17], 70), ([2 * DEPTH + 1, 1], 33), ([5, DEPTH + 3, 3], 257),
-        ([3, 2 * DEPTH + 70, 2], 1), ([100, 130, 101, 10], 300), ([300, 80, 2], 60),
+        ([KC + 3, 40, 17], 70), ([2 * KC + 1, 1], 33), ([5, KC + 3, 3], 257),
+        ([3, 2 * KC + 70, 2], 1), ([100, 130, 101, 10], 300), ([300, 80, 2], 60),
     ]:  # fmt: skip
         end = next(end for end in endings if suits(end[0], sizes[-1]))
         yield make_case(sizes, dtype, batch, end, next(i))

@@ -10,9 +10,9 @@ import threading
 import numba
 import numpy as np
 import pytest
+from deltajit.kernels import blocks, compiler, status
 from deltajit.kernels import circuit as kernels
-from deltajit.kernels import compiler, status
-from deltajit.kernels.circuit import interpreter, schedule
+from deltajit.kernels.circuit import interpreter
 from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
 
 import deltajit as dj
@@ -145,7 +145,7 @@ def test_each_operation(name, dtype):
 @pytest.fixture
 def short_segments(monkeypatch):
     """Programs of many segments of few steps."""
-    monkeypatch.setattr(schedule, "SEGMENT", 16)
+    monkeypatch.setattr(blocks, "SEGMENT", 16)
     monkeypatch.setattr(lowering, "WORTH", 1.0)
 
 

@@ -15,7 +15,8 @@ import numba
 import numpy as np
 import pytest
 from deltajit.kernels.backend import openmp
-from deltajit.kernels.gemm.parallel import WORTH, start
+from deltajit.kernels.blocks import WORTH
+from deltajit.kernels.gemm.parallel import start
 
 import deltajit as dj
 from deltajit import kernels

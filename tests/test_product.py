@@ -5,6 +5,7 @@ import itertools
 import numba
 import numpy as np
 import pytest
+from deltajit.kernels.blocks import BIG
 from deltajit.kernels.gemm.matmul import (
     Part,
     column_sum_add,
@@ -15,7 +16,6 @@ from deltajit.kernels.gemm.matmul import (
     outer_add,
     whole,
 )
-from deltajit.kernels.gemm.product import BIG
 from deltajit.kernels.simd.vectors import VECTOR_BYTES
 
 from tests.conftest import DTYPES, awkward

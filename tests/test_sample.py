@@ -2,19 +2,19 @@
 
 import numpy as np
 import pytest
-from deltajit.kernels.gemm.tile import DEPTH
+from deltajit.kernels.blocks import KC
 
 import deltajit as dj
 from tests.conftest import DTYPES, HIDDEN, OF_Z, awkward, reference_grad, relative_error
 
-LONG = DEPTH + 3  # sums of more than a panel's rows
+LONG = KC + 3  # sums of more than a panel's rows
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_outputs_are_the_bits_of_a_batch(dtype):
     rng = np.random.default_rng(0)
     shapes = [(n, m, k) for n in (1, 7, LONG) for m in awkward(dtype) for k in (1, 2, 17, 70)]
-    for sizes in [*shapes, (3, LONG, LONG, 1), (LONG, 5), (4, 1), (2 * DEPTH, 130, 3)]:
+    for sizes in [*shapes, (3, LONG, LONG, 1), (LONG, 5), (4, 1), (2 * KC, 130, 3)]:
         net = dj.Network(sizes, "tanh", dtype=dtype)
         net.biases[0][:] = rng.normal(size=sizes[1])
         X = rng.normal(size=(19, sizes[0])).astype(dtype)

@@ -18,9 +18,6 @@ Indices = Array(types.int32, 1)
 # Codes of nodes that are no operations.
 INPUT, CONSTANT = -1, -2
 
-# Steps in a segment: values and adjoints of 64 samples in float64 are 1 MB then, and stay in L2.
-SEGMENT = 1024
-
 
 @kernel
 def mark_needed(codes: Indices, x: Indices, y: Indices, needed: Array(types.boolean, 1)):

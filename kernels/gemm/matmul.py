@@ -3,20 +3,13 @@
 from typing import NamedTuple
 
 from ..abi import Word
+from ..blocks import NR, group_of, is_narrow
 from ..compiler import inlined
 from ..simd.vectors import lanes
 from ..simd.views import flat, matrix, row, rows
-from .narrow import (
-    group_of,
-    is_narrow,
-    matvec,
-    narrow_outer_add,
-    product_by_2,
-    product_by_4,
-    sum_add,
-)
+from .narrow import matvec, narrow_outer_add, product_by_2, product_by_4, sum_add
 from .product import ZERO, product, transposed_product
-from .tile import VECS, View, at, ones, view, zeros
+from .tile import View, at, ones, view, zeros
 
 
 class Part(NamedTuple):
@@ -116,7 +109,7 @@ def column_sum_add(a, scale, c, first, count):
 def matmul_pair(a, b, bias, a2, b2, c):
     """``c = a @ b + bias + a2 @ b2``, a panel of columns after the other, while c is in cache."""
     x, y, x2, y2, z, (m, n) = view(a), view(b), view(a2), view(b2), view(c), c.shape
-    one, step = a.dtype.type(1), VECS * lanes(a)
+    one, step = a.dtype.type(1), NR * lanes(a)
     for j in range(0, n, step):
         shape, here = (m, min(step, n - j)), at(z, 0, j)
         product(at(view(bias), 0, j), one, x, at(y, 0, j), here, shape, a.shape[1])
@@ -131,7 +124,7 @@ def matmul_transposed_pair(a, b, a2, b2, c):
         matmul_add(a2, matrix(b2, 0, 1, b2.shape[0]), c)
         return
     x, y, x2, y2, z, (m, n) = view(a), view(b), view(a2), view(b2), view(c), c.shape
-    step = VECS * lanes(a)
+    step = NR * lanes(a)
     for j in range(0, n, step):
         shape, here = (m, min(step, n - j)), at(z, 0, j)
         transposed_product(zeros(z), x, at(y, j, 0), here, shape, a.shape[1])

@@ -9,27 +9,15 @@ samples of a forward product would have to transpose a, which takes as long as t
 import numpy as np
 
 from ..abi import Matrix, Real, Vector, Word
-from ..compiler import inlined, kernel, shared
+from ..blocks import KC, MR_FEW, MR_NARROW, NR
+from ..compiler import inlined, kernel
 from ..simd.vectors import VECTOR_BYTES, broadcast, fma, lanes, load_masked, store_masked
 from ..simd.views import flat
-from .product import TALL, Shape, few_rows, panel_buffer, product, unit
-from .tile import (
-    BODY,
-    DEPTH,
-    SMALL,
-    SMALL_ROWS,
-    VECS,
-    View,
-    at,
-    make_buffer,
-    make_tile,
-    row_sums,
-    view,
-    zeros,
-)
+from .product import Shape, few_rows, panel_buffer, product, unit
+from .tile import BODY, SMALL, View, at, make_buffer, make_tile, row_sums, view, zeros
 from .transpose import make_interleave, transpose_add
 
-strip_buffer = make_buffer(VECS, VECTOR_BYTES // 4)
+strip_buffer = make_buffer(NR, VECTOR_BYTES // 4)
 
 
 @kernel
@@ -45,37 +33,29 @@ def matvec(a: Matrix, x: Vector, y: Vector, bias: Real):
         store_masked(y, i, sums + bias, rows)
 
 
-@shared
-def group_of(n, width):
-    """How many rows of b share a vector, of `width` lanes, where c has only n columns."""
-    if 4 * n <= width:
-        return 4
-    return 2 if 2 * n <= width else 1
-
-
 def make_grouped(group):
     """Make `product` of a narrow c, of n <= lanes / group columns; a has contiguous rows."""
-    rows, few = make_tile(int(TALL), 1, BODY, group), make_tile(SMALL_ROWS, 1, SMALL, group)
+    rows, few = make_tile(int(MR_NARROW), 1, BODY, group), make_tile(MR_FEW, 1, SMALL, group)
     interleave = make_interleave(group)
 
     @kernel(name=f"product_by_{group}")
     def grouped_product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k: Word):
         m, n = shape
         panel = panel_buffer(b)
-        panel = View(panel.data, panel.row // VECS, panel.col)
-        for p in range(0, k, DEPTH):
-            depth = min(k - p, DEPTH)
+        panel = View(panel.data, panel.row // NR, panel.col)
+        for p in range(0, k, KC):
+            depth = min(k - p, KC)
             for q in range(0, depth, group):
                 interleave(at(b, p + q, 0), at(panel, q // group, 0), depth - q, n)
             x = at(a, 0, p)
-            if m < TALL:
-                for i in range(0, m, SMALL_ROWS):
-                    here = min(m - i, SMALL_ROWS)
+            if m < MR_NARROW:
+                for i in range(0, m, MR_FEW):
+                    here = min(m - i, MR_FEW)
                     s, y, z = at(base, i, 0), at(x, i, 0), at(c, i, 0)
                     few(s, scale, y, panel, z, panel, depth, n, here)
             else:
-                for i in range(0, m, TALL):
-                    h = min(i, m - TALL)
+                for i in range(0, m, MR_NARROW):
+                    h = min(i, m - MR_NARROW)
                     s, y, z = at(base, h, 0), at(x, h, 0), at(c, h, 0)
                     rows(s, scale, y, panel, z, panel, depth, n, i - h)
             base = c
@@ -86,22 +66,15 @@ def make_grouped(group):
 product_by_2, product_by_4 = make_grouped(2), make_grouped(4)
 
 
-@shared
-def is_narrow(shape, k, width):
-    """Of ``c = a.T @ b``, k deep: do lanes along the rows of c pay for transposing it?"""
-    m, n = shape
-    return 8 * n <= 5 * width and m >= width and k >= 2 * width
-
-
 @kernel
 def narrow_outer_add(a: View, b: View, scale: Real, c: View, shape: Shape, k: Word):
     """``c += scale * a.T @ b`` of a c of few columns: c.T is computed, a strip at a time."""
     m, n = shape
     strip, one = strip_buffer(b), unit(c)
-    width = strip.row // VECS
+    width = strip.row // NR
     transposed = View(b.data, b.col, b.row)
-    for i in range(0, m, VECS * width):
-        here = min(m - i, VECS * width)
+    for i in range(0, m, NR * width):
+        here = min(m - i, NR * width)
         product(zeros(b), one, transposed, at(a, 0, i), strip, (n, here), k)
         for h in range(0, here, width):
             transpose_add(scale, at(strip, 0, h), at(c, i + h, 0), n, here - h)

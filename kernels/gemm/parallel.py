@@ -20,23 +20,10 @@ from numba.extending import intrinsic
 
 from ..abi import from_words, to_words
 from ..backend import openmp
+from ..blocks import CHUNK_OF_COLUMNS, CHUNK_OF_ROWS, MOST_THREADS, WORTH
 from ..compiler import bound, inlined
-from ..simd.vectors import LANES_F32
 from .matmul import Part
 from .product import ZERO
-from .tile import ACCUMULATORS, VECS
-
-# Multiply-adds from which on a region, some microseconds until all threads are at work, pays.
-WORTH = 1_000_000
-
-# Threads at most, whatever is asked for: OpenMP keeps those of a region on the caller's stack.
-MOST_THREADS = 1024
-
-# Chunks are whole tiles: a multiple of both their heights.
-WHOLE = ACCUMULATORS
-
-# Columns of a panel of the product.
-PANEL = VECS * LANES_F32
 
 WORD, POINTER = ir.IntType(64), ir.IntType(8).as_pointer()
 
@@ -103,16 +90,16 @@ def over_parts(task):
     if openmp is None:
 
         @inlined
-        def run(state, shape, by_columns, work, threads, step=WHOLE):
+        def run(state, shape, by_columns, work, threads, step=CHUNK_OF_ROWS):
             whole(state, Part(ZERO, shape[0], ZERO, shape[1]))
 
         return run
 
     @inlined
-    def run(state, shape, by_columns, work, threads, step=WHOLE):
+    def run(state, shape, by_columns, work, threads, step=CHUNK_OF_ROWS):
         if threads > 1 and work >= WORTH and _is_ready():
             extent = shape[1] if by_columns else shape[0]
-            unit = PANEL if by_columns else step
+            unit = CHUNK_OF_COLUMNS if by_columns else step
             most = min(threads, MOST_THREADS)
             chunk = (extent + most - 1) // most
             chunk += -chunk % unit

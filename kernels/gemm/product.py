@@ -1,7 +1,7 @@
 """Products of matrices of any shape, by tiles: blocks for the caches, ragged edges, one row.
 
-b is cut into panels of DEPTH rows and a few vectors of columns, which stay in the L1 cache while
-all rows of a go by. A sum over more than DEPTH rows of b is so a sum of sums, cut in the same
+b is cut into panels of KC rows and a few vectors of columns, which stay in the L1 cache while
+all rows of a go by. A sum over more than KC rows of b is so a sum of sums, cut in the same
 places whatever the rest of the shape.
 """
 
@@ -14,28 +14,13 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..abi import Real, Word
-from ..compiler import inlined, kernel, shared
+from ..blocks import ACCUMULATORS, BIG, FEW, KC, MC, MR, MR_FEW, NARROW, NR, NR_ONE, tile_of
+from ..compiler import inlined, kernel
 from ..simd.vectors import VECTOR_BYTES
-from .tile import (
-    ACCUMULATORS,
-    BODY,
-    DEPTH,
-    HEAD,
-    ROW_VECS,
-    SMALL,
-    SMALL_ROWS,
-    VECS,
-    View,
-    Writer,
-    at,
-    make_buffer,
-    make_tile,
-)
+from .tile import BODY, HEAD, SMALL, View, Writer, at, make_buffer, make_tile
 from .transpose import pack_block
 
-BLOCK = 15  # vectors of rows of a that are packed together, when they are
 ZERO = np.intp(0)  # a literal 0 would be a type of its own, and compile everything again
-BIG = 2**20 // VECTOR_BYTES  # vectors: a that is larger (1 MB) leaves L2 between two panels
 
 
 def make_sweeps(vecs):
@@ -58,7 +43,7 @@ def make_sweeps(vecs):
         n: Word,
         k: Word,
     ):
-        packed = View(panel.data, panel.row * vecs // VECS, panel.col)
+        packed = View(panel.data, panel.row * vecs // NR, panel.col)
         for i in range(first, m, rows):
             h = min(i, m - rows)  # the last tile overlaps its forerunner, and stores what is new
             below, target = at(base, h, 0), at(c, h, 0)
@@ -74,25 +59,9 @@ def make_sweeps(vecs):
     return sweep_packed, sweep
 
 
-FEW, WIDE, NARROW = range(3)
-LOW, TALL = np.intp(ACCUMULATORS // VECS), np.intp(ACCUMULATORS)  # rows of WIDE and NARROW tiles
-panel_buffer, block_buffer = make_buffer(VECS), make_buffer(BLOCK + 2)
-(wide_packed, wide), (narrow_packed, narrow) = make_sweeps(VECS), make_sweeps(1)
-one_row, small = make_tile(1, ROW_VECS, SMALL), make_tile(SMALL_ROWS, VECS, SMALL)
-
-
-@shared
-def tile_of(m, n, width):
-    """The plan: which tiles a product of m rows takes for n columns, of `width` lanes a vector.
-
-    FEW reads b where it lies; WIDE (LOW rows, two vectors) and NARROW (TALL rows, one vector) go
-    through packed panels.
-    """
-    if m < LOW or (LOW < m < TALL and n <= VECS * width):
-        return FEW
-    if n > width or m < TALL:
-        return WIDE
-    return NARROW
+panel_buffer, block_buffer = make_buffer(NR), make_buffer(MC + 2)
+(wide_packed, wide), (narrow_packed, narrow) = make_sweeps(NR), make_sweeps(1)
+one_row, small = make_tile(1, NR_ONE, SMALL), make_tile(MR_FEW, NR, SMALL)
 
 
 class Shape(NamedTuple):
@@ -110,13 +79,13 @@ def product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k:
     """
     m, n = shape
     panel = panel_buffer(b)
-    width = panel.row // VECS
+    width = panel.row // NR
     if tile_of(m, n, width) == FEW:
         few_rows(base, scale, a, b, c, shape, k)
         return
     packs = a.row == 1 and n > 2 * panel.row and m * k >= BIG * width
-    for p in range(0, max(k, 1), DEPTH):
-        depth = min(k - p, DEPTH)
+    for p in range(0, max(k, 1), KC):
+        depth = min(k - p, KC)
         deeper_b = at(b, p, 0)
         if packs:
             _packed(base, scale, at(a, 0, p), deeper_b, c, panel, shape, depth)
@@ -131,11 +100,11 @@ def few_rows(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k
     m, n = shape
     panel = View(c.data, 0, 1)  # nothing is parked
     width = VECTOR_BYTES // size_of(c)
-    for p in range(0, max(k, 1), DEPTH):
-        depth = min(k - p, DEPTH)
-        for i in range(0, m, SMALL_ROWS):
-            x, rows = at(a, i, p), min(m - i, SMALL_ROWS)
-            step = (ROW_VECS if rows == 1 else VECS) * width
+    for p in range(0, max(k, 1), KC):
+        depth = min(k - p, KC)
+        for i in range(0, m, MR_FEW):
+            x, rows = at(a, i, p), min(m - i, MR_FEW)
+            step = (NR_ONE if rows == 1 else NR) * width
             for j in range(0, n, step):
                 s, y, z, left = at(base, i, j), at(b, p, j), at(c, i, j), n - j
                 if rows == 1:
@@ -149,14 +118,14 @@ def few_rows(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k
 def _panels(
     base: View, scale: Real, a: View, b: View, c: View, panel: View, m: Word, n: Word, depth: Word
 ):
-    """All columns of the product of m >= LOW rows, at most DEPTH deep."""
-    width = panel.row // VECS
+    """All columns of the product of m >= MR rows, at most KC deep."""
+    width = panel.row // NR
     j = 0
     while j < n:
         s, y, z, left = at(base, 0, j), at(b, 0, j), at(c, 0, j), n - j
         if tile_of(m, left, width) != NARROW:
             wide(s, scale, a, y, z, panel, m, left, depth)
-            j += VECS * width
+            j += NR * width
         else:
             narrow(s, scale, a, y, z, panel, m, left, depth)
             j += width
@@ -170,20 +139,20 @@ def transposed_product(base: View, a: View, b: View, c: View, shape: Shape, k: W
     """
     m, n = shape
     panel, one = panel_buffer(b), unit(c)
-    width = panel.row // VECS
-    for p in range(0, k, DEPTH):
-        depth = min(k - p, DEPTH)
+    width = panel.row // NR
+    for p in range(0, k, KC):
+        depth = min(k - p, KC)
         x = at(a, 0, p)
         j = 0
         while j < n:
             s, y, z, left = at(base, 0, j), at(b, j, p), at(c, 0, j), n - j
             if tile_of(m, left, width) != NARROW:
-                _pack_transposed(y, panel, left, depth, VECS)
-                if m < LOW:
+                _pack_transposed(y, panel, left, depth, NR)
+                if m < MR:
                     _small_packed(s, one, x, z, panel, m, left, depth)
                 else:
                     wide_packed(s, one, x, z, panel, ZERO, m, left, depth)
-                j += VECS * width
+                j += NR * width
             else:
                 _pack_transposed(y, View(panel.data, width, panel.col), left, depth, 1)
                 narrow_packed(s, one, x, z, panel, ZERO, m, left, depth)
@@ -194,8 +163,8 @@ def transposed_product(base: View, a: View, b: View, c: View, shape: Shape, k: W
 @inlined
 def _small_packed(base, scale, a, c, panel, m, n, k):
     """Less rows than a tile has, against a packed panel."""
-    for i in range(0, m, SMALL_ROWS):
-        rows = min(m - i, SMALL_ROWS)
+    for i in range(0, m, MR_FEW):
+        rows = min(m - i, MR_FEW)
         small(at(base, i, 0), scale, at(a, i, 0), panel, at(c, i, 0), panel, k, n, rows)
 
 
@@ -219,12 +188,12 @@ def _packed(
     """
     m, n = shape
     block = block_buffer(b)
-    width = panel.row // VECS
+    width = panel.row // NR
     i = 0
     while i < m:
         rows = m - i
         if rows > block.row:
-            rows = BLOCK * width
+            rows = MC * width
         for q in range(depth):
             for h in range(0, rows, width):
                 copy_vector(View(at(a, i + h, q).data, 0, 1), at(block, q, h), rows - h)

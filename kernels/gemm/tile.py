@@ -16,17 +16,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..abi import Address, Word
+from ..blocks import AHEAD, KC, NR_ONE, UNROLL
 from ..simd.vectors import HAS_FMA, VECTOR_BYTES, vector_of
-
-# Accumulators in a tile, and steps of k per turn of its loop. Two FMA units of latency 4 need 8
-# chains if all goes well; 16 leave room. With 24 (of 32 registers) tiles of 6 x 4 vectors are no
-# faster, and waste more at the edges of layers whose width is a power of 2.
-ACCUMULATORS, UNROLL = {64: (16, 4), 32: (12, 4), 16: (8, 2)}[VECTOR_BYTES]
-VECS = 2  # vectors across the widest tile that has many rows
-ROW_VECS = 4  # one row alone has as many chains as vectors
-SMALL_ROWS = 5 if VECTOR_BYTES == 64 else 4
-DEPTH = 256  # rows of a panel of b: with AVX-512 32 KB of float32, of an L1 cache of 48 KB
-AHEAD = 24  # rows of b that are prefetched ahead: no hardware prefetcher follows long strides
 
 I8, I32, I64 = (ir.IntType(bits) for bits in (8, 32, 64))
 
@@ -160,7 +151,7 @@ def make_constant(value):
     def constant(typingctx, like):
         def codegen(context, bld, sig, args):
             element = context.get_data_type(like[0].dtype)
-            row = ir.ArrayType(element, ROW_VECS * VECTOR_BYTES // (like[0].dtype.bitwidth // 8))
+            row = ir.ArrayType(element, NR_ONE * VECTOR_BYTES // (like[0].dtype.bitwidth // 8))
             memory = cgutils.global_constant(bld, "constant", ir.Constant(row, [value] * row.count))
             data = bld.bitcast(memory, element.as_pointer())
             return context.make_tuple(bld, like, [data, integer(0), integer(0)])
@@ -173,7 +164,7 @@ def make_constant(value):
 zeros, ones = make_constant(0.0), make_constant(1.0)
 
 
-def make_buffer(vecs, rows=DEPTH):
+def make_buffer(vecs, rows=KC):
     """Make ``buffer(like)``: a View of rows of `vecs` vectors on the stack, as it is."""
 
     @intrinsic

@@ -14,6 +14,7 @@ delta      (B, n_out)                dLoss/dz
 from typing import NamedTuple
 
 from ..abi import Double, Matrix, Real, Vector, Word
+from ..blocks import CHUNK_OF_COLUMNS, MR
 from ..compiler import inlined, kernel
 from ..gemm.matmul import (
     Part,
@@ -23,13 +24,10 @@ from ..gemm.matmul import (
     matmul_transposed,
     outer_add,
 )
-from ..gemm.parallel import PANEL, over_parts
-from ..gemm.product import LOW
+from ..gemm.parallel import over_parts
 from ..simd.views import copy, is_same, matrix, row
 from .activations import ACTIVATIONS, activate, tangent
 from .sample import add_outer, back_row, forward_row
-
-FEW = LOW  # samples from which on BP2 goes by tiles
 
 
 class Function(NamedTuple):
@@ -96,7 +94,7 @@ def propagate_delta(
     x_prev (B, n_in) : what f' is computed from, a_prev (for gelu, silu and sin z_prev). delta_prev
     (B, n_in) is overwritten.
     """
-    if delta.shape[0] < FEW:
+    if delta.shape[0] < MR:  # else tiles have whole rows
         if delta.shape[0] == 1:
             back_row(row(delta, 0), W, row(delta_prev, 0))
         else:
@@ -152,7 +150,7 @@ def _by_columns(c, W, a, of_rows, threads):
     What one of them writes the others fetch from its cache. By rows those are W and its panels; by
     columns each has its own part of W, and fetches a. (Softmax needs whole rows.)
     """
-    return W.size >= 2 * a.size and c.shape[1] >= PANEL * threads and of_rows == 0
+    return W.size >= 2 * a.size and c.shape[1] >= CHUNK_OF_COLUMNS * threads and of_rows == 0
 
 
 @inlined

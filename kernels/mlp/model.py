@@ -10,17 +10,11 @@ import numba
 import numpy as np
 
 from ..abi import Array, Vector, Word
+from ..blocks import LARGEST_BLOCK
 from ..compiler import inlined, name_of, shared, slot_named
 from ..simd.views import cut, floats, matrix, vector
 from .activations import ACTIVATIONS
 from .losses import LOSSES, Options
-
-# Samples that go through all layers together, forward and backward, at most: their activations stay
-# in L2 for layers up to a thousand units wide, and the time to read W is spread over so many.
-LARGEST_BLOCK = 256
-
-# Samples of a batch that there may be at all: sums of such numbers are int64.
-MOST_SAMPLES = 2**62
 
 
 def _record(words, doubles):

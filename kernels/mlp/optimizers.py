@@ -2,8 +2,8 @@
 
 A record is a frozen dataclass. Its fields are the learning rate and the numbers of its update, a
 kernel with a loop over theta, which finds them in ``rule.hyper`` in their order, those of pairs one
-by one. In an update g is the gradient's element, lr the rate of this step, and ``rule.count`` counts
-steps from 1. To add one, write its record here and the one of the same name in
+by one. In an update g is the gradient's element, lr the rate of this step, and ``rule.count``
+counts steps from 1. To add one, write its record here and the one of the same name in
 `deltajit.reference`; one of a user's own is a subclass of `Optimizer` likewise.
 """
 

@@ -6,9 +6,9 @@ batch, so that one sample's outputs are the bits that it has among others.
 """
 
 from ..abi import Matrix, Real, Vector
+from ..blocks import KC, group_of
 from ..compiler import inlined, kernel
-from ..gemm.narrow import group_of
-from ..gemm.tile import DEPTH, at, row_sums, view
+from ..gemm.tile import at, row_sums, view
 from ..simd.vectors import broadcast, fma, lanes, load, load_masked, reduce_add
 from ..simd.views import get, put, row, vector
 
@@ -33,9 +33,9 @@ def _four_vectors(x, W, b, n, z):
     in_p, in_q, in_r, in_s = z.size, z.size - width, z.size - 2 * width, z.size - 3 * width
     p, q = load_masked(b, 0, in_p), load_masked(b, width, in_q)
     r, s = load_masked(b, 2 * width, in_r), load_masked(b, 3 * width, in_s)
-    for first in range(0, x.size, DEPTH):
+    for first in range(0, x.size, KC):
         t = u = v = w = broadcast(0, x)
-        for k in range(first, min(first + DEPTH, x.size)):
+        for k in range(first, min(first + KC, x.size)):
             i, xk = k * n, x[k]
             t = fma(load_masked(W, i, in_p), xk, t)
             u = fma(load_masked(W, i + width, in_q), xk, u)
@@ -68,8 +68,8 @@ def _narrow(x, W, b, group):
     """``x @ W + b`` of few columns, with 2 or 4 chains down each, as in `make_grouped`."""
     n = b.size
     total = load_masked(b, 0, n)
-    for first in range(0, x.size, DEPTH):
-        last = min(first + DEPTH, x.size)
+    for first in range(0, x.size, KC):
+        last = min(first + KC, x.size)
         t = u = v = w = broadcast(0, x)
         for k in range(first, last, group):
             t = _term(x, W, n, k, last, t)

@@ -3,6 +3,7 @@
 import math
 
 from ..abi import Double, Doubles, Matrix, Vector, Word, Words
+from ..blocks import LARGEST_BLOCK, MOST_SAMPLES
 from ..compiler import inlined, kernel, njit
 from ..simd.views import copy, doubles, is_none, matrix, row, rows, vector
 from ..status import BAD_BATCH_SIZE, BAD_DROPOUT, BAD_ORDER, OK, VERSION, refuse
@@ -15,7 +16,7 @@ from .entry import (
     check_work,
     targets,
 )
-from .model import LARGEST_BLOCK, MOST_SAMPLES, Model, block_size, carve
+from .model import Model, block_size, carve
 from .rules import Rule, along, check_rule, is_descent, rate_of, step
 from .sweeps import (
     Block,

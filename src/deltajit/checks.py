@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltajit.kernels import ranges
-from deltajit.kernels.gemm.parallel import MOST_THREADS, usable_cores
+from deltajit.kernels.blocks import MOST_THREADS
+from deltajit.kernels.gemm.parallel import usable_cores
 
 Array = NDArray[Any]
 

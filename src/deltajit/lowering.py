@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deltajit.kernels import blocks
 from deltajit.kernels.circuit import Program, schedule
 from deltajit.kernels.circuit.operations import OPERATIONS, slots_of
 from deltajit.kernels.simd.vectors import VECTOR_BYTES
@@ -59,7 +60,7 @@ def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
 
 def _cuts(n: int) -> list[int]:
     """Where segments of n operations begin and end: as few as can be, and of one size."""
-    count = max(1, -(-n // schedule.SEGMENT))
+    count = max(1, -(-n // blocks.SEGMENT))
     return [n * i // count for i in range(count + 1)]
 
 

@@ -21,8 +21,8 @@ from deltajit.files import Path
 from deltajit.fitting import Options
 from deltajit.history import History
 from deltajit.initializers import initial_theta
+from deltajit.kernels.blocks import LARGEST_BLOCK
 from deltajit.kernels.mlp import handle
-from deltajit.kernels.mlp.model import LARGEST_BLOCK
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
 from deltajit.linearization import Linearization
 from deltajit.objective import Objective

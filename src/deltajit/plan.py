@@ -6,9 +6,19 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from deltajit import checks
-from deltajit.kernels.gemm.narrow import group_of, is_narrow
-from deltajit.kernels.gemm.product import FEW, LOW, NARROW, TALL, tile_of
-from deltajit.kernels.gemm.tile import DEPTH, ROW_VECS, SMALL_ROWS, VECS
+from deltajit.kernels.blocks import (
+    FEW,
+    KC,
+    MR,
+    MR_FEW,
+    MR_NARROW,
+    NARROW,
+    NR,
+    NR_ONE,
+    group_of,
+    is_narrow,
+    tile_of,
+)
 from deltajit.kernels.mlp.model import block_size
 from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
 
@@ -52,7 +62,7 @@ def _forward(pair: tuple[int, int], m: int, width: int) -> Product:
         return Product(*what, "outputs", *_tile(m, n, width))
     if m == 1:  # as many chains, but a vector each
         return Product(*what, "outputs", f"1 x {group}", n / width * _filled(k, group))
-    rows = SMALL_ROWS if m < TALL else int(TALL)
+    rows = MR_FEW if m < MR_NARROW else int(MR_NARROW)
     useful = _filled(m, rows) * _filled(k, group) * n * group / width
     return Product(*what, f"outputs, {group} inputs", f"{rows} x 1", useful)
 
@@ -60,7 +70,7 @@ def _forward(pair: tuple[int, int], m: int, width: int) -> Product:
 def _delta(pair: tuple[int, int], m: int, width: int) -> Product:
     n, k = pair
     what = "-".join(map(str, pair)), "BP2", (m, k, n)
-    if m < LOW and k > 1:  # the lanes run along what is summed, of as many rows as there are lanes
+    if m < MR and k > 1:  # the lanes run along what is summed, of as many rows as there are lanes
         return Product(*what, "outputs", f"{width} sums", _filled(n, width) * _filled(k, width))
     return Product(*what, "inputs", *_tile(m, n, width))
 
@@ -71,9 +81,9 @@ def _gradient(pair: tuple[int, int], k: int, width: int) -> Product:
     if n == 1 and k > 1:
         return Product(*what, "inputs", "row sum", _filled(m, width))
     if k == 1:
-        return Product(*what, "outputs", f"1 x {ROW_VECS}", _filled(n, width))
+        return Product(*what, "outputs", f"1 x {NR_ONE}", _filled(n, width))
     if is_narrow((m, n), k, width):
-        return Product(*what, "inputs", *_tile(n, min(m, VECS * width), width))  # a strip
+        return Product(*what, "inputs", *_tile(n, min(m, NR * width), width))  # a strip
     return Product(*what, "outputs", *_tile(m, n, width))
 
 
@@ -81,15 +91,15 @@ def _tile(m: int, n: int, width: int) -> tuple[str, float]:
     """(rows x vectors of the tiles of a product, their useful share)."""
     tile = tile_of(m, n, width)
     if m == 1:
-        return f"1 x {ROW_VECS}", _filled(n, width)
+        return f"1 x {NR_ONE}", _filled(n, width)
     if tile == FEW:
-        return f"{SMALL_ROWS} x {VECS}", _filled(m, SMALL_ROWS) * _filled(n, VECS * width)
+        return f"{MR_FEW} x {NR}", _filled(m, MR_FEW) * _filled(n, NR * width)
     if tile == NARROW:
-        return f"{TALL} x 1", _filled(m, int(TALL)) * _filled(n, width)
-    rest = n % (VECS * width)
+        return f"{MR_NARROW} x 1", _filled(m, int(MR_NARROW)) * _filled(n, width)
+    rest = n % (NR * width)
     last_is_narrow = rest > 0 and tile_of(m, rest, width) == NARROW
-    columns = n - rest + (0 if rest == 0 else width if last_is_narrow else VECS * width)
-    return f"{LOW} x {VECS}", _filled(m, int(LOW)) * n / columns
+    columns = n - rest + (0 if rest == 0 else width if last_is_narrow else NR * width)
+    return f"{MR} x {NR}", _filled(m, int(MR)) * n / columns
 
 
 def _filled(count: int, step: int) -> float:
@@ -104,7 +114,7 @@ def run(sizes: str, batch: int, dtype: str) -> None:
     width = LANES_F32 if checks.dtype(dtype).name == "float32" else LANES_F64
     print(
         f"{'-'.join(map(str, units))}, batch {samples}, {dtype}: {width} lanes a vector, panels "
-        f"{DEPTH} rows deep, blocks of {block_size(samples)} samples"
+        f"{KC} rows deep, blocks of {block_size(samples)} samples"
     )
     titles = ("layer", "product", "rows x depth x columns", "lanes along", "tile")
     print("".join(f"{t:<{w}}" for t, w in zip(titles, WIDTHS, strict=True)) + "useful")

@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 from scipy.sparse import issparse
 
 from deltajit import kernels, memory
-from deltajit.kernels.mlp.model import LARGEST_BLOCK
+from deltajit.kernels.blocks import LARGEST_BLOCK
 from deltajit.kernels.mlp.optimizers import SGD, Adam
 from deltajit.network import Network
 from deltajit.sklearn.samples import DENSE, Samples, dense, parts

@@ -1,0 +1,87 @@
+"""Every block size, and every choice among kernels, with its reason: measure before you change one.
+
+Words are BLIS's where it has them: a micro-kernel (here a tile) computes MR rows times NR columns
+of a product; panels of KC rows of b are packed, and stay in the L1 cache while rows of a go by.
+"""
+
+import numpy as np
+
+from .compiler import shared
+from .simd.vectors import LANES_F32, VECTOR_BYTES
+
+# ---------------------------------------------------------------- the tile
+
+# Accumulators in a tile, and steps of k per turn of its loop. Two FMA units of latency 4 need 8
+# chains if all goes well; 16 leave room. With 24 (of 32 registers) tiles of 6 x 4 vectors are no
+# faster, and waste more at the edges of layers whose width is a power of 2.
+ACCUMULATORS, UNROLL = {64: (16, 4), 32: (12, 4), 16: (8, 2)}[VECTOR_BYTES]
+
+NR = 2  # vectors of columns of a tile for many rows
+MR = np.intp(ACCUMULATORS // NR)  # and its rows
+MR_NARROW = np.intp(ACCUMULATORS)  # rows of a tile of one vector
+NR_ONE = 4  # vectors of a tile of one row, which has as many chains
+MR_FEW = 5 if VECTOR_BYTES == 64 else 4  # rows of the tile that reads b where it lies
+KC = 256  # rows of a panel: with AVX-512 32 KB of float32, of an L1 cache of 48 KB
+AHEAD = 24  # rows of b that are prefetched ahead: no hardware prefetcher follows long strides
+
+# ---------------------------------------------------------------- products
+
+FEW, WIDE, NARROW = range(3)
+
+
+@shared
+def tile_of(m, n, width):
+    """Choose the tiles of a product of m rows for n columns, of `width` lanes a vector.
+
+    FEW reads b where it lies, since packing would not pay; WIDE (MR x NR vectors) and NARROW
+    (MR_NARROW x 1) go through packed panels.
+    """
+    if m < MR or (MR < m < MR_NARROW and n <= NR * width):
+        tile = FEW
+    elif n > width or m < MR_NARROW:
+        tile = WIDE
+    else:
+        tile = NARROW
+    return tile
+
+
+@shared
+def group_of(n, width):
+    """How many rows of b share a vector, of `width` lanes, where c has only n columns."""
+    return 4 if 4 * n <= width else 2 if 2 * n <= width else 1
+
+
+@shared
+def is_narrow(shape, k, width):
+    """Of ``c = a.T @ b``, k deep: do lanes along the rows of c pay for transposing it?"""
+    m, n = shape
+    return 8 * n <= 5 * width and m >= width and k >= 2 * width
+
+
+# A transposed a that is larger than L2 would leave it between two panels, and each of its columns
+# is on a page of its own: from BIG vectors (1 MB) on, MC vectors of its rows are packed together.
+BIG, MC = 2**20 // VECTOR_BYTES, 15
+
+# ---------------------------------------------------------------- threads
+
+# Multiply-adds from which on a region, some microseconds until all threads are at work, pays.
+WORTH = 1_000_000
+
+# Threads at most, whatever is asked for: OpenMP keeps those of a region on the caller's stack.
+MOST_THREADS = 1024
+
+# What threads get are whole tiles: rows in multiples of all their heights, columns of whole panels.
+CHUNK_OF_ROWS, CHUNK_OF_COLUMNS = ACCUMULATORS, NR * LANES_F32
+
+# ---------------------------------------------------------------- networks and circuits
+
+# Samples that go through all layers together, forward and backward, at most: their activations stay
+# in L2 for layers up to a thousand units wide, and the time to read W is spread over so many.
+LARGEST_BLOCK = 256
+
+# Samples of a batch that there may be at all: sums of such numbers are int64.
+MOST_SAMPLES = 2**62
+
+# Steps in a segment of a circuit: values and adjoints of 64 samples in float64 are 1 MB then, and
+# stay in L2.
+SEGMENT = 1024
