@@ -1,7 +1,8 @@
-"""Initial weights: how theta is drawn. Biases start at 0."""
+"""Initial weights: how theta is drawn, a record each. Biases start at 0."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,42 +12,59 @@ from deltajit import checks
 from deltajit.architecture import Architecture
 from deltajit.kernels import ACTIVATIONS
 
-INITS = ("auto", "he", "glorot", "lecun", "normal", "zeros")
+Array = NDArray[np.float64]
+Draw = Callable[[tuple[int, int], float, np.random.Generator], Array]
+
+INITIALIZERS: dict[str, Draw] = {}
+
+
+def initializer(draw: Draw) -> Draw:
+    """Register ``draw((n_out, n_in), sigma, rng)`` under its name."""
+    INITIALIZERS[draw.__name__] = draw
+    return draw
+
+
+@initializer
+def he(shape: tuple[int, int], sigma: float, rng: np.random.Generator) -> Array:
+    """N(0, 2 / n_in) (He et al. 2015)."""
+    return rng.normal(0, np.sqrt(2 / shape[1]), shape)
+
+
+@initializer
+def glorot(shape: tuple[int, int], sigma: float, rng: np.random.Generator) -> Array:
+    """U(-r, r), r = sqrt(6 / (n_in + n_out)) (Glorot & Bengio 2010)."""
+    limit = np.sqrt(6 / sum(shape))
+    return rng.uniform(-limit, limit, shape)
+
+
+@initializer
+def lecun(shape: tuple[int, int], sigma: float, rng: np.random.Generator) -> Array:
+    """N(0, 1 / n_in) (LeCun et al. 1998)."""
+    return rng.normal(0, np.sqrt(1 / shape[1]), shape)
+
+
+@initializer
+def normal(shape: tuple[int, int], sigma: float, rng: np.random.Generator) -> Array:
+    """N(0, sigma**2)."""
+    return rng.normal(0, sigma, shape)
+
+
+@initializer
+def zeros(shape: tuple[int, int], sigma: float, rng: np.random.Generator) -> Array:
+    """Zero, for layers whose weights are set by hand."""
+    return np.zeros(shape)
 
 
 def initial_theta(
     architecture: Architecture, init: object, sigma: object, rng: np.random.Generator
 ) -> NDArray[Any]:
-    """Draw theta.
-
-    ``he`` N(0, 2/n_in) (He et al. 2015), ``glorot`` U(+-sqrt(6/(n_in + n_out))) (Glorot & Bengio
-    2010), ``lecun`` N(0, 1/n_in) (LeCun et al. 1998), ``normal`` N(0, sigma^2), ``zeros``;
-    ``auto`` is he for layers of the relu family, lecun for selu, glorot for the others.
-    """
-    scheme = checks.choice(init, "init", INITS)
+    """Draw theta by one of INITIALIZERS; "auto" is what each layer's activation asks for."""
+    scheme = checks.choice(init, "init", ["auto", *INITIALIZERS])
     spread = checks.real(sigma, "sigma", least=0)
     theta = np.zeros(architecture.n_params, architecture.dtype)
     weights, _ = architecture.unflatten(theta)
     for W, activation in zip(weights, architecture.activations, strict=True):
+        draw = INITIALIZERS[ACTIVATIONS[activation].init if scheme == "auto" else scheme]
         with np.errstate(all="ignore"):  # a sigma may be too small for float32
-            W[:] = _draw(_scheme_for(activation, scheme), spread, W.shape, rng)
+            W[:] = draw((W.shape[0], W.shape[1]), spread, rng)
     return theta
-
-
-def _scheme_for(activation: str, scheme: str) -> str:
-    if scheme != "auto":
-        return scheme
-    return str(ACTIVATIONS[activation].init)
-
-
-def _draw(
-    scheme: str, sigma: float, shape: tuple[int, ...], rng: np.random.Generator
-) -> NDArray[np.float64]:
-    n_out, n_in = shape
-    if scheme == "zeros":
-        return np.zeros(shape)
-    if scheme == "glorot":
-        limit = np.sqrt(6 / (n_in + n_out))
-        return rng.uniform(-limit, limit, shape)
-    variance = {"he": 2 / n_in, "lecun": 1 / n_in, "normal": sigma**2}[scheme]
-    return rng.normal(0, np.sqrt(variance), shape)
