@@ -1,4 +1,4 @@
-"""The compiled core: everything here is a plain njit function over plain arrays.
+"""The compiled core: functions over plain arrays, for jitted code and for Python.
 
 Call these from your own ``@njit`` code (with any of cache, nogil, parallel), ``@cfunc`` and
 ``@vectorize``, with ``net.model`` and ``net.workspace(batch)``, or by ``net.handle()``; each thread
@@ -22,14 +22,26 @@ before `work`, and is the caller's. ``order`` is that of the workspace.
 
 `circuit` has ``evaluate``, ``value_and_grad`` and ``hvp`` of what `deltajit.Circuit` has traced.
 
-`sweeps`, `tangents` and `training` say more, `entry` what is checked. `deltajit.reference` has the
-same in NumPy.
+`mlp.sweeps`, `mlp.tangents` and `mlp.training` say more, `mlp.entry` what is checked.
+`deltajit.reference` has the same in NumPy.
 
-Floors, each importing only from those before it: compiler, vectors, own, views, elementary (checked
-by ulp), activations, losses, tile, transpose, product, narrow, matmul, parallel, layers, model,
-entry (what arguments must be), sample (one goes by itself), dropout, sweeps, tangents (beyond the
-gradient), rules (optimizers), training, ensemble (many networks), handle (a network as one array of
-addresses); operations, circuit (the interpreter), schedule (from nodes to its programs).
+Floors, each importing only from those before it:
+
+==================  ================================================================================
+``compiler``        a kernel is compiled once for each dtype, kept on disk (`cache`), and called by
+                    its address; `abi` says how arguments are passed, `backend` has Numba's
+                    private parts, `status` what a kernel says of wrong arguments
+``simd``            vector registers, views of buffers, elementary functions and their check
+``blocks``          every block size and choice among kernels, with its reason
+``gemm``            the register tile, products by panels, narrow ones, threads
+``mlp``             records (activations, losses, optimizers), the three layer kernels, sweeps,
+                    tangents, training, ensembles
+``circuit``         records of operations, runs of them, the interpreter
+==================  ================================================================================
+
+From ``value_and_grad(model, ...)`` to the multiply-adds: the jitted face calls one kernel that
+checks (`mlp.sweeps`), which goes by blocks through `forward` and `backward`; these take each layer
+(`mlp.layers`), a layer its product (`gemm.product`), and that its tile (`gemm.tile`).
 """
 
 from . import circuit
