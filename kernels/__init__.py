@@ -45,6 +45,7 @@ checks (`mlp.sweeps`), which goes by blocks through `forward` and `backward`; th
 """
 
 from . import circuit
+from .compiler import kernel
 from .mlp.activations import ACTIVATIONS
 from .mlp.dropout import Dropout
 from .mlp.handle import from_handle
@@ -97,6 +98,7 @@ __all__ = [
     "jacobian",
     "jvp",
     "jvp_at",
+    "kernel",
     "linear_activation_forward",
     "linearize",
     "loss",

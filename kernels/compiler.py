@@ -108,11 +108,19 @@ _has_said = False
 
 
 def name_of(slot):
-    """The name of the kernel whose slot is at an address, and its dtype's; 0 is None."""
+    """The name of the kernel whose slot is at an address, and its dtype's, for pickles; 0 is None.
+
+    Slots are addresses of this process; a TypeError says so of a kernel that others don't know.
+    """
     if slot == 0:
         return None
     kernel, real = _of_slot[slot]
-    return f"{kernel.name}.{REALS[real]}" if kernel.is_kept else ""
+    if not kernel.is_kept:
+        raise TypeError(
+            "this holds addresses of functions of one's own, in this process, so it can't be "
+            "pickled or copied: pickle the Network, or the optimizer, and make it of that again"
+        )
+    return f"{kernel.name}.{REALS[real]}"
 
 
 def slot_named(name):

@@ -1,18 +1,22 @@
 """What is copied, pickled and saved is a description: nothing of one process reaches another."""
 
 import copy
+import dataclasses
 import json
 import math
 import pickle
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from deltajit.kernels import abi
 
 import deltajit as dj
 from deltajit import graphs, kernels, reference
+from deltajit.sklearn import MLPClassifier
 
 ROOT = Path(__file__).parent.parent
 X, Y = np.linspace(-1, 1, 12).reshape(6, 2), np.linspace(0, 1, 6)[:, None]
@@ -311,3 +315,69 @@ def test_nothing_of_ours_is_among_a_users_attributes():
     things[3].hessp(net.theta, net.theta), things[4].hvp(net.theta), nets.fit(X, Y, 1)
     for thing in things:
         assert vars(thing) == {}
+
+
+TAKE_UP = """
+import pickle, sys
+from pathlib import Path
+import numpy as np
+import deltajit as dj
+
+model, rule, program, f, estimator, X, y = pickle.loads(Path(sys.argv[1]).read_bytes())
+out, work = np.empty((3, 1)), np.empty(dj.kernels.workspace_size(model, 3))
+dj.kernels.predict(model, X[:3], out, work)
+theta, a, value = np.ones(5), np.empty((3, 4)), np.empty(3)
+dj.kernels.update(rule, theta, np.ones(5))
+dj.kernels.linear_activation_forward(X[:3], np.eye(4), np.zeros(4), f, a, a, 1)
+work = np.empty(dj.kernels.circuit.workspace_size(program, 3))
+dj.kernels.circuit.evaluate(program, np.ascontiguousarray(X[:3, :2]), value, work)
+estimator.partial_fit(X, y)
+print([x.tolist() for x in (out, theta, a, value, *estimator.coefs_)])
+"""
+
+
+def test_what_kernels_take_is_taken_up_elsewhere(tmp_path, capsys):
+    """Models, rules, programs and functions hold addresses; pickles of them hold names."""
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    y = (X[:, 0] > 0).astype(int)
+    estimator = MLPClassifier((8,), random_state=0).partial_fit(X, y, classes=[0, 1])
+    things = (
+        dj.Network([4, 3, 1], dtype="float64").model,
+        dj.Adam().rule(5, "float64"),
+        dj.Circuit(lambda x, y: np.sin(x) * y, 2).program,
+        kernels.function_of("gelu", "float64"),
+        estimator,
+    )
+    path = tmp_path / "things"
+    path.write_bytes(pickle.dumps((*things, X, y)))
+    script = tmp_path / "take_up.py"
+    script.write_text(TAKE_UP)
+    command = [sys.executable, str(script), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    arguments, sys.argv = sys.argv, command[1:]
+    try:
+        runpy.run_path(str(script))
+    finally:
+        sys.argv = arguments
+    assert capsys.readouterr().out == done.stdout
+
+
+def test_what_others_do_not_know_is_not_pickled():
+    @dataclasses.dataclass(frozen=True)
+    class Mine(dj.Optimizer):
+        lr: float = 0.1
+        slots = 0
+
+        @kernels.kernel
+        def update(rule: kernels.Rule, lr: abi.Double, theta: abi.Vector, grad: abi.Vector):  # noqa: N805
+            for i in range(theta.size):
+                theta[i] -= np.sign(grad[i])
+
+    net = dj.Network([2, 1], rng=0)
+    before = net.theta.copy()
+    net.fit(np.ones((4, 2)), np.ones(4), 1, 4, Mine(), progress=False)
+    np.testing.assert_array_equal(net.theta, before + np.sign(net.theta - before))
+    assert (net.theta != before).all()
+    with pytest.raises(TypeError, match="pickle the Network, or the optimizer"):
+        pickle.dumps(Mine().rule(3, "float32"))

@@ -67,6 +67,7 @@ def test_every_public_kernel_is_run():
         "Rule",
         "from_handle",
         "function_of",
+        "kernel",
         "points_size",
         "workspace_size",
     }

@@ -35,6 +35,7 @@ from ..status import (
     VERSION,
     refuse,
 )
+from .operations import slots_of
 from .runs import Facts, ahead, backward, forward, turn
 
 Indices = Array(types.int32, 1)
@@ -69,6 +70,16 @@ class Program(NamedTuple):
     n_inputs: Word
     rows: Word
     width: Word
+
+    def __reduce__(self):
+        """Pickle all but the slots: in another process kernels are elsewhere."""
+        return _restored, tuple(self._replace(slots=None))
+
+
+def _restored(*fields):
+    """The program that was pickled, with the kernels of this process."""
+    program = Program(*fields)
+    return program._replace(slots=slots_of(program.constants.dtype))
 
 
 # ---------------------------------------------------------------- for callers

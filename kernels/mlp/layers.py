@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ..abi import Double, Matrix, Real, Vector, Word
 from ..blocks import CHUNK_OF_COLUMNS, MR
-from ..compiler import inlined, kernel
+from ..compiler import inlined, kernel, name_of, slot_named
 from ..gemm.matmul import (
     Part,
     column_sum_add,
@@ -37,6 +37,16 @@ class Function(NamedTuple):
     tangent: Word
     of_rows: Word
     parameter: Double
+
+    def __reduce__(self):
+        """Pickle kernels by their names: in another process they are elsewhere."""
+        names = name_of(self.activate), name_of(self.tangent)
+        return _restored, (*names, self.of_rows, self.parameter)
+
+
+def _restored(activate, tangent, of_rows, parameter):
+    """The function that was pickled, with the kernels of this process."""
+    return Function(slot_named(activate), slot_named(tangent), of_rows, parameter)
 
 
 def function_of(name, dtype, parameter=0.0):

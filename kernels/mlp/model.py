@@ -57,12 +57,12 @@ class Model(NamedTuple):
 
     def __reduce__(self):
         """Pickle kernels by their names: in another process they are elsewhere."""
-        tables = [_named(table) for table in (self.network, self.layers)]
-        if self.network["circuit"].any() or any("" in names.values() for _, names in tables):
+        if self.network["circuit"].any():
             raise TypeError(
-                "a model with an activation or a loss of one's own holds addresses of this "
-                "process, so it can't be pickled or copied: pickle the Network, and take its model"
+                "a model whose loss is a circuit holds addresses of this process, so it can't be "
+                "pickled or copied: pickle the Network, and take its model"
             )
+        tables = [_named(table) for table in (self.network, self.layers)]
         return _restored, (self.theta, *tables, self.threads)
 
 

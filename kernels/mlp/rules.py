@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..abi import Double, Doubles, Matrix, Vector, Word, Words, written
-from ..compiler import inlined, kernel, njit, prototype
+from ..compiler import inlined, kernel, name_of, njit, prototype, slot_named
 from ..status import BAD_GRAD, BAD_RULE, NO_RATE, OK, STALE, VERSION, refuse
 
 
@@ -32,6 +32,15 @@ class Rule(NamedTuple):
     clip: Double
     state: written(Matrix)
     count: written(Words)
+
+    def __reduce__(self):
+        """Pickle the kernel by its name: in another process it is elsewhere."""
+        return _restored, (name_of(self.kernel), *self[1:])
+
+
+def _restored(name, *others):
+    """The rule that was pickled, with the kernel of this process."""
+    return Rule(slot_named(name), *others)
 
 
 @prototype
