@@ -60,6 +60,10 @@ NOT_FOR_PYTHON = ctypes.cast(ctypes.pythonapi.PyErr_BadArgument, ctypes.c_void_p
 class HelperLibrary(JITCodeLibrary):
     """The code of a helper, which is only ever linked: LLVM optimizes it with who calls it."""
 
+    def add_llvm_module(self, module):
+        """Take a module as it is."""
+        self._final_module.link_in(module)
+
     def finalize(self):
         """Link what it calls."""
         link(self)
