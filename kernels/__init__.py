@@ -22,7 +22,7 @@ before `work`, and is the caller's. ``order`` is that of the workspace.
 
 `circuit` has ``evaluate``, ``value_and_grad`` and ``hvp`` of what `deltajit.Circuit` has traced.
 
-`mlp.sweeps`, `mlp.tangents` and `mlp.training` say more, `mlp.entry` what is checked.
+`mlp.sweeps`, `mlp.derivatives` and `mlp.training` say more, `mlp.entry` what is checked.
 `deltajit.reference` has the same in NumPy.
 
 Floors, each importing only from those before it:
@@ -47,20 +47,7 @@ checks (`mlp.sweeps`), which goes by blocks through `forward` and `backward`; th
 from . import circuit
 from .compiler import kernel
 from .mlp.activations import ACTIVATIONS
-from .mlp.dropout import Dropout
-from .mlp.handle import from_handle
-from .mlp.layers import (
-    accumulate_gradient,
-    function_of,
-    linear_activation_forward,
-    propagate_delta,
-)
-from .mlp.losses import LOSSES
-from .mlp.model import Model, points_size, workspace_size
-from .mlp.optimizers import OPTIMIZERS
-from .mlp.rules import Rule, update
-from .mlp.sweeps import loss, predict, value_and_grad
-from .mlp.tangents import (
+from .mlp.derivatives import (
     gnvp,
     gnvp_at,
     hvp,
@@ -75,6 +62,19 @@ from .mlp.tangents import (
     vjp,
     vjp_at,
 )
+from .mlp.dropout import Dropout
+from .mlp.handle import from_handle
+from .mlp.layers import (
+    accumulate_gradient,
+    function_of,
+    linear_activation_forward,
+    propagate_delta,
+)
+from .mlp.losses import LOSSES
+from .mlp.model import Model, points_size, workspace_size
+from .mlp.optimizers import OPTIMIZERS
+from .mlp.rules import Rule, update
+from .mlp.sweeps import loss, predict, value_and_grad
 from .mlp.training import adam_step, fit_epoch, sgd_step
 
 __all__ = [

@@ -14,9 +14,8 @@ KERNEL_FLOORS = [
     "gemm", "gemm.tile", "gemm.transpose", "gemm.product", "gemm.narrow", "gemm.matmul",
     "gemm.parallel",
     "mlp", "mlp.activations", "mlp.losses", "mlp.own", "mlp.model", "mlp.sample", "mlp.layers",
-    "mlp.dropout", "mlp.entry", "mlp.sweeps", "mlp.tangents", "mlp.rules", "mlp.optimizers",
-    "mlp.training",
-    "mlp.ensemble", "mlp.handle",
+    "mlp.dropout", "mlp.entry", "mlp.sweeps", "mlp.tangents", "mlp.derivatives", "mlp.rules",
+    "mlp.optimizers", "mlp.training", "mlp.ensemble", "mlp.handle",
     "circuit.runs", "circuit.operations", "circuit.schedule", "circuit.interpreter",
     "circuit.loss", "circuit", "",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ import numpy as np
 from ..abi import Double, Vector
 from ..compiler import Kernel, kernel
 from ..ranges import above_zero, fraction, fractions, increasing, real
+from ..simd.views import row, unpack
 from .rules import Rule
 
 OPTIMIZERS = {}
@@ -123,8 +124,8 @@ class SGD(Optimizer):
     @kernel(name="momentum")
     def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
         """``v = mu * v + g; theta -= lr * v``, and Nesterov's ``lr * (g + mu * v)``."""
-        number, v = theta.dtype.type, rule.state[0]
-        momentum, nesterov = rule.hyper[0], rule.hyper[1]
+        number, (v,) = theta.dtype.type, unpack(rule.state, 1)
+        momentum, nesterov = unpack(rule.hyper, 2)
         rate, mu = number(lr), number(momentum)
         ahead, now = number(1.0), number(0.0)
         if nesterov != 0.0:
@@ -166,8 +167,8 @@ class Adam(Optimizer):
     @kernel(name="adam")
     def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
         """Adam; AdamW shrinks theta by ``1 - lr * decay`` first."""
-        number, m, v = theta.dtype.type, rule.state[0], rule.state[1]
-        beta1, beta2, eps, decay = rule.hyper[0], rule.hyper[1], rule.hyper[2], rule.hyper[3]
+        number, (m, v) = theta.dtype.type, unpack(rule.state, 2)
+        beta1, beta2, eps, decay = unpack(rule.hyper, 4)
         keep, small = number(1.0 - lr * decay), number(eps)
         rate = number(lr / (1.0 - beta1 ** rule.count[0]))
         unbias = number(1.0 / math.sqrt(1.0 - beta2 ** rule.count[0]))
@@ -240,8 +241,8 @@ class RMSProp(Optimizer):
 
         With momentum its sum of steps, ``b = mu * b + g / (sqrt(v) + eps)``.
         """
-        number, v = theta.dtype.type, rule.state[0]
-        alpha, eps, momentum = rule.hyper[0], rule.hyper[1], rule.hyper[2]
+        number, v = theta.dtype.type, row(rule.state, 0)
+        alpha, eps, momentum = unpack(rule.hyper, 3)
         rate, keep, new = number(lr), number(alpha), number(1.0 - alpha)
         small, mu = number(eps), number(momentum)
         for i in range(theta.size):
@@ -276,8 +277,8 @@ class Adagrad(Optimizer):
     @kernel(name="adagrad")
     def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
         """``s += g**2; theta -= lr * g / (sqrt(s) + eps)``."""
-        number, s = theta.dtype.type, rule.state[0]
-        rate, eps = number(lr), number(rule.hyper[0])
+        number, (s,), (small,) = theta.dtype.type, unpack(rule.state, 1), unpack(rule.hyper, 1)
+        rate, eps = number(lr), number(small)
         for i in range(theta.size):
             s[i] += grad[i] * grad[i]
             theta[i] -= rate * grad[i] / (math.sqrt(s[i]) + eps)
@@ -314,8 +315,8 @@ class Rprop(Optimizer):
     @kernel(name="rprop")
     def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
         """Steps that grow until the gradient changes its sign; the next one then counts as 0."""
-        number, before, step = theta.dtype.type, rule.state[0], rule.state[1]
-        shrink, grow, lowest, highest = rule.hyper[0], rule.hyper[1], rule.hyper[2], rule.hyper[3]
+        number, (before, step) = theta.dtype.type, unpack(rule.state, 2)
+        shrink, grow, lowest, highest = unpack(rule.hyper, 4)
         smaller, larger, least, most = number(shrink), number(grow), number(lowest), number(highest)
         zero = number(0)
         for i in range(theta.size):
@@ -362,8 +363,8 @@ class Lion(Optimizer):
     @kernel(name="lion")
     def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
         """``theta -= lr * (sign(beta1 m + (1 - beta1) g) + decay * theta)``; m moves by beta2."""
-        number, m = theta.dtype.type, rule.state[0]
-        beta1, beta2, decay = rule.hyper[0], rule.hyper[1], rule.hyper[2]
+        number, (m,) = theta.dtype.type, unpack(rule.state, 1)
+        beta1, beta2, decay = unpack(rule.hyper, 3)
         keep, rate = number(1.0 - lr * decay), number(lr)
         keep1, new1 = number(beta1), number(1.0 - beta1)
         keep2, new2 = number(beta2), number(1.0 - beta2)

@@ -62,11 +62,8 @@ def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None, dr
     then the sum, and the step is not counted by the rule. dropout : a `Dropout`, or None.
     """
     sums = doubles(2)
-    refuse(
-        _fit_epoch(
-            VERSION, model, X, Y, weights, order, batch_size, rule, grad, work, dropout, sums
-        )
-    )
+    samples = Block(X, Y, weights)
+    refuse(_fit_epoch(VERSION, model, samples, order, batch_size, rule, grad, work, dropout, sums))
     return sums[0], sums[1]
 
 
@@ -106,10 +103,10 @@ def _rule_step(
 
 @kernel
 def _fit_epoch(
-    version: Word, model: Model, X: Matrix, Y: Matrix, weights: Vector, order: Words,
-    batch_size: Word, rule: Rule, grad: OutVector, work: OutVector, dropout: Dropout,
-    sums: Doubles,
+    version: Word, model: Model, samples: Block, order: Words, batch_size: Word, rule: Rule,
+    grad: OutVector, work: OutVector, dropout: Dropout, sums: Doubles,
 ) -> Word:  # fmt: skip
+    X, Y, weights = samples
     status = (
         check_samples(version, model, X, weights)
         or check_targets(model, Y, X.shape[0])

@@ -118,6 +118,30 @@ def flat(X):
     return vector(X, 0, X.size)
 
 
+@intrinsic(prefer_literal=True)
+def unpack(typingctx, x, count):
+    """The first `count` elements of a vector, or rows of a matrix, as a tuple, to be given names."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    kind = x.dtype if x.ndim == 1 else Borrowed(x.dtype, 1)
+    result = types.UniTuple(kind, count.literal_value)
+
+    def codegen(context, builder, signature, args):
+        array = make_array(x)(context, builder, args[0])
+        width = cgutils.unpack_tuple(builder, array.shape)[-1]
+        parts = []
+        for i in range(count.literal_value):
+            number = ir.Constant(width.type, i)
+            if x.ndim == 1:
+                parts.append(builder.load(builder.gep(array.data, [number])))
+            else:
+                place = builder.gep(array.data, [builder.mul(number, width)])
+                parts.append(array_at(context, builder, kind, place, [width]))
+        return context.make_tuple(builder, result, parts)
+
+    return result(x, count), codegen
+
+
 # ---------------------------------------------------------------- vector registers, to the very end
 
 
