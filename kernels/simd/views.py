@@ -120,7 +120,7 @@ def flat(X):
 
 @intrinsic(prefer_literal=True)
 def unpack(typingctx, x, count):
-    """The first `count` elements of a vector, or rows of a matrix, as a tuple, to be given names."""
+    """The first `count` elements of a vector, or rows of a matrix, as a tuple: for names."""
     if not isinstance(count, types.IntegerLiteral):
         return None
     kind = x.dtype if x.ndim == 1 else Borrowed(x.dtype, 1)
