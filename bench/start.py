@@ -92,7 +92,7 @@ def peers(python):
 
 
 def table(columns):
-    """Lines of a table of {name of a column: {row: seconds}}, with the ratio where there are two."""
+    """Lines of {column: {row: seconds}}, with the ratio where there are two columns."""
     names = list(columns)
     rows = columns[names[0]]
     ratio = ["ratio"] if len(names) == 2 else []
