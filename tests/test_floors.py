@@ -29,17 +29,9 @@ PACKAGE_FLOORS = [
 ]  # fmt: skip
 SKLEARN_FLOORS = ["samples", "descent", "base", "classifier", "regressor", "__init__"]
 FACES = {
-    "plot",
-    "full_batch",
-    "interchange",
-    "timing",
-    "demo",
-    "compare",
-    "info",
-    "plan",
-    "warmup",
+    "plot", "full_batch", "interchange", "timing", "demo", "compare", "info", "plan", "warmup",
     "cli",
-}
+}  # fmt: skip
 OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax", "onnx", "threadpoolctl", "pandas"}
 
 # Modules that import an optional package at their top: they count as optional themselves.
