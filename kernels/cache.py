@@ -54,6 +54,11 @@ def _path(name, fingerprint):
     return folder() / f"{name}-{fingerprint}-{target}{SUFFIX}"
 
 
+def count(fingerprint):
+    """How many kernels are kept for this CPU."""
+    return len(list(folder().glob(_path("*", fingerprint).name))) if is_on() else 0
+
+
 def load(name, fingerprint):
     """The object code of a kernel, or None."""
     if not is_on():

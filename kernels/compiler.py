@@ -107,6 +107,15 @@ _spent = 0.0  # seconds of this process that went into compiling
 _has_said = False
 
 
+class _Waits(threading.local):
+    """Seconds that each thread has waited for code."""
+
+    seconds = 0.0
+
+
+_waits = _Waits()
+
+
 def name_of(slot):
     """The name of the kernel whose slot is at an address, and its dtype's, for pickles; 0 is None.
 
@@ -142,6 +151,30 @@ def seconds_spent():
     return _spent
 
 
+def seconds_waited():
+    """Seconds that this thread has waited for code, be it compiled, by whomever, or loaded."""
+    return _waits.seconds
+
+
+@contextlib.contextmanager
+def _waiting():
+    """Count the seconds of what is inside; also where it waits inside, each once."""
+    start, before = time.perf_counter(), _waits.seconds
+    try:
+        yield
+    finally:
+        _waits.seconds = before + time.perf_counter() - start
+
+
+def kernels():
+    """(kernel, Numba's type of its floats) of all that are kept, in the order of their names.
+
+    Of one type only if no argument depends on it: calls ask for float64 then.
+    """
+    every = sorted(_of_slot.values(), key=lambda pair: (pair[0].name, REALS[pair[1]]))
+    return [(kernel, real) for kernel, real in every if kernel.is_kept and kernel.is_for(real)]
+
+
 class Prototype:
     """The signature of kernels that are called by a slot which is data: ``f(slot, ...)``."""
 
@@ -157,6 +190,10 @@ class Prototype:
         """(Numba types of the arguments, of the result) for floats of type `real`."""
         arguments = tuple(abi.type_for(a, real) for a in self.annotations)
         return arguments, types.none if self.result is None else self.result.type_for(real)
+
+    def is_for(self, real):
+        """Whether calls with floats of type `real` can come: not if it makes no difference."""
+        return real == types.float64 or self.types_for(real) != self.types_for(types.float64)
 
     def real_of(self, given):
         """The dtype that arguments of these Numba types ask for."""
@@ -227,7 +264,7 @@ class Kernel(Prototype):
         """Where the code for floats of type `real` is; it is loaded or compiled if need be."""
         slot = self._slots[real]
         if slot.value == 0:
-            with _lock:
+            with _waiting(), _lock:
                 if slot.value == 0:
                     slot.value = _code_of(self, real)
         return slot.value
@@ -375,11 +412,12 @@ def _code_of(kernel, real):
 
 
 def _compiled(kernel, real, symbol):
-    """The object code; says so once that this takes long."""
+    """The object code. That this takes its time is said once a process."""
     global _spent, _has_said
     if _spent > SAY_AFTER and not _has_said:
         _has_said = True
-        logger.warning("deltajit: compiling kernels for this CPU, once; some seconds")
+        place = f", once; they are kept in {cache.folder()}" if cache.is_on() else ""
+        logger.warning("deltajit: compiling kernels for this CPU%s", place)
     start = time.perf_counter()
     code = backend.compile_to_object(kernel.__wrapped__, *kernel.types_for(real), symbol)
     _spent += time.perf_counter() - start
@@ -459,6 +497,7 @@ def njit(function):
         function.__qualname__ += f"_{_made[name]}"
     _made[name] += 1
     dispatcher = numba.njit(**OPTIONS)(function)
+    dispatcher.compile = _waiting()(dispatcher.compile)
     if cache.is_on():
         dispatcher._cache = _DispatcherCache(dispatcher.py_func)
     return dispatcher

@@ -1,5 +1,9 @@
 """The peers benchmark: what it compares is right, and it runs from timing to table and picture."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +12,7 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
 
-from bench import cases, checks, figure, libraries, machine, peak, peers, table
+from bench import cases, checks, figure, first_calls, libraries, machine, peak, peers, start, table
 
 SMALL = [case for case in cases.CASES if case.n_params < 30_000]
 OURS = [libraries.Deltajit, libraries.NumPy, libraries.ScikitLearn]
@@ -80,3 +84,39 @@ def test_from_timing_to_table_and_picture(tmp_path):
         assert lines[-1].startswith("| 2-16-1 tanh | 1 |")
         assert "no JAX scan, no PyTorch" in lines[-1]
     assert figure.save(report, tmp_path / "report.png").stat().st_size > 10_000
+
+
+# ---------------------------------------------------------------- bench.start
+
+
+def test_a_checkout_is_imported_from_a_copy():
+    """Not from where it is installed."""
+    with start.package_of(Path(start.__file__).parents[1]) as package:
+        code = "import deltajit, deltajit.kernels as k; print(deltajit.__file__, k.__file__)"
+        environment = {**os.environ, "PYTHONPATH": str(package)}
+        command = [sys.executable, "-c", code]
+        run = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        names = ("deltajit/__init__.py", "deltajit/kernels/__init__.py")
+        assert run.stdout.split() == [str(package / name) for name in names]
+        assert not list(package.glob("deltajit/kernels/**/*.o"))
+
+
+def test_twelve_features(capsys):
+    first_calls.features()
+    assert float(capsys.readouterr().out) > 0
+
+
+def test_first_calls_in_processes_of_their_own(tmp_path):
+    (tmp_path / "users.py").write_text(start.USERS.format(factor=1.0))
+    whole, edited = start.seconds("gradient"), start.seconds("jitted", PYTHONPATH=str(tmp_path))
+    assert whole > 0
+    assert edited > 0
+    assert start.peers(sys.executable)["scikit-learn"] > 0
+
+
+def test_medians_and_ratios():
+    numbers = iter([{"a": 1.0, "b": 9.0}, {"a": 5.0, "b": 7.0}, {"a": 2.0, "b": 8.0}])
+    assert start.medians(lambda: next(numbers), 3) == {"a": 2.0, "b": 8.0}
+    lines = start.table({"this": {"a": 2.0}, "old": {"a": 8.0}})
+    assert lines[1].split() == ["a", "2.00", "8.00", "0.25x"]
+    assert start.table({"this": {"a": 2.0}})[1].split() == ["a", "2.00"]

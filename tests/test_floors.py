@@ -23,12 +23,15 @@ PACKAGE_FLOORS = [
     "kernels", "version", "described", "memory", "files", "checks", "reference", "operations",
     "graphs", "lowering", "own", "architecture", "initializers", "data", "plot", "tracing", "trace",
     "circuit", "linearization", "objective", "full_batch", "schedules", "history",
-    "callbacks", "checkpoint", "training", "fitting", "saving", "torch_modules", "interchange",
-    "network", "ensemble", "constructions", "__init__", "timing", "demo", "compare", "info", "plan",
-    "cli", "__main__",
+    "callbacks", "checkpoint", "progress", "training", "fitting", "saving", "torch_modules",
+    "interchange", "network", "ensemble", "constructions", "__init__", "timing", "demo", "compare",
+    "info", "plan", "warmup", "cli", "__main__",
 ]  # fmt: skip
 SKLEARN_FLOORS = ["samples", "descent", "base", "classifier", "regressor", "__init__"]
-FACES = {"plot", "full_batch", "interchange", "timing", "demo", "compare", "info", "plan", "cli"}
+FACES = {
+    "plot", "full_batch", "interchange", "timing", "demo", "compare", "info", "plan", "warmup",
+    "cli",
+}  # fmt: skip
 OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax", "onnx", "threadpoolctl", "pandas"}
 
 # Modules that import an optional package at their top: they count as optional themselves.

@@ -1,4 +1,4 @@
-"""The command line: ``deltajit demo``, ``deltajit compare``, ``deltajit info``."""
+"""The command line: ``deltajit demo``, ``compare``, ``info``, ``warmup``."""
 
 from __future__ import annotations
 
@@ -42,6 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     info.add_argument("--batch", type=int, default=64, help="samples a step, for --plan")
     info.add_argument("--dtype", default="float32", help="for --plan")
+    warmup = commands.add_parser("warmup", help="compile all kernels now, for images and CI")
+    warmup.add_argument("--dtype", choices=("float32", "float64", "all"), default="all")
     return parser
 
 
@@ -55,6 +57,10 @@ def _run(options: argparse.Namespace) -> None:
         from deltajit import compare
 
         compare.run(options.json)
+    elif options.command == "warmup":
+        from deltajit import warmup
+
+        warmup.run(options.dtype)
     elif options.plan:
         from deltajit import plan
 

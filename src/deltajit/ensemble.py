@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-import time
 import warnings
 from typing import Any, SupportsIndex, overload
 
@@ -21,7 +20,8 @@ from deltajit.kernels.mlp import ensemble
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
 from deltajit.network import Network
 from deltajit.own import loss_name
-from deltajit.training import CHUNK, OVERHEAD, DivergedError, ended_by_ctrl_c, progress_bar
+from deltajit.progress import advance, clock, progress_bar
+from deltajit.training import CHUNK, OVERHEAD, DivergedError, ended_by_ctrl_c
 
 Array = NDArray[Any]
 
@@ -274,7 +274,7 @@ class Ensemble(Described):
         last_good = self.theta.copy()
         with progress_bar(steps, progress) as bar, ended_by_ctrl_c(history):
             for epoch in range(steps):
-                start = time.perf_counter()
+                start = clock()
                 if shuffle:
                     for row, rng in zip(order, self._rngs, strict=True):
                         row[:] = rng.permutation(n)
@@ -289,9 +289,9 @@ class Ensemble(Described):
                     history.val_loss.append(self._loss(validation))
                 last_good[:] = self.theta
                 history.loss.append(losses)
-                history.time.append(time.perf_counter() - start)
-                bar.set_postfix(loss=f"{np.nanmean(losses):.4g}", refresh=False)
-                bar.update()
+                history.time.append(clock() - start)
+                if not bar.disable:
+                    advance(bar, {"loss": f"{np.nanmean(losses):.4g}"})
         if history.interrupted:
             self.theta[:] = last_good
         return history

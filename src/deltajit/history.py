@@ -33,7 +33,7 @@ class History:
     lr : list of float
         Learning rate at the end of the epoch; empty where an optimizer has none.
     time : list of float
-        Seconds that the epoch took, validation included.
+        Seconds that the epoch took, validation included, compiling not.
     interrupted : bool
         Whether Ctrl-C ended fit early; theta is then that of the last finished step.
     """

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from numba.core.registry import cpu_target
 
-from deltajit.kernels.backend import cache_folder
+from deltajit.kernels import cache, compiler
 from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
 from deltajit.version import VERSION
 
@@ -27,7 +27,8 @@ def rows() -> list[tuple[str, str]]:
         ("lanes", f"{LANES_F32} float32, {LANES_F64} float64"),
         ("threading layers", ", ".join(_threading_layers()) or "none"),
         ("cores", str(os.cpu_count())),
-        ("compilation cache", str(cache_folder() or "none")),
+        ("compilation cache", str(cache.folder() or "none")),
+        ("compiled kernels", f"{cache.count(compiler.SHORT)} of {len(compiler.kernels())}"),
     ]
 
 

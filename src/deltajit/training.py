@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ from deltajit.checkpoint import Checkpoint
 from deltajit.data import Data
 from deltajit.history import History, TrainingState
 from deltajit.objective import Objective
+from deltajit.progress import advance, clock, progress_bar
 
 Array = NDArray[Any]
 Metric = Callable[[Array, Array], float]
@@ -104,7 +104,7 @@ class Watchers:
         numbers = {"loss": loss, **self._validated(state.net)}
         if state.rule is not None:
             numbers["lr"] = state.lr
-        state.history.note({**numbers, "time": time.perf_counter() - start})
+        state.history.note({**numbers, "time": clock() - start})
         self.tell("on_epoch_end", state)
 
     def _validated(self, net: Any) -> dict[str, float]:
@@ -149,10 +149,10 @@ def train(
     history, theta, n = state.history, state.theta, len(data.X)
     epoch_over = _epochs(state, data, plan)
     in_order, last_good = np.arange(n), theta.copy()
-    bar = progress_bar(state.epochs, watchers.progress, state.epoch)
-    with bar, ended_by_ctrl_c(history):
+    progress = progress_bar(state.epochs, watchers.progress, state.epoch)
+    with progress as bar, ended_by_ctrl_c(history):
         while state.epoch < state.epochs and not state.stopped:
-            start = time.perf_counter()
+            start = clock()
             order = plan.rng.permutation(n) if plan.shuffle else in_order
             loss, done = epoch_over(order)
             if not (math.isfinite(loss) and np.isfinite(theta).all()):
@@ -191,7 +191,7 @@ def train_on_all(
     """As `train`, with an optimizer that takes every step on all samples."""
     history, theta = state.history, state.theta
     with progress_bar(state.epochs, watchers.progress) as bar, ended_by_ctrl_c(history):
-        start = time.perf_counter()
+        start = clock()
 
         def check(at: Array) -> None:
             """Raise DivergedError where no further step can be taken from."""
@@ -211,7 +211,7 @@ def train_on_all(
             except StopIteration as error:  # of a user's own code: scipy would take it for the end
                 raise _ReportError from error
             _show(bar, history, objective.n_samples)
-            start = time.perf_counter()
+            start = clock()
             if state.stopped:
                 raise _ReportError
             check(moved)
@@ -229,18 +229,12 @@ class _ReportError(Exception):
     """A callback has called `stop`, or has raised what is the cause of this."""
 
 
-def progress_bar(epochs: int, progress: bool, done: int = 0) -> Any:
-    """A progress bar; disable=None: tqdm shows it only where there is a terminal."""
-    return tqdm(total=epochs, initial=done, unit="epoch", disable=None if progress else True)
-
-
 def _show(bar: Any, history: History, samples: int) -> None:
     """The last epoch's numbers, behind the bar and the time left."""
     if not bar.disable:
         numbers = {name: f"{x:.4g}" for name, x in history.last().items()}
         speed = tqdm.format_sizeof(samples / max(history.time[-1], 1e-9))
-        bar.set_postfix({**numbers, "samples/s": speed}, refresh=False)
-    bar.update()
+        advance(bar, {**numbers, "samples/s": speed})
 
 
 @contextlib.contextmanager
