@@ -13,7 +13,7 @@ from deltajit.full_batch import LBFGS, LevenbergMarquardt
 from deltajit.history import History
 from deltajit.network import Network
 from deltajit.optimizers import SGD, Adagrad, Adam, AdamW, Lion, RMSProp, Rprop
-from deltajit.own import register_activation
+from deltajit.own import register_activation, register_loss
 from deltajit.training import DivergedError
 from deltajit.version import VERSION
 
@@ -47,5 +47,6 @@ __all__ = [
     "plot",
     "reference",
     "register_activation",
+    "register_loss",
     "schedules",
 ]
