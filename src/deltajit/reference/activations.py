@@ -153,7 +153,7 @@ def size(z: Array) -> Array:
 
 
 ACTIVATIONS["softplus"] = of_units(
-    value=lambda z, p: np.log1p(np.exp(-size(z))) + np.where(z.real <= 0, 0, z),
+    value=lambda z, p: np.log1p(np.exp(-size(z))) + np.where(z.real < 0, 0, z),
     derivative=lambda a, p: -np.expm1(-a),
     curvature=lambda a, p: np.exp(-a),
 )

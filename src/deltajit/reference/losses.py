@@ -94,7 +94,7 @@ LOSSES["quantile"] = of_outputs(
 )
 
 LOSSES["binary_cross_entropy"] = of_outputs(
-    value=lambda z, a, y, p: np.log1p(np.exp(-size(z))) + np.where(z.real > 0, z, 0) - z * y,
+    value=lambda z, a, y, p: np.log1p(np.exp(-size(z))) + np.where(z.real < 0, 0, z) - z * y,
     slope=lambda a, y, p: a - y,
     curve=lambda a, y, p: 1,
     output="sigmoid",
