@@ -212,6 +212,34 @@ ACTIVATIONS["sin"] = of_units(
     of_z=True,
 )
 
+
+def tanh_softplus(z: Array) -> tuple[Array, Array]:
+    """``t = tanh(log(1 + exp(z)))``, and its derivative ``(1 - t**2) sigmoid(z)``."""
+    above = z.real > 0
+    w = np.exp(np.where(above, -z, z))
+    n, d = np.where(above, 1 + 2 * w, w * (w + 2)), np.where(above, 2 * w * w, 2)
+    return np.asarray(n / (n + d)), d * (2 * n + d) / (n + d) ** 2 * logistic(z)
+
+
+def mish_derivative(z: Array, p: float) -> Array:
+    """f' of mish."""
+    t, slope = tanh_softplus(z)
+    return np.asarray(t + z * slope)
+
+
+def mish_curvature(z: Array, p: float) -> Array:
+    """f'' of mish."""
+    t, slope = tanh_softplus(z)
+    return np.asarray(slope * (2 + z * (1 - logistic(z) * (1 + 2 * t))))
+
+
+ACTIVATIONS["mish"] = of_units(
+    value=lambda z, p: z * tanh_softplus(z)[0],
+    derivative=mish_derivative,
+    curvature=mish_curvature,
+    of_z=True,
+)
+
 # ------------------------------------------------------------------ functions of a row
 
 
