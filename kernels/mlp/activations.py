@@ -411,6 +411,24 @@ class mish:
         return left * s * fma(z, fma(-two * t, s, one - s), two)
 
 
+@activation(of_z=True, init="he")
+class hardswish:
+    """z times a line from 0 at -3 to 1 at 3 (Howard et al. 2019)."""
+
+    def value(z, p):
+        three = broadcast(3, z)
+        between = z * (z + three) * broadcast(1 / 6, z)
+        return select(z <= -three, broadcast(0, z), select(z >= three, z, between))
+
+    def derivative(z, p):
+        three, half = broadcast(3, z), broadcast(0.5, z)
+        between = fma(z, broadcast(1 / 3, z), half)
+        return select(z <= -three, broadcast(0, z), select(z >= three, half + half, between))
+
+    def curvature(z, p):
+        return select(absolute(z) < broadcast(3, z), broadcast(1 / 3, z), broadcast(0, z))
+
+
 # ---------------------------------------------------------------- functions of a row
 
 

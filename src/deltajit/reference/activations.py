@@ -240,6 +240,13 @@ ACTIVATIONS["mish"] = of_units(
     of_z=True,
 )
 
+ACTIVATIONS["hardswish"] = of_units(
+    value=lambda z, p: np.where(z.real <= -3, 0, np.where(z.real >= 3, z, z * (z + 3) / 6)),
+    derivative=lambda z, p: np.where(z.real <= -3, 0, np.where(z.real >= 3, 1, z / 3 + 0.5)),
+    curvature=lambda z, p: np.where(abs(z.real) < 3, 1 / 3, 0),
+    of_z=True,
+)
+
 # ------------------------------------------------------------------ functions of a row
 
 
