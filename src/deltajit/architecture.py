@@ -201,7 +201,7 @@ def with_names(made: type[T]) -> type[T]:
 
     def filled(place: re.Match[str]) -> str:
         indent, names = place[1], there[place[2]]
-        return textwrap.fill(", ".join(names), 100, initial_indent=indent, subsequent_indent=indent)
+        return textwrap.fill(", ".join(names), 99, initial_indent=indent, subsequent_indent=indent)
 
     if made.__doc__:  # not where Python strips them
         made.__doc__ = re.sub(r"( *)\{(hidden|outputs|losses)\}", filled, made.__doc__)
