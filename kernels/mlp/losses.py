@@ -284,6 +284,28 @@ class quantile:
         return broadcast(0, a)
 
 
+@loss()
+class log_cosh:
+    """``log(cosh(r))`` of a residual ``r = a - y``: ``r**2 / 2`` near 0, ``|r| - log(2)`` far off.
+
+    Near 0 it is ``-log(1 - tanh(r)**2) / 2``, which keeps its digits there.
+    """
+
+    def value(z, a, y, p):
+        size, half = absolute(a - y), broadcast(0.5, a)
+        t = elementary.tanh(size)
+        near = -half * elementary.log1p(-t * t)
+        far = elementary.log1p(elementary.exp(broadcast(-2, a) * size))
+        return select(size < broadcast(1, a), near, size + (far - broadcast(math.log(2), a)))
+
+    def slope(a, y, p):
+        return elementary.tanh(a - y)
+
+    def curve(a, y, p):
+        w, one = elementary.exp(broadcast(-2, a) * absolute(a - y)), broadcast(1, a)
+        return broadcast(4, a) * w / ((one + w) * (one + w))
+
+
 @loss(output="sigmoid", least=0, most=1)
 class binary_cross_entropy:
     """``-(y log(a) + (1 - y) log(1 - a))`` with a = sigmoid(z), that is ``softplus(z) - y z``.

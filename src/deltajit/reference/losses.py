@@ -9,6 +9,7 @@ y, all (B, n_out), and of the parameter p of the network's loss:
     curve(a, y, p)      d slope / d a; where the loss belongs to an output, d delta / d a
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -91,6 +92,16 @@ LOSSES["quantile"] = of_outputs(
     value=lambda z, a, y, p: np.where(a.real < y, p * (y - a), (1 - p) * (a - y)),
     slope=lambda a, y, p: np.where(a.real > y, 1 - p, np.where(a.real < y, -p, a.real - y)),
     curve=lambda a, y, p: 0,
+)
+
+LOSSES["log_cosh"] = of_outputs(
+    value=lambda z, a, y, p: np.where(
+        abs((a - y).real) < 1,
+        -np.log1p(-(np.tanh(a - y) ** 2)) / 2,
+        size(a - y) + np.log1p(np.exp(-2 * size(a - y))) - math.log(2),
+    ),
+    slope=lambda a, y, p: np.tanh(a - y),
+    curve=lambda a, y, p: 4 * np.exp(-2 * size(a - y)) / (1 + np.exp(-2 * size(a - y))) ** 2,
 )
 
 LOSSES["binary_cross_entropy"] = of_outputs(
