@@ -66,7 +66,7 @@ def make_case(sizes, activation, output, loss, dtype, batch=7, seed=0, **options
     for b in net.biases:
         b[:] = rng.normal(size=b.shape) / 2
     X = rng.normal(size=(batch, sizes[0]))
-    return net, X, make_targets(rng, loss, batch, sizes[-1])
+    return net, X, make_targets(rng, net.architecture.loss, batch, sizes[-1])
 
 
 def reference_grad(net, X, Y, weights=None):
