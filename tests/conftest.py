@@ -2,32 +2,26 @@
 
 import numpy as np
 import pytest
+from deltajit.kernels import ACTIVATIONS, LOSSES
 from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
 
 import deltajit as dj
 from deltajit import reference
 
 DTYPES = ["float32", "float64"]
-HIDDEN = [
-    "identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "softplus", "softsign",
-    "hard_tanh", "step", "exp", "gelu", "silu", "sin",
-]  # fmt: skip
-OF_Z = ["gelu", "silu", "sin"]  # not for outputs
+HIDDEN = [name for name, f in ACTIVATIONS.items() if not f.of_rows]
+OF_Z = [name for name, f in ACTIVATIONS.items() if f.of_z]  # not for outputs
+ANY_OUTPUT = [name for name, loss in LOSSES.items() if loss.output is None]
 
-# (output, loss) pairs that a network may have.
+# (output, loss) pairs that a network may have: each output, and each loss.
 ENDS = [
-    *((output, "squared_error") for output in [*HIDDEN, "softmax"] if output not in OF_Z),
-    *((output, loss) for output in ["identity", "tanh", "softmax"] for loss in
-      ["huber", "absolute_error", "quantile"]),
-    ("softmax", "cross_entropy"),
-    ("sigmoid", "binary_cross_entropy"),
-    ("exp", "poisson"),
-    ("gaussian", "gaussian_nll"),
-]  # fmt: skip
+    *((output, ANY_OUTPUT[0]) for output in ACTIVATIONS if output not in [*OF_Z, "gaussian"]),
+    *((output, loss) for output in ["identity", "tanh", "softmax"] for loss in ANY_OUTPUT[1:]),
+    *((loss.output, name) for name, loss in LOSSES.items() if loss.output is not None),
+]
 
-
-# Each end with four activations, each activation with six or seven ends; exp(exp(exp(x))) is too
-# large for anybody.
+# Each end with four activations, each activation with some ends; exp(exp(exp(x))) is too large for
+# anybody.
 GRID = [(HIDDEN[(i + 4 * k) % len(HIDDEN)], *end) for i, end in enumerate(ENDS) for k in range(4)]
 GRID = [(f, *end) for f, *end in GRID if f != "exp" or end[0] not in ("exp", "gaussian")]
 
@@ -50,17 +44,17 @@ def suits(output, n_out):
 
 def make_targets(rng, loss, batch, n_out, *, labels=False):
     """Targets of the kind that `loss` takes."""
+    kind = LOSSES[loss]
+    shape = batch, n_out // kind.outputs_per_target
     if labels:
         return rng.integers(n_out, size=batch)
-    if loss == "cross_entropy":
+    if kind.takes_labels:
         return rng.dirichlet(np.ones(n_out), size=batch)
-    if loss == "binary_cross_entropy":
-        return rng.uniform(size=(batch, n_out))
-    if loss == "poisson":
-        return rng.poisson(3, size=(batch, n_out)).astype(float)
-    if loss == "gaussian_nll":
-        return rng.normal(size=(batch, n_out // 2))
-    return rng.normal(size=(batch, n_out))
+    if kind.most == 1:
+        return rng.uniform(size=shape)
+    if kind.least == 0:
+        return rng.poisson(3, size=shape).astype(float)
+    return rng.normal(size=shape)
 
 
 def make_case(sizes, activation, output, loss, dtype, batch=7, seed=0, **options):
@@ -72,7 +66,7 @@ def make_case(sizes, activation, output, loss, dtype, batch=7, seed=0, **options
     for b in net.biases:
         b[:] = rng.normal(size=b.shape) / 2
     X = rng.normal(size=(batch, sizes[0]))
-    return net, X, make_targets(rng, loss, batch, sizes[-1])
+    return net, X, make_targets(rng, net.architecture.loss, batch, sizes[-1])
 
 
 def reference_grad(net, X, Y, weights=None):

@@ -54,7 +54,7 @@ def register():
 def registered():
     register()
     yield
-    del kernels.ACTIVATIONS["bump"], reference.OWN["bump"]
+    del kernels.ACTIVATIONS["bump"], reference.ACTIVATIONS["bump"]
 
 
 def circuit_loss():
@@ -156,10 +156,10 @@ def test_a_circuit_travels_in_the_file(tmp_path):
     net.save(tmp_path / "net")
     name = net.architecture.loss
     del kernels.LOSSES[name]
-    known = reference.OWN_LOSSES.pop(name)
+    known = reference.LOSSES.pop(name)
     loaded = dj.load(tmp_path / "net")
     assert name in kernels.LOSSES
-    assert reference.OWN_LOSSES[name] is not known
+    assert reference.LOSSES[name] is not known
     assert loaded.architecture == net.architecture
     assert loaded.loss(X, Y) == net.loss(X, Y)
     np.testing.assert_array_equal(loaded.grad(X, Y), net.grad(X, Y))

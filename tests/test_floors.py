@@ -27,6 +27,9 @@ PACKAGE_FLOORS = [
     "interchange", "network", "ensemble", "constructions", "__init__", "timing", "demo", "compare",
     "info", "plan", "warmup", "cli", "__main__",
 ]  # fmt: skip
+REFERENCE_FLOORS = [
+    "arrays", "activations", "losses", "sweeps", "tangents", "optimizers", "training", "__init__",
+]  # fmt: skip
 SKLEARN_FLOORS = ["samples", "descent", "base", "classifier", "regressor", "__init__"]
 FACES = {
     "plot", "full_batch", "interchange", "timing", "demo", "compare", "info", "plan", "warmup",
@@ -112,33 +115,39 @@ def test_package_looks_down(path):
     assert violations(path.stem, path.read_text(), PACKAGE_FLOORS) == []
 
 
-def upward_in_sklearn(name, source):
-    """Imports among the estimators' modules that look upwards; nothing below knows of these."""
+def upward_in(package, floors, name, source):
+    """Imports among the modules of a package that look upwards."""
     found = []
     for module, names, _ in imports(source):
-        if module.startswith("deltajit.sklearn"):
-            found += names if module == "deltajit.sklearn" else [module.split(".")[2]]
-    return [other for other in found if other not in SKLEARN_FLOORS[: SKLEARN_FLOORS.index(name)]]
+        if module.startswith(f"deltajit.{package}"):
+            found += names if module == f"deltajit.{package}" else [module.split(".")[2]]
+    return [other for other in found if other not in floors[: floors.index(name)]]
 
 
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "src/deltajit/sklearn").glob("*.py")), ids=lambda p: p.stem
 )
 def test_estimators_look_down(path):
-    assert upward_in_sklearn(path.stem, path.read_text()) == []
+    assert upward_in("sklearn", SKLEARN_FLOORS, path.stem, path.read_text()) == []
 
 
 def test_rule_for_estimators_can_fail():
-    assert upward_in_sklearn("samples", "from deltajit.sklearn import descent") == ["descent"]
-    assert upward_in_sklearn("descent", "import deltajit.sklearn.base") == ["base"]
+    wrong = upward_in("sklearn", SKLEARN_FLOORS, "samples", "from deltajit.sklearn import descent")
+    assert wrong == ["descent"]
+    wrong = upward_in("sklearn", SKLEARN_FLOORS, "descent", "import deltajit.sklearn.base")
+    assert wrong == ["base"]
     assert violations("network", "from deltajit.sklearn.base import x", PACKAGE_FLOORS)
 
 
-def test_reference_is_numpy_only():
-    known = {module.split(".")[0] for module, _, _ in imports(
-        (ROOT / "src/deltajit/reference.py").read_text()
-    )}  # fmt: skip
-    assert known <= {"__future__", "collections", "math", "typing", "numpy"}
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "src/deltajit/reference").glob("*.py")), ids=lambda p: p.stem
+)
+def test_reference_is_numpy_only(path):
+    known = {module for module, _, _ in imports(path.read_text())}
+    inside = {module for module in known if module.startswith("deltajit.reference.")}
+    outside = {module.split(".")[0] for module in known - inside}
+    assert outside <= {"__future__", "collections", "math", "typing", "numpy"}
+    assert upward_in("reference", REFERENCE_FLOORS, path.stem, path.read_text()) == []
 
 
 def test_one_spelling_of_njit():

@@ -12,7 +12,7 @@ from deltajit.kernels import ACTIVATIONS, LOSSES
 
 import deltajit as dj
 from deltajit import reference
-from tests.conftest import DTYPES, make_targets
+from tests.conftest import ANY_OUTPUT, DTYPES, make_targets
 
 N_OUT, BATCH = 4, 9
 
@@ -38,11 +38,12 @@ def test_no_loss_and_no_output_is_left_out():
 
 def case(output, loss, dtype, bend=0.3):
     """A layer without inputs, whose biases are its logits; their gradient is delta."""
-    options = {"quantile": bend} if loss == "quantile" else {}
-    options |= {"threshold": bend} if loss == "huber" else {}
+    parameter = LOSSES[loss].parameter
+    options = {} if parameter is None else {parameter: bend}
     net = dj.Network([1, N_OUT], output=output, loss=loss, dtype=dtype, **options)
     rng = np.random.default_rng(0)
     z, v = 2 * rng.normal(size=(2, BATCH, N_OUT)).astype(dtype)
+    z[0] = 0
     return net, z, v, make_targets(rng, loss, BATCH, N_OUT).astype(dtype)
 
 
@@ -92,6 +93,30 @@ def test_delta_of_the_kernels_is_that_of_the_reference(output, loss, dtype):
             for found, want in ((grad, delta[b]), (product, turned[b])):
                 found = net.unflatten(found)[1][0]
                 np.testing.assert_allclose(found, want, tolerance, tolerance)
+
+
+SIZES = [0, 1e-20, 1e-6, 1e-3, 0.2, 0.5, 1, 2, 5, 20, 88, 104, 1000, 1e8, 1e15]
+RESIDUALS = [*SIZES, *(-x for x in SIZES[1:])]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", ANY_OUTPUT)
+def test_residuals_tiny_and_huge(loss, dtype):
+    """In float64 the reference has all digits, and so have the kernels."""
+    net, x, y = dj.Network([1, 1], loss=loss, dtype=dtype), np.zeros((1, 1)), np.zeros((1, 1))
+    tolerance = {"float32": 2e-6, "float64": 1e-14}[dtype]
+    for r in RESIDUALS:
+        r = float(np.array(r, dtype))
+        model = at(net, r).reference
+        a = np.array([[r]])
+        values = [
+            reference.sample_losses(loss, a, a, y, model.bend),
+            reference.output_delta(model, a, y),
+            reference.LOSSES[loss].curved(a, y, x + 1, x + 1, model.bend),
+        ]
+        found = [net.loss(x, y), net.grad(x, y)[1], net.hvp(x, y, [0, 1])[1]]
+        for want, value in zip(values, found, strict=True):
+            np.testing.assert_allclose(value, want.item(), tolerance, np.finfo(dtype).eps ** 2)
 
 
 # ---------------------------------------------------------------- variances out of range

@@ -23,7 +23,7 @@ def registered():
     dj.register_activation("own relu", lambda z: max(z, 0.0), lambda z: 1.0 if z > 0 else 0.0)
     yield
     for name in ("own sin", "own relu", "twice", "inverse", "picky", "early"):
-        dj.kernels.ACTIVATIONS.pop(name, None), dj.reference.OWN.pop(name, None)
+        dj.kernels.ACTIVATIONS.pop(name, None), dj.reference.ACTIVATIONS.pop(name, None)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

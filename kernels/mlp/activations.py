@@ -382,6 +382,53 @@ class sin:
         return -elementary.sin(z)
 
 
+@inlined
+def tanh_softplus(z):
+    """``t = tanh(log(1 + exp(z)))`` and ``1 - t**2``, without overflow or cancellation."""
+    w, one, two = elementary.exp(-absolute(z)), broadcast(1, z), broadcast(2, z)
+    is_above = z > broadcast(0, z)
+    n = select(is_above, fma(two, w, one), w * (w + two))  # t = n / (n + d)
+    d = select(is_above, two * w * w, two)
+    t, rest = n / (n + d), d / (n + d)
+    return t, rest * (one + t)
+
+
+@activation(of_z=True, init="he")
+class mish:
+    """``z tanh(softplus(z))`` (Misra 2019)."""
+
+    def value(z, p):
+        t, _ = tanh_softplus(z)
+        return z * t
+
+    def derivative(z, p):
+        t, left = tanh_softplus(z)
+        return fma(z * left, elementary.sigmoid(z), t)
+
+    def curvature(z, p):
+        t, left = tanh_softplus(z)
+        s, one, two = elementary.sigmoid(z), broadcast(1, z), broadcast(2, z)
+        return left * s * fma(z, fma(-two * t, s, one - s), two)
+
+
+@activation(of_z=True, init="he")
+class hardswish:
+    """z times a line from 0 at -3 to 1 at 3 (Howard et al. 2019)."""
+
+    def value(z, p):
+        three = broadcast(3, z)
+        between = z * (z + three) * broadcast(1 / 6, z)
+        return select(z <= -three, broadcast(0, z), select(z >= three, z, between))
+
+    def derivative(z, p):
+        three, half = broadcast(3, z), broadcast(0.5, z)
+        between = fma(z, broadcast(1 / 3, z), half)
+        return select(z <= -three, broadcast(0, z), select(z >= three, half + half, between))
+
+    def curvature(z, p):
+        return select(absolute(z) < broadcast(3, z), broadcast(1 / 3, z), broadcast(0, z))
+
+
 # ---------------------------------------------------------------- functions of a row
 
 

@@ -138,10 +138,10 @@ def weighted_rows(x, weights):
     return matrix(x, 0, count, width)
 
 
-def make_total(name, value):
+def make_total(name, value, is_kept):
     """Make `total` of a function of one output."""
 
-    @kernel(name=f"total.{name}")
+    @kernel(name=f"total.{name}", is_kept=is_kept)
     def total_of_outputs(
         z: Matrix, a: Matrix, Y: Matrix, weights: Vector, options: Options, spare: Vector
     ) -> Double:
@@ -158,10 +158,10 @@ def make_total(name, value):
     return total_of_outputs
 
 
-def make_slopes(name, slope):
+def make_slopes(name, slope, is_kept):
     """Make `slopes` of a function of one output."""
 
-    @kernel(name=f"slopes.{name}")
+    @kernel(name=f"slopes.{name}", is_kept=is_kept)
     def slopes_of_outputs(
         a: Matrix, Y: Matrix, weights: Vector, scale: Double, out: Matrix, options: Options,
         spare: Vector,
@@ -177,10 +177,10 @@ def make_slopes(name, slope):
     return slopes_of_outputs
 
 
-def make_curved(name, curve):
+def make_curved(name, curve, is_kept):
     """Make `curved` of a function of one output."""
 
-    @kernel(name=f"curved.{name}")
+    @kernel(name=f"curved.{name}", is_kept=is_kept)
     def curved_of_outputs(
         a: Matrix, Y: Matrix, weights: Vector, scale: Double, Rz: Matrix, Ra: Matrix,
         out: Matrix, options: Options, spare: Vector,
@@ -195,12 +195,16 @@ def make_curved(name, curve):
     return curved_of_outputs
 
 
-def of_outputs(name, value, slope, curve, **facts):
-    """The record of a loss that is a sum over outputs."""
-    curved_of = make_curved(name, curve)
-    return Loss(
-        name, make_total(name, value), make_slopes(name, slope), curved_of, curved_of, **facts
+def of_outputs(name, value, slope, curve, is_kept=True, **facts):
+    """Make the record of a sum over outputs, whose kernels are kept on disk or not."""
+    curved_of = make_curved(name, curve, is_kept)
+    made = (
+        make_total(name, value, is_kept),
+        make_slopes(name, slope, is_kept),
+        curved_of,
+        curved_of,
     )
+    return Loss(name, *made, **facts)
 
 
 def loss(**facts):
@@ -278,6 +282,28 @@ class quantile:
 
     def curve(a, y, p):
         return broadcast(0, a)
+
+
+@loss()
+class log_cosh:
+    """``log(cosh(r))`` of a residual ``r = a - y``: ``r**2 / 2`` near 0, ``|r| - log(2)`` far off.
+
+    Near 0 it is ``-log(1 - tanh(r)**2) / 2``, which keeps its digits there.
+    """
+
+    def value(z, a, y, p):
+        size, half = absolute(a - y), broadcast(0.5, a)
+        t = elementary.tanh(size)
+        near = -half * elementary.log1p(-t * t)
+        far = elementary.log1p(elementary.exp(broadcast(-2, a) * size))
+        return select(size < broadcast(1, a), near, size + (far - broadcast(math.log(2), a)))
+
+    def slope(a, y, p):
+        return elementary.tanh(a - y)
+
+    def curve(a, y, p):
+        w, one = elementary.exp(broadcast(-2, a) * absolute(a - y)), broadcast(1, a)
+        return broadcast(4, a) * w / ((one + w) * (one + w))
 
 
 @loss(output="sigmoid", least=0, most=1)

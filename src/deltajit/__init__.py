@@ -21,7 +21,7 @@ from deltajit.full_batch import LBFGS, LevenbergMarquardt
 from deltajit.history import History
 from deltajit.kernels.mlp.optimizers import *
 from deltajit.network import Network
-from deltajit.own import register_activation
+from deltajit.own import register_activation, register_loss
 from deltajit.training import DivergedError
 from deltajit.version import VERSION
 
@@ -48,6 +48,7 @@ __all__ = [
     "plot",
     "reference",
     "register_activation",
+    "register_loss",
     "schedules",
     "Optimizer",
     *kernels.OPTIMIZERS,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
+import textwrap
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ from deltajit.kernels import ACTIVATIONS, LOSSES
 from deltajit.kernels.gemm.parallel import available
 from deltajit.kernels.mlp.model import layer_table, network_record
 from deltajit.own import CIRCUITS, register_circuit, unknown
+
+T = TypeVar("T")
 
 # Parameters at most: the numbers of bytes that follow from so many are int64.
 MOST_PARAMS = 2**40
@@ -175,14 +179,38 @@ class Architecture:
         return tuple(weights), tuple(biases)
 
 
-def _hidden() -> list[str]:
+def hidden_activations() -> list[str]:
     """Activations that hidden layers may have, the user's own among them."""
     return [name for name, f in ACTIVATIONS.items() if not f.of_rows]
 
 
+def output_activations() -> list[str]:
+    """Activations that outputs may have: BP1 has a alone."""
+    return [name for name, f in ACTIVATIONS.items() if not f.of_z]
+
+
+def with_names(made: type[T]) -> type[T]:
+    """Put the names there are into a docstring, for {hidden}, {outputs} and {losses}."""
+    losses = [f'"{x.name}"' for x in LOSSES.values() if x.output is None]
+    losses += [f'"{x.name}" with {x.output}' for x in LOSSES.values() if x.output is not None]
+    there = {
+        "hidden": [f'"{name}"' for name in hidden_activations()],
+        "outputs": [f'"{name}"' for name in output_activations()],
+        "losses": losses,
+    }
+
+    def filled(place: re.Match[str]) -> str:
+        indent, names = place[1], there[place[2]]
+        return textwrap.fill(", ".join(names), 99, initial_indent=indent, subsequent_indent=indent)
+
+    if made.__doc__:  # not where Python strips them
+        made.__doc__ = re.sub(r"( *)\{(hidden|outputs|losses)\}", filled, made.__doc__)
+    return made
+
+
 def _hidden_names(activation: object, n_hidden: int) -> tuple[str, ...]:
     if isinstance(activation, str):
-        return (checks.choice(activation, "activation", _hidden()),) * n_hidden
+        return (checks.choice(activation, "activation", hidden_activations()),) * n_hidden
     if not isinstance(activation, (list, tuple)):
         raise TypeError(
             f"activation must be a name, or a list of one name per hidden layer; got {activation!r}"
@@ -193,15 +221,14 @@ def _hidden_names(activation: object, n_hidden: int) -> tuple[str, ...]:
             f"got {len(activation)}: {list(activation)}"
         )
     return tuple(
-        checks.choice(name, f"activation[{i}]", _hidden()) for i, name in enumerate(activation)
+        checks.choice(name, f"activation[{i}]", hidden_activations())
+        for i, name in enumerate(activation)
     )
 
 
 def _output_and_loss(output: object, loss: object, n_out: int) -> tuple[str, str]:
     """Both names, with "auto" replaced by the other's partner."""
-    last = checks.choice(
-        output, "output", ["auto", *(name for name, f in ACTIVATIONS.items() if not f.of_z)]
-    )
+    last = checks.choice(output, "output", ["auto", *output_activations()])
     goal = checks.choice(loss, "loss", ["auto", *LOSSES])
     if last == "auto":
         last = (LOSSES[goal].output if goal in LOSSES else None) or "identity"

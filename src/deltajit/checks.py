@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from deltajit.kernels import ranges
+from deltajit.kernels import LOSSES, ranges
 from deltajit.kernels.blocks import MOST_THREADS
 from deltajit.kernels.gemm.parallel import usable_cores
 
@@ -146,36 +146,41 @@ class TargetForm(NamedTuple):
 
 
 def targets(value: object, name: str, batch: int, single: bool, form: TargetForm) -> Array:
-    """Y as the kernels take it: (batch, n_out), or (batch, 1) class labels for cross_entropy."""
-    given = asarray(value, name)
+    """Y as the kernels take it: (batch, n_out), or (batch, 1) labels where the loss takes these."""
+    loss, given = LOSSES[form.loss], asarray(value, name)
     if single and (given.ndim == 0 or given.shape == (form.n_out,)):
         given = given[None]
-    if form.loss == "cross_entropy" and given.ndim == 1:
+    if loss.takes_labels and given.ndim == 1:
         return _labels(given, name, batch, form)
     if form.n_out == 1 and given.ndim == 1:
         given = given[:, None]
     found = array(given, name, form.kind)
     if found.shape != (batch, form.n_out):
-        labels = f" or ({batch},) class labels" if form.loss == "cross_entropy" else ""
+        labels = f" or ({batch},) class labels" if loss.takes_labels else ""
         raise ValueError(
             f"{name} must have shape ({batch}, {form.n_out}){labels}, got {given.shape}"
         )
-    if form.loss == "poisson" and found.min() < 0:
-        raise ValueError(f"{name} must be >= 0 for loss='poisson', got {found.min()}")
-    probabilities = form.loss in ("cross_entropy", "binary_cross_entropy")
-    if probabilities and (found.min() < 0 or found.max() > 1):
-        raise ValueError(
-            f"{name} must lie in [0, 1] for loss={form.loss!r}, "
-            f"got values from {found.min()} to {found.max()}"
-        )
+    bounds(found, name, form.loss)
     return found
+
+
+def bounds(targets: Array, name: str, loss: str) -> None:
+    """Targets lie where the loss can take them."""
+    least, most = LOSSES[loss].least, LOSSES[loss].most
+    if most < math.inf and (targets.min() < least or targets.max() > most):
+        raise ValueError(
+            f"{name} must lie in [{least}, {most}] for loss={loss!r}, "
+            f"got values from {targets.min()} to {targets.max()}"
+        )
+    if least > -math.inf and targets.min() < least:
+        raise ValueError(f"{name} must be >= {least} for loss={loss!r}, got {targets.min()}")
 
 
 def _labels(given: Array, name: str, batch: int, form: TargetForm) -> Array:
     if given.dtype.kind not in "iub":
         raise TypeError(
             f"{name} of shape {given.shape} must be integer class labels 0..{form.n_out - 1} "
-            f"for loss='cross_entropy', got dtype {given.dtype.name}"
+            f"for loss={form.loss!r}, got dtype {given.dtype.name}"
         )
     if given.shape != (batch,):
         raise ValueError(

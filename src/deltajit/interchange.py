@@ -1,6 +1,6 @@
 """Networks from and for PyTorch, scikit-learn, ONNX and C.
 
-A new activation is one row of `FORMS`.
+Activations that have no row in `FORMS` are refused.
 """
 
 from __future__ import annotations
@@ -140,12 +140,11 @@ PASSIVE = {"Identity", "Dropout", "AlphaDropout", "Flatten"}  # do nothing to sa
 
 
 def _expressible(made: Architecture, method: str) -> None:
-    """Refuse activations that are in Python alone; a loss is no part of `predict`."""
+    """Refuse activations without a form; a loss is no part of `predict`."""
     for name in made.activations:
         if name not in FORMS:
             raise ValueError(
-                f"{method} cannot express activation={name!r}, which register_activation has made "
-                f"from Python functions; it knows {', '.join(FORMS)}"
+                f"{method} cannot express activation={name!r}; it knows {', '.join(FORMS)}"
             )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deltajit import checks, fitting, interchange, kernels, memory, own, reference, saving
-from deltajit.architecture import Architecture
+from deltajit.architecture import Architecture, with_names
 from deltajit.circuit import Circuit
 from deltajit.data import Data, checked
 from deltajit.described import Described
@@ -32,6 +32,7 @@ from deltajit.training import FullBatch, Metric
 Array = NDArray[Any]
 
 
+@with_names
 class Network(Described):
     """A multilayer perceptron: predictions, loss, gradient and training.
 
@@ -40,19 +41,21 @@ class Network(Described):
     sizes : list of int
         Units of each layer, inputs first, outputs last.
     activation : str or list of str
-        Of the hidden layers, one name for all or one name each: "identity", "sigmoid", "tanh",
-        "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "softsign", "hard_tanh",
-        "sin", "exp", "step" (the perceptron's threshold, whose derivative is 0).
+        Of the hidden layers, one name for all or one name each. There are
+        {hidden},
+        and your own, by `register_activation`. The derivative of "step", the perceptron's
+        threshold, is 0.
     output : str
-        Activation of the output layer: any of these but gelu, silu and sin; also "softmax", and
-        "gaussian" (means first, then as many variances). "auto" is the one that belongs to the
+        Activation of the output layer. There are
+        {outputs}.
+        "gaussian" is means first, then as many variances. "auto" is the one that belongs to the
         loss, and identity if there is none.
     loss : str or Circuit
-        "squared_error", "huber", "absolute_error", "quantile", with any of these outputs;
-        "cross_entropy" with softmax, "binary_cross_entropy" with sigmoid, "poisson" with exp,
-        "gaussian_nll" with gaussian. "auto" is the one that belongs to the output. Or a `Circuit`,
-        the loss of one sample as a function of its outputs, then of its targets, one or more, with
-        any of these outputs.
+        There are
+        {losses},
+        and your own, by `register_loss`. Where none is said, any output will do but gaussian.
+        "auto" is the one that belongs to the output. Or a `Circuit`, the loss of one sample as a
+        function of its outputs, then of its targets, one or more.
     l2, l1 : float
         Add ``l2/2 * sum(W**2) + l1 * sum(|W|)`` to the loss; biases are not penalized.
     dtype : "float32" or "float64"

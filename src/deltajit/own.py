@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numba
@@ -15,12 +15,13 @@ from deltajit import graphs, operations, reference
 from deltajit.kernels import ACTIVATIONS, LOSSES
 from deltajit.kernels.circuit import Program, largest_workspace
 from deltajit.kernels.circuit.loss import loss_of, make_words
-from deltajit.kernels.mlp.own import own_activation
+from deltajit.kernels.mlp.own import N_FUNCTIONS, own_activation, own_loss
 from deltajit.lowering import lower
 from deltajit.operations import Graph
 
 Array = NDArray[Any]
 Scalar = Callable[[float], float]
+OfOutput = Callable[[float, float], float]
 
 
 class CircuitLoss(NamedTuple):
@@ -35,11 +36,15 @@ class CircuitLoss(NamedTuple):
     spare: int
 
 
-# Losses of the user's own, and tables of the addresses of activations, by name.
+# Losses that are circuits, and tables of the addresses of activations and of losses, by name.
 CIRCUITS: dict[str, CircuitLoss] = {}
-_tables: dict[str, Array] = {}
+_activations: dict[str, Array] = {}
+_losses: dict[str, Array] = {}
 
 _kept: list[Any] = []  # compiled functions
+
+# Where difference quotients are taken: z or outputs, and targets.
+PLACES, TARGETS, STEP = np.linspace(-1.97, 2.03, 9), (0.31, 1.18), 1e-6
 
 
 def register_activation(
@@ -76,18 +81,70 @@ def register_activation(
     >>> dj.register_activation("bump", bump, lambda z: -2 * z * math.exp(-z * z))
     >>> net = dj.Network([2, 8, 1], activation="bump")
     """
-    if not isinstance(name, str) or (name in ACTIVATIONS and name not in _tables):
-        raise ValueError(f"name must be a string that no activation has, got {name!r}")
-    value, slope = _compiled(f, "f"), _compiled(derivative, "derivative")
-    curvature = _compiled(second_derivative or _nan, "second_derivative")
-    _check_derivative(value, slope)
-    calls = [_callback(function) for function in (value, slope, curvature)]
-    _kept.append(calls)
-    table = _tables.setdefault(name, np.empty(len(calls), np.int64))
-    table[:] = [call.address for call in calls]
-    reference.OWN[name] = value, slope, curvature
+    _check_name(name, "activation", ACTIVATIONS, _activations)
+    value, slope = _compiled(f, "f", 1), _compiled(derivative, "derivative", 1)
+    second = _compiled(second_derivative or _nan, "second_derivative", 1)
+    _check_derivative("derivative is not that of f", value, slope, [(z,) for z in PLACES])
+    table = _filled(_activations, name, (value, slope, second))
+    f2 = reference.of_numbers(second)
+    f1 = reference.of_numbers(slope, f2)
+    f0 = reference.of_numbers(value, f1)
+    reference.ACTIVATIONS[name] = reference.of_units(
+        lambda z, p: f0(z), lambda z, p: f1(z), lambda z, p: f2(z), of_z=True
+    )
     if name not in ACTIVATIONS:
         ACTIVATIONS[name] = own_activation(name, table)
+
+
+def register_loss(
+    name: str, value: OfOutput, slope: OfOutput, curve: OfOutput | None = None
+) -> None:
+    """Make ``loss=name`` mean a function of your own, with any output but gaussian.
+
+    The loss of a sample is the sum over its outputs. For what mixes them there is `Circuit`. All
+    that `register_activation` says of names, of what raises and of division by 0 is true here too.
+
+    Parameters
+    ----------
+    name : str
+        One that no loss of deltajit has.
+    value, slope : function of two floats that ``@njit`` compiles, or that it has compiled
+        The loss of an output a and its target y, and its derivative by a.
+    curve : likewise, optional
+        The second derivative by a, for `hvp`, `gnvp` and what is made of them, which else are NaN.
+
+    Raises
+    ------
+    ValueError
+        The name is taken, or `slope` is not the derivative of `value`, or `curve` of `slope`.
+
+    Examples
+    --------
+    >>> import math
+    >>> import deltajit as dj
+    >>> dj.register_loss(
+    ...     "cauchy",
+    ...     lambda a, y: math.log1p((a - y) ** 2),
+    ...     lambda a, y: 2 * (a - y) / (1 + (a - y) ** 2),
+    ... )
+    >>> net = dj.Network([2, 8, 1], loss="cauchy")
+    """
+    _check_name(name, "loss", LOSSES, _losses)
+    total, first = _compiled(value, "value", 2), _compiled(slope, "slope", 2)
+    second = _compiled(curve or _nan, "curve", 2)
+    places = [(a, y) for a in PLACES for y in TARGETS]
+    _check_derivative("slope is not the derivative of value", total, first, places)
+    if curve is not None:
+        _check_derivative("curve is not the derivative of slope", first, second, places)
+    table = _filled(_losses, name, (total, first, second))
+    f2 = reference.of_numbers(second)
+    f1 = reference.of_numbers(first, f2)
+    f0 = reference.of_numbers(total, f1)
+    reference.LOSSES[name] = reference.of_outputs(
+        lambda z, a, y, p: f0(a, y), lambda a, y, p: f1(a, y), lambda a, y, p: f2(a, y)
+    )
+    if name not in LOSSES:
+        LOSSES[name] = own_loss(name, table)
 
 
 def unknown(activations: Iterable[Any], loss: Any) -> str:
@@ -100,54 +157,78 @@ def unknown(activations: Iterable[Any], loss: Any) -> str:
             )
     if isinstance(loss, str) and loss not in LOSSES:
         return (
-            f"loss {loss[:50]!r} is unknown here; if it is a circuit of yours, make a network with "
-            "it first, and save that one again: the circuit then goes along"
+            f"loss {loss[:50]!r} is unknown here; if it is one of your own, call "
+            f"dj.register_loss({loss[:50]!r}, value, slope, curve) first; if it is a circuit of "
+            "yours, make a network with it first, and save that one again: the circuit then goes "
+            "along"
         )
     return ""
 
 
-def _nan(z: float) -> float:
+def _check_name(name: Any, kind: str, records: dict[str, Any], own: dict[str, Array]) -> None:
+    """A string that is free, or the user's own already."""
+    taken = ("auto", *records)
+    if not isinstance(name, str) or (name in taken and name not in own):
+        raise ValueError(f"name must be a string that no {kind} has, got {name!r}")
+
+
+def _nan(*numbers: float) -> float:
     return math.nan
 
 
-def _compiled(function: Any, name: str) -> Any:
-    """A jitted function of one float that gives a float, and NaN where the user's own raises."""
+def _compiled(function: Any, name: str, arity: int) -> Any:
+    """A jitted function of floats that gives a float, and NaN where the user's own raises."""
     python = getattr(function, "py_func", function)  # of what is jitted, with other options
     if not inspect.isfunction(python):
-        raise TypeError(f"{name} must be a Python function of one number, got {function!r}")
+        numbers = ("one number", "two numbers")[arity - 1]
+        raise TypeError(f"{name} must be a Python function of {numbers}, got {function!r}")
     jitted = numba.njit(error_model="numpy")(python)
 
-    @numba.njit("float64(float64)", error_model="numpy")
-    def total(z):  # type: ignore[no-untyped-def]
+    def of_one(z):  # type: ignore[no-untyped-def]
         try:
             return jitted(z)
         except Exception:  # kernels can't see it, and C would take the result for 0
             return math.nan
 
-    return total
+    def of_two(a, y):  # type: ignore[no-untyped-def]
+        try:
+            return jitted(a, y)
+        except Exception:
+            return math.nan
+
+    signature = numba.float64(*[numba.float64] * arity)
+    return numba.njit(signature, error_model="numpy")((of_one, of_two)[arity - 1])
+
+
+def _filled(tables: dict[str, Array], name: str, functions: Sequence[Any]) -> Array:
+    """The table of that name, with addresses of compiled functions as C sees them."""
+    calls = [_callback(function) for function in functions]
+    _kept.append(calls)
+    table = tables.setdefault(name, np.empty(N_FUNCTIONS, np.int64))
+    table[:] = [call.address for call in calls]
+    return table
 
 
 def _callback(function: Any) -> Any:
-    """The same as C sees it."""
-
-    @numba.cfunc("float64(float64)", error_model="numpy")
-    def call(z):  # type: ignore[no-untyped-def]
-        return function(z)
-
-    return call
+    """A compiled function as C sees it."""
+    (signature,) = function.nopython_signatures
+    return numba.cfunc(signature, error_model="numpy")(function.py_func)
 
 
-def _check_derivative(f: Any, derivative: Any) -> None:
-    """At most of some places, a difference quotient must be near: others may be kinks."""
-    places, step = np.linspace(-1.97, 2.03, 9), 1e-6
-    slopes = np.array([(f(z + step) - f(z - step)) / (2 * step) for z in places])
-    found = np.array([derivative(z) for z in places])
-    wrong = ~np.isclose(found, slopes, 1e-4, 1e-6, equal_nan=True)
+def _check_derivative(problem: str, f: Any, derivative: Any, places: Sequence[Any]) -> None:
+    """A difference quotient by f's first argument must be near at all places but two.
+
+    Those may be kinks; where f is no number there is none.
+    """
+    quotients = np.array([(f(x + STEP, *y) - f(x - STEP, *y)) / (2 * STEP) for x, *y in places])
+    given = np.array([derivative(*place) for place in places])
+    known = np.isfinite(quotients)
+    wrong = ~np.isclose(given, quotients, 1e-4, 1e-6) & (known | ~known.any())
     if wrong.sum() > 2:
         i = int(wrong.argmax())
         raise ValueError(
-            f"derivative is not that of f: at z = {places[i]:.4g} it gives {found[i]:.6g}, where f "
-            f"has a slope of {slopes[i]:.6g}"
+            f"{problem}: at {', '.join(f'{x:.4g}' for x in places[i])} it gives {given[i]:.6g}, "
+            f"where a difference quotient is {quotients[i]:.6g}"
         )
 
 
@@ -174,7 +255,7 @@ def register_circuit(graph: Graph) -> str:
         words = {kind: make_words(program) for kind, program in programs.items()}
         spare = max(int(largest_workspace(program)) for program in programs.values())
         CIRCUITS[name] = CircuitLoss(graph, programs, words, spare)
-    reference.OWN_LOSSES[name] = _reference_of(graph)
+    reference.LOSSES[name] = _reference_of(graph)
     LOSSES[name] = loss_of(name)
     return name
 
@@ -187,22 +268,22 @@ def options(loss: str, dtype: np.dtype[Any]) -> dict[str, int]:
     return {"circuit": found.words[dtype].ctypes.data, "spare": found.spare}
 
 
-def _reference_of(graph: Graph) -> tuple[Any, Any, Any]:
-    """The same in NumPy: for `reference.OWN_LOSSES`."""
+def _reference_of(graph: Graph) -> reference.Loss:
+    """The same in NumPy."""
 
     def joined(a: Array, Y: Array) -> Array:
         return np.concatenate([a, Y], axis=1).T
 
-    def losses(a: Array, Y: Array) -> Array:
+    def losses(z: Array, a: Array, Y: Array, p: float) -> Array:
         found = operations.values(graph, joined(a, Y))[graph.outputs[0]]
         return np.broadcast_to(found, a.shape[:1])
 
-    def slopes(a: Array, Y: Array) -> Array:
+    def slopes(a: Array, Y: Array, p: float) -> Array:
         found = operations.values(graph, joined(a, Y))
         adjoints = operations.adjoints(graph, found)[: a.shape[1]]
         return np.stack([np.broadcast_to(x, a.shape[:1]) for x in adjoints], axis=1)
 
-    def curved(a: Array, Y: Array, Ra: Array) -> Array:
-        return np.imag(slopes(a + 1e-30j * Ra, Y)) / 1e-30
+    def curved(a: Array, Y: Array, Rz: Array, Ra: Array, p: float) -> Array:
+        return np.imag(slopes(a + 1e-30j * Ra, Y, p)) / 1e-30
 
-    return losses, slopes, curved
+    return reference.Loss(losses, slopes, curved, curved)

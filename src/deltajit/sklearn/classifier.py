@@ -11,12 +11,11 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from deltajit.sklearn.base import MultilayerPerceptron, has_epochs
+from deltajit.architecture import loss_of_output
+from deltajit.sklearn.base import OUR_NAMES, MultilayerPerceptron, has_epochs
 from deltajit.sklearn.samples import Samples, dense
 
 Array = NDArray[Any]
-
-LOSSES = {"softmax": "cross_entropy", "logistic": "binary_cross_entropy"}
 
 
 class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc]
@@ -243,7 +242,7 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
     # ---------------------------------------------------------------- what `fit` asks
 
     def _loss_name(self) -> str:
-        return LOSSES[self.out_activation_]
+        return loss_of_output(OUR_NAMES.get(self.out_activation_, self.out_activation_))
 
     def _targets(
         self, y: Any, weights: Array | None, dtype: Any, first: bool, incremental: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,21 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
 from deltajit import checks
+from deltajit.kernels import LOSSES
+from deltajit.own import CIRCUITS
 from deltajit.sklearn.base import MultilayerPerceptron, has_epochs
 from deltajit.sklearn.samples import Samples
 
 Array = NDArray[Any]
 
-LOSSES = ("squared_error", "poisson", "huber", "absolute_error", "quantile")
+
+def regression_losses() -> list[str]:
+    """Losses of one output and one target, any number."""
+    return [
+        name
+        for name, loss in LOSSES.items()
+        if loss.most == math.inf and loss.outputs_per_target == 1 and name not in CIRCUITS
+    ]
 
 
 class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
@@ -28,7 +38,7 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
     ----------
     loss : str
         "squared_error", "poisson" (with the exponential function as output; targets >= 0),
-        "huber", "absolute_error", "quantile".
+        "huber", "absolute_error", "quantile", or another of `Network`'s for one target an output.
     hidden_layer_sizes : int or sequence of int
         Units of each hidden layer; an empty one is a linear model.
     activation : str or list of str
@@ -200,7 +210,7 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        checks.choice(self.loss, "loss", LOSSES)
+        checks.choice(self.loss, "loss", regression_losses())
 
     def _loss_name(self) -> str:
         return str(self.loss)
@@ -213,11 +223,10 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
     ) -> tuple[Array, Array | None]:
         """Targets (n, n_outputs) as the kernels take them."""
         Y = np.ascontiguousarray(y.reshape(len(y), -1), dtype)
-        if self.loss == "poisson" and Y.min() < 0:
-            raise ValueError(f"y must be >= 0 for loss='poisson', got {Y.min()}")
+        checks.bounds(Y, "y", self.loss)
         if first:
             self.n_outputs_ = Y.shape[1]
-            self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
+            self.out_activation_ = LOSSES[self.loss].output or "identity"
         elif Y.shape[1] != self.n_outputs_:
             raise ValueError(f"y must have {self.n_outputs_} outputs as before, got {Y.shape[1]}")
         return Y, weights
