@@ -99,7 +99,7 @@ logger = logging.getLogger("deltajit")
 WORD = ir.IntType(64)
 REALS = {types.float32: "float32", types.float64: "float64"}
 RESOLVER = "deltajit.resolve"
-SAY_AFTER = 1.0  # seconds of compiling
+SAY_AFTER = 1.0  # seconds that a thread has waited
 
 _lock = threading.RLock()
 _of_slot, _by_name = {}, {}  # (kernel, real) by the address of its slot, and that by its name
@@ -166,7 +166,7 @@ def _waiting():
         _waits.seconds = before + time.perf_counter() - start
 
 
-def kernels():
+def all_kernels():
     """(kernel, Numba's type of its floats) of all that are kept, in the order of their names.
 
     Of one type only if no argument depends on it: calls ask for float64 then.
@@ -403,6 +403,7 @@ def _code_of(kernel, real):
         return backend.load_object(_compiled(kernel, real, symbol), symbol)
     code = cache.load(name, SHORT)
     if code is None:
+        _say_once()
         with cache.lock(name, SHORT):
             code = cache.load(name, SHORT)  # another process may have been faster
             if code is None:
@@ -411,13 +412,21 @@ def _code_of(kernel, real):
     return backend.load_object(code, symbol)
 
 
-def _compiled(kernel, real, symbol):
-    """The object code. That this takes its time is said once a process."""
-    global _spent, _has_said
-    if _spent > SAY_AFTER and not _has_said:
+def _say_once():
+    """Tell a user who has waited for a while, for this process or another to compile, what for.
+
+    By logging, at a level that is shown where nobody has set up anything.
+    """
+    global _has_said
+    if _waits.seconds > SAY_AFTER and not _has_said:
         _has_said = True
         place = f", once; they are kept in {cache.folder()}" if cache.is_on() else ""
         logger.warning("deltajit: compiling kernels for this CPU%s", place)
+
+
+def _compiled(kernel, real, symbol):
+    """The object code."""
+    global _spent
     start = time.perf_counter()
     code = backend.compile_to_object(kernel.__wrapped__, *kernel.types_for(real), symbol)
     _spent += time.perf_counter() - start

@@ -35,7 +35,7 @@ compiler.SAY_AFTER = 0
 for dtype in ("float32", "float64"):
     x = np.ones(3, dtype)
     views.copy_vector(x, x.copy())
-compiler.kernels()[0][0].address(compiler.kernels()[0][1])
+compiler.all_kernels()[0][0].address(compiler.all_kernels()[0][1])
 """
 SILENCED = "import logging\nlogging.getLogger('deltajit').setLevel(logging.ERROR)\n"
 
@@ -124,7 +124,7 @@ def test_a_line_of_the_log_takes_the_bars_place(terminal, caplog):
 
 
 def test_all_kernels_are_listed():
-    listed = compiler.kernels()
+    listed = compiler.all_kernels()
     names = [f"{kernel.name}.{real}" for kernel, real in listed]
     assert names == sorted(set(names))
     assert {f"{kind}.{real}" for kind in ("losses.total.huber", "activations.activate.tanh")
@@ -134,13 +134,19 @@ def test_all_kernels_are_listed():
 
 
 def test_warmup(monkeypatch, capsys):
-    some = [pair for pair in compiler.kernels() if pair[0] is views.copy_vector]
-    monkeypatch.setattr(compiler, "kernels", lambda: some)
+    some = [pair for pair in compiler.all_kernels() if pair[0] is views.copy_vector]
+    monkeypatch.setattr(compiler, "all_kernels", lambda: some)
     assert cli.main(["warmup", "--dtype", "float32"]) == 0
     assert capsys.readouterr().out.startswith(f"1 kernels are in {cache.folder()}, after ")
     assert cli.main(["warmup"]) == 0
     assert capsys.readouterr().out.startswith("2 kernels are in")
     assert {"views.copy_vector.float32", "views.copy_vector.float64"} <= compiler.in_use()
+
+
+def test_warmup_without_a_cache(monkeypatch):
+    monkeypatch.setattr(cache, "is_on", lambda: False)
+    with pytest.raises(SystemExit, match="no folder for the cache"):
+        cli.main(["warmup"])
 
 
 EVERYTHING = """

@@ -28,7 +28,7 @@ def rows() -> list[tuple[str, str]]:
         ("threading layers", ", ".join(_threading_layers()) or "none"),
         ("cores", str(os.cpu_count())),
         ("compilation cache", str(cache.folder() or "none")),
-        ("compiled kernels", f"{cache.count(compiler.SHORT)} of {len(compiler.kernels())}"),
+        ("compiled kernels", f"{cache.count(compiler.SHORT)} of {len(compiler.all_kernels())}"),
     ]
 
 

@@ -17,9 +17,11 @@ DTYPES = ("float32", "float64")
 
 def run(dtype: str) -> None:
     """Compile what is not kept yet of one dtype, or of "all"; says where it is."""
+    if not cache.is_on():
+        raise SystemExit("deltajit warmup: no folder for the cache can be written")
     dtypes = DTYPES if dtype == "all" else (dtype,)
     start = time.perf_counter()
-    needed = [(kernel, real) for kernel, real in compiler.kernels() if str(real) in dtypes]
+    needed = [(kernel, real) for kernel, real in compiler.all_kernels() if str(real) in dtypes]
     with progress_bar(len(needed), unit="kernel") as bar:
         for kernel, real in needed:
             kernel.address(real)
@@ -27,7 +29,7 @@ def run(dtype: str) -> None:
     for each in dtypes:
         call_from_python(each)
     seconds = time.perf_counter() - start
-    print(f"{len(needed)} kernels are in {cache.folder() or 'no cache'}, after {seconds:.1f} s")
+    print(f"{len(needed)} kernels are in {cache.folder()}, after {seconds:.1f} s")
 
 
 def call_from_python(dtype: str) -> None:
