@@ -6,6 +6,7 @@ of our own, the same way whether it was compiled just now or read from the cache
 
 import ctypes
 import functools
+import os
 from pathlib import Path
 
 import llvmlite.binding as llvm
@@ -17,7 +18,7 @@ from numba.core import typed_passes as typed
 from numba.core import untyped_passes as untyped
 from numba.core.caching import FunctionCache
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler_lock import global_compiler_lock
+from numba.core.compiler_lock import global_compiler_lock as lock
 from numba.core.compiler_machinery import register_pass
 from numba.core.registry import cpu_target
 from numba.core.typed_passes import NativeLowering
@@ -28,6 +29,16 @@ except ImportError:  # Numba was built without it, or its runtime library is mis
     openmp = None
 
 from .abi import from_words, word_types
+
+
+# Held by who compiles, Numba for others or we; asked from C (`python`), where a method of Python's
+# own would be a place for signals' handlers.
+holds_lock = lock._lock._is_owned
+
+if hasattr(os, "register_at_fork"):  # a child has no thread that would give it back
+    os.register_at_fork(
+        before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+    )
 
 
 def target():
@@ -142,7 +153,7 @@ def _flags():
     return flags
 
 
-@global_compiler_lock
+@lock
 def compile_to_object(function, arguments, result, symbol):
     """Object code of a C function `symbol` that does what a Python function does.
 
@@ -207,20 +218,24 @@ def _check_calls(module):
             raise RuntimeError(f"{module.name} calls {function.name}, which no kernel may")
 
 
-@functools.cache
-def _engine():
-    """Our own engine, which has only object code that it was given; of Numba's target."""
+def _machine():
+    """Numba's target."""
     triple, cpu, features = target()
-    machine = llvm.Target.from_triple(triple).create_target_machine(
+    return llvm.Target.from_triple(triple).create_target_machine(
         cpu=cpu, features=features, reloc="static", codemodel="jitdefault", jit=True
     )
-    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+
+
+@functools.cache
+def _engine():
+    """Our own engine, which has only object code that it was given."""
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
 
 
 _kept = []  # object code, which the engine refers to as long as it lives
 
 
-@global_compiler_lock
+@lock
 def load_object(code, symbol):
     """Address of a function in object code."""
     _kept.append(code)
@@ -228,6 +243,13 @@ def load_object(code, symbol):
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine.get_function_address(symbol)
+
+
+def load_module(module, symbol):
+    """Address of a function in a module of `llvmlite.ir`, made for this process alone."""
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    return load_object(_machine().emit_object(parsed), symbol)
 
 
 def _check_parts():
@@ -241,6 +263,7 @@ def _check_parts():
         (cpu_target.target_context.codegen(), "_tm"),
         (cpu_target.target_context.codegen(), "magic_tuple"),
         (FunctionCache, "load_overload"),
+        (lock._lock, "_is_owned"),
     ]
     missing = [f"{owner!r}.{name}" for owner, name in needed if not hasattr(owner, name)]
     if missing:

@@ -25,9 +25,7 @@ import inspect
 import logging
 import os
 import secrets
-import signal
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
@@ -40,10 +38,9 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_jitable, typeof_impl
 
-from . import abi, backend, cache
+from . import abi, backend, cache, python
 
 OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
 HELPER = {
@@ -101,7 +98,6 @@ REALS = {types.float32: "float32", types.float64: "float64"}
 RESOLVER = "deltajit.resolve"
 SAY_AFTER = 1.0  # seconds of compiling
 
-_lock = threading.RLock()
 _of_slot, _by_name = {}, {}  # (kernel, real) by the address of its slot, and that by its name
 _spent = 0.0  # seconds of this process that went into compiling
 _has_said = False
@@ -155,15 +151,25 @@ class Prototype:
         reals = filter(None, map(abi.real_of, self.annotations, given))
         return next(reals, types.float64)
 
+    def check(self, name, real, given):
+        """Refuse arguments of other Numba types than a kernel's for floats of type `real`.
+
+        A TypeError, since Numba would put pages of its own around a TypingError.
+        """
+        where = f"deltajit's {name.lstrip('_')}: "
+        if len(given) != len(self.names):
+            raise TypeError(f"{where}it takes {', '.join(self.names)}; got {len(given)} arguments")
+        if real not in REALS:
+            raise TypeError(f"{where}kernels take float32 or float64, got {real}")
+        for parameter in zip(self.names, self.annotations, given, strict=True):
+            problem = abi.problem(*parameter, real)
+            if problem:
+                raise TypeError(where + problem)
+
     def typed_call(self, name, real, given):
         """Numba's (signature, lowering of a call by an address) for arguments of these types."""
-        if real not in REALS:
-            raise TypingError(f"deltajit's kernels take float32 or float64, got {real}")
+        self.check(name, real, given)
         arguments, result = self.types_for(real)
-        for parameter, annotation, kind in zip(self.names, self.annotations, given, strict=True):
-            problem = abi.problem(annotation, kind, real)
-            if problem is not None:
-                raise TypingError(f"{parameter} of deltajit's {name.lstrip('_')}: {problem}")
 
         def call(context, builder, address, values):
             words = [
@@ -218,7 +224,7 @@ class Kernel(Prototype):
         """Where the code for floats of type `real` is; it is loaded or compiled if need be."""
         slot = self._slots[real]
         if slot.value == 0:
-            with _lock:
+            with backend.lock:
                 if slot.value == 0:
                     slot.value = _code_of(self, real)
         return slot.value
@@ -242,9 +248,9 @@ class Kernel(Prototype):
 
     def __call__(self, *values):
         """Call from Python, by ctypes: for tests, and where microseconds do not matter."""
-        kinds = [abi.python_real(*pair) for pair in zip(self.annotations, values, strict=True)]
-        dtype = next(filter(None, kinds), np.dtype(np.float64))
-        real = numba.from_dtype(dtype)
+        given = tuple(map(numba.typeof, values))
+        real = self.real_of(given)
+        self.check(self.__name__, real, given)
         arguments, result = self.types_for(real)
         words = [w for pair in zip(arguments, values, strict=True) for w in abi.python_words(*pair)]
         c_types = [c for kind in arguments for c in abi.ctypes_of(kind)]
@@ -322,31 +328,14 @@ def _resolve(slot):
     """What jitted code calls that finds a slot empty; without the kernel it can't go on."""
     kernel, real = _of_slot[slot]
     try:
-        with _interrupted_later():
-            return kernel.address(real)
+        return kernel.address(real)
     except BaseException:
         traceback.print_exc()
         print(f"deltajit: the kernel {kernel.name} can't be compiled", file=sys.stderr, flush=True)
         os.abort()
 
 
-llvm.add_symbol(RESOLVER, ctypes.cast(_resolve, ctypes.c_void_p).value)
-
-
-@contextlib.contextmanager
-def _interrupted_later():
-    """Let Ctrl-C wait, where it would be raised in a callback, from which nothing can be raised."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    caught = []
-    before = signal.signal(signal.SIGINT, lambda *_: caught.append(True))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if caught:
-            signal.raise_signal(signal.SIGINT)
+llvm.add_symbol(RESOLVER, python.on_own_thread(_resolve, RESOLVER))
 
 
 def _code_of(kernel, real):
