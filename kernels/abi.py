@@ -157,7 +157,7 @@ def problem(name, annotation, given, real):
         numbers.append(types.Float)
     if given == expected or (isinstance(annotation, Scalar) and isinstance(given, tuple(numbers))):
         return ""
-    return f"{name} must be a {expected}, got {_described(given)}"
+    return f"{name} must be of type {expected}, got {_described(given)}"
 
 
 def _problem_of_tuple(name, annotation, given, real):

@@ -4,6 +4,7 @@ A kernel is compiled by Numba to LLVM's IR and by LLVM to object code, which is 
 of our own, the same way whether it was compiled just now or read from the cache.
 """
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -13,7 +14,7 @@ import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
 from numba import _dynfunc
-from numba.core import compiler, types
+from numba.core import compiler, config, types
 from numba.core import typed_passes as typed
 from numba.core import untyped_passes as untyped
 from numba.core.caching import FunctionCache
@@ -44,6 +45,21 @@ if hasattr(os, "register_at_fork"):  # a child has no thread that would give it 
 def target():
     """(triple, CPU name, features) that Numba makes code for, as its environment variables say."""
     return cpu_target.target_context.codegen().magic_tuple()
+
+
+def settings():
+    """What object code depends on, but for its source: the target, and what one debugs Numba by."""
+    return (*target(), config.OPT, config.BOUNDSCHECK, config.LOOP_VECTORIZE, config.SLP_VECTORIZE)
+
+
+@contextlib.contextmanager
+def jit_is_on():
+    """Compile even if NUMBA_DISABLE_JIT tells Numba not to: kernels can't be run by Python."""
+    before, config.DISABLE_JIT = config.DISABLE_JIT, 0
+    try:
+        yield
+    finally:
+        config.DISABLE_JIT = before
 
 
 @functools.cache
@@ -164,10 +180,11 @@ def compile_to_object(function, arguments, result, symbol):
     internal, so that it is inlined or dropped, and LLVM's passes run once.
     """
     context = cpu_target.target_context
-    compiled = compiler.compile_extra(
-        cpu_target.typing_context, context, function, arguments, result, _flags(), {},
-        pipeline_class=KernelCompiler,
-    )  # fmt: skip
+    with jit_is_on():
+        compiled = compiler.compile_extra(
+            cpu_target.typing_context, context, function, arguments, result, _flags(), {},
+            pipeline_class=KernelCompiler,
+        )  # fmt: skip
     library = compiled.library
     library.add_ir_module(_c_function(context, compiled.fndesc, symbol))
     module = library._final_module

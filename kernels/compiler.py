@@ -423,6 +423,11 @@ class _DispatcherCache(FunctionCache):
                 path.unlink(missing_ok=True)
 
 
+def _jitted(function, options):
+    with backend.jit_is_on():
+        return numba.njit(**options)(function)
+
+
 _made = collections.Counter()  # functions by their names
 
 
@@ -437,7 +442,7 @@ def njit(function):
     if _made[name]:
         function.__qualname__ += f"_{_made[name]}"
     _made[name] += 1
-    dispatcher = numba.njit(**OPTIONS)(function)
+    dispatcher = _jitted(function, OPTIONS)
     if cache.is_on():
         dispatcher._cache = _DispatcherCache(dispatcher.py_func)
     return dispatcher
@@ -450,4 +455,4 @@ def shared(function):
 
 def inlined(function):
     """Let the text of `function` go into each jitted caller: nothing is compiled for it."""
-    return numba.njit(**HELPER)(function)
+    return _jitted(function, HELPER)

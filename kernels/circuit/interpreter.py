@@ -16,10 +16,11 @@ Public kernels take (program, what is read, what is written, work). X (B, n_inpu
 
 from typing import NamedTuple
 
+import numpy as np
 from numba import types
 
 from ..abi import Array, Matrix, Vector, Word, written
-from ..compiler import inlined, kernel, njit, shared
+from ..compiler import inlined, kernel, name_of, njit, shared, slot_named
 from ..gemm.tile import View, at, view
 from ..gemm.transpose import transpose
 from ..simd.vectors import LANES_F32, LANES_F64, broadcast, lanes, load, store
@@ -69,6 +70,17 @@ class Program(NamedTuple):
     n_inputs: Word
     rows: Word
     width: Word
+
+    def __reduce__(self):
+        """Pickle kernels by their names: in another process they are elsewhere."""
+        names = [[name_of(slot) for slot in row] for row in self.slots.tolist()]
+        return _restored, (names, self._replace(slots=None)[:])
+
+
+def _restored(names, parts):
+    """The program that was pickled, with the kernels of this process."""
+    slots = np.array([[slot_named(name) for name in row] for row in names], np.int64)
+    return Program(*parts)._replace(slots=slots)
 
 
 # ---------------------------------------------------------------- for callers

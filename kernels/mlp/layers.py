@@ -14,7 +14,7 @@ delta      (B, n_out)                dLoss/dz
 from typing import NamedTuple
 
 from ..abi import Double, Matrix, Real, Vector, Word
-from ..compiler import inlined, kernel
+from ..compiler import inlined, kernel, name_of, slot_named
 from ..gemm.matmul import (
     Part,
     column_sum_add,
@@ -39,6 +39,15 @@ class Function(NamedTuple):
     tangent: Word
     of_rows: Word
     parameter: Double
+
+    def __reduce__(self):
+        """Pickle kernels by their names: in another process they are elsewhere."""
+        return _restored, (name_of(self.activate), name_of(self.tangent), *self[2:])
+
+
+def _restored(activate, tangent, *others):
+    """The function that was pickled, with the kernels of this process."""
+    return Function(slot_named(activate), slot_named(tangent), *others)
 
 
 def function_of(name, dtype, parameter=0.0):

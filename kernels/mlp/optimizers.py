@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..abi import Double, Doubles, Matrix, Vector, Word, Words, written
-from ..compiler import inlined, kernel, njit, prototype
+from ..compiler import inlined, kernel, name_of, njit, prototype, slot_named
 from ..status import BAD_GRAD, BAD_RULE, NO_RATE, OK, STALE, VERSION, refuse
 
 
@@ -34,6 +34,21 @@ class Rule(NamedTuple):
     clip: Double
     state: written(Matrix)
     count: written(Words)
+
+    def __reduce__(self):
+        """Pickle the update by its name: in another process it is elsewhere."""
+        name = name_of(self.kernel)
+        if name == "":
+            raise TypeError(
+                "a rule with an update of one's own holds an address of this process, so it can't "
+                "be pickled or copied: pickle the optimizer, and take its rule"
+            )
+        return _restored, (name, *self[1:])
+
+
+def _restored(name, *others):
+    """The rule that was pickled, with the kernel of this process."""
+    return Rule(slot_named(name), *others)
 
 
 @prototype
@@ -68,7 +83,7 @@ def _update(version: Word, rule: Rule, theta: written(Vector), grad: written(Vec
 def check_rule(rule, theta):
     """A rule's state must be of theta's size."""
     status = OK
-    if rule.state.shape[0] < rule.slots or rule.state.shape[1] != theta.size:
+    if rule.count.size != 1 or rule.state.shape[0] < rule.slots or rule.state.shape[1] != theta.size:
         status = BAD_RULE
     elif rule.rates.size < 1:
         status = NO_RATE
