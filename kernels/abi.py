@@ -19,6 +19,7 @@ from numba.core import cgutils
 from numba.extending import models, register_model
 from numba.np.arrayobj import make_array, populate_array
 
+
 class Borrowed(types.Array):
     """A C-contiguous array that owns nothing; to Numba an array like any other.
 
@@ -179,8 +180,9 @@ def _problem_of_array(name, annotation, given, expected):
     is_array = isinstance(given, types.Array)
     if not is_array or (given.dtype, given.layout) != (expected.dtype, "C"):
         return (
-            f"{name}: kernels take C-contiguous arrays of one dtype, here {expected.dtype}, got "
-            f"{_described(given)}: numpy.ascontiguousarray(x, dtype) makes one"
+            f"{name}: kernels take C-contiguous arrays of one dtype, here "
+            f"{_described(expected.dtype)}, got {_described(given)}: "
+            "numpy.ascontiguousarray(x, dtype) makes one"
         )
     if not 1 <= given.ndim <= expected.ndim:
         one_less = ", or one less for one sample" if expected.ndim > 1 else ""
@@ -194,8 +196,8 @@ def _described(kind):
     """A Numba type in a message: those of tables of a network have pages of names."""
     if isinstance(kind, types.BaseTuple):
         return f"a tuple of {len(kind)}"
-    if isinstance(kind, types.Array) and isinstance(kind.dtype, types.Record):
-        return f"a table of {len(kind.dtype.fields)} columns"
+    if any(isinstance(k, types.Record) for k in (kind, getattr(kind, "dtype", None))):
+        return "a table of a network"
     return str(kind)
 
 

@@ -31,7 +31,6 @@ except ImportError:  # Numba was built without it, or its runtime library is mis
 
 from .abi import from_words, word_types
 
-
 # Held by who compiles, Numba for others or we; asked from C (`python`), where a method of Python's
 # own would be a place for signals' handlers.
 holds_lock = lock._lock._is_owned

@@ -40,8 +40,8 @@ LAYER = _record("n_in n_out W_at b_at a_at activate tangent curve of_z of_rows",
 # may be class labels. circuit: address of its `circuit.loss.Part`. parameter: of the loss. l2, l1:
 # of the penalty.
 NETWORK = _record(
-    "n_in n_out n_targets n_layers n_params itemsize units widest spare total slopes curved turned needs_derivative "
-    "takes_labels circuit",
+    "n_in n_out n_targets n_layers n_params itemsize units widest spare total slopes curved turned "
+    "needs_derivative takes_labels circuit",
     "parameter l2 l1",
 )
 
