@@ -87,12 +87,14 @@ class Scalar(NamedTuple):
 class Array(NamedTuple):
     """A C-contiguous array, passed as a pointer and its extents; None is a null pointer.
 
-    Of an array with fewer axes the first are 1. One that `is_written` may not be read-only.
+    Of an array with fewer axes the first are 1. One that `is_written` may not be read-only. As a
+    field of a tuple only one that `is_optional` may be None.
     """
 
     kind: types.Type | None
     ndim: int
     is_written: bool = False
+    is_optional: bool = False
 
     def type_for(self, real):
         """Its Numba type in the kernel for floats of type `real`."""
@@ -117,6 +119,11 @@ Words, Doubles = Array(types.int64, 1), Array(types.float64, 1)
 def written(array):
     """The same, but to be written by the kernel."""
     return array._replace(is_written=True)
+
+
+def optional(array):
+    """The same, but it may be None as a field of a tuple."""
+    return array._replace(is_optional=True)
 
 
 def fields_of(annotation):
@@ -162,7 +169,7 @@ def problem(name, annotation, given, real):
 
 
 def _problem_of_tuple(name, annotation, given, real):
-    """None is taken as a whole, but not as a field."""
+    """None is taken as a whole, but as a field only where it is optional."""
     if _is_none(given):
         return ""
     names, fields = list(annotation.__annotations__), fields_of(annotation)
@@ -170,9 +177,11 @@ def _problem_of_tuple(name, annotation, given, real):
         wanted = f"a {annotation.__name__} ({', '.join(names)})"
         return f"{name} must be {wanted}, got {_described(given)}"
     for field, part, kind in zip(names, fields, given, strict=True):
+        if _is_none(kind) and not getattr(part, "is_optional", False):
+            return f"{name}.{field} must not be None"
         found = problem(f"{name}.{field}", part, kind, real)
-        if found or _is_none(kind):
-            return found or f"{name}.{field} must not be None"
+        if found:
+            return found
     return ""
 
 
@@ -256,6 +265,15 @@ def ctypes_of(kind):
     if isinstance(kind, types.CPointer):
         return [ctypes.c_void_p]
     return [np.ctypeslib.as_ctypes_type(str(kind))]
+
+
+def python_kind(value):
+    """What the Numba type of a Python value depends on, in a tenth of the time."""
+    if isinstance(value, tuple):
+        return (type(value), *map(python_kind, value))
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.ndim, value.flags.num
+    return type(value)
 
 
 def python_words(kind, value):

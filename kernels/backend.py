@@ -234,18 +234,14 @@ def _check_calls(module):
             raise RuntimeError(f"{module.name} calls {function.name}, which no kernel may")
 
 
-def _machine():
-    """Numba's target."""
-    triple, cpu, features = target()
-    return llvm.Target.from_triple(triple).create_target_machine(
-        cpu=cpu, features=features, reloc="static", codemodel="jitdefault", jit=True
-    )
-
-
 @functools.cache
 def _engine():
-    """Our own engine, which has only object code that it was given."""
-    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
+    """Our own engine, which has only object code that it was given; of Numba's target."""
+    triple, cpu, features = target()
+    machine = llvm.Target.from_triple(triple).create_target_machine(
+        cpu=cpu, features=features, reloc="static", codemodel="jitdefault", jit=True
+    )
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
 
 
 _kept = []  # object code, which the engine refers to as long as it lives
@@ -265,7 +261,7 @@ def load_module(module, symbol):
     """Address of a function in a module of `llvmlite.ir`, made for this process alone."""
     parsed = llvm.parse_assembly(str(module))
     parsed.verify()
-    return load_object(_machine().emit_object(parsed), symbol)
+    return load_object(cpu_target.target_context.codegen()._tm.emit_object(parsed), symbol)
 
 
 def _check_parts():

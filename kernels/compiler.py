@@ -120,7 +120,7 @@ def in_use():
     """Names of the kernels that this process has code of."""
     return {
         f"{kernel.name}.{REALS[real]}"
-        for address, (kernel, real) in _of_slot.items()
+        for address, (kernel, real) in list(_of_slot.items())  # others may make some
         if ctypes.c_int64.from_address(address).value
     }
 
@@ -193,6 +193,7 @@ class Kernel(Prototype):
         super().__init__(function)
         self.name, self.is_kept = name, is_kept
         self._slots = {real: ctypes.c_int64(0) for real in REALS}
+        self._known = {}  # dtypes by the kinds of Python values that were checked
         for real, slot in self._slots.items():
             _of_slot[ctypes.addressof(slot)] = self, real
             _by_name[f"{name}.{REALS[real]}"] = ctypes.addressof(slot)
@@ -248,14 +249,27 @@ class Kernel(Prototype):
 
     def __call__(self, *values):
         """Call from Python, by ctypes: for tests, and where microseconds do not matter."""
-        given = tuple(map(numba.typeof, values))
-        real = self.real_of(given)
-        self.check(self.__name__, real, given)
-        arguments, result = self.types_for(real)
+        kinds = tuple(map(abi.python_kind, values))
+        real = self._known.get(kinds)
+        if real is None:
+            given = tuple(map(numba.typeof, values))
+            real = self.real_of(given)
+            self.check(self.__name__, real, given)
+            self._known[kinds] = real
+        arguments, function = self._for_python[real]
         words = [w for pair in zip(arguments, values, strict=True) for w in abi.python_words(*pair)]
-        c_types = [c for kind in arguments for c in abi.ctypes_of(kind)]
-        c_result = None if result == types.none else abi.ctypes_of(result)[0]
-        return ctypes.CFUNCTYPE(c_result, *c_types)(self.address(real))(*words)
+        return function(self.address(real))(*words)
+
+    @functools.cached_property
+    def _for_python(self):
+        """(Numba types of the arguments, ctypes of the function) for floats of each type."""
+        found = {}
+        for real in REALS:
+            arguments, result = self.types_for(real)
+            c_types = [c for kind in arguments for c in abi.ctypes_of(kind)]
+            c_result = None if result == types.none else abi.ctypes_of(result)[0]
+            found[real] = arguments, ctypes.CFUNCTYPE(c_result, *c_types)
+        return found
 
 
 def kernel(function=None, *, name=None, is_kept=True):

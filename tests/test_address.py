@@ -250,7 +250,7 @@ if sys.argv[1] == "python":
 else:
     c, thread, settings = ctypes.CDLL(None), ctypes.c_ulong(), ctypes.create_string_buffer(256)
     c.pthread_attr_init(settings)
-    assert c.pthread_attr_setstacksize(settings, ctypes.c_size_t(128 * 1024)) == 0
+    assert c.pthread_attr_setstacksize(settings, ctypes.c_size_t(64 * 1024)) == 0
     begin = ctypes.cast(callback.address, ctypes.c_void_p)
     place = ctypes.c_void_p(y.ctypes.data)
     assert c.pthread_create(ctypes.byref(thread), settings, begin, place) == 0
