@@ -14,12 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import from_dtype, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import models, register_model
 from numba.np.arrayobj import make_array, populate_array
-
-REALS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class Borrowed(types.Array):
@@ -89,12 +87,14 @@ class Scalar(NamedTuple):
 class Array(NamedTuple):
     """A C-contiguous array, passed as a pointer and its extents; None is a null pointer.
 
-    Of an array with fewer axes the first are 1. One that `is_written` may not be read-only.
+    Of an array with fewer axes the first are 1. One that `is_written` may not be read-only. As a
+    field of a tuple only one that `is_optional` may be None.
     """
 
     kind: types.Type | None
     ndim: int
     is_written: bool = False
+    is_optional: bool = False
 
     def type_for(self, real):
         """Its Numba type in the kernel for floats of type `real`."""
@@ -119,6 +119,11 @@ Words, Doubles = Array(types.int64, 1), Array(types.float64, 1)
 def written(array):
     """The same, but to be written by the kernel."""
     return array._replace(is_written=True)
+
+
+def optional(array):
+    """The same, but it may be None as a field of a tuple."""
+    return array._replace(is_optional=True)
 
 
 def fields_of(annotation):
@@ -147,37 +152,62 @@ def real_of(annotation, given):
     return getattr(given, "dtype", given)
 
 
-def problem(annotation, given, real):
-    """What is wrong with a value of this Numba type for a parameter; None if it is taken."""
+def problem(name, annotation, given, real):
+    """What is wrong with a value of this Numba type for a parameter; "" if it is taken."""
     fields = fields_of(annotation)
     if fields is not None:
-        if _is_none(given):
-            return None
-        if not isinstance(given, types.BaseTuple) or len(given) != len(fields):
-            return f"a {annotation.__name__} is needed, got {given}"
-        return next(filter(None, map(problem, fields, given, [real] * len(fields))), None)
+        return _problem_of_tuple(name, annotation, given, real)
     expected = annotation.type_for(real)
     if isinstance(annotation, Array):
-        return None if _is_none(given) else _problem_of_array(annotation, given, expected)
-    is_number = isinstance(given, (types.Integer, types.Boolean, types.Float))
-    if given == expected or (is_number and getattr(annotation, "kind", None) is not None):
-        return None
-    return f"a {expected} is needed, got {given}"
+        return "" if _is_none(given) else _problem_of_array(name, annotation, given, expected)
+    numbers = [types.Integer, types.Boolean]
+    if isinstance(expected, types.Float):
+        numbers.append(types.Float)
+    if given == expected or (isinstance(annotation, Scalar) and isinstance(given, tuple(numbers))):
+        return ""
+    return f"{name} must be of type {expected}, got {_described(given)}"
 
 
-def _problem_of_array(annotation, given, expected):
+def _problem_of_tuple(name, annotation, given, real):
+    """None is taken as a whole, but as a field only where it is optional."""
+    if _is_none(given):
+        return ""
+    names, fields = list(annotation.__annotations__), fields_of(annotation)
+    if not isinstance(given, types.BaseTuple) or len(given) != len(fields):
+        wanted = f"a {annotation.__name__} ({', '.join(names)})"
+        return f"{name} must be {wanted}, got {_described(given)}"
+    for field, part, kind in zip(names, fields, given, strict=True):
+        if _is_none(kind) and not getattr(part, "is_optional", False):
+            return f"{name}.{field} must not be None"
+        found = problem(f"{name}.{field}", part, kind, real)
+        if found:
+            return found
+    return ""
+
+
+def _problem_of_array(name, annotation, given, expected):
     is_array = isinstance(given, types.Array)
     if not is_array or (given.dtype, given.layout) != (expected.dtype, "C"):
         return (
-            f"kernels take C-contiguous arrays of one dtype, here {expected.dtype}, got {given}: "
+            f"{name}: kernels take C-contiguous arrays of one dtype, here "
+            f"{_described(expected.dtype)}, got {_described(given)}: "
             "numpy.ascontiguousarray(x, dtype) makes one"
         )
     if not 1 <= given.ndim <= expected.ndim:
         one_less = ", or one less for one sample" if expected.ndim > 1 else ""
-        return f"{expected.ndim} axes are needed{one_less}, got {given}"
+        return f"{name} must have {expected.ndim} axes{one_less}, got {_described(given)}"
     if annotation.is_written and not given.mutable:
-        return f"it is written, and may not be read-only, got {given}"
-    return None
+        return f"{name} is written, and must not be read-only, got {_described(given)}"
+    return ""
+
+
+def _described(kind):
+    """A Numba type in a message: those of tables of a network have pages of names."""
+    if isinstance(kind, types.BaseTuple):
+        return f"a tuple of {len(kind)}"
+    if any(isinstance(k, types.Record) for k in (kind, getattr(kind, "dtype", None))):
+        return "a table of a network"
+    return str(kind)
 
 
 def _is_none(kind):
@@ -237,28 +267,22 @@ def ctypes_of(kind):
     return [np.ctypeslib.as_ctypes_type(str(kind))]
 
 
+def python_kind(value):
+    """What the Numba type of a Python value depends on, in a tenth of the time."""
+    if isinstance(value, tuple):
+        return (type(value), *map(python_kind, value))
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.ndim, value.flags.num
+    return type(value)
+
+
 def python_words(kind, value):
-    """The words of a Python value."""
+    """The words of a Python value, whose type has no `problem`."""
     if value is None:
         return [0] * len(ctypes_of(kind))
     if isinstance(kind, types.Array):
-        fits = from_dtype(value.dtype) == kind.dtype and 1 <= value.ndim <= kind.ndim
-        if not (fits and value.flags.c_contiguous):
-            raise TypeError(f"a kernel takes a C-contiguous {kind}, got {value.dtype} array")
         return [value.ctypes.data, *[1] * (kind.ndim - value.ndim), *value.shape]
     if isinstance(kind, types.BaseTuple):
         parts = zip(kind, value, strict=True)
         return [word for part in parts for word in python_words(*part)]
-    return [value]
-
-
-def python_real(annotation, value):
-    """The dtype that a kernel must have to take this Python value, or None."""
-    fields = fields_of(annotation)
-    if fields is not None:
-        parts = () if value is None else value
-        return next(filter(None, map(python_real, fields, parts)), None)
-    if annotation.kind is not None:
-        return None
-    kind = getattr(value, "dtype", None)
-    return kind if kind in REALS else None
+    return [np.dtype(str(kind)).type(value).item()]

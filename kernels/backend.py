@@ -4,20 +4,22 @@ A kernel is compiled by Numba to LLVM's IR and by LLVM to object code, which is 
 of our own, the same way whether it was compiled just now or read from the cache.
 """
 
+import contextlib
 import ctypes
 import functools
+import os
 from pathlib import Path
 
 import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
 from numba import _dynfunc
-from numba.core import compiler, types
+from numba.core import compiler, config, types
 from numba.core import typed_passes as typed
 from numba.core import untyped_passes as untyped
 from numba.core.caching import FunctionCache
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler_lock import global_compiler_lock
+from numba.core.compiler_lock import global_compiler_lock as lock
 from numba.core.compiler_machinery import register_pass
 from numba.core.registry import cpu_target
 from numba.core.typed_passes import NativeLowering
@@ -29,10 +31,34 @@ except ImportError:  # Numba was built without it, or its runtime library is mis
 
 from .abi import from_words, word_types
 
+# Held by who compiles, Numba for others or we; asked from C (`python`), where a method of Python's
+# own would be a place for signals' handlers.
+holds_lock = lock._lock._is_owned
+
+if hasattr(os, "register_at_fork"):  # a child has no thread that would give it back
+    os.register_at_fork(
+        before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+    )
+
 
 def target():
     """(triple, CPU name, features) that Numba makes code for, as its environment variables say."""
     return cpu_target.target_context.codegen().magic_tuple()
+
+
+def settings():
+    """What object code depends on, but for its source: the target, and what one debugs Numba by."""
+    return (*target(), config.OPT, config.BOUNDSCHECK, config.LOOP_VECTORIZE, config.SLP_VECTORIZE)
+
+
+@contextlib.contextmanager
+def jit_is_on():
+    """Compile even if NUMBA_DISABLE_JIT tells Numba not to: kernels can't be run by Python."""
+    before, config.DISABLE_JIT = config.DISABLE_JIT, 0
+    try:
+        yield
+    finally:
+        config.DISABLE_JIT = before
 
 
 @functools.cache
@@ -146,7 +172,7 @@ def _flags():
     return flags
 
 
-@global_compiler_lock
+@lock
 def compile_to_object(function, arguments, result, symbol):
     """Object code of a C function `symbol` that does what a Python function does.
 
@@ -157,10 +183,11 @@ def compile_to_object(function, arguments, result, symbol):
     internal, so that it is inlined or dropped, and LLVM's passes run once.
     """
     context = cpu_target.target_context
-    compiled = compiler.compile_extra(
-        cpu_target.typing_context, context, function, arguments, result, _flags(), {},
-        pipeline_class=KernelCompiler,
-    )  # fmt: skip
+    with jit_is_on():
+        compiled = compiler.compile_extra(
+            cpu_target.typing_context, context, function, arguments, result, _flags(), {},
+            pipeline_class=KernelCompiler,
+        )  # fmt: skip
     library = compiled.library
     library.add_ir_module(_c_function(context, compiled.fndesc, symbol))
     module = library._final_module
@@ -224,7 +251,7 @@ def _engine():
 _kept = []  # object code, which the engine refers to as long as it lives
 
 
-@global_compiler_lock
+@lock
 def load_object(code, symbol):
     """Address of a function in object code."""
     _kept.append(code)
@@ -232,6 +259,13 @@ def load_object(code, symbol):
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine.get_function_address(symbol)
+
+
+def load_module(module, symbol):
+    """Address of a function in a module of `llvmlite.ir`, made for this process alone."""
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    return load_object(cpu_target.target_context.codegen()._tm.emit_object(parsed), symbol)
 
 
 def _check_parts():
@@ -245,6 +279,7 @@ def _check_parts():
         (cpu_target.target_context.codegen(), "_tm"),
         (cpu_target.target_context.codegen(), "magic_tuple"),
         (FunctionCache, "load_overload"),
+        (lock._lock, "_is_owned"),
     ]
     missing = [f"{owner!r}.{name}" for owner, name in needed if not hasattr(owner, name)]
     if missing:

@@ -8,8 +8,10 @@ same time wait for each other, so that it is compiled once; a killed one leaves 
 import contextlib
 import functools
 import hashlib
+import logging
 import os
 import secrets
+import time
 import warnings
 import zlib
 
@@ -23,6 +25,9 @@ from . import backend
 HEADER = b"deltajit object code 1\n"
 DIGEST = hashlib.sha256().digest_size
 SUFFIX = ".o"
+PATIENCE = 30.0  # seconds to wait for another process, some times what the largest kernel takes
+
+logger = logging.getLogger("deltajit")
 
 
 _off = ""  # why nothing is kept
@@ -50,7 +55,7 @@ def folder():
 
 def _path(name, fingerprint):
     """The file of a kernel for this CPU."""
-    target = hashlib.sha256(repr(backend.target()).encode()).hexdigest()[:8]
+    target = hashlib.sha256(repr(backend.settings()).encode()).hexdigest()[:8]
     return folder() / f"{name}-{fingerprint}-{target}{SUFFIX}"
 
 
@@ -104,22 +109,31 @@ def save(name, fingerprint, code):
 def lock(name, fingerprint):
     """Let one process at a time be here with this kernel.
 
-    A byte of one file, so that a process that is killed gives it back.
+    A byte of one file, so that a process that is killed gives it back. One that is stopped does
+    not, so patience ends.
     """
     file = _lock_file() if is_on() and fcntl is not None else None
-    if file is None:
-        yield
-        return
     place = zlib.crc32(f"{name}-{fingerprint}".encode())
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
-    except OSError:  # a file system without locks
-        yield
-        return
+    is_ours = file is not None and _locked(file, place)
     try:
         yield
     finally:
-        fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
+        if is_ours:
+            fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
+
+
+def _locked(file, place):
+    """Wait for a byte to be ours; returns whether it is."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+            return True
+        except (BlockingIOError, PermissionError):  # another's
+            time.sleep(0.005)
+        except OSError:  # a file system without locks
+            return False
+    return False
 
 
 @functools.cache
@@ -133,6 +147,9 @@ def _lock_file():
 
 @functools.cache
 def warn_once(problem):
-    """Say why kernels are not kept."""
+    """Say why kernels are not kept; never an error, since jitted code may be waiting for them."""
     message = f"deltajit: {problem}; kernels are compiled again in every process that needs them"
-    warnings.warn(message, RuntimeWarning, stacklevel=3)
+    try:
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
+    except RuntimeWarning:
+        logger.warning(message)

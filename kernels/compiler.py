@@ -25,7 +25,6 @@ import inspect
 import logging
 import os
 import secrets
-import signal
 import sys
 import threading
 import time
@@ -40,10 +39,9 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_jitable, typeof_impl
 
-from . import abi, backend, cache
+from . import abi, backend, cache, python
 
 OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
 HELPER = {
@@ -101,19 +99,10 @@ REALS = {types.float32: "float32", types.float64: "float64"}
 RESOLVER = "deltajit.resolve"
 SAY_AFTER = 1.0  # seconds that a thread has waited
 
-_lock = threading.RLock()
 _of_slot, _by_name = {}, {}  # (kernel, real) by the address of its slot, and that by its name
 _spent = 0.0  # seconds of this process that went into compiling
 _has_said = False
-
-
-class _Waits(threading.local):
-    """Seconds that each thread has waited for code."""
-
-    seconds = 0.0
-
-
-_waits = _Waits()
+_waits = collections.Counter()  # seconds that threads have waited for code
 
 
 def name_of(slot):
@@ -141,7 +130,7 @@ def in_use():
     """Names of the kernels that this process has code of."""
     return {
         f"{kernel.name}.{REALS[real]}"
-        for address, (kernel, real) in _of_slot.items()
+        for address, (kernel, real) in list(_of_slot.items())  # others may make some
         if ctypes.c_int64.from_address(address).value
     }
 
@@ -153,17 +142,18 @@ def seconds_spent():
 
 def seconds_waited():
     """Seconds that this thread has waited for code, be it compiled, by whomever, or loaded."""
-    return _waits.seconds
+    return _waits[threading.get_ident()]
 
 
 @contextlib.contextmanager
-def _waiting():
+def _waiting(thread=None):
     """Count the seconds of what is inside; also where it waits inside, each once."""
-    start, before = time.perf_counter(), _waits.seconds
+    thread = thread or threading.get_ident()
+    start, before = time.perf_counter(), _waits[thread]
     try:
         yield
     finally:
-        _waits.seconds = before + time.perf_counter() - start
+        _waits[thread] = before + time.perf_counter() - start
 
 
 def all_kernels():
@@ -200,15 +190,25 @@ class Prototype:
         reals = filter(None, map(abi.real_of, self.annotations, given))
         return next(reals, types.float64)
 
+    def check(self, name, real, given):
+        """Refuse arguments of other Numba types than a kernel's for floats of type `real`.
+
+        A TypeError, since Numba would put pages of its own around a TypingError.
+        """
+        where = f"deltajit's {name.lstrip('_')}: "
+        if len(given) != len(self.names):
+            raise TypeError(f"{where}it takes {', '.join(self.names)}; got {len(given)} arguments")
+        if real not in REALS:
+            raise TypeError(f"{where}kernels take float32 or float64, got {real}")
+        for parameter in zip(self.names, self.annotations, given, strict=True):
+            problem = abi.problem(*parameter, real)
+            if problem:
+                raise TypeError(where + problem)
+
     def typed_call(self, name, real, given):
         """Numba's (signature, lowering of a call by an address) for arguments of these types."""
-        if real not in REALS:
-            raise TypingError(f"deltajit's kernels take float32 or float64, got {real}")
+        self.check(name, real, given)
         arguments, result = self.types_for(real)
-        for parameter, annotation, kind in zip(self.names, self.annotations, given, strict=True):
-            problem = abi.problem(annotation, kind, real)
-            if problem is not None:
-                raise TypingError(f"{parameter} of deltajit's {name.lstrip('_')}: {problem}")
 
         def call(context, builder, address, values):
             words = [
@@ -233,6 +233,7 @@ class Kernel(Prototype):
         self.name = name if is_kept else f"{name} {len(_of_slot)}"  # users define things twice
         self.is_kept = is_kept
         self._slots = {real: ctypes.c_int64(0) for real in REALS}
+        self._known = {}  # dtypes by the kinds of Python values that were checked
         for real, slot in self._slots.items():
             _of_slot[ctypes.addressof(slot)] = self, real
             _by_name[f"{self.name}.{REALS[real]}"] = ctypes.addressof(slot)
@@ -260,11 +261,14 @@ class Kernel(Prototype):
         """Where the address is, for floats of a NumPy dtype: for tables of networks."""
         return ctypes.addressof(self._slots[numba.from_dtype(np.dtype(dtype))])
 
-    def address(self, real):
-        """Where the code for floats of type `real` is; it is loaded or compiled if need be."""
+    def address(self, real, thread=None):
+        """Where the code for floats of type `real` is; it is loaded or compiled if need be.
+
+        The wait is that of a thread, by its identifier; by default the calling one's.
+        """
         slot = self._slots[real]
         if slot.value == 0:
-            with _waiting(), _lock:
+            with _waiting(thread), backend.lock:
                 if slot.value == 0:
                     slot.value = _code_of(self, real)
         return slot.value
@@ -288,14 +292,27 @@ class Kernel(Prototype):
 
     def __call__(self, *values):
         """Call from Python, by ctypes: for tests, and where microseconds do not matter."""
-        kinds = [abi.python_real(*pair) for pair in zip(self.annotations, values, strict=True)]
-        dtype = next(filter(None, kinds), np.dtype(np.float64))
-        real = numba.from_dtype(dtype)
-        arguments, result = self.types_for(real)
+        kinds = tuple(map(abi.python_kind, values))
+        real = self._known.get(kinds)
+        if real is None:
+            given = tuple(map(numba.typeof, values))
+            real = self.real_of(given)
+            self.check(self.__name__, real, given)
+            self._known[kinds] = real
+        arguments, function = self._for_python[real]
         words = [w for pair in zip(arguments, values, strict=True) for w in abi.python_words(*pair)]
-        c_types = [c for kind in arguments for c in abi.ctypes_of(kind)]
-        c_result = None if result == types.none else abi.ctypes_of(result)[0]
-        return ctypes.CFUNCTYPE(c_result, *c_types)(self.address(real))(*words)
+        return function(self.address(real))(*words)
+
+    @functools.cached_property
+    def _for_python(self):
+        """(Numba types of the arguments, ctypes of the function) for floats of each type."""
+        found = {}
+        for real in REALS:
+            arguments, result = self.types_for(real)
+            c_types = [c for kind in arguments for c in abi.ctypes_of(kind)]
+            c_result = None if result == types.none else abi.ctypes_of(result)[0]
+            found[real] = arguments, ctypes.CFUNCTYPE(c_result, *c_types)
+        return found
 
 
 def kernel(function=None, *, name=None, is_kept=True):
@@ -364,36 +381,19 @@ def bound(builder, slot):
     return address
 
 
-@ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
-def _resolve(slot):
+@ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+def _resolve(slot, thread):
     """What jitted code calls that finds a slot empty; without the kernel it can't go on."""
     kernel, real = _of_slot[slot]
     try:
-        with _interrupted_later():
-            return kernel.address(real)
+        return kernel.address(real, thread)
     except BaseException:
         traceback.print_exc()
         print(f"deltajit: the kernel {kernel.name} can't be compiled", file=sys.stderr, flush=True)
         os.abort()
 
 
-llvm.add_symbol(RESOLVER, ctypes.cast(_resolve, ctypes.c_void_p).value)
-
-
-@contextlib.contextmanager
-def _interrupted_later():
-    """Let Ctrl-C wait, where it would be raised in a callback, from which nothing can be raised."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    caught = []
-    before = signal.signal(signal.SIGINT, lambda *_: caught.append(True))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if caught:
-            signal.raise_signal(signal.SIGINT)
+llvm.add_symbol(RESOLVER, python.on_own_thread(_resolve, RESOLVER))
 
 
 def _code_of(kernel, real):
@@ -418,7 +418,7 @@ def _say_once():
     By logging, at a level that is shown where nobody has set up anything.
     """
     global _has_said
-    if _waits.seconds > SAY_AFTER and not _has_said:
+    if max(list(_waits.values()), default=0) > SAY_AFTER and not _has_said:
         _has_said = True
         place = f", once; they are kept in {cache.folder()}" if cache.is_on() else ""
         logger.warning("deltajit: compiling kernels for this CPU%s", place)
@@ -491,6 +491,11 @@ class _DispatcherCache(FunctionCache):
                 path.unlink(missing_ok=True)
 
 
+def _jitted(function, options):
+    with backend.jit_is_on():
+        return numba.njit(**options)(function)
+
+
 _made = collections.Counter()  # functions by their names
 
 
@@ -505,7 +510,7 @@ def njit(function):
     if _made[name]:
         function.__qualname__ += f"_{_made[name]}"
     _made[name] += 1
-    dispatcher = numba.njit(**OPTIONS)(function)
+    dispatcher = _jitted(function, OPTIONS)
     dispatcher.compile = _waiting()(dispatcher.compile)
     if cache.is_on():
         dispatcher._cache = _DispatcherCache(dispatcher.py_func)
@@ -519,4 +524,4 @@ def shared(function):
 
 def inlined(function):
     """Let the text of `function` go into each jitted caller: nothing is compiled for it."""
-    return numba.njit(**HELPER)(function)
+    return _jitted(function, HELPER)

@@ -13,10 +13,10 @@ from .compiler import FINGERPRINT, njit
 VERSION = np.int64(int(FINGERPRINT[:15], 16))
 
 (
-    OK, STALE, BAD_X, BAD_Y, BAD_WEIGHTS, SMALL_WORK, BAD_OUT, BAD_U, BAD_V, BAD_GRAD, SMALL_POINTS,
-    BAD_BATCH_SIZE, BAD_DROPOUT, BAD_ORDER, BAD_RULE, NO_RATE, BAD_LAYER, BAD_X_OF_CIRCUIT,
-    BAD_V_OF_CIRCUIT, MANY_OUTPUTS, SMALL_WORK_OF_CIRCUIT,
-) = range(21)  # fmt: skip
+    OK, STALE, BAD_MODEL, BAD_X, BAD_Y, BAD_WEIGHTS, SMALL_WORK, BAD_OUT, BAD_U, BAD_V, BAD_GRAD,
+    SMALL_POINTS, BAD_BATCH_SIZE, BAD_DROPOUT, BAD_ORDER, BAD_RULE, NO_RATE, BAD_LAYER,
+    BAD_X_OF_CIRCUIT, BAD_V_OF_CIRCUIT, MANY_OUTPUTS, SMALL_WORK_OF_CIRCUIT,
+) = range(22)  # fmt: skip
 
 
 @njit
@@ -32,6 +32,8 @@ def _raise(status):
         raise ValueError(
             "this function was compiled with another version of deltajit: delete its cache"
         )
+    if status == BAD_MODEL:
+        raise ValueError("model must be that of a network: theta has its size and dtype")
     if status == BAD_X:
         raise ValueError("X must have a column for each input of the network")
     if status == BAD_Y:

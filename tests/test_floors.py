@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 
 # From the ground up: a module may import modules of this package that stand before it.
 KERNEL_FLOORS = [
-    "abi", "backend", "cache", "compiler", "status", "ranges",
+    "abi", "backend", "cache", "python", "compiler", "status", "ranges",
     "simd", "simd.vectors", "blocks", "simd.views", "simd.elementary", "simd.ulp",
     "gemm", "gemm.tile", "gemm.transpose", "gemm.product", "gemm.narrow", "gemm.matmul",
     "gemm.parallel",

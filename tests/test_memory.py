@@ -8,7 +8,6 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from numba.core.errors import TypingError
 
 import deltajit as dj
 from deltajit import kernels
@@ -195,11 +194,11 @@ def test_a_transposed_array_is_refused(name, argument):
         ("work", lambda x: np.zeros(2 * x.size, x.dtype)[::2]),
     ],
 )
-def test_another_dtype_or_layout_is_a_typing_error(argument, make):
+def test_another_dtype_or_layout_is_a_type_error(argument, make):
     named = guarded.arguments(f"model {guarded.KERNELS['predict']}", case_of())
     named[argument] = make(named[argument])
     before = guarded.bits_of(named)
-    with pytest.raises(TypingError, match="C-contiguous arrays of one dtype, here float32"):
+    with pytest.raises(TypeError, match="C-contiguous arrays of one dtype, here float32"):
         kernels.predict(*named.values())
     assert guarded.bits_of(named) == before
 
@@ -208,7 +207,7 @@ def test_read_only_arrays_are_not_written():
     named = guarded.arguments(f"model {guarded.KERNELS['predict']}", case_of())
     named["outputs"].setflags(write=False)
     before = guarded.bits_of(named)
-    with pytest.raises((TypingError, ValueError)):
+    with pytest.raises(TypeError, match="out is written, and must not be read-only"):
         kernels.predict(*named.values())
     assert guarded.bits_of(named) == before
 
@@ -223,6 +222,6 @@ def test_a_handle_is_for_one_dtype():
         model, work = kernels.from_handle(places, x)
         kernels.predict(model, x, y, work)
 
-    with pytest.raises((TypingError, ValueError)):
+    with pytest.raises(ValueError, match="X must have the dtype of the network"):
         use(x, y)
     np.testing.assert_array_equal(y, 0)

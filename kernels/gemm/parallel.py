@@ -8,7 +8,6 @@ A region gives Python's lock up, if the caller holds it: a kernel that is first 
 compiled there, by a thread that has to take it.
 """
 
-import contextlib
 import ctypes
 import os
 
@@ -22,6 +21,7 @@ from ..abi import from_words, to_words
 from ..backend import openmp
 from ..blocks import CHUNK_OF_COLUMNS, CHUNK_OF_ROWS, MOST_THREADS, WORTH
 from ..compiler import bound, inlined
+from ..python import without_lock
 from .matmul import Part
 from .product import ZERO
 
@@ -33,9 +33,6 @@ _state = ctypes.c_int64(NOT_STARTED)
 llvm.add_symbol("deltajit_openmp_state", ctypes.addressof(_state))
 if openmp is not None:
     llvm.add_symbol("deltajit_openmp_for", openmp.parallel_for)
-for _name in ("PyGILState_Check", "PyEval_SaveThread", "PyEval_RestoreThread"):
-    _function = ctypes.cast(getattr(ctypes.pythonapi, _name), ctypes.c_void_p)
-    llvm.add_symbol(f"deltajit_{_name}", _function.value)
 
 
 def start():
@@ -157,7 +154,7 @@ def _region_of(task):
             data = cgutils.pack_struct(builder, cells)
             data = cgutils.alloca_once_value(builder, data)
             loop = _loop(context, builder, data.type, lower)
-            with _without_lock(builder):
+            with without_lock(builder):
                 _openmp_for(builder, loop, chunks, data, threads)
             return context.get_dummy_value()
 
@@ -191,26 +188,6 @@ def _loop(context, builder, data_type, lower):
     return loop
 
 
-@contextlib.contextmanager
-def _without_lock(builder):
-    """Give Python's lock up meanwhile, if the calling thread holds it."""
-    check = _function_named(builder, "PyGILState_Check", ir.IntType(32), [])
-    save = _function_named(builder, "PyEval_SaveThread", POINTER, [])
-    restore = _function_named(builder, "PyEval_RestoreThread", ir.VoidType(), [POINTER])
-    holds = builder.icmp_signed("!=", builder.call(check, []), ir.IntType(32)(0))
-    thread = cgutils.alloca_once(builder, POINTER)
-    with builder.if_then(holds):
-        builder.store(builder.call(save, []), thread)
-    yield
-    with builder.if_then(holds):
-        builder.call(restore, [builder.load(thread)])
-
-
-def _function_named(builder, name, result, arguments):
-    kind = ir.FunctionType(result, arguments)
-    return cgutils.get_or_insert_function(builder.module, kind, f"deltajit_{name}")
-
-
 def _openmp_for(builder, loop, chunks, data, threads):
     """Call ``parallel_for(loop, args, dimensions, steps, data, inner_ndim, arrays, threads)``."""
     first = cgutils.alloca_once_value(builder, ir.Constant(POINTER, None))
@@ -221,5 +198,6 @@ def _openmp_for(builder, loop, chunks, data, threads):
     arguments = [builder.bitcast(loop, POINTER), first, dimensions, steps]
     arguments += [builder.bitcast(data, POINTER), WORD(1), WORD(1)]
     arguments += [builder.trunc(threads, ir.IntType(32))]
-    function = _function_named(builder, "openmp_for", ir.VoidType(), [x.type for x in arguments])
+    kind = ir.FunctionType(ir.VoidType(), [x.type for x in arguments])
+    function = cgutils.get_or_insert_function(builder.module, kind, "deltajit_openmp_for")
     builder.call(function, arguments)

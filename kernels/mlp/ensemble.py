@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import types
 
-from ..abi import Array, Double, Doubles, Matrix, Word, Words
+from ..abi import Array, Double, Doubles, Matrix, Word, Words, optional
 from ..compiler import inlined, kernel
 from ..gemm.matmul import Part
 from ..gemm.parallel import over_parts
@@ -37,7 +37,7 @@ class Samples(NamedTuple):
 
     X: Tensor
     Y: Tensor
-    weights: Matrix
+    weights: optional(Matrix)
 
 
 class Rules(NamedTuple):

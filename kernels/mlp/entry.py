@@ -9,6 +9,7 @@ from ..compiler import inlined
 from ..simd.views import is_none, matrix
 from ..status import (
     BAD_GRAD,
+    BAD_MODEL,
     BAD_OUT,
     BAD_U,
     BAD_V,
@@ -37,13 +38,26 @@ def check_samples(version, model, X, weights):
 
 @inlined
 def check_inputs(version, model, X):
-    """The caller must be of these sources, and X have a column for each input."""
+    """The caller must be of these sources, the model whole, and X have a column for each input."""
     status = OK
     if version != VERSION:
         status = STALE
+    elif not is_whole(model):
+        status = BAD_MODEL
     elif X.shape[1] != model.network[0].n_in:
         status = BAD_X
     return status
+
+
+@inlined
+def is_whole(model):
+    """Whether the parts of a model, which are a caller's to replace, belong together."""
+    return (
+        model.network.size == 1
+        and model.layers.size == model.network[0].n_layers
+        and model.theta.size == model.network[0].n_params
+        and model.theta.itemsize == model.network[0].itemsize
+    )
 
 
 @inlined

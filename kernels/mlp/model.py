@@ -27,14 +27,15 @@ def _record(words, doubles):
 # 0 where there is nothing to do. of_z, of_rows: see `activations`. parameter: leaky_relu's slope.
 LAYER = _record("n_in n_out W_at b_at a_at activate tangent curve of_z of_rows", "parameter")
 
-# n_in, n_out, n_targets: columns of X, of outputs, of Y. units: how many units all layers keep.
+# n_in, n_out, n_targets: columns of X, of outputs, of Y. n_layers, n_params, itemsize: of the layer
+# table, and of theta. units: how many units all layers keep.
 # widest: units of the widest layer. spare: floats that a circuit as loss needs. total, slopes,
 # curved, turned: slots of the loss. needs_derivative: whether BP1 needs f'. takes_labels: whether Y
 # may be class labels. circuit: address of its `circuit.loss.Part`. parameter: of the loss. l2, l1:
 # of the penalty.
 NETWORK = _record(
-    "n_in n_out n_targets units widest spare total slopes curved turned needs_derivative "
-    "takes_labels circuit",
+    "n_in n_out n_targets n_layers n_params itemsize units widest spare total slopes curved turned "
+    "needs_derivative takes_labels circuit",
     "parameter l2 l1",
 )
 
@@ -109,6 +110,8 @@ def network_record(layers, loss, dtype, **options):
     last = layers[-1]
     record["n_in"], record["n_out"] = layers[0]["n_in"], last["n_out"]
     record["n_targets"] = last["n_out"] // found.outputs_per_target
+    record["n_layers"], record["n_params"] = len(layers), last["b_at"] + last["n_out"]
+    record["itemsize"] = np.dtype(dtype).itemsize
     record["units"] = last["a_at"] + last["n_out"] * (1 + last["of_z"])
     record["widest"] = layers["n_out"].max()
     for kind in ("total", "slopes", "curved", "turned"):

@@ -73,9 +73,9 @@ def _update(version: Word, rule: Rule, theta: written(Vector), grad: written(Vec
 
 @inlined
 def check_rule(rule, theta):
-    """A rule's state must be of theta's size."""
-    status = OK
-    if rule.state.shape[0] < rule.slots or rule.state.shape[1] != theta.size:
+    """A rule's state must be of theta's size, and count one number."""
+    status, (slots, size) = OK, rule.state.shape
+    if rule.count.size != 1 or slots < rule.slots or size != theta.size:
         status = BAD_RULE
     elif rule.rates.size < 1:
         status = NO_RATE

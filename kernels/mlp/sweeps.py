@@ -9,7 +9,7 @@ may look like, and what is raised for wrong arrays, is said in `entry`.
 
 from typing import NamedTuple
 
-from ..abi import Double, Doubles, Matrix, Real, Vector, Word
+from ..abi import Double, Doubles, Matrix, Real, Vector, Word, optional
 from ..compiler import inlined, kernel, njit
 from ..simd.vectors import (
     absolute,
@@ -60,7 +60,7 @@ class Block(NamedTuple):
 
     X: Matrix
     Y: Matrix
-    weights: Vector
+    weights: optional(Vector)
 
 
 # ---------------------------------------------------------------- for callers

@@ -48,7 +48,7 @@ def adam_step(model, X, Y, rule, grad, work, weights=None):
     Returns the loss before; `grad` (n_params,) is scratch.
     """
     value = doubles(1)
-    refuse(_rule_step(VERSION, model, X, Y, weights, rule, grad, work, value))
+    refuse(_adam_step(VERSION, model, X, Y, weights, rule, grad, work, value))
     return value[0]
 
 
@@ -86,7 +86,7 @@ def _sgd_step(
 
 
 @kernel
-def _rule_step(
+def _adam_step(
     version: Word, model: Model, X: Matrix, Y: Matrix, weights: Vector, rule: Rule,
     grad: OutVector, work: OutVector, value: Doubles,
 ) -> Word:  # fmt: skip
