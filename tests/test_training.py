@@ -19,39 +19,21 @@ OPTIMIZERS = [
     dj.RMSProp(0.001),
     dj.RMSProp(0.001, alpha=0.9, eps=1e-3, momentum=0.8),
     dj.Adagrad(0.02),
-    dj.Rprop(),
     dj.Lion(0.003, weight_decay=0.2),
+    *(record() for record in dj.kernels.OPTIMIZERS.values()),
 ]
 
 
 def twin_of(optimizer, parameters):
     """``step(gradients, lr)`` of an optimizer in NumPy, which changes the parameters."""
-    o, count = optimizer, itertools.count(1)
+    count, numbers = itertools.count(1), vars(optimizer)
     states = [[np.zeros_like(p), np.zeros_like(p)] for p in parameters]
-    updates = {
-        dj.SGD: lambda p, g, s, t, lr: reference.sgd_update(
-            p, g, s[:1], lr, o.momentum, o.nesterov
-        ),
-        dj.Adam: lambda p, g, s, t, lr: reference.adam_update(p, g, s, t, lr, o.betas, o.eps),
-        dj.AdamW: lambda p, g, s, t, lr: reference.adam_update(
-            p, g, s, t, lr, o.betas, o.eps, o.weight_decay
-        ),
-        dj.RMSProp: lambda p, g, s, t, lr: reference.rmsprop_update(
-            p, g, s, lr, o.alpha, o.eps, o.momentum
-        ),
-        dj.Adagrad: lambda p, g, s, t, lr: reference.adagrad_update(p, g, s[:1], lr, o.eps),
-        dj.Rprop: lambda p, g, s, t, lr: reference.rprop_update(
-            p, g, s, t, lr, o.etas, o.step_sizes
-        ),
-        dj.Lion: lambda p, g, s, t, lr: reference.lion_update(
-            p, g, s[:1], lr, o.betas, o.weight_decay
-        ),
-    }
+    update = reference.OPTIMIZERS[type(optimizer).__name__]
 
-    def step(gradients, lr=o.lr):
+    def step(gradients, lr=optimizer.lr):
         t = next(count)
         for p, g, state in zip(parameters, gradients, states, strict=True):
-            updates[type(o)](p, g, state, t, lr)
+            update(p, g, state, t, **{**numbers, "lr": lr})
 
     return step
 

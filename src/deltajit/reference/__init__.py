@@ -21,6 +21,7 @@ from deltajit.reference.activations import (
 from deltajit.reference.arrays import of_numbers, one_hot
 from deltajit.reference.losses import LOSSES, Loss, of_outputs, sample_losses
 from deltajit.reference.optimizers import (
+    OPTIMIZERS,
     adagrad_update,
     adam_update,
     clip,
@@ -57,6 +58,7 @@ from deltajit.reference.training import fit_epoch, sgd_step
 __all__ = [
     "ACTIVATIONS",
     "LOSSES",
+    "OPTIMIZERS",
     "Activation",
     "Loss",
     "Model",

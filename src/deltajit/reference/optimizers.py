@@ -1,12 +1,33 @@
-"""Steps of optimizers, on one parameter array each."""
+"""Steps of optimizers, on one parameter array each: a record of the same name as the kernels'.
+
+    update(p, g, state, step, lr, **numbers)
+
+moves a parameter p in place along its gradient g; `state` has two arrays like p that are 0 at the
+start, `step` counts from 1, and the numbers are the fields of the optimizer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from deltajit.reference.arrays import Array, quiet
+
+Update = Callable[..., None]
+OPTIMIZERS: dict[str, Update] = {}
+
+
+def optimizer(*names: str) -> Callable[[Any], Any]:
+    """Register an update under the names of its optimizers."""
+
+    def register(update: Update) -> Update:
+        quietly = quiet(update)
+        OPTIMIZERS.update(dict.fromkeys(names, quietly))
+        return quietly
+
+    return register
 
 
 @quiet
@@ -16,21 +37,17 @@ def clip(gradients: Sequence[Array], norm: float) -> list[Array]:
     return [g * min(1, norm / length) for g in gradients]
 
 
-@quiet
+@optimizer("SGD")
 def sgd_update(
-    p: Array, g: Array, state: list[Array], lr: float, momentum: float, nesterov: bool
+    p: Array, g: Array, state: list[Array], step: int, lr: float, momentum: float, nesterov: bool
 ) -> None:
-    """``v = mu v + g; p -= lr v`` in place; Nesterov: ``p -= lr (g + mu v)``.
-
-    Here and below p and g are a parameter and its gradient, `state` arrays like p that are 0 at the
-    start, and `step` counts from 1.
-    """
-    (v,) = state
+    """``v = mu v + g; p -= lr v``; Nesterov: ``p -= lr (g + mu v)``."""
+    v = state[0]
     v[...] = momentum * v + g
     p -= lr * (g + momentum * v if nesterov else v)
 
 
-@quiet
+@optimizer("Adam", "AdamW")
 def adam_update(
     p: Array,
     g: Array,
@@ -50,9 +67,16 @@ def adam_update(
     p -= lr * m_hat / (np.sqrt(v_hat) + eps)
 
 
-@quiet
+@optimizer("RMSProp")
 def rmsprop_update(
-    p: Array, g: Array, state: list[Array], lr: float, alpha: float, eps: float, momentum: float
+    p: Array,
+    g: Array,
+    state: list[Array],
+    step: int,
+    lr: float,
+    alpha: float,
+    eps: float,
+    momentum: float,
 ) -> None:
     """Tieleman & Hinton (2012)."""
     v, b = state
@@ -61,15 +85,17 @@ def rmsprop_update(
     p -= lr * b
 
 
-@quiet
-def adagrad_update(p: Array, g: Array, state: list[Array], lr: float, eps: float) -> None:
+@optimizer("Adagrad")
+def adagrad_update(
+    p: Array, g: Array, state: list[Array], step: int, lr: float, eps: float
+) -> None:
     """Duchi et al. (2011)."""
-    (s,) = state
+    s = state[0]
     s += g**2
     p -= lr * g / (np.sqrt(s) + eps)
 
 
-@quiet
+@optimizer("Rprop")
 def rprop_update(
     p: Array,
     g: Array,
@@ -90,17 +116,18 @@ def rprop_update(
     p -= size * np.sign(before)
 
 
-@quiet
+@optimizer("Lion")
 def lion_update(
     p: Array,
     g: Array,
     state: list[Array],
+    step: int,
     lr: float,
     betas: tuple[float, float],
     weight_decay: float,
 ) -> None:
     """Chen et al. (2023), algorithm 2."""
-    (m,) = state
+    m = state[0]
     direction = np.sign(betas[0] * m + (1 - betas[0]) * g)
     p -= lr * (direction + weight_decay * p)
     m[...] = betas[1] * m + (1 - betas[1]) * g
