@@ -16,6 +16,7 @@ OPTIMIZERS = [
     dj.Adam(0.01),
     dj.Adam(0.02, betas=(0.8, 0.99), eps=1e-4),
     dj.AdamW(0.01, weight_decay=0.3),
+    dj.RAdam(0.02, betas=(0.8, 0.9), eps=1e-4),
     dj.RMSProp(0.001),
     dj.RMSProp(0.001, alpha=0.9, eps=1e-3, momentum=0.8),
     dj.Adagrad(0.02),
@@ -135,6 +136,7 @@ def test_against_pytorch():
         dj.AdamW: lambda p, o: torch.optim.AdamW(
             p, o.lr, o.betas, o.eps, weight_decay=o.weight_decay
         ),
+        dj.RAdam: lambda p, o: torch.optim.RAdam(p, o.lr, o.betas, o.eps),
         dj.RMSProp: lambda p, o: torch.optim.RMSprop(p, o.lr, o.alpha, o.eps, momentum=o.momentum),
         dj.Adagrad: lambda p, o: torch.optim.Adagrad(p, o.lr, eps=o.eps),
         dj.Rprop: lambda p, o: torch.optim.Rprop(p, o.lr, o.etas, o.step_sizes),
@@ -154,6 +156,16 @@ def test_against_pytorch():
         np.testing.assert_allclose(
             theta, theirs.detach().numpy(), rtol=1e-12, err_msg=repr(optimizer)
         )
+
+
+def test_radam_is_pytorchs():
+    """Values of PyTorch 2.13, of twelve steps, seven of which trust the mean of squares."""
+    theta = np.array([0.5, -1.25, 2.0])
+    rule = dj.RAdam(0.1, betas=(0.8, 0.9), eps=1e-3).rule(3, np.dtype("float64"))
+    for _ in range(12):
+        dj.kernels.update(rule, theta, theta * [1, 3, 0.2] + np.cos(theta))
+    expected = [-0.4107868772302827, -0.19076670645626337, 2.301458468718912]
+    np.testing.assert_allclose(theta, expected, rtol=1e-13)
 
 
 def test_fit_with_weights_skips_what_weighs_nothing():

@@ -67,6 +67,30 @@ def adam_update(
     p -= lr * m_hat / (np.sqrt(v_hat) + eps)
 
 
+@optimizer("RAdam")
+def radam_update(
+    p: Array,
+    g: Array,
+    state: list[Array],
+    step: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+) -> None:
+    """Liu et al. (2020), algorithm 2; its limit of 4 is 5, and eps is added as in PyTorch."""
+    m, v = state
+    m[...] = betas[0] * m + (1 - betas[0]) * g
+    v[...] = betas[1] * v + (1 - betas[1]) * g**2
+    m_hat, root = m / (1 - betas[0] ** step), np.sqrt(1 - betas[1] ** step)
+    longest = 2 / (1 - betas[1]) - 1
+    rho = longest - 2 * step * betas[1] ** step / (1 - betas[1] ** step)
+    if rho > 5:
+        r = np.sqrt((rho - 4) * (rho - 2) * longest / ((longest - 4) * (longest - 2) * rho))
+        p -= lr * m_hat * r * root / (np.sqrt(v) + eps)
+    else:
+        p -= lr * m_hat
+
+
 @optimizer("RMSProp")
 def rmsprop_update(
     p: Array,
