@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 # From the ground up: a module may import modules of this package that stand before it.
 KERNEL_FLOORS = [
     "abi", "backend", "cache", "python", "compiler", "status", "ranges",
-    "simd", "simd.vectors", "blocks", "simd.views", "simd.elementary", "simd.ulp",
+    "simd", "simd.write", "simd.vectors", "blocks", "simd.views", "simd.elementary", "simd.ulp",
     "gemm", "gemm.tile", "gemm.transpose", "gemm.product", "gemm.narrow", "gemm.matmul",
     "gemm.parallel",
     "mlp", "mlp.activations", "mlp.losses", "mlp.own", "mlp.model", "mlp.sample", "mlp.layers",

@@ -17,7 +17,8 @@ from numba.extending import intrinsic
 
 from ..abi import Address, Word
 from ..blocks import AHEAD, KC, NR_ONE, UNROLL
-from ..simd.vectors import HAS_FMA, VECTOR_BYTES, vector_of
+from ..simd import write
+from ..simd.vectors import VECTOR_BYTES, vector_of
 
 I8, I32, I64 = (ir.IntType(bits) for bits in (8, 32, 64))
 
@@ -43,13 +44,10 @@ class Writer:
         self.bytes = dtype.bitwidth // 8
         self.lanes = VECTOR_BYTES // self.bytes
         self.type = ir.VectorType(self.element, self.lanes)
-        self.suffix = f"v{self.lanes}f{dtype.bitwidth}"
 
     def call(self, name, result, *args):
         """Call an LLVM intrinsic."""
-        kind = ir.FunctionType(result, [x.type for x in args])
-        function = cgutils.get_or_insert_function(self.bld.module, kind, f"llvm.{name}")
-        return self.bld.call(function, args)
+        return write.call(self.bld, name, result, *args)
 
     def step(self, p, offset):
         """Pointer `offset` elements on."""
@@ -61,31 +59,20 @@ class Writer:
 
     def splat(self, x):
         """Scalar x in every lane."""
-        t = ir.VectorType(x.type, self.lanes)
-        one = self.bld.insert_element(ir.Constant(t, ir.Undefined), x, ir.Constant(I32, 0))
-        zeros = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
-        return self.bld.shuffle_vector(one, one, zeros)
+        return write.splat(self.bld, x, ir.VectorType(x.type, self.lanes))
 
     def masks(self, n, vecs):
         """For each of vecs vectors in a row: which of its lanes are among the first n columns?"""
-        left, t = self.splat(self.bld.trunc(n, I32)), ir.VectorType(I32, self.lanes)
         ends = range(0, vecs * self.lanes, self.lanes)
-        columns = [ir.Constant(t, [*range(first, first + self.lanes)]) for first in ends]
-        return [self.bld.icmp_signed("<", x, left) for x in columns]
+        return [write.first_lanes(self.bld, n, self.lanes, first) for first in ends]
 
     def load(self, p, v, mask=None):
         """Lanes that are masked off read 0 and do not touch memory."""
-        if mask is None:
-            return self.bld.load(self.at(p, v), align=self.bytes, typ=self.type)
-        args = self.at(p, v), ir.Constant(I32, self.bytes), mask, ir.Constant(self.type, None)
-        return self.call(f"masked.load.{self.suffix}.p0", self.type, *args)
+        return write.load(self.bld, self.at(p, v), self.bytes, mask)
 
     def store(self, x, p, v, mask=None):
         """Store a vector; lanes that are masked off do not touch memory."""
-        if mask is None:
-            return self.bld.store(x, self.at(p, v), align=self.bytes)
-        args = x, self.at(p, v), ir.Constant(I32, self.bytes), mask
-        return self.call(f"masked.store.{self.suffix}.p0", ir.VoidType(), *args)
+        return write.store(self.bld, x, self.at(p, v), self.bytes, mask)
 
     def prefetch(self, p, write=False):
         """Bring the line at p into L1; an address that is not mapped does no harm."""
@@ -94,9 +81,7 @@ class Writer:
 
     def muladd(self, x, y, z):
         """x * y + z."""
-        if not HAS_FMA:  # llvm.fma would call a function for each lane
-            return self.bld.fadd(self.bld.fmul(x, y), z)
-        return self.call(f"fma.{self.suffix}", self.type, x, y, z)
+        return write.multiply_add(self.bld, x, y, z)
 
     def halved(self, x, y, size):
         """Of x and then y, from each block of `size` lanes, its lower half plus its upper half."""

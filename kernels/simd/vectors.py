@@ -23,6 +23,8 @@ from numba.extending import (
     type_callable,
 )
 
+from . import write
+
 
 def _probe_target():
     """(bytes in a vector register, whether it has a fused multiply-add) of Numba's target CPU.
@@ -93,30 +95,6 @@ def vector_of(dtype):
     return Vector(dtype, VECTOR_BYTES * 8 // dtype.bitwidth)
 
 
-def _splat(builder, value, llvm_type):
-    """`value` itself, or broadcast if a vector is wanted and it is a scalar."""
-    if value.type == llvm_type:
-        return value
-    empty = ir.Constant(llvm_type, ir.Undefined)
-    first = builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), llvm_type.count), None)
-    return builder.shuffle_vector(first, empty, zeros)
-
-
-def _overload(llvm_type):
-    """How the name of an LLVM intrinsic spells a type: f32, v8f64, v16i32."""
-    if isinstance(llvm_type, ir.VectorType):
-        return f"v{llvm_type.count}{_overload(llvm_type.element)}"
-    if isinstance(llvm_type, ir.IntType):
-        return f"i{llvm_type.width}"
-    return {ir.FloatType(): "f32", ir.DoubleType(): "f64"}[llvm_type]
-
-
-def _call(builder, name, result, *args):
-    kind = ir.FunctionType(result, [a.type for a in args])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}"), args)
-
-
 def _common(args):
     """The one type that `args` broadcast to: the vector among them, else the scalar; or None."""
     found = next((a for a in args if isinstance(a, Vector)), args[0])
@@ -138,7 +116,7 @@ def _lanewise(build, result):
 
     def lower(context, builder, sig, values):
         llvm_type = context.get_value_type(_common(sig.args))
-        return build(builder, *(_splat(builder, v, llvm_type) for v in values))
+        return build(builder, *(write.splat(builder, v, llvm_type) for v in values))
 
     return typing, lower
 
@@ -211,8 +189,8 @@ _operator(operator.ne, lambda builder, a, b: builder.fcmp_unordered("!=", a, b),
 
 def _llvm(name):
     """Builder of a call to the LLVM intrinsic `name`, overloaded on the type of its operands."""
-    return lambda builder, *args: _call(
-        builder, f"{name}.{_overload(args[0].type)}", args[0].type, *args
+    return lambda builder, *args: write.call(
+        builder, f"{name}.{write.overload(args[0].type)}", args[0].type, *args
     )
 
 
@@ -244,10 +222,9 @@ def _not_0(builder, a):
     return builder.icmp_unsigned("!=", a, ir.Constant(a.type, None))
 
 
-_FMA = _llvm("fmuladd")
 fma = _primitive(
     3,
-    _FMA,
+    write.multiply_add,
     _real,
     """a * b + c, rounded once if the target has FMA (HAS_FMA), else twice; never a libm call.""",
 )
@@ -325,7 +302,7 @@ def select(context, mask, a, b):
 
     def lower(context, builder, sig, args):
         llvm_type = context.get_value_type(sig.return_type)
-        return builder.select(args[0], *(_splat(builder, v, llvm_type) for v in args[1:]))
+        return builder.select(args[0], *(write.splat(builder, v, llvm_type) for v in args[1:]))
 
     return values(mask, a, b), lower
 
@@ -344,8 +321,8 @@ def ldexp(context, a, n):
     def lower(context, builder, sig, args):
         a, n = args
         if VECTOR_BYTES == 64:  # vscalef; elsewhere llvm.ldexp would be a call to libm
-            name = f"ldexp.{_overload(a.type)}.{_overload(n.type)}"
-            return _call(builder, name, a.type, a, n)
+            name = f"ldexp.{write.overload(a.type)}.{write.overload(n.type)}"
+            return write.call(builder, name, a.type, a, n)
 
         def power(exponent):
             biased = builder.add(exponent, ir.Constant(n.type, bias))
@@ -360,7 +337,7 @@ def ldexp(context, a, n):
 def _horner(builder, x, terms):
     value = terms[-1]
     for term in reversed(terms[:-1]):
-        value = _FMA(builder, value, x, term)
+        value = write.multiply_add(builder, value, x, term)
     return value
 
 
@@ -376,12 +353,12 @@ def polynomial(context, x, coefficients):
 
     def lower(context, builder, sig, args):
         x, constants = args
-        terms = [_splat(builder, c, x.type) for c in cgutils.unpack_tuple(builder, constants)]
+        terms = [write.splat(builder, c, x.type) for c in cgutils.unpack_tuple(builder, constants)]
         if len(terms) <= 10:  # measured
             return _horner(builder, x, terms)
         square = builder.fmul(x, x)
         even, odd = _horner(builder, square, terms[0::2]), _horner(builder, square, terms[1::2])
-        return _FMA(builder, odd, x, even)
+        return write.multiply_add(builder, odd, x, even)
 
     return x(x, coefficients), lower
 
@@ -403,9 +380,9 @@ def make_lookup(table):
             return None
 
         def lower(context, builder, sig, args):
-            index = _splat(builder, args[0], ir.VectorType(ir.IntType(32), count))
+            index = write.splat(builder, args[0], ir.VectorType(ir.IntType(32), count))
             name = "x86.avx512.vpermi2var.ps.512"
-            found = _call(builder, name, vector, low, index, high)
+            found = write.call(builder, name, vector, low, index, high)
             if isinstance(i, Vector):
                 return found
             return builder.extract_element(found, ir.Constant(ir.IntType(32), 0))
@@ -422,7 +399,7 @@ def broadcast(context, value, like):
 
     def lower(context, builder, sig, args):
         scalar = context.cast(builder, args[0], sig.args[0], vector.dtype)
-        return _splat(builder, scalar, context.get_value_type(vector))
+        return write.splat(builder, scalar, context.get_value_type(vector))
 
     return vector(value, like), lower
 
@@ -504,14 +481,6 @@ def _address(context, builder, array_type, array, offset):
     return builder.bitcast(pointer, vector.as_pointer()), array_type.dtype.bitwidth // 8
 
 
-def _first(builder, count, lanes_):
-    """The mask of the first `count` lanes."""
-    index = ir.IntType(32)
-    vector = ir.VectorType(index, lanes_)
-    limit = _splat(builder, builder.trunc(count, index), vector)
-    return builder.icmp_signed("<", ir.Constant(vector, list(range(lanes_))), limit)
-
-
 @intrinsic
 def load(context, array, offset):
     """The vector array[offset : offset + lanes]."""
@@ -520,7 +489,7 @@ def load(context, array, offset):
 
     def lower(context, builder, sig, args):
         pointer, align = _address(context, builder, array, *args)
-        return builder.load(pointer, align=align)
+        return write.load(builder, pointer, align)
 
     return vector_of(array.dtype)(array, types.intp), lower
 
@@ -533,7 +502,8 @@ def store(context, array, offset, v):
 
     def lower(context, builder, sig, args):
         pointer, align = _address(context, builder, array, *args[:2])
-        builder.store(_splat(builder, args[2], pointer.type.pointee), pointer, align=align)
+        value = write.splat(builder, args[2], pointer.type.pointee)
+        write.store(builder, value, pointer, align)
 
     return types.none(array, types.intp, v), lower
 
@@ -544,7 +514,7 @@ def first_lanes(context, count, like):
     vector = vector_of(dtype_of(like))
 
     def lower(context, builder, sig, args):
-        return _first(builder, args[0], vector.count)
+        return write.first_lanes(builder, args[0], vector.count)
 
     return Vector(types.boolean, vector.count)(types.intp, like), lower
 
@@ -598,11 +568,8 @@ def load_masked(context, array, offset, count):
 
     def lower(context, builder, sig, args):
         pointer, align = _address(context, builder, array, *args[:2])
-        llvm_type = context.get_value_type(vector)
-        mask = _first(builder, args[2], vector.count)
-        alignment, zeros = ir.Constant(ir.IntType(32), align), ir.Constant(llvm_type, None)
-        name = f"masked.load.{_overload(llvm_type)}.p0"
-        return _call(builder, name, llvm_type, pointer, alignment, mask, zeros)
+        mask = write.first_lanes(builder, args[2], vector.count)
+        return write.load(builder, pointer, align, mask)
 
     return vector(array, types.intp, types.intp), lower
 
@@ -616,11 +583,9 @@ def store_masked(context, array, offset, v, count):
 
     def lower(context, builder, sig, args):
         pointer, align = _address(context, builder, array, *args[:2])
-        value = _splat(builder, args[2], context.get_value_type(vector))
-        mask = _first(builder, args[3], vector.count)
-        alignment = ir.Constant(ir.IntType(32), align)
-        name = f"masked.store.{_overload(value.type)}.p0"
-        _call(builder, name, ir.VoidType(), value, pointer, alignment, mask)
+        value = write.splat(builder, args[2], context.get_value_type(vector))
+        mask = write.first_lanes(builder, args[3], vector.count)
+        write.store(builder, value, pointer, align, mask)
         return context.get_dummy_value()
 
     return types.none(array, types.intp, v, types.intp), lower
