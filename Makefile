@@ -7,12 +7,13 @@ KERNEL_TESTS := tests/test_vectors.py tests/test_elementary.py tests/test_produc
 	tests/test_gradient.py tests/test_sample.py
 AVX2 := +sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2
 
-# The main path, which must work with every lower bound of pyproject.toml.
+# The main path, which must work with every lower bound of pyproject.toml, and the newest there is.
 LOWEST := .venv-lowest
+NEWEST := .venv-newest
 MAIN_PATH_TESTS := tests/test_network.py tests/test_gradient.py tests/test_derivatives.py \
 	tests/test_training.py tests/test_saving.py tests/test_scipy.py
 
-.PHONY: demo test test-slow test-lowest test-avx2 test-sse2 lint clean
+.PHONY: demo test test-slow test-lowest test-newest test-avx2 test-sse2 lint clean
 
 demo: .venv/demo
 	$(BIN)/deltajit demo
@@ -32,13 +33,18 @@ test-sse2: .venv/test
 test-lowest: $(LOWEST)/made
 	NUMBA_CACHE_DIR=$(CURDIR)/$(LOWEST)/cache $(LOWEST)/bin/python -m pytest $(MAIN_PATH_TESTS)
 
+test-newest:
+	$(PYTHON) -m venv --clear $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[test,onnx]"
+	NUMBA_CACHE_DIR=$(CURDIR)/$(NEWEST)/cache $(NEWEST)/bin/python -m pytest $(MAIN_PATH_TESTS)
+
 lint: .venv/test .venv/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv $(LOWEST)
+	rm -rf .venv $(LOWEST) $(NEWEST)
 
 # One stamp an extra: the environment is made once, and brought up to date when pyproject changes.
 .venv/%: pyproject.toml
