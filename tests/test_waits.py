@@ -9,9 +9,9 @@ import sys
 import threading
 
 import pytest
+import tqdm
 from deltajit.kernels import cache, compiler
 from deltajit.kernels.simd import views
-from tqdm import tqdm
 
 from deltajit import cli, progress
 
@@ -96,7 +96,7 @@ class Terminal(io.StringIO):
 def terminal(monkeypatch):
     """Where progress bars are drawn."""
     stream = Terminal()
-    monkeypatch.setattr(progress, "tqdm", functools.partial(tqdm, file=stream))
+    monkeypatch.setattr(tqdm, "tqdm", functools.partial(tqdm.tqdm, file=stream))
     return stream
 
 

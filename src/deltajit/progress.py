@@ -8,8 +8,6 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tqdm import tqdm
-
 from deltajit.kernels import compiler
 
 
@@ -26,6 +24,8 @@ def progress_bar(
 
     A line that deltajit logs takes its place, and the bar is drawn below.
     """
+    from tqdm import tqdm  # 10 ms, which a first gradient need not wait for
+
     disable = None if progress else True
     with tqdm(total=total, initial=done, unit=unit, disable=disable) as bar:
 

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from deltajit import checks, kernels, memory
 from deltajit.checkpoint import Checkpoint
@@ -233,7 +232,7 @@ def _show(bar: Any, history: History, samples: int) -> None:
     """The last epoch's numbers, behind the bar and the time left."""
     if not bar.disable:
         numbers = {name: f"{x:.4g}" for name, x in history.last().items()}
-        speed = tqdm.format_sizeof(samples / max(history.time[-1], 1e-9))
+        speed = bar.format_sizeof(samples / max(history.time[-1], 1e-9))
         advance(bar, {**numbers, "samples/s": speed})
 
 
