@@ -204,46 +204,31 @@ class AdamW(Adam):
 
 
 @optimizer
-class RAdam(Optimizer):
+class RAdam(Adam):
     """Adam that waits until its mean of squares can be trusted (Liu et al. 2020, algorithm 2).
 
     Until then, for some 5 updates, steps are of the mean of gradients alone. Both limits, and where
-    `eps` is added, are PyTorch's.
+    `eps` is added, to the root of the uncorrected mean, are PyTorch's.
 
     Parameters
     ----------
-    lr : float, > 0
-        Learning rate.
-    betas : pair of float, each in [0, 1)
-        Decay of the running means of g and g**2.
-    eps : float, > 0
-        Added to the root of the latter.
+    lr, betas, eps
+        As for `Adam`.
     """
-
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-
-    slots = 2
-
-    def __post_init__(self):
-        super().__post_init__()
-        fractions(self.betas, "betas")
-        above_zero(self.eps, "eps")
 
     @kernel(name="radam")
     def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
         """Adam's step times r, or ``theta -= lr * m_hat`` while the mean is of 5 or less."""
         number, (m, v) = theta.dtype.type, unpack(rule.state, 2)
-        beta1, beta2, eps = unpack(rule.hyper, 3)
+        beta1, beta2, eps, _ = unpack(rule.hyper, 4)
         t = rule.count[0]
         left, longest = 1.0 - beta2**t, 2.0 / (1.0 - beta2) - 1.0
         length = longest - 2.0 * t * beta2**t / left
-        rate, small, trusted = number(lr / (1.0 - beta1**t)), number(eps), length > 5.0
+        rate, small, trusted = lr / (1.0 - beta1**t), number(eps), length > 5.0
         if trusted:
             r2 = (length - 4.0) * (length - 2.0) * longest
             r2 /= (longest - 4.0) * (longest - 2.0) * length
-            rate = number(lr / (1.0 - beta1**t) * math.sqrt(r2 * left))
+            rate *= math.sqrt(r2 * left)
         keep1, new1 = number(beta1), number(1.0 - beta1)
         keep2, new2 = number(beta2), number(1.0 - beta2)
         for i in range(theta.size):
@@ -252,7 +237,7 @@ class RAdam(Optimizer):
             size = m[i]
             if trusted:
                 size /= math.sqrt(v[i]) + small
-            theta[i] -= rate * size
+            theta[i] -= number(rate) * size
 
 
 @optimizer

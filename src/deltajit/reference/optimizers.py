@@ -47,6 +47,14 @@ def sgd_update(
     p -= lr * (g + momentum * v if nesterov else v)
 
 
+def moments(g: Array, state: list[Array], betas: tuple[float, float]) -> list[Array]:
+    """Move the running means of g and g**2, which are the state, and return them."""
+    m, v = state
+    m[...] = betas[0] * m + (1 - betas[0]) * g
+    v[...] = betas[1] * v + (1 - betas[1]) * g**2
+    return state
+
+
 @optimizer("Adam", "AdamW")
 def adam_update(
     p: Array,
@@ -59,9 +67,7 @@ def adam_update(
     weight_decay: float = 0.0,
 ) -> None:
     """Adam (Kingma & Ba 2015, algorithm 1), and AdamW (Loshchilov & Hutter 2019, algorithm 2)."""
-    m, v = state
-    m[...] = betas[0] * m + (1 - betas[0]) * g
-    v[...] = betas[1] * v + (1 - betas[1]) * g**2
+    m, v = moments(g, state, betas)
     m_hat, v_hat = m / (1 - betas[0] ** step), v / (1 - betas[1] ** step)
     p -= lr * weight_decay * p
     p -= lr * m_hat / (np.sqrt(v_hat) + eps)
@@ -78,9 +84,7 @@ def radam_update(
     eps: float,
 ) -> None:
     """Liu et al. (2020), algorithm 2; its limit of 4 is 5, and eps is added as in PyTorch."""
-    m, v = state
-    m[...] = betas[0] * m + (1 - betas[0]) * g
-    v[...] = betas[1] * v + (1 - betas[1]) * g**2
+    m, v = moments(g, state, betas)
     m_hat, root = m / (1 - betas[0] ** step), np.sqrt(1 - betas[1] ** step)
     longest = 2 / (1 - betas[1]) - 1
     rho = longest - 2 * step * betas[1] ** step / (1 - betas[1] ** step)
