@@ -233,7 +233,7 @@ def test_a_worker_of_ours_at_an_empty_slot(tmp_path):
     assert run(REGION, folder=tmp_path) == [two, two]
 
 
-CALLBACK = """
+PREDICT = """
 net = dj.Network([3, 8, 2], "tanh", rng=0)
 handle, x, y = net.handle(), data(net, 1)[0][0], np.empty(2, "float32")
 
@@ -243,7 +243,9 @@ def callback(place):
     model, work = kernels.from_handle(handle, x)
     kernels.predict(model, x, outputs, work)
     return place
+"""
 
+CALLBACK = """
 used = len(compiler.in_use())
 if sys.argv[1] == "python":
     callback.ctypes(y.ctypes.data)
@@ -262,20 +264,11 @@ print(json.dumps([used, bits(y) == bits(net.predict(x))]))
 @pytest.mark.skipif(os.name != "posix", reason="threads are made as POSIX has them")
 @pytest.mark.parametrize("caller", ["python", "a C thread with a small stack"])
 def test_a_c_callback(caller, tmp_path):
-    assert run(CALLBACK, caller, folder=tmp_path) == [0, True]
+    assert run(PREDICT + CALLBACK, caller, folder=tmp_path) == [0, True]
 
 
 DEEP = """
 import warnings
-net = dj.Network([3, 8, 2], "tanh", rng=0)
-handle, x, y = net.handle(), data(net, 1)[0][0], np.empty(2, "float32")
-
-@numba.cfunc("voidptr(voidptr)")
-def callback(place):
-    outputs = numba.carray(place, 2, np.float32)
-    model, work = kernels.from_handle(handle, x)
-    kernels.predict(model, x, outputs, work)
-    return place
 
 def fail(*_):
     raise OSError("no space")
@@ -300,7 +293,7 @@ print(json.dumps(bits(y) == bits(net.predict(x))))
 
 def test_at_the_end_of_the_recursion_limit_where_warnings_are_errors(tmp_path):
     """What Python compiles has nothing to do with the state of who asks for it."""
-    assert run(DEEP, folder=tmp_path) is True
+    assert run(PREDICT + DEEP, folder=tmp_path) is True
 
 
 COMPILING = """
