@@ -148,8 +148,10 @@ class Here(NamedTuple):
 @inlined
 def blocks(batch, m):
     """Yield where each of the blocks of m samples is that a batch is cut into."""
-    for first in range(0, batch, m):
+    first = 0
+    while first < batch:
         yield Here(first, min(m, batch - first), m)
+        first += m
 
 
 @inlined

@@ -7,7 +7,7 @@ from ..blocks import LARGEST_BLOCK, MOST_SAMPLES
 from ..compiler import inlined, kernel, njit
 from ..simd.views import copy, doubles, is_none, matrix, row, rows, vector
 from ..status import BAD_BATCH_SIZE, BAD_DROPOUT, BAD_ORDER, OK, VERSION, refuse
-from .dropout import Dropout
+from .dropout import Dropout, next_block
 from .entry import (
     OutVector,
     check_gradient,
@@ -189,6 +189,8 @@ def epoch_of(
             for here in blocks(batch.size, m):
                 block = _gather(samples, vector(batch, here.first, here.count), parts)
                 total += block_gradient(model, block, mass, 1.0, grad, parts, dropout)
+                if dropout.keep.size > 0:
+                    next_block(dropout)
             if math.isfinite(total):
                 step(rule, model.theta, grad)
         sums[0] += total
