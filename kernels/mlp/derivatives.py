@@ -167,11 +167,8 @@ def _linearize(
         or check_points(model, points, batch)
     )
     if status == OK:
-        samples, mass, result = (
-            Block(X, targets(Y, batch), weights),
-            weight_sum(weights, batch),
-            0.0,
-        )
+        samples, mass = Block(X, targets(Y, batch), weights), weight_sum(weights, batch)
+        result = 0.0
         start_gradient(model, grad)
         for here in blocks(batch, block_size(batch)):
             block, (parts, deltas) = cut_block(samples, here), _point(model, points, work, here)
