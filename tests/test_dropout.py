@@ -43,6 +43,17 @@ def test_gradient(activation, batch):
     assert relative_error(grad, complex_step(net, X, Y, masks)) <= 1e-9
 
 
+def test_each_block_leaves_out_others():
+    net, X, Y = make_case([5, 9, 4, 3], "tanh", "identity", "squared_error", "float64", 7)
+    keep, dropout = [0.7, 0.4], dropped(net, [0.7, 0.4])
+    for seed in (3, 3 + 0x9E3779B97F4A7C15):
+        _, grad = gradient_of_a_step(net, X, Y, dropout)
+        _, dW, db = reference.value_and_grad(
+            net.reference, X, Y, None, masks_of(net, 7, keep, seed)
+        )
+        assert relative_error(grad, net.flatten(dW, db)) <= 1e-12
+
+
 def complex_step(net, X, Y, masks):
     theta, grad = net.theta.astype(complex), np.empty(net.n_params)
     W, b = net.unflatten(theta)

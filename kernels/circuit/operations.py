@@ -67,20 +67,20 @@ def nothing(ties, v, x, y):
 
 # ---------------------------------------------------------------- x + y, x - y, x * y, x / y
 
-define(runs.linear, "add", lambda x, y: x + y, lambda v, x, y: (one(x), one(x)))
-define(runs.linear, "subtract", lambda x, y: x - y, lambda v, x, y: (one(x), -one(x)))
+define(runs.linear, "add", lambda x, y: x + y, lambda ties, v, x, y: (one(x), one(x)))
+define(runs.linear, "subtract", lambda x, y: x - y, lambda ties, v, x, y: (one(x), -one(x)))
 define(
     runs.binary,
     "multiply",
     lambda x, y: x * y,
-    lambda v, x, y: (y, x),
+    lambda ties, v, x, y: (y, x),
     lambda v, x, y: (zero(x), one(x), zero(x)),
 )
 define(
     runs.binary,
     "divide",
     lambda x, y: x / y,
-    lambda v, x, y: (one(x) / y, select(v == zero(x), -v, -v * (one(x) / y))),
+    lambda ties, v, x, y: (one(x) / y, select(v == zero(x), -v, -v * (one(x) / y))),
     lambda v, x, y: (zero(x), -(one(x) / y) * (one(x) / y), two(x) * (v / y) * (one(x) / y)),
 )
 
@@ -124,14 +124,14 @@ define(
     runs.binary,
     "power",
     lambda x, y: libm_power(x, y),
-    lambda v, x, y: (by_base(x, y), times_log(v, f.log(x), x, y)),
+    lambda ties, v, x, y: (by_base(x, y), times_log(v, f.log(x), x, y)),
     lambda v, x, y: power_curvatures(v, x, y),
 )
 define(
     runs.binary,
     "constant_power",  # y is a constant
     lambda x, y: libm_power(x, y),
-    lambda v, x, y: (by_base(x, y), zero(x)),
+    lambda ties, v, x, y: (by_base(x, y), zero(x)),
     lambda v, x, y: (by_base_twice(x, y), zero(x), zero(x)),
 )
 
@@ -168,7 +168,7 @@ define(
     runs.binary,
     "logaddexp",
     lambda x, y: logaddexp(x, y),
-    lambda v, x, y: (logaddexp_slope(x, y), logaddexp_slope(y, x)),
+    lambda ties, v, x, y: (logaddexp_slope(x, y), logaddexp_slope(y, x)),
     lambda v, x, y: with_signs(logaddexp_curvature(x, y)),
 )
 

@@ -62,7 +62,7 @@ def turn(
     """
 
 
-# ---------------------------------------------------------------- what all of them do
+# ---------------------------------------------------------------- of one vector of samples
 
 
 @inlined
@@ -86,9 +86,9 @@ def where_not_0(g, p):
 
 
 @inlined
-def add_to(adjoints, place, v):
-    """``adjoints += v`` of one vector."""
-    store(adjoints, place, load(adjoints, place) + v)
+def add_number(adjoints, place, g, p):
+    """``adjoints += g p`` of one vector, of a p that needs no guard."""
+    store(adjoints, place, load(adjoints, place) + g * p)
 
 
 @inlined
@@ -107,10 +107,10 @@ def add_chosen(adjoints, place, g, p):
 
 
 @inlined
-def of_variable(facts, row, width, p):
-    """A derivative p by the operand in a row, and 0 if that is a constant, which does not move."""
+def of_variable(facts, width, place, p):
+    """A derivative p by the operand at a place, and 0 if that is a constant: it does not move."""
     result = p
-    if row < facts.constants * width:
+    if place < facts.constants * width:
         result = broadcast(0, p)
     return result
 
@@ -121,8 +121,33 @@ def moved(by_x, Rx, by_y, Ry):
     return fma(by_x, where_not_0(by_x, Rx), by_y * where_not_0(by_y, Ry))
 
 
-def make_forward(name, value):
-    """Make `forward` of an operation of two operands."""
+@inlined
+def move_straight(facts, width, x, y, by_x, Rx, by_y, Ry):
+    """How v moves when x and y do, of derivatives that need no guard."""
+    return Rx * by_x + Ry * by_y
+
+
+@inlined
+def move_chosen(facts, width, x, y, by_x, Rx, by_y, Ry):
+    """How v moves when the operand does that was chosen."""
+    return moved(by_x, Rx, by_y, Ry)
+
+
+@inlined
+def move_variables(facts, width, x, y, by_x, Rx, by_y, Ry):
+    """How v moves when the operands at places x and y do, unless they are constants."""
+    by_x, by_y = of_variable(facts, width, x, by_x), of_variable(facts, width, y, by_y)
+    return moved(by_x, Rx, by_y, Ry)
+
+
+# ---------------------------------------------------------------- of two operands
+
+
+def of_two(name, n_operands, value, partials, add, move, curvatures=None):
+    """Make a record of value and derivatives, which go back by `add`, and ahead by `move`.
+
+    Without `curvatures` they do not move: then both kinds of adjoints go back alike.
+    """
 
     @kernel(name=f"forward.{name}")
     def forward_run(steps: Steps, width: Word, values: Vector):
@@ -131,60 +156,6 @@ def make_forward(name, value):
             for j in range(0, width, lanes(values)):
                 store(values, v + j, value(load(values, x + j), load(values, y + j)))
 
-    return forward_run
-
-
-def make_turn_of_straight(name, backward_run):
-    """Make `turn` of an operation whose derivatives do not move: both kinds of adjoints go back."""
-
-    @kernel(name=f"turn.{name}")
-    def turn_run(
-        steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector,
-        tangents: Vector, turned: Vector,
-    ):  # fmt: skip
-        backward_run(steps, facts, width, values, adjoints)
-        backward_run(steps, facts, width, values, turned)
-
-    return turn_run
-
-
-# ---------------------------------------------------------------- linear: x + y, x - y
-
-
-def linear(name, value, partials):
-    """Make the record of an operation whose derivatives are numbers, which need no guard."""
-
-    @kernel(name=f"backward.{name}")
-    def backward_run(steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector):
-        for k in range(steps.shape[0] - 1, -1, -1):
-            v, x, y = places(steps, k, width)
-            for j in range(0, width, lanes(values)):
-                g = take(adjoints, v + j)
-                by_x, by_y = partials(g, g, g)
-                add_to(adjoints, x + j, g * by_x)
-                add_to(adjoints, y + j, g * by_y)
-
-    @kernel(name=f"ahead.{name}")
-    def ahead_run(steps: Steps, facts: Facts, width: Word, values: Vector, tangents: Vector):
-        for k in range(steps.shape[0]):
-            v, x, y = places(steps, k, width)
-            for j in range(0, width, lanes(values)):
-                at_x, at_y = load(values, x + j), load(values, y + j)
-                by_x, by_y = partials(at_x, at_x, at_y)
-                store(values, v + j, value(at_x, at_y))
-                Rx, Ry = load(tangents, x + j), load(tangents, y + j)
-                store(tangents, v + j, Rx * by_x + Ry * by_y)
-
-    turn_run = make_turn_of_straight(name, backward_run)
-    return Operation(name, 2, make_forward(name, value), backward_run, ahead_run, turn_run)
-
-
-# ---------------------------------------------------------------- selecting
-
-
-def selecting(name, value, partials, n_operands=2):
-    """Make the record of an operation that takes one of its operands, or neither."""
-
     @kernel(name=f"backward.{name}")
     def backward_run(steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector):
         for k in range(steps.shape[0] - 1, -1, -1):
@@ -193,8 +164,8 @@ def selecting(name, value, partials, n_operands=2):
                 at_v, at_x, at_y = load(values, v + j), load(values, x + j), load(values, y + j)
                 by_x, by_y = partials(facts.ties, at_v, at_x, at_y)
                 g = take(adjoints, v + j)
-                add_chosen(adjoints, x + j, g, by_x)
-                add_chosen(adjoints, y + j, g, by_y)
+                add(adjoints, x + j, g, by_x)
+                add(adjoints, y + j, g, by_y)
 
     @kernel(name=f"ahead.{name}")
     def ahead_run(steps: Steps, facts: Facts, width: Word, values: Vector, tangents: Vector):
@@ -206,45 +177,8 @@ def selecting(name, value, partials, n_operands=2):
                 by_x, by_y = partials(facts.ties, at_v, at_x, at_y)
                 store(values, v + j, at_v)
                 Rx, Ry = load(tangents, x + j), load(tangents, y + j)
-                store(tangents, v + j, moved(by_x, Rx, by_y, Ry))
+                store(tangents, v + j, move(facts, width, x, y, by_x, Rx, by_y, Ry))
 
-    turn_run = make_turn_of_straight(name, backward_run)
-    forward_run = make_forward(name, value)
-    return Operation(name, n_operands, forward_run, backward_run, ahead_run, turn_run)
-
-
-# ---------------------------------------------------------------- all others of two operands
-
-
-def binary(name, value, partials, curvatures):
-    """Make the record of any other operation of two operands."""
-
-    @kernel(name=f"backward.{name}")
-    def backward_run(steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector):
-        for k in range(steps.shape[0] - 1, -1, -1):
-            v, x, y = places(steps, k, width)
-            for j in range(0, width, lanes(values)):
-                at_v, at_x, at_y = load(values, v + j), load(values, x + j), load(values, y + j)
-                by_x, by_y = partials(at_v, at_x, at_y)
-                g = take(adjoints, v + j)
-                add_product(adjoints, x + j, g, by_x)
-                add_product(adjoints, y + j, g, by_y)
-
-    @kernel(name=f"ahead.{name}")
-    def ahead_run(steps: Steps, facts: Facts, width: Word, values: Vector, tangents: Vector):
-        for k in range(steps.shape[0]):
-            v, x, y = places(steps, k, width)
-            for j in range(0, width, lanes(values)):
-                at_x, at_y = load(values, x + j), load(values, y + j)
-                at_v = value(at_x, at_y)
-                by_x, by_y = partials(at_v, at_x, at_y)
-                by_x = of_variable(facts, x, width, by_x)
-                by_y = of_variable(facts, y, width, by_y)
-                store(values, v + j, at_v)
-                Rx, Ry = load(tangents, x + j), load(tangents, y + j)
-                store(tangents, v + j, moved(by_x, Rx, by_y, Ry))
-
-    @kernel(name=f"turn.{name}")
     def turn_run(
         steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector,
         tangents: Vector, turned: Vector,
@@ -255,9 +189,9 @@ def binary(name, value, partials, curvatures):
                 at_v, at_x, at_y = load(values, v + j), load(values, x + j), load(values, y + j)
                 g, Rg = take(adjoints, v + j), take(turned, v + j)
                 Rx, Ry = load(tangents, x + j), load(tangents, y + j)
-                by_x, by_y = partials(at_v, at_x, at_y)
+                by_x, by_y = partials(facts.ties, at_v, at_x, at_y)
                 xx, xy, yy = curvatures(at_v, at_x, at_y)
-                xy = of_variable(facts, x, width, of_variable(facts, y, width, xy))
+                xy = of_variable(facts, width, x, of_variable(facts, width, y, xy))
                 add_product(adjoints, x + j, g, by_x)
                 add_product(adjoints, y + j, g, by_y)
                 add_product(turned, x + j, Rg, by_x)
@@ -265,7 +199,30 @@ def binary(name, value, partials, curvatures):
                 add_product(turned, y + j, Rg, by_y)
                 add_chosen(turned, y + j, g, moved(xy, Rx, yy, Ry))
 
-    return Operation(name, 2, make_forward(name, value), backward_run, ahead_run, turn_run)
+    def turn_straight(
+        steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector,
+        tangents: Vector, turned: Vector,
+    ):  # fmt: skip
+        backward_run(steps, facts, width, values, adjoints)
+        backward_run(steps, facts, width, values, turned)
+
+    turns = kernel(turn_run if curvatures else turn_straight, name=f"turn.{name}")
+    return Operation(name, n_operands, forward_run, backward_run, ahead_run, turns)
+
+
+def linear(name, value, partials):
+    """Make the record of x + y or x - y."""
+    return of_two(name, 2, value, partials, add_number, move_straight)
+
+
+def selecting(name, value, partials, n_operands=2):
+    """Make the record of an operation that takes one of its operands, or neither."""
+    return of_two(name, n_operands, value, partials, add_chosen, move_chosen)
+
+
+def binary(name, value, partials, curvatures):
+    """Make the record of any other operation of two operands."""
+    return of_two(name, 2, value, partials, add_product, move_variables, curvatures)
 
 
 # ---------------------------------------------------------------- of one operand

@@ -7,7 +7,7 @@ block of samples is in `tangents`.
 
 from ..abi import Doubles, Matrix, Vector, Word
 from ..compiler import inlined, kernel, njit
-from ..simd.views import copy, doubles, fill, matrix, no_vector, rows, vector
+from ..simd.views import copy, doubles, fill, matrix, no_vector, vector
 from ..status import OK, VERSION, refuse
 from .entry import (
     OutMatrix,
@@ -35,10 +35,14 @@ from .model import (
     weight,
 )
 from .sweeps import (
+    Block,
+    blocks,
     check,
     cut_block,
     forward_block,
+    outputs,
     penalty,
+    rows_of,
     start_gradient,
     start_product,
     total_of,
@@ -58,11 +62,14 @@ from .tangents import (
     vjp_block,
 )
 
+GAUSS_NEWTON, EXACT = range(2)  # second derivatives
+BY_THETA, BY_INPUTS = range(2)  # first derivatives
+
 
 @njit
 def hvp(model, X, Y, v, out, work, weights=None):
     """``out = H v``, H the Hessian of `loss` at theta; v, out (n_params,)."""
-    refuse(_hvp(VERSION, model, X, Y, None, weights, v, out, work))
+    refuse(_product(VERSION, model, X, Y, None, weights, v, out, work, EXACT))
 
 
 @njit
@@ -71,7 +78,7 @@ def gnvp(model, X, Y, v, out, work, weights=None):
 
     Schraudolph (2002); where the loss matches the output (see `losses`) the outputs are the logits.
     """
-    refuse(_gnvp(VERSION, model, X, Y, None, weights, v, out, work))
+    refuse(_product(VERSION, model, X, Y, None, weights, v, out, work, GAUSS_NEWTON))
 
 
 @njit
@@ -97,13 +104,13 @@ def linearize(model, X, Y, grad, points, work, weights=None):
 @njit
 def hvp_at(model, X, Y, points, v, out, work, weights=None):
     """`hvp` at a point that `linearize` has kept."""
-    refuse(_hvp(VERSION, model, X, Y, points, weights, v, out, work))
+    refuse(_product(VERSION, model, X, Y, points, weights, v, out, work, EXACT))
 
 
 @njit
 def gnvp_at(model, X, Y, points, v, out, work, weights=None):
     """`gnvp` at a point that `linearize` has kept."""
-    refuse(_gnvp(VERSION, model, X, Y, points, weights, v, out, work))
+    refuse(_product(VERSION, model, X, Y, points, weights, v, out, work, GAUSS_NEWTON))
 
 
 @njit
@@ -121,19 +128,19 @@ def vjp_at(model, X, points, u, out, work):
 @njit
 def per_sample_grads(model, X, Y, out, work):
     """Gradient of each sample's own loss, without l2; out (B, n_params)."""
-    refuse(_per_sample_grads(VERSION, model, X, Y, out, work))
+    refuse(_sample_gradients(VERSION, model, X, Y, out, work, BY_THETA))
 
 
 @njit
 def input_grad(model, X, Y, out, work):
     """Gradient of each sample's own loss with respect to its inputs; out (B, n_in)."""
-    refuse(_input_grad(VERSION, model, X, Y, out, work))
+    refuse(_sample_gradients(VERSION, model, X, Y, out, work, BY_INPUTS))
 
 
 @njit
 def parameter_jacobian(model, X, out, work):
     """``out[b, o] = d predict(X)[b, o] / d theta``, out (B, n_out, n_params)."""
-    refuse(_parameter_jacobian(VERSION, model, X, out, work))
+    refuse(_jacobian(VERSION, model, X, out, work, BY_THETA))
 
 
 @njit
@@ -142,7 +149,7 @@ def jacobian(model, X, out, work):
 
     A sweep back for each output, or one forward for each input, whichever are fewer.
     """
-    refuse(_jacobian(VERSION, model, X, out, work))
+    refuse(_jacobian(VERSION, model, X, out, work, BY_INPUTS))
 
 
 # ---------------------------------------------------------------- all blocks; points may be none
@@ -153,66 +160,53 @@ def _linearize(
     version: Word, model: Model, X: Matrix, Y: Matrix, weights: Vector, grad: OutVector,
     points: OutVector, work: OutVector, value: Doubles,
 ) -> Word:  # fmt: skip
-    batch, network = X.shape[0], model.network[0]
+    batch = X.shape[0]
     status = (
         check(version, model, X, Y, weights, work, 2)
         or check_gradient(model, grad)
         or check_points(model, points, batch)
     )
     if status == OK:
-        m, mass, result, y = block_size(batch), weight_sum(weights, batch), 0.0, targets(Y, batch)
-        parts = carve(network, work, m)
+        samples, mass = Block(X, targets(Y, batch), weights), weight_sum(weights, batch)
+        result = 0.0
         start_gradient(model, grad)
-        for first in range(0, batch, m):
-            block = cut_block(X, y, weights, first, min(m, batch - first))
-            here, deltas = _point(model, points, parts, first, block.X.shape[0])
-            linearize_block(model, block, mass, here, deltas)
-            a = activation(here.a, top_of(model), block.X.shape[0])
-            z = matrix(here.z, 0, block.X.shape[0], network.n_out)
+        for here in blocks(batch, block_size(batch)):
+            block, (parts, deltas) = cut_block(samples, here), _point(model, points, work, here)
+            linearize_block(model, block, mass, parts, deltas)
+            z, a = outputs(model, parts, here.count)
             result += total_of(model, z, a, block, parts.spare)
-            gradient_of_block(model, block.X, here.a, deltas, grad)
+            gradient_of_block(model, block.X, parts.a, deltas, grad)
         value[0] = result / mass + penalty(model)
     return status
 
 
 @kernel
-def _hvp(
+def _product(
     version: Word, model: Model, X: Matrix, Y: Matrix, points: Vector, weights: Vector,
-    v: Vector, out: OutVector, work: OutVector,
+    v: Vector, out: OutVector, work: OutVector, kind: Word,
 ) -> Word:  # fmt: skip
-    batch, network = X.shape[0], model.network[0]
-    status = _check_product(version, model, X, Y, points, weights, v, out, work)
+    batch = X.shape[0]
+    status = (
+        check(version, model, X, Y, weights, work, 2)
+        or check_direction(model, v)
+        or check_gradient(model, out)
+        or check_points(model, points, batch)
+    )
     if status == OK:
-        m, mass, y = block_size(batch), weight_sum(weights, batch), targets(Y, batch)
-        parts, t = carve(network, work, m), carve_tangents(network, work, m)
+        samples, mass = Block(X, targets(Y, batch), weights), weight_sum(weights, batch)
         start_product(model, v, out)
-        for first in range(0, batch, m):
-            block = cut_block(X, y, weights, first, min(m, batch - first))
-            here, delta = parts, t.delta
-            if points.size == 0:
-                linearize_block(model, block, mass, here, delta)
+        for here in blocks(batch, block_size(batch)):
+            block, t = cut_block(samples, here), carve_tangents(model.network[0], work, here.m)
+            if kind == GAUSS_NEWTON:
+                parts = _activations(model, block.X, points, work, here)
+                gauss_newton_block(model, block, mass, v, parts, t, out)
             else:
-                here, delta = _point(model, points, parts, first, block.X.shape[0])
-            moved = Tangents(delta, t.Rz, t.Ra, t.Rdelta, t.Rdelta_prev)
-            hessian_block(model, block, mass, v, here, moved, out)
-    return status
-
-
-@kernel
-def _gnvp(
-    version: Word, model: Model, X: Matrix, Y: Matrix, points: Vector, weights: Vector,
-    v: Vector, out: OutVector, work: OutVector,
-) -> Word:  # fmt: skip
-    batch, network = X.shape[0], model.network[0]
-    status = _check_product(version, model, X, Y, points, weights, v, out, work)
-    if status == OK:
-        m, mass, y = block_size(batch), weight_sum(weights, batch), targets(Y, batch)
-        parts, t = carve(network, work, m), carve_tangents(network, work, m)
-        start_product(model, v, out)
-        for first in range(0, batch, m):
-            block = cut_block(X, y, weights, first, min(m, batch - first))
-            here = _activations(model, block.X, points, parts, first)
-            gauss_newton_block(model, block, mass, v, here, t, out)
+                parts, delta = _point(model, points, work, here)
+                if points.size == 0:
+                    parts, delta = carve(model.network[0], work, here.m), t.delta
+                    linearize_block(model, block, mass, parts, delta)
+                t = Tangents(delta, t.Rz, t.Ra, t.Rdelta, t.Rdelta_prev)
+                hessian_block(model, block, mass, v, parts, t, out)
     return status
 
 
@@ -221,22 +215,20 @@ def _jvp(
     version: Word, model: Model, X: Matrix, points: Vector, v: Vector, out: OutMatrix,
     work: OutVector,
 ) -> Word:  # fmt: skip
-    batch, network = X.shape[0], model.network[0]
+    batch = X.shape[0]
     status = (
         check_inputs(version, model, X)
         or check_direction(model, v)
-        or check_matrix(out, batch, network.n_out)
+        or check_matrix(out, batch, model.network[0].n_out)
         or check_work(model, work, batch, 2)
         or check_points(model, points, batch)
     )
     if status == OK:
-        m = block_size(batch)
-        parts, t = carve(network, work, m), carve_tangents(network, work, m)
-        for first in range(0, batch, m):
-            block = rows(X, first, min(m, batch - first))
-            here = _activations(model, block, points, parts, first)
-            tangent_forward(model, v, block, here.a, t.Rz, t.Ra)
-            copy(activation(t.Ra, top_of(model), block.shape[0]), rows(out, first, block.shape[0]))
+        for here in blocks(batch, block_size(batch)):
+            x, t = rows_of(X, here), carve_tangents(model.network[0], work, here.m)
+            parts = _activations(model, x, points, work, here)
+            tangent_forward(model, v, x, parts.a, t.Rz, t.Ra)
+            copy(activation(t.Ra, top_of(model), here.count), rows_of(out, here))
     return status
 
 
@@ -254,132 +246,88 @@ def _vjp(
         or check_points(model, points, batch)
     )
     if status == OK:
-        m = block_size(batch)
-        parts = carve(model.network[0], work, m)
         fill(out, 0)
-        for first in range(0, batch, m):
-            block = rows(X, first, min(m, batch - first))
-            here = _activations(model, block, points, parts, first)
-            vjp_block(model, block, rows(u, first, block.shape[0]), here, out)
+        for here in blocks(batch, block_size(batch)):
+            x = rows_of(X, here)
+            parts = _activations(model, x, points, work, here)
+            vjp_block(model, x, rows_of(u, here), parts, out)
     return status
 
 
 @inlined
-def _check_product(version, model, X, Y, points, weights, v, out, work):
-    return (
-        check(version, model, X, Y, weights, work, 2)
-        or check_direction(model, v)
-        or check_gradient(model, out)
-        or check_points(model, points, X.shape[0])
-    )
-
-
-@inlined
-def _activations(model, X, points, parts, first):
+def _activations(model, X, points, work, here):
     """A workspace with the activations of a block of samples: computed, or those kept."""
-    here = parts
+    parts, _ = _point(model, points, work, here)
     if points.size == 0:
-        forward_block(model, X, here, None)
-    else:
-        here, _ = _point(model, points, parts, first, X.shape[0])
-    return here
+        parts = carve(model.network[0], work, here.m)
+        forward_block(model, X, parts, None)
+    return parts
 
 
 @inlined
-def _point(model, points, parts, first, count):
+def _point(model, points, work, here):
     """(workspace, deltas) whose activations and deltas are those kept of a block of samples."""
     units, n_out = model.network[0].units, model.network[0].n_out
-    at_a = first * (2 * units + n_out)
-    at_z = at_a + count * units
-    at_delta = at_z + count * n_out
-    a, z = vector(points, at_a, count * units), vector(points, at_z, count * n_out)
-    here = Workspace(a, z, parts.delta, parts.delta_prev, parts.X, parts.Y, parts.w, parts.spare)
-    return here, vector(points, at_delta, count * units)
+    parts = carve(model.network[0], work, here.m)
+    at_a = here.first * (2 * units + n_out)
+    at_z = at_a + here.count * units
+    at_delta = at_z + here.count * n_out
+    a, z = vector(points, at_a, here.count * units), vector(points, at_z, here.count * n_out)
+    kept = Workspace(a, z, parts.delta, parts.delta_prev, parts.X, parts.Y, parts.w, parts.spare)
+    return kept, vector(points, at_delta, here.count * units)
 
 
 # ---------------------------------------------------------------- of each sample
 
 
 @kernel
-def _per_sample_grads(
-    version: Word, model: Model, X: Matrix, Y: Matrix, out: OutMatrix, work: OutVector
+def _sample_gradients(
+    version: Word, model: Model, X: Matrix, Y: Matrix, out: OutMatrix, work: OutVector, by: Word
 ) -> Word:
     batch, network, none = X.shape[0], model.network[0], no_vector(X)
-    status = check(version, model, X, Y, none, work, 2) or check_matrix(
-        out, batch, model.theta.size
-    )
+    width = network.n_in if by == BY_INPUTS else network.n_params
+    status = check(version, model, X, Y, none, work, 2) or check_matrix(out, batch, width)
     if status == OK:
-        m, y = block_size(batch), targets(Y, batch)
-        parts, t = carve(network, work, m), carve_tangents(network, work, m)
-        for first in range(0, batch, m):
-            block = cut_block(X, y, none, first, min(m, batch - first))
+        samples, bottom = Block(X, targets(Y, batch), none), model.layers[0]
+        for here in blocks(batch, block_size(batch)):
+            block, target = cut_block(samples, here), rows_of(out, here)
+            parts, t = carve(network, work, here.m), carve_tangents(network, work, here.m)
             linearize_block(model, block, 1.0, parts, t.delta)
-            here = rows(out, first, block.X.shape[0])
-            sample_gradients(model, block.X, parts.a, t.delta, here, 0, 1)
-    return status
-
-
-@kernel
-def _input_grad(
-    version: Word, model: Model, X: Matrix, Y: Matrix, out: OutMatrix, work: OutVector
-) -> Word:
-    batch, network, none = X.shape[0], model.network[0], no_vector(X)
-    status = check(version, model, X, Y, none, work, 2) or check_matrix(out, batch, network.n_in)
-    if status == OK:
-        m, y, bottom = block_size(batch), targets(Y, batch), model.layers[0]
-        parts, t = carve(network, work, m), carve_tangents(network, work, m)
-        for first in range(0, batch, m):
-            block = cut_block(X, y, none, first, min(m, batch - first))
-            linearize_block(model, block, 1.0, parts, t.delta)
-            delta = activation(t.delta, bottom, block.X.shape[0])
-            to_inputs(delta, weight(model.theta, bottom), rows(out, first, block.X.shape[0]))
-    return status
-
-
-@kernel
-def _parameter_jacobian(
-    version: Word, model: Model, X: Matrix, out: OutTensor, work: OutVector
-) -> Word:
-    batch, network = X.shape[0], model.network[0]
-    n_out, n_params = network.n_out, model.theta.size
-    status = (
-        check_inputs(version, model, X)
-        or check_tensor(out, batch, n_out, n_params)
-        or check_work(model, work, batch, 2)
-    )
-    if status == OK:
-        m = block_size(batch)
-        parts, t = carve(network, work, m), carve_tangents(network, work, m)
-        for first in range(0, batch, m):
-            block = rows(X, first, min(m, batch - first))
-            forward_block(model, block, parts, None)
-            here = matrix(out, first * n_out * n_params, block.shape[0] * n_out, n_params)
-            for o in range(n_out):
-                output_deltas(model, block, o, parts.a, t.delta)
-                sample_gradients(model, block, parts.a, t.delta, here, o, n_out)
-    return status
-
-
-@kernel
-def _jacobian(version: Word, model: Model, X: Matrix, out: OutTensor, work: OutVector) -> Word:
-    batch, network = X.shape[0], model.network[0]
-    n_out, n_in = network.n_out, network.n_in
-    status = (
-        check_inputs(version, model, X)
-        or check_tensor(out, batch, n_out, n_in)
-        or check_work(model, work, batch, 2)
-    )
-    if status == OK:
-        m = block_size(batch)
-        parts, t = carve(network, work, m), carve_tangents(network, work, m)
-        for first in range(0, batch, m):
-            block = rows(X, first, min(m, batch - first))
-            forward_block(model, block, parts, None)
-            here = matrix(out, first * n_out * n_in, block.shape[0] * n_out, n_in)
-            if n_out <= n_in:
-                for o in range(n_out):
-                    jacobian_row(model, block, o, parts, t.delta, here)
+            if by == BY_INPUTS:
+                delta = activation(t.delta, bottom, here.count)
+                to_inputs(delta, weight(model.theta, bottom), target)
             else:
-                for i in range(n_in):
-                    jacobian_column(model, block, i, parts.a, t.Ra, here)
+                sample_gradients(model, block.X, parts.a, t.delta, target, 0, 1)
+    return status
+
+
+@kernel
+def _jacobian(
+    version: Word, model: Model, X: Matrix, out: OutTensor, work: OutVector, by: Word
+) -> Word:
+    batch, network = X.shape[0], model.network[0]
+    n_out, width = network.n_out, network.n_in if by == BY_INPUTS else network.n_params
+    status = (
+        check_inputs(version, model, X)
+        or check_tensor(out, batch, n_out, width)
+        or check_work(model, work, batch, 2)
+    )
+    if status == OK:
+        for here in blocks(batch, block_size(batch)):
+            parts, t = carve(network, work, here.m), carve_tangents(network, work, here.m)
+            x, target = (
+                rows_of(X, here),
+                matrix(out, here.first * n_out * width, here.count * n_out, width),
+            )
+            forward_block(model, x, parts, None)
+            if by == BY_INPUTS and width < n_out:
+                for i in range(width):
+                    jacobian_column(model, x, i, parts.a, t.Ra, target)
+            else:
+                for o in range(n_out):
+                    output_deltas(model, x, o, parts.a, t.delta)
+                    if by == BY_INPUTS:
+                        jacobian_row(model, x, o, parts, t.delta, target)
+                    else:
+                        sample_gradients(model, x, parts.a, t.delta, target, o, n_out)
     return status

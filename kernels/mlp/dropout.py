@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import types
 
-from ..abi import Array, Doubles, Matrix, Word
+from ..abi import Array, Doubles, Matrix, Word, written
 from ..compiler import inlined, kernel
 from ..simd.views import flat
 
@@ -27,7 +27,7 @@ class Dropout(NamedTuple):
     """
 
     keep: Doubles
-    seed: Array(types.uint64, 1)
+    seed: written(Array(types.uint64, 1))
 
 
 @inlined

@@ -115,8 +115,7 @@ def loss(members: Members, samples: Samples, values: Doubles, work: Matrix):
 def _loss_members(members: Members, samples: Samples, values: Doubles, work: Matrix, part: Part):
     memory = _scratch(members, work, part)
     for k in range(part.row, part.row + part.rows):
-        block = _samples(samples, k)
-        values[k] = loss_of(_member(members, k), block.X, block.Y, block.weights, memory)
+        values[k] = loss_of(_member(members, k), _samples(samples, k), memory)
 
 
 @kernel(name="value_and_grad_of_members")
@@ -137,7 +136,7 @@ def _gradient_members(
     memory = _scratch(members, work, part)
     for k in range(part.row, part.row + part.rows):
         one, block = _member(members, k), _samples(samples, k)
-        values[k] = gradient_of(one, block.X, block.Y, block.weights, row(grads, k), memory)
+        values[k] = gradient_of(one, block, row(grads, k), memory)
 
 
 @inlined

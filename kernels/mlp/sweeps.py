@@ -108,7 +108,7 @@ def _loss(
 ) -> Word:  # fmt: skip
     status = check(version, model, X, Y, weights, work, 1)
     if status == OK:
-        value[0] = loss_of(model, X, targets(Y, X.shape[0]), weights, work)
+        value[0] = loss_of(model, Block(X, targets(Y, X.shape[0]), weights), work)
     return status
 
 
@@ -119,7 +119,7 @@ def _value_and_grad(
 ) -> Word:  # fmt: skip
     status = check(version, model, X, Y, weights, work, 1) or check_gradient(model, grad)
     if status == OK:
-        value[0] = gradient_of(model, X, targets(Y, X.shape[0]), weights, grad, work)
+        value[0] = gradient_of(model, Block(X, targets(Y, X.shape[0]), weights), grad, work)
     return status
 
 
@@ -137,40 +137,51 @@ def check(version, model, X, Y, weights, work, order):
 # ---------------------------------------------------------------- a batch: arguments are checked
 
 
+class Here(NamedTuple):
+    """Which samples of a batch a block has, and for how many scratch memory is cut."""
+
+    first: Word
+    count: Word
+    m: Word
+
+
+@inlined
+def blocks(batch, m):
+    """Yield where each of the blocks of m samples is that a batch is cut into."""
+    first = 0
+    while first < batch:
+        yield Here(first, min(m, batch - first), m)
+        first += m
+
+
 @inlined
 def predict_of(model, X, out, work):
     """`predict`, block by block."""
-    batch = X.shape[0]
-    m = block_size(batch)
-    parts = carve(model.network[0], work, m)
-    for first in range(0, batch, m):
-        count = min(m, batch - first)
-        z = matrix(parts.z, 0, count, out.shape[1])
-        forward(model, rows(X, first, count), parts.a, z, rows(out, first, count), None)
+    for here in blocks(X.shape[0], block_size(X.shape[0])):
+        parts = carve(model.network[0], work, here.m)
+        z = matrix(parts.z, 0, here.count, out.shape[1])
+        forward(model, rows_of(X, here), parts.a, z, rows_of(out, here), None)
 
 
 @inlined
-def loss_of(model, X, Y, weights, work):
+def loss_of(model, samples, work):
     """`loss`, block by block."""
-    batch, result = X.shape[0], 0.0
-    m = block_size(batch)
-    parts = carve(model.network[0], work, m)
-    for first in range(0, batch, m):
-        block = cut_block(X, Y, weights, first, min(m, batch - first))
+    batch, result = samples.X.shape[0], 0.0
+    for here in blocks(batch, block_size(batch)):
+        block, parts = cut_block(samples, here), carve(model.network[0], work, here.m)
         z, a = forward_block(model, block.X, parts, None)
         result += total_of(model, z, a, block, parts.spare)
-    return result / weight_sum(weights, batch) + penalty(model)
+    return result / weight_sum(samples.weights, batch) + penalty(model)
 
 
 @inlined
-def gradient_of(model, X, Y, weights, grad, work):
+def gradient_of(model, samples, grad, work):
     """`value_and_grad`, block by block."""
-    batch, mass, result = X.shape[0], weight_sum(weights, X.shape[0]), 0.0
-    m = block_size(batch)
-    parts = carve(model.network[0], work, m)
+    batch, result = samples.X.shape[0], 0.0
+    mass = weight_sum(samples.weights, batch)
     start_gradient(model, grad)
-    for first in range(0, batch, m):
-        block = cut_block(X, Y, weights, first, min(m, batch - first))
+    for here in blocks(batch, block_size(batch)):
+        block, parts = cut_block(samples, here), carve(model.network[0], work, here.m)
         result += block_gradient(model, block, mass, 1.0, grad, parts, None)
     return result / mass + penalty(model)
 
@@ -193,11 +204,17 @@ def block_gradient(model, block, mass, scale, grad, parts, dropout):
 
 @inlined
 def forward_block(model, X, parts, dropout):
-    """(logits z, activations a) of the output layer, (B, n_out), once `forward` has been there."""
-    top, count = top_of(model), X.shape[0]
-    z, a = matrix(parts.z, 0, count, top.n_out), activation(parts.a, top, count)
+    """`outputs`, once `forward` has been there."""
+    z, a = outputs(model, parts, X.shape[0])
     forward(model, X, parts.a, z, a, dropout)
     return z, a
+
+
+@inlined
+def outputs(model, parts, count):
+    """(logits z, activations a) of the output layer, (B, n_out)."""
+    top = top_of(model)
+    return matrix(parts.z, 0, count, top.n_out), activation(parts.a, top, count)
 
 
 # ---------------------------------------------------------------- one block of samples
@@ -358,7 +375,13 @@ def weight_sum(weights, batch):
 
 
 @inlined
-def cut_block(X, Y, weights, first, count):
-    """The block of `count` samples from `first` on."""
-    n = count if weights.size > 0 else 0
-    return Block(rows(X, first, count), rows(Y, first, count), vector(weights, first, n))
+def cut_block(samples, here):
+    """The samples of a block."""
+    weights = vector(samples.weights, here.first, here.count if samples.weights.size > 0 else 0)
+    return Block(rows_of(samples.X, here), rows_of(samples.Y, here), weights)
+
+
+@inlined
+def rows_of(X, here):
+    """The rows of a block's samples."""
+    return rows(X, here.first, here.count)

@@ -287,8 +287,7 @@ def to_inputs(delta, W, out):
 
 @kernel
 def jacobian_row(model: Model, X: Matrix, o: Word, parts: Workspace, deltas: Vector, out: Matrix):
-    """``out[b * n_out + o] = d output o / d inputs`` of each sample, by a sweep back."""
-    output_deltas(model, X, o, parts.a, deltas)
+    """``out[b * n_out + o] = d output o / d inputs`` of each sample, of `output_deltas`."""
     count, n_out, bottom = X.shape[0], top_of(model).n_out, model.layers[0]
     slopes_of_inputs = matrix(parts.X, 0, count, bottom.n_in)
     to_inputs(activation(deltas, bottom, count), weight(model.theta, bottom), slopes_of_inputs)

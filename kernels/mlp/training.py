@@ -7,7 +7,7 @@ from ..blocks import LARGEST_BLOCK, MOST_SAMPLES
 from ..compiler import inlined, kernel, njit
 from ..simd.views import copy, doubles, is_none, matrix, row, rows, vector
 from ..status import BAD_BATCH_SIZE, BAD_DROPOUT, BAD_ORDER, OK, VERSION, refuse
-from .dropout import Dropout
+from .dropout import Dropout, next_block
 from .entry import (
     OutVector,
     check_gradient,
@@ -21,6 +21,7 @@ from .rules import Rule, along, check_rule, is_descent, rate_of, step
 from .sweeps import (
     Block,
     block_gradient,
+    blocks,
     check,
     gradient_of,
     has_penalty,
@@ -74,13 +75,13 @@ def _sgd_step(
 ) -> Word:  # fmt: skip
     status = check(version, model, X, Y, weights, work, 1) or check_gradient(model, grad)
     if status == OK:
-        batch, y = X.shape[0], targets(Y, X.shape[0])
+        batch = X.shape[0]
+        samples = Block(X, targets(Y, batch), weights)
         if fuses(model, batch):
-            parts, block = carve(model.network[0], work, batch), Block(X, y, weights)
-            mass = weight_sum(weights, batch)
-            value[0] = block_gradient(model, block, mass, -lr, model.theta, parts, None) / mass
+            parts, mass = carve(model.network[0], work, batch), weight_sum(weights, batch)
+            value[0] = block_gradient(model, samples, mass, -lr, model.theta, parts, None) / mass
         else:
-            value[0] = gradient_of(model, X, y, weights, grad, work)
+            value[0] = gradient_of(model, samples, grad, work)
             along(lr, model.theta, grad)
     return status
 
@@ -96,7 +97,8 @@ def _adam_step(
         or check_rule(rule, model.theta)
     )
     if status == OK:
-        value[0] = gradient_of(model, X, targets(Y, X.shape[0]), weights, grad, work)
+        samples = Block(X, targets(Y, X.shape[0]), weights)
+        value[0] = gradient_of(model, samples, grad, work)
         step(rule, model.theta, grad)
     return status
 
@@ -184,10 +186,11 @@ def epoch_of(
         else:
             total = mass * penalty(model)
             start_gradient(model, grad)
-            for start in range(0, batch.size, m):
-                indices = vector(batch, start, min(m, batch.size - start))
-                block = _gather(samples, indices, parts)
+            for here in blocks(batch.size, m):
+                block = _gather(samples, vector(batch, here.first, here.count), parts)
                 total += block_gradient(model, block, mass, 1.0, grad, parts, dropout)
+                if dropout.keep.size > 0:
+                    next_block(dropout)
             if math.isfinite(total):
                 step(rule, model.theta, grad)
         sums[0] += total

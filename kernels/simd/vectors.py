@@ -234,12 +234,6 @@ libm_power = _primitive(2, _llvm("pow"), _real, """a**b; a call to libm for ever
 sqrt = _primitive(1, _llvm("sqrt"), _real, """Square root, correctly rounded.""")
 absolute = _primitive(1, _llvm("fabs"), _real, """|a|; clears the sign of NaN and -0 too.""")
 copysign = _primitive(2, _llvm("copysign"), _real, """|a| with the sign of b.""")
-round_even = _primitive(
-    1,
-    _llvm("rint"),
-    _real,
-    """Nearest integer, ties to even, as a float. Without SSE4.1 a call to libm for every lane.""",
-)
 maximum = _primitive(
     2,
     _maximum,
