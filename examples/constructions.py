@@ -1,4 +1,7 @@
-"""What networks can compute: perceptrons whose weights are written down, and what they get right.
+"""What networks can compute
+=========================
+
+Perceptrons whose weights are written down, and what they get right.
 
 One layer makes a gate, two make any Boolean function and any convex polygon, three make shapes that
 are not convex, and a hidden layer comes as close as one likes to a continuous function. Layers
@@ -7,7 +10,9 @@ without activations add nothing: they collapse into one.
 
 import itertools
 import math
+import sys
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 import deltajit as dj
@@ -94,6 +99,27 @@ def run(points=100_000, seed=0):
     }
 
 
+def draw():
+    """Draw the plus as the network has it, and a sine by stairs."""
+    _, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+    bars = [[(-w, -h), (w, -h), (w, h), (-w, h)] for w, h in [(1, 3), (3, 1)]]
+    grid = np.linspace(-4, 4, 400)
+    points = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
+    inside = union_of_polygons(bars).predict(points).reshape(400, 400)
+    left.imshow(inside, extent=(-4, 4, -4, 4), origin="lower", cmap="Blues", vmax=2)
+    left.set(title="a plus, not convex")
+    x = np.linspace(0, 2 * math.pi, 2000)
+    right.plot(x, np.sin(x), color="black", linewidth=1)
+    for n, color in zip((8, 32), dj.plot.PALETTE, strict=False):
+        stairs = staircase(math.sin, 0, 2 * math.pi, n).predict(x[:, None])
+        right.plot(x, stairs[:, 0], color=color, label=f"{n} stairs")
+    right.set(title="sin")
+    right.legend()
+
+
+# %%
+# Measured
+# --------
 if __name__ == "__main__":
     found = run()
     print(f"{'what':22}{'layers':>12}   right outputs")
@@ -107,3 +133,6 @@ if __name__ == "__main__":
     print(f"the error goes as n ** {found['slope']:.3f}\n")
     deep, one, difference = found["collapse"]
     print(f"{shown(deep)} without activations is {shown(one)}: they differ by {difference:.0e}")
+    draw()
+    if "--show" in sys.argv:
+        plt.show()

@@ -1,7 +1,10 @@
-"""A neural controller learns to swing up a pendulum, by the gradient of its own simulation.
+"""A controller trained inside its simulation
+==========================================
+
+A network learns to swing up a pendulum, by the gradient of its own simulation.
 
 The motor has half the torque that would lift the pendulum, so the network must learn to pump.
-Simulation, adjoint and Adam are one jitted loop:
+Simulation, adjoint and Adam are one jitted loop::
 
     torque[t] = net(cos angle[t], sin angle[t], speed[t]; theta)             forward in time
     adjoint[t] = d cost / d (angle, speed)[t], from adjoint[t + 1]           back in time
@@ -12,8 +15,10 @@ all its inputs are known, so one `jacobian` serves all steps, and the sum over t
 """
 
 import math
+import sys
 import time
 
+import matplotlib.pyplot as plt
 import numba
 import numpy as np
 
@@ -132,9 +137,24 @@ def run(episodes=16_000, seed=0):
         "upright_after": upright_after,
         "episodes": episodes,
         "seconds": seconds,
+        "episode": episode,  # of the last start
     }
 
 
+def draw(found):
+    """Draw the last episode: how high the pendulum is, and what the motor does."""
+    _, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
+    inputs, torque, _, _ = found["episode"]
+    time = DT * np.arange(STEPS)
+    ax.plot(time, inputs[:, 0], color=dj.plot.PALETTE[0], label="height: -1 hanging, 1 upright")
+    ax.plot(time, torque[:, 0], color=dj.plot.PALETTE[1], label="torque, in units of the motor's")
+    ax.set(xlabel="time", ylim=(-1.1, 1.1))
+    ax.legend()
+
+
+# %%
+# Measured
+# --------
 if __name__ == "__main__":
     found = run()
     each = found["seconds"] / found["episodes"] / STEPS * 1e9
@@ -143,3 +163,6 @@ if __name__ == "__main__":
     print(f"  mean cost            {found['cost_before']:.3f} -> {found['cost_after']:.3f}")
     print(f"  upright at the end   {found['upright_before']:.0%} -> {found['upright_after']:.0%}")
     print(f"{found['episodes']} episodes in {found['seconds']:.2f} s, {each:.0f} ns a time step")
+    draw(found)
+    if "--show" in sys.argv:
+        plt.show()

@@ -1,7 +1,10 @@
-"""A network solves a differential equation, by the exact gradient of a loss that contains du/dx.
+"""A network solves a differential equation
+========================================
+
+By the exact gradient of a loss that contains du/dx.
 
 The network u = net(x) is to obey du/dx = g(u) = -RATE * u^2, a reaction of second order, from
-u(0) = 1 on, whose solution is 1 / (1 + RATE * x):
+u(0) = 1 on, whose solution is 1 / (1 + RATE * x)::
 
     residual r = du/dx - g(u) at points x            loss = mean(r^2) / 2 + (u(0) - 1)^2 / 2
 
@@ -9,7 +12,7 @@ Its gradient needs d/dtheta of du/dx. It could be had from central differences i
 size to choose; here it is exact, and takes nothing but products with second derivatives. Moving x
 by dx is the same as moving the first layer's biases b by W dx, with W its weights. So du/dx is the
 derivative of u along a direction v in the space of theta: v is W in the place of b, and else 0.
-Let phi(theta) = sum(c * u) over B points, with c fixed, and let H be its Hessian. Then
+Let phi(theta) = sum(c * u) over B points, with c fixed, and let H be its Hessian. Then::
 
     sum(c * du/dx) = v . dphi/dtheta
     d/dtheta of it = H v, plus dphi/db in the place of W, since v depends on W
@@ -18,6 +21,9 @@ The Hessian of a squared error with residuals c is its Gauss-Newton matrix plus 
 H v = B (hvp(v) - gnvp(v)).
 """
 
+import sys
+
+import matplotlib.pyplot as plt
 import numpy as np
 
 import deltajit as dj
@@ -103,9 +109,25 @@ def run(points=41, iterations=2000, seed=0):
         "iterations": found.nit,
         "error": np.abs(u - solution(x)).max(),
         "slope_error": np.abs(u_x - reaction(solution(x))[0]).max(),
+        "curves": (x, u, u_x),
     }
 
 
+def draw(found):
+    """Draw u and du/dx, and the solution's."""
+    _, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
+    x, u, u_x = found["curves"]
+    ax.plot(x, u, color=dj.plot.PALETTE[0], linewidth=4, alpha=0.5, label="u = net(x)")
+    ax.plot(x, u_x, color=dj.plot.PALETTE[1], linewidth=4, alpha=0.5, label="du/dx")
+    ax.plot(x, solution(x), color="black", linewidth=1, label="the solution's")
+    ax.plot(x, reaction(solution(x))[0], color="black", linewidth=1)
+    ax.set(xlabel="x")
+    ax.legend()
+
+
+# %%
+# Measured
+# --------
 if __name__ == "__main__":
     found = run()
     print(f"gradient, relative error to central differences  {found['gradient_error']:.1e}")
@@ -113,3 +135,6 @@ if __name__ == "__main__":
     print(f"  {found['loss_before']:.3f} -> {found['loss_after']:.1e}")
     print(f"largest error of u      {found['error']:.1e}")
     print(f"largest error of du/dx  {found['slope_error']:.1e}")
+    draw(found)
+    if "--show" in sys.argv:
+        plt.show()

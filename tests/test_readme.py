@@ -1,10 +1,12 @@
-"""Every Python block of the README runs as it stands, in a process of its own."""
+"""README and the documentation name what exists, and all that exists.
+
+That their code blocks run is tested where they stand: see conftest.py beside README.md.
+"""
 
 import importlib
 import re
-import subprocess
-import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from deltajit.kernels import LOSSES
@@ -12,28 +14,33 @@ from deltajit.kernels import LOSSES
 import deltajit as dj
 from tests.conftest import ANY_OUTPUT, HIDDEN, OF_Z
 
-README = Path(__file__).parent.parent / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+ROOT = Path(__file__).parent.parent
+README, START, CHANGELOG = (
+    (ROOT / name).read_text() for name in ("README.md", "docs/start.md", "CHANGELOG.md")
+)
+DOCUMENTED = {
+    name
+    for page in (ROOT / "docs/api").glob("*.rst")
+    for name in re.findall(r"^\.\. auto(?:class|function|data):: (\S+)", page.read_text(), re.M)
+}
+PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
 
 
-def test_there_are_blocks():
-    assert len(BLOCKS) >= 2
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 130
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_block_runs(block, tmp_path):
-    # As a file, since Numba caches and reports by file name.
-    script = tmp_path / "block.py"
-    script.write_text(block)
-    command = [sys.executable, "-W", "error", script]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    path = ROOT / page
+    for link in re.findall(r"\]\((?!https?:|gallery/)([^)#]+)\)", path.read_text()):
+        assert (path.parent / link).exists(), link
 
 
 def test_table_names_what_exists():
     """All that it names is there; what is new may be in CHANGELOG.md alone for a while."""
-    rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", README.read_text(), flags=re.MULTILINE))
-    new = {*re.findall(r"\w+", README.with_name("CHANGELOG.md").read_text())}
+    rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", START, flags=re.MULTILINE))
+    new = {*re.findall(r"\w+", CHANGELOG)}
     hidden = {*rows["activations"].split(", your own")[0].split(", ")}
     assert hidden <= {*HIDDEN}
     assert {*HIDDEN} - hidden <= new
@@ -59,8 +66,31 @@ def test_help_names_what_exists():
 
 
 def test_kernels_of_the_table_exist():
-    found = re.findall(r"`(\w+)` in `kernels/([\w/]+)\.py`", README.read_text())
+    found = re.findall(r"`(\w+)` in `kernels/([\w/]+)\.py`", README)
     assert len(found) == 5
     for name, path in found:
         module = importlib.import_module(f"deltajit.kernels.{path.replace('/', '.')}")
         assert hasattr(module, name), (name, path)
+
+
+@pytest.mark.parametrize(
+    "module", ["", ".kernels", ".kernels.circuit", ".circuit", ".reference", ".sklearn"]
+)
+def test_public_names_are_in_the_reference(module):
+    package = importlib.import_module(f"deltajit{module}")
+    public = {name for name in package.__all__ if not is_module(package, name)}
+    names = {f"deltajit{module}.{name}" for name in public}
+    if module == ".circuit":
+        names = names - {"deltajit.circuit.Circuit"} | {"deltajit.Circuit"}
+    assert names <= DOCUMENTED
+
+
+def is_module(package, name):
+    """Whether a name of a package is a module, whose own names are tested."""
+    return isinstance(getattr(package, name), ModuleType)
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENTED))
+def test_reference_names_what_exists(name):
+    module, _, attribute = name.rpartition(".")
+    assert hasattr(importlib.import_module(module), attribute)
