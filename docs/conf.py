@@ -4,17 +4,17 @@ from pathlib import Path
 
 import latex2mathml.converter
 import numba
+from deltajit.kernels.compiler import FINGERPRINT
 from docutils.nodes import SkipNode
 from sphinx_gallery.sorting import ExplicitOrder
 
-from deltajit.kernels.compiler import FINGERPRINT
 from deltajit.version import VERSION
 
 # Examples compile functions of their own; Numba can't see that a kernel in them has changed.
 numba.config.CACHE_DIR = str(Path(__file__).parent / "_build" / f"numba-{FINGERPRINT[:16]}")
 
 project, author, release = "deltajit", "the deltajit developers", VERSION
-copyright = f"2026, {author}"  # noqa: A001
+copyright = f"2026, {author}"
 
 extensions = [
     "myst_parser",
@@ -73,11 +73,10 @@ html_static_path = ["_static"]
 html_css_files = ["deltajit.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"contributing": [], "changelog": []}
+html_sidebars = {"index": [], "contributing": [], "changelog": []}
 html_theme_options = {
     "logo": {"text": "deltajit"},
     "github_url": "https://github.com/deltajit/deltajit",
-    "header_links_before_dropdown": 6,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],

@@ -4,8 +4,11 @@ from drawing import BLUE, GREEN, ORANGE, arrow, box, canvas, note
 
 ax = canvas(9, 3.7)
 note(ax, 1.4, 0.3, "your @njit function", 11, ORANGE)
-box(ax, 0.2, 0.6, 2.4, 1.5, "for _ in range(steps):\n  kernels.value_and_grad(\n    model, X, Y, grad, work)\n"
-    "  model.theta[:] -= lr * grad", ORANGE, 7.5)  # fmt: skip
+code = """for _ in range(steps):
+  kernels.value_and_grad(
+    model, X, Y, grad, work)
+  model.theta[:] -= lr * grad"""
+box(ax, 0.2, 0.6, 2.4, 1.5, code, ORANGE, 7.5)
 note(ax, 1.4, 2.4, "compiles in the time\nof its own lines", 9, ORANGE)
 note(ax, 4.5, 0.3, "net.model: a table of data", 11, BLUE)
 for i, text in enumerate(["784 -> 128, tanh  at 0x7f..40", "128 -> 10, softmax  at 0x7f..c0",

@@ -23,13 +23,6 @@ def box(ax, x, y, width, height, text="", color=GREY, size=11, line=1.2):
     ax.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=size)
 
 
-def cells(ax, x, y, rows, columns, width, height, color):
-    """Draw a grid of empty cells."""
-    for i in range(rows):
-        for j in range(columns):
-            box(ax, x + j * width, y + i * height, width, height, color=color, line=0.8)
-
-
 def arrow(ax, start, end, color=GREY, bend=0.0):
     """Draw an arrow."""
     style = f"arc3,rad={bend}"
