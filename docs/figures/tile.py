@@ -3,7 +3,7 @@
 from drawing import BLUE, GREEN, ORANGE, arrow, box, canvas, note
 
 ax = canvas(9, 4.6)
-note(ax, 1.05, 0.45, "a, 8 rows", 11, ORANGE)
+note(ax, 1.05, 0.95, "a, 8 rows", 11, ORANGE)
 for i in range(8):
     box(ax, 0.8, 1.2 + 0.36 * i, 0.5, 0.36, f"a[{i}, k]", ORANGE, 7)
 note(ax, 5.2, 0.2, "b, row k: 2 vectors of 16 float32", 11, BLUE)
