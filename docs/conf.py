@@ -1,5 +1,6 @@
 """How Sphinx builds these pages: ``make docs``, or ``sphinx-build -W docs docs/_build/html``."""
 
+import logging
 from pathlib import Path
 
 import latex2mathml.converter
@@ -9,6 +10,8 @@ from docutils.nodes import SkipNode
 from sphinx_gallery.sorting import ExplicitOrder
 
 from deltajit.version import VERSION
+
+logging.getLogger("deltajit").setLevel(logging.ERROR)  # that kernels compile is no example's output
 
 # Examples compile functions of their own; Numba can't see that a kernel in them has changed.
 numba.config.CACHE_DIR = str(Path(__file__).parent / "_build" / f"numba-{FINGERPRINT[:16]}")
@@ -27,11 +30,13 @@ extensions = [
 ]
 exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.py", "gallery/*.md5"]
 default_role = "code"
+smartquotes = False  # --show is an option
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 
 # ---------------------------------------------------------------- reference
 
+toc_object_entries_show_parents = "hide"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc's sections have the types, in words and with shapes
 autosummary_generate = False  # a page has all of its subject, not one function

@@ -31,6 +31,9 @@ from deltajit.constructions import (
 STAIRS = (8, 16, 32, 64, 128, 256, 512)
 
 
+# %%
+# Gates and Boolean functions
+# ---------------------------
 def bits(n):
     """Every input of n bits, (2**n, n)."""
     return np.array(list(itertools.product((0, 1), repeat=n)))
@@ -48,6 +51,9 @@ def logic(rng):
     yield "a random table of 10", boolean(table), bits(10), table
 
 
+# %%
+# Regions
+# -------
 def regions(rng, points):
     """The same of regions, at random points; a plus is two bars that overlap."""
     X = rng.uniform(-4, 4, (points, 2))
@@ -61,6 +67,9 @@ def regions(rng, points):
     yield "a pulse", pulse(-1, 2), X[:, :1], (X[:, 0] > -1) & (X[:, 0] <= 2)
 
 
+# %%
+# Stairs, and layers without activations
+# --------------------------------------
 def sup_error(f, begin, end, n, points):
     """Largest error of n stairs on a grid."""
     x = np.linspace(begin, end, points)
@@ -79,6 +88,9 @@ def shown(sizes):
     return "-".join(map(str, sizes))
 
 
+# %%
+# All of it
+# ---------
 def run(points=100_000, seed=0):
     """Everything above, measured."""
     rng = np.random.default_rng(seed)

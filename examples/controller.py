@@ -31,6 +31,9 @@ MOTOR, FRICTION = 0.5, 0.05  # gravity's largest torque is 1
 PRICE_OF_SPEED, PRICE_OF_TORQUE = 0.05, 0.01
 
 
+# %%
+# Forward in time, and back
+# -------------------------
 @numba.njit(cache=True)
 def simulate(model, start, episode, work):
     """Run one episode from start (angle, speed); returns its cost, a mean over time."""
@@ -66,6 +69,9 @@ def gradient(model, episode, grad, work):
     kernels.vjp(model, inputs, delta, grad, work)
 
 
+# %%
+# Training
+# --------
 @numba.njit(cache=True)
 def train(model, starts, episode, rule, grad, work):
     """One episode and one Adam step from each of the starts."""
@@ -77,6 +83,9 @@ def train(model, starts, episode, rule, grad, work):
         kernels.update(rule, model.theta, grad)
 
 
+# %%
+# Memory, and a check by differences
+# ----------------------------------
 def allocate(steps):
     """What an episode writes, and the way back in time reads."""
     inputs = np.empty((steps, 3))  # cos angle, sin angle, speed; angle 0 is upright
@@ -108,6 +117,9 @@ def evaluate(net, starts, episode, work):
     return np.mean(cost), np.mean(upright)
 
 
+# %%
+# All of it
+# ---------
 def run(episodes=16_000, seed=0):
     """Check the gradient, then train from starts around hanging at rest."""
     net = dj.Network(SIZES, output="tanh", dtype="float64", rng=seed)

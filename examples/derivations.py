@@ -8,9 +8,13 @@ one recursion. Then the softmax, whose Jacobian and the derivative of the cross-
 a - y. Last, what it costs: the gradient by all parameters takes a small multiple of one value.
 
 Networks are checked against `Network.grad`, the softmax against a `Circuit`, which knows the
-derivatives of single operations only. The cells (# %%) run one by one in Jupyter or VS Code.
+derivatives of single operations only. The cells (# %%) run one by one in Jupyter or VS Code; as a
+script, with --show for the picture.
 """
 
+import sys
+
+import matplotlib.pyplot as plt
 import numpy as np
 
 import deltajit as dj
@@ -179,6 +183,20 @@ def cost(width):
 
 
 print("\nparameters  operations N     value  with gradient  ratio  ratio, by differences")
-for n, operations, value, both in map(cost, (16, 32, 64, 128)):
+costs = [cost(width) for width in (16, 32, 64, 128)]
+for n, operations, value, both in costs:
     row = f"{n:10,}{operations:14,}{readable(value):>10}{readable(both):>15}{both / value:7.1f}"
     print(f"{row}{n + 1:23,}")
+
+# %%
+# The same as a picture
+# ---------------------
+figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
+parameters, _, values, gradients = zip(*costs, strict=True)
+ax.loglog(parameters, values, "o-", color=dj.plot.PALETTE[0], label="a value")
+ax.loglog(parameters, gradients, "o-", color=dj.plot.PALETTE[1], label="and its gradient")
+ax.set(xlabel="parameters", ylabel="seconds")
+ax.grid(alpha=0.3)
+ax.legend()
+if "--show" in sys.argv:
+    plt.show()

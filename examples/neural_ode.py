@@ -38,6 +38,9 @@ REACH = (0.0, 0.5, 0.5, 1.0, 0.0)
 SHARE = (1 / 6, 1 / 3, 1 / 3, 1 / 6)
 
 
+# %%
+# Runge-Kutta, forward and back
+# -----------------------------
 @numba.njit(cache=True)
 def step(model, x, stages, work):
     """Move every row of x (B, 2) one step; stages (4, B, 2) are the x at which net is called."""
@@ -84,6 +87,9 @@ def loss_and_grad(model, data, memory, grad, work):
     return np.mean(error**2)
 
 
+# %%
+# Training, and the trajectory
+# ----------------------------
 @numba.njit(cache=True)
 def train(model, data, updates, rule, memory, grad, work):
     """Adam on all points at once."""
@@ -103,6 +109,9 @@ def trajectory(model, start, points, work):
     return found
 
 
+# %%
+# Data, memory, and a check by differences
+# ----------------------------------------
 def spiral(points):
     """What is to be learned: r' = r (1 - r^2) / 2, phi' = 2 has a solution in closed form."""
     t = DT * np.arange(points)
@@ -130,6 +139,9 @@ def central_differences(net, data, memory, work, h=1e-5):
     return grad
 
 
+# %%
+# For solvers in C
+# ----------------
 def callbacks(net):
     """The network and its Jacobian as C functions (t, address of x, address of the result).
 
@@ -181,6 +193,9 @@ def solve(net, start, seconds):
     )
 
 
+# %%
+# All of it
+# ---------
 def run(updates=4000, seed=0):
     """Check the gradient, fit, follow the trajectory past the data, and solve it by SciPy."""
     net = dj.Network(SIZES, dtype="float64", rng=seed)

@@ -24,6 +24,9 @@ NOISE = 0.05
 LEARNING_RATE = 0.05
 
 
+# %%
+# One jitted loop
+# ---------------
 @numba.njit(cache=True)
 def follow(model, X, Y, lr, predicted, grad, work):
     """Predict each sample before its target is seen, then learn from it; lr 0 does not learn."""
@@ -32,6 +35,9 @@ def follow(model, X, Y, lr, predicted, grad, work):
         kernels.sgd_step(model, X[i], Y[i], lr, grad, work)
 
 
+# %%
+# A stream that drifts
+# --------------------
 def stream(samples, turns, rng):
     """X (n, 4) and Y (n, 1), in which the direction that matters turns so many times."""
     X = rng.normal(size=(samples, 4))
@@ -41,6 +47,9 @@ def stream(samples, turns, rng):
     return X.astype(np.float32), y.astype(np.float32)[:, None]
 
 
+# %%
+# All of it
+# ---------
 def run(samples=1_000_000, turns=4, seed=0):
     """Learn from the first tenth; then one network goes on learning, and its copy does not."""
     X, Y = stream(samples, turns, np.random.default_rng(seed))

@@ -32,6 +32,9 @@ SIZES = [1, 16, 1]
 RATE, END = 3.0, 2.0
 
 
+# %%
+# The equation
+# ------------
 def reaction(u):
     """g(u), and its derivative."""
     return -RATE * u**2, -2 * RATE * u
@@ -42,6 +45,9 @@ def solution(x):
     return 1 / (1 + RATE * x)
 
 
+# %%
+# The loss and its gradient
+# -------------------------
 def loss_and_grad(theta, net, X):
     """The loss at theta, with X[0] = 0 the point of the initial value, and its gradient."""
     net.theta = theta
@@ -69,6 +75,9 @@ def slope_gradient(net, at_theta, c):
     return grad
 
 
+# %%
+# A check by differences
+# ----------------------
 def central_differences(net, X, h=1e-6):
     """The gradient at net.theta again, from two losses for each of its elements."""
     theta = net.theta.copy()
@@ -81,6 +90,9 @@ def central_differences(net, X, h=1e-6):
     return grad
 
 
+# %%
+# All of it
+# ---------
 def run(points=41, iterations=2000, seed=0):
     """Check the gradient, minimize the loss by BFGS, and compare u and du/dx to the solution."""
     from scipy.optimize import minimize

@@ -1,17 +1,18 @@
-"""README and the documentation name what exists, and all that exists.
-
-That their code blocks run is tested where they stand: see conftest.py beside README.md.
-"""
+"""README and the documentation: their code blocks run, and they name what exists, and all of it."""
 
 import importlib
 import re
 from pathlib import Path
 from types import ModuleType
 
+import matplotlib.pyplot as plt
 import pytest
-from deltajit.kernels import LOSSES
+from deltajit.kernels import ACTIVATIONS, LOSSES
+from sybil import Sybil
+from sybil.parsers.myst import PythonCodeBlockParser
 
 import deltajit as dj
+from deltajit import reference
 from tests.conftest import ANY_OUTPUT, HIDDEN, OF_Z
 
 ROOT = Path(__file__).parent.parent
@@ -23,7 +24,36 @@ DOCUMENTED = {
     for page in (ROOT / "docs/api").glob("*.rst")
     for name in re.findall(r"^\.\. auto(?:class|function|data):: (\S+)", page.read_text(), re.M)
 }
-PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+PAGES = sorted(
+    str(page.relative_to(ROOT)) for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+)
+
+
+@pytest.fixture
+def registered():
+    """What a page registers is gone after it."""
+    records = [ACTIVATIONS, LOSSES, reference.ACTIVATIONS, reference.LOSSES]
+    before = [dict(each) for each in records]
+    yield
+    for each, old in zip(records, before, strict=True):
+        each.clear()
+        each.update(old)
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("page", PAGES)
+def test_code_blocks_run(page, tmp_path, monkeypatch):
+    """One after the other, as a reader would run them."""
+    document = Sybil([PythonCodeBlockParser()], path=str(ROOT)).parse(ROOT / page)
+    monkeypatch.chdir(tmp_path)
+    plt.switch_backend("agg")
+    for example in document.examples():
+        example.evaluate()
+    plt.close("all")
+
+
+def test_there_are_code_blocks():
+    assert sum("```python\n" in (ROOT / page).read_text() for page in PAGES) >= 8
 
 
 def test_readme_is_short():
