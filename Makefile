@@ -13,7 +13,7 @@ NEWEST := .venv-newest
 MAIN_PATH_TESTS := tests/test_network.py tests/test_gradient.py tests/test_derivatives.py \
 	tests/test_training.py tests/test_saving.py tests/test_scipy.py
 
-.PHONY: demo test test-slow test-lowest test-newest test-avx2 test-sse2 lint clean
+.PHONY: demo test test-slow test-lowest test-newest test-avx2 test-sse2 lint docs clean
 
 demo: .venv/demo
 	$(BIN)/deltajit demo
@@ -43,8 +43,11 @@ lint: .venv/test .venv/lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/docs
+	$(BIN)/sphinx-build -W --keep-going docs docs/_build/html
+
 clean:
-	rm -rf .venv $(LOWEST) $(NEWEST)
+	rm -rf .venv $(LOWEST) $(NEWEST) docs/_build docs/gallery
 
 # One stamp an extra: the environment is made once, and brought up to date when pyproject changes.
 .venv/%: pyproject.toml

@@ -1,4 +1,7 @@
-"""What networks can compute: perceptrons whose weights are written down, and what they get right.
+"""What networks can compute
+=========================
+
+Perceptrons whose weights are written down, and what they get right.
 
 One layer makes a gate, two make any Boolean function and any convex polygon, three make shapes that
 are not convex, and a hidden layer comes as close as one likes to a continuous function. Layers
@@ -7,7 +10,9 @@ without activations add nothing: they collapse into one.
 
 import itertools
 import math
+import sys
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 import deltajit as dj
@@ -26,6 +31,9 @@ from deltajit.constructions import (
 STAIRS = (8, 16, 32, 64, 128, 256, 512)
 
 
+# %%
+# Gates and Boolean functions
+# ---------------------------
 def bits(n):
     """Every input of n bits, (2**n, n)."""
     return np.array(list(itertools.product((0, 1), repeat=n)))
@@ -43,6 +51,9 @@ def logic(rng):
     yield "a random table of 10", boolean(table), bits(10), table
 
 
+# %%
+# Regions
+# -------
 def regions(rng, points):
     """The same of regions, at random points; a plus is two bars that overlap."""
     X = rng.uniform(-4, 4, (points, 2))
@@ -56,6 +67,9 @@ def regions(rng, points):
     yield "a pulse", pulse(-1, 2), X[:, :1], (X[:, 0] > -1) & (X[:, 0] <= 2)
 
 
+# %%
+# Stairs, and layers without activations
+# --------------------------------------
 def sup_error(f, begin, end, n, points):
     """Largest error of n stairs on a grid."""
     x = np.linspace(begin, end, points)
@@ -74,6 +88,9 @@ def shown(sizes):
     return "-".join(map(str, sizes))
 
 
+# %%
+# All of it
+# ---------
 def run(points=100_000, seed=0):
     """Everything above, measured."""
     rng = np.random.default_rng(seed)
@@ -94,6 +111,27 @@ def run(points=100_000, seed=0):
     }
 
 
+def draw():
+    """Draw the plus as the network has it, and a sine by stairs."""
+    _, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+    bars = [[(-w, -h), (w, -h), (w, h), (-w, h)] for w, h in [(1, 3), (3, 1)]]
+    grid = np.linspace(-4, 4, 400)
+    points = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
+    inside = union_of_polygons(bars).predict(points).reshape(400, 400)
+    left.imshow(inside, extent=(-4, 4, -4, 4), origin="lower", cmap="Blues", vmax=2)
+    left.set(title="a plus, not convex")
+    x = np.linspace(0, 2 * math.pi, 2000)
+    right.plot(x, np.sin(x), color="black", linewidth=1)
+    for n, color in zip((8, 32), dj.plot.PALETTE, strict=False):
+        stairs = staircase(math.sin, 0, 2 * math.pi, n).predict(x[:, None])
+        right.plot(x, stairs[:, 0], color=color, label=f"{n} stairs")
+    right.set(title="sin")
+    right.legend()
+
+
+# %%
+# Measured
+# --------
 if __name__ == "__main__":
     found = run()
     print(f"{'what':22}{'layers':>12}   right outputs")
@@ -107,3 +145,6 @@ if __name__ == "__main__":
     print(f"the error goes as n ** {found['slope']:.3f}\n")
     deep, one, difference = found["collapse"]
     print(f"{shown(deep)} without activations is {shown(one)}: they differ by {difference:.0e}")
+    draw()
+    if "--show" in sys.argv:
+        plt.show()

@@ -1,7 +1,10 @@
-"""A neural controller learns to swing up a pendulum, by the gradient of its own simulation.
+"""A controller trained inside its simulation
+==========================================
+
+A network learns to swing up a pendulum, by the gradient of its own simulation.
 
 The motor has half the torque that would lift the pendulum, so the network must learn to pump.
-Simulation, adjoint and Adam are one jitted loop:
+Simulation, adjoint and Adam are one jitted loop::
 
     torque[t] = net(cos angle[t], sin angle[t], speed[t]; theta)             forward in time
     adjoint[t] = d cost / d (angle, speed)[t], from adjoint[t + 1]           back in time
@@ -12,8 +15,10 @@ all its inputs are known, so one `jacobian` serves all steps, and the sum over t
 """
 
 import math
+import sys
 import time
 
+import matplotlib.pyplot as plt
 import numba
 import numpy as np
 
@@ -26,6 +31,9 @@ MOTOR, FRICTION = 0.5, 0.05  # gravity's largest torque is 1
 PRICE_OF_SPEED, PRICE_OF_TORQUE = 0.05, 0.01
 
 
+# %%
+# Forward in time, and back
+# -------------------------
 @numba.njit(cache=True)
 def simulate(model, start, episode, work):
     """Run one episode from start (angle, speed); returns its cost, a mean over time."""
@@ -61,6 +69,9 @@ def gradient(model, episode, grad, work):
     kernels.vjp(model, inputs, delta, grad, work)
 
 
+# %%
+# Training
+# --------
 @numba.njit(cache=True)
 def train(model, starts, episode, rule, grad, work):
     """One episode and one Adam step from each of the starts."""
@@ -72,6 +83,9 @@ def train(model, starts, episode, rule, grad, work):
         kernels.update(rule, model.theta, grad)
 
 
+# %%
+# Memory, and a check by differences
+# ----------------------------------
 def allocate(steps):
     """What an episode writes, and the way back in time reads."""
     inputs = np.empty((steps, 3))  # cos angle, sin angle, speed; angle 0 is upright
@@ -103,6 +117,9 @@ def evaluate(net, starts, episode, work):
     return np.mean(cost), np.mean(upright)
 
 
+# %%
+# All of it
+# ---------
 def run(episodes=16_000, seed=0):
     """Check the gradient, then train from starts around hanging at rest."""
     net = dj.Network(SIZES, output="tanh", dtype="float64", rng=seed)
@@ -132,9 +149,24 @@ def run(episodes=16_000, seed=0):
         "upright_after": upright_after,
         "episodes": episodes,
         "seconds": seconds,
+        "episode": episode,  # of the last start
     }
 
 
+def draw(found):
+    """Draw the last episode: how high the pendulum is, and what the motor does."""
+    _, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
+    inputs, torque, _, _ = found["episode"]
+    time = DT * np.arange(STEPS)
+    ax.plot(time, inputs[:, 0], color=dj.plot.PALETTE[0], label="height: -1 hanging, 1 upright")
+    ax.plot(time, torque[:, 0], color=dj.plot.PALETTE[1], label="torque, in units of the motor's")
+    ax.set(xlabel="time", ylim=(-1.1, 1.1))
+    ax.legend()
+
+
+# %%
+# Measured
+# --------
 if __name__ == "__main__":
     found = run()
     each = found["seconds"] / found["episodes"] / STEPS * 1e9
@@ -143,3 +175,6 @@ if __name__ == "__main__":
     print(f"  mean cost            {found['cost_before']:.3f} -> {found['cost_after']:.3f}")
     print(f"  upright at the end   {found['upright_before']:.0%} -> {found['upright_after']:.0%}")
     print(f"{found['episodes']} episodes in {found['seconds']:.2f} s, {each:.0f} ns a time step")
+    draw(found)
+    if "--show" in sys.argv:
+        plt.show()

@@ -1,13 +1,20 @@
-"""Where the four equations come from: each formula derived, and checked as a line of NumPy.
+"""Where the four equations come from
+==================================
+
+Each formula is derived, and checked as a line of NumPy.
 
 First two layers, from the chain rule for single numbers to matrices. Then any number of layers, by
 one recursion. Then the softmax, whose Jacobian and the derivative of the cross-entropy collapse to
 a - y. Last, what it costs: the gradient by all parameters takes a small multiple of one value.
 
 Networks are checked against `Network.grad`, the softmax against a `Circuit`, which knows the
-derivatives of single operations only. The cells (# %%) run one by one in Jupyter or VS Code.
+derivatives of single operations only. The cells (# %%) run one by one in Jupyter or VS Code; as a
+script, with --show for the picture.
 """
 
+import sys
+
+import matplotlib.pyplot as plt
 import numpy as np
 
 import deltajit as dj
@@ -22,7 +29,12 @@ def error(found, expected):
     return abs(found - expected).max() / abs(expected).max()
 
 
-# %% Two layers, a squared error, B samples.
+# %%
+# Two layers, a squared error, B samples
+# --------------------------------------
+#
+# ::
+#
 #     z1 = X W1^T + b1    a1 = tanh(z1)    z2 = a1 W2^T + b2    a2 = sigmoid(z2)
 #     J = 1/(2B) sum_si (a2_si - y_si)^2
 #
@@ -35,20 +47,29 @@ X, Y = rng.normal(size=(B, 4)), rng.uniform(size=(B, 3))
 a1 = np.tanh(X @ W1.T + b1)
 a2 = sigmoid(a1 @ W2.T + b2)
 
-# %% The last layer.
-# z2_si reaches J through a2_si alone, so the chain rule has one term:
+# %%
+# The last layer
+# --------------
+#
+# z2_si reaches J through a2_si alone, so the chain rule has one term::
+#
 #     BP1   delta2_si = dJ/dz2_si = dJ/da2_si da2_si/dz2_si = (a2_si - y_si)/B * a2_si (1 - a2_si)
 #
 # W2_ij and b2_i reach J through z2_si = sum_j a1_sj W2_ij + b2_i of every sample s, hence sums
-# over s; dz2_si/dW2_ij = a1_sj and dz2_si/db2_i = 1:
+# over s; dz2_si/dW2_ij = a1_sj and dz2_si/db2_i = 1::
+#
 #     BP3   dJ/dW2_ij = sum_s delta2_si a1_sj
 #     BP4   dJ/db2_i = sum_s delta2_si
 delta2 = (a2 - Y) / B * a2 * (1 - a2)
 dW2 = delta2.T @ a1
 db2 = delta2.sum(axis=0)
 
-# %% The layer before.
-# a1_sj reaches J through z2_si of every unit i, hence a sum over i; dz2_si/da1_sj = W2_ij:
+# %%
+# The layer before
+# ----------------
+#
+# a1_sj reaches J through z2_si of every unit i, hence a sum over i; dz2_si/da1_sj = W2_ij::
+#
 #     BP2   delta1_sj = dJ/dz1_sj = (sum_i delta2_si W2_ij) tanh'(z1_sj)
 #
 # From delta1 on, everything is as before, with X in the place of a1.
@@ -64,7 +85,11 @@ for name, difference in two_layers.items():
     print(f"  {name}  {difference:.1e}")
 assert max(two_layers.values()) < 1e-12
 
-# %% r layers: nothing in BP2 to BP4 knows how many layers there are, so they make a loop.
+# %%
+# r layers
+# --------
+#
+# Nothing in BP2 to BP4 knows how many layers there are, so they make a loop.
 
 
 def forward(weights, biases, x):
@@ -98,7 +123,12 @@ for r in range(2, 7):
     print(f"  r = {r}  {'-'.join(map(str, sizes)):16}{recursion[r]:.1e}")
 assert max(recursion.values()) < 1e-12
 
-# %% Softmax: a_i = exp(z_i) / S with S = sum_k exp(z_k), so each a_i depends on each z_j.
+# %%
+# Softmax
+# -------
+#
+# a_i = exp(z_i) / S with S = sum_k exp(z_k), so each a_i depends on each z_j::
+#
 #     da_i/dz_i = exp(z_i)/S - exp(z_i)^2/S^2 = a_i - a_i a_i
 #     da_i/dz_j = -exp(z_i) exp(z_j)/S^2      =     - a_i a_j      where i != j
 #
@@ -121,7 +151,12 @@ print(np.array2string(J, precision=4, suppress_small=True))
 print(f"  differs from that of {circuit} by {softmax_error:.1e}")
 print(f"  its columns add up to {abs(J.sum(axis=0)).max():.0e}: what one a_i gains, others lose")
 
-# %% With a cross-entropy C = -sum_i y_i log a_i on top, dC/da_i = -y_i / a_i, and BP1 collapses:
+# %%
+# Softmax and cross-entropy
+# -------------------------
+#
+# With C = -sum_i y_i log a_i on top, dC/da_i = -y_i / a_i, and BP1 collapses::
+#
 #     delta_j = sum_i dC/da_i da_i/dz_j = -y_j + a_j sum_i y_i = a_j - y_j      since sum_i y_i = 1
 by_circuit = dj.Circuit(lambda *z: -np.sum(y * np.log(softmax(*z))), 5).grad(z)
 collapse = error((-y / a) @ J, a - y), error(by_circuit, a - y)
@@ -129,7 +164,11 @@ print(f"\nDelta of softmax and cross-entropy, a - y = {np.array2string(a - y, pr
 print(f"  differs from (-y / a) @ J by {collapse[0]:.1e}, from a circuit by {collapse[1]:.1e}")
 assert max(softmax_error, *collapse) < 1e-12
 
-# %% What it costs. An output of three layers is a circuit of N operations on all parameters.
+# %%
+# What it costs
+# -------------
+#
+# An output of three layers is a circuit of N operations on all parameters.
 # Going back visits each operation once more, however many parameters there are; quotients of
 # differences would take one more value for each parameter.
 
@@ -144,6 +183,20 @@ def cost(width):
 
 
 print("\nparameters  operations N     value  with gradient  ratio  ratio, by differences")
-for n, operations, value, both in map(cost, (16, 32, 64, 128)):
+costs = [cost(width) for width in (16, 32, 64, 128)]
+for n, operations, value, both in costs:
     row = f"{n:10,}{operations:14,}{readable(value):>10}{readable(both):>15}{both / value:7.1f}"
     print(f"{row}{n + 1:23,}")
+
+# %%
+# The same as a picture
+# ---------------------
+figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
+parameters, _, values, gradients = zip(*costs, strict=True)
+ax.loglog(parameters, values, "o-", color=dj.plot.PALETTE[0], label="a value")
+ax.loglog(parameters, gradients, "o-", color=dj.plot.PALETTE[1], label="and its gradient")
+ax.set(xlabel="parameters", ylabel="seconds")
+ax.grid(alpha=0.3)
+ax.legend()
+if "--show" in sys.argv:
+    plt.show()

@@ -1,4 +1,7 @@
-"""Batch, stochastic and mini-batch gradient descent: one problem, equal epochs, then equal time.
+"""Batch, stochastic and mini-batch gradient descent
+=================================================
+
+One problem, equal epochs, then equal time.
 
 All of them go down the gradient of the mean loss. They differ in how many samples an update looks
 at: all of them, one, or a few. First what such an estimate of the gradient is worth and what it
@@ -22,7 +25,11 @@ from deltajit.timing import readable
 EPOCHS = 50
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
-# %% 1,797 digits of 8 x 8 pixels; the last 397 are for the test. One network for all, one core.
+# %%
+# The digits
+# ----------
+#
+# 1,797 of 8 x 8 pixels; the last 397 are for the test. One network for all, one core.
 images, digits = load_digits(return_X_y=True)
 images = (images / 16).astype(np.float32)
 X, Y, X_test, Y_test = images[:1400], digits[:1400], images[1400:], digits[1400:]
@@ -33,7 +40,10 @@ def network():
     return dj.Network([64, 32, 10], "tanh", "softmax", rng=0, threads=1)
 
 
-# %% What the gradient of b samples is worth, and what an update by it takes.
+# %%
+# What the gradient of b samples is worth, and what an update by it takes
+# -----------------------------------------------------------------------
+#
 # On the average over all choices of b samples it is the gradient g of all n. A single choice is off
 # by a noise that falls as sqrt(1/b - 1/n): a hundred times the work for a tenth of the noise.
 net, rng, n = network(), np.random.default_rng(0), len(X)
@@ -48,7 +58,11 @@ for b in (1, 4, 32, 256, n):
     update = np.median(history.time) / math.ceil(n / b)
     print(f"{b:9,}{noise[b]:22.3f}{law:>22}{readable(update):>20}{readable(update / b):>11}")
 
-# %% The descents. A smaller b makes more updates of an epoch, which is one pass over the samples.
+# %%
+# The descents
+# ------------
+#
+# A smaller b makes more updates of an epoch, which is one pass over the samples.
 METHODS = {
     "batch": (n, dj.SGD),
     "stochastic": (1, dj.SGD),
@@ -87,7 +101,11 @@ def report(runs):
         print(f"{row}{readable(seconds[-1]):>9}{losses[-1]:10.5f}{accuracy:8.1%}")
 
 
-# %% Equal epochs. Each method has the rate that gives it the smallest loss after them.
+# %%
+# Equal epochs
+# ------------
+#
+# Each method has the rate that gives it the smallest loss after them.
 # Of the plain ones, the more updates the smaller the loss; momentum and Adam make more of as many.
 best = {
     method: min(RATES, key=lambda rate, m=method: descend(m, rate, EPOCHS)[1][-1])
@@ -97,7 +115,11 @@ by_epochs = {m: (*descend(m, best[m], EPOCHS), seconds_of(m, best[m], EPOCHS)) f
 print(f"\nEqual epochs, {EPOCHS}")
 report(by_epochs)
 
-# %% Equal time: what the slowest took. The others have as many epochs as fit into it.
+# %%
+# Equal time
+# ----------
+#
+# What the slowest took. The others have as many epochs as fit into it.
 # Samples cost less together than one by one, so mini-batches make up for their fewer updates.
 budget = max(seconds[-1] for *_, seconds in by_epochs.values())
 by_time = {}
@@ -107,7 +129,9 @@ for m, (*_, seconds) in by_epochs.items():
 print(f"\nEqual time, about {readable(budget)}")
 report(by_time)
 
-# %% Loss against epochs, and against seconds.
+# %%
+# Loss against epochs, and against seconds
+# ----------------------------------------
 figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), sharey=True, layout="constrained")
 for i, method in enumerate(METHODS):
     style = dict(color=dj.plot.PALETTE[i], label=f"{method}, rate {best[method]:g}")

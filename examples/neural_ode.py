@@ -1,8 +1,11 @@
-"""A neural ODE: dx/dt = net(x), fitted through its Runge-Kutta steps, then given to SciPy.
+"""A neural ODE
+============
+
+dx/dt = net(x) is fitted through its Runge-Kutta steps, then given to SciPy.
 
 The data are one trajectory, a spiral that winds up to a circle. From each of its points the network
 is integrated for a few steps (multiple shooting: short trajectories have tame gradients), and back
-in time
+in time::
 
     adjoint = d loss / d x             goes through the steps,
     slope_bar = d loss / d net(x)      follows from it at each stage of each step,
@@ -13,8 +16,10 @@ which is one `kernels.jacobian` for all stages before, and one `kernels.vjp` for
 At the end SciPy's stiff solver Radau integrates the network and its exact Jacobian, as C callbacks.
 """
 
+import sys
 import time
 
+import matplotlib.pyplot as plt
 import numba
 import numpy as np
 from numba import types
@@ -33,6 +38,9 @@ REACH = (0.0, 0.5, 0.5, 1.0, 0.0)
 SHARE = (1 / 6, 1 / 3, 1 / 3, 1 / 6)
 
 
+# %%
+# Runge-Kutta, forward and back
+# -----------------------------
 @numba.njit(cache=True)
 def step(model, x, stages, work):
     """Move every row of x (B, 2) one step; stages (4, B, 2) are the x at which net is called."""
@@ -79,6 +87,9 @@ def loss_and_grad(model, data, memory, grad, work):
     return np.mean(error**2)
 
 
+# %%
+# Training, and the trajectory
+# ----------------------------
 @numba.njit(cache=True)
 def train(model, data, updates, rule, memory, grad, work):
     """Adam on all points at once."""
@@ -98,6 +109,9 @@ def trajectory(model, start, points, work):
     return found
 
 
+# %%
+# Data, memory, and a check by differences
+# ----------------------------------------
 def spiral(points):
     """What is to be learned: r' = r (1 - r^2) / 2, phi' = 2 has a solution in closed form."""
     t = DT * np.arange(points)
@@ -125,6 +139,9 @@ def central_differences(net, data, memory, work, h=1e-5):
     return grad
 
 
+# %%
+# For solvers in C
+# ----------------
 def callbacks(net):
     """The network and its Jacobian as C functions (t, address of x, address of the result).
 
@@ -176,6 +193,9 @@ def solve(net, start, seconds):
     )
 
 
+# %%
+# All of it
+# ---------
 def run(updates=4000, seed=0):
     """Check the gradient, fit, follow the trajectory past the data, and solve it by SciPy."""
     net = dj.Network(SIZES, dtype="float64", rng=seed)
@@ -205,9 +225,24 @@ def run(updates=4000, seed=0):
         "radau_difference": np.abs(solution.y[:, -1] - after[POINTS - 1]).max(),
         "radau_evaluations": solution.nfev,
         "radau_jacobians": solution.njev,
+        "trajectories": (future, after),
     }
 
 
+def draw(found):
+    """Draw the data, what comes after them, and the network's own trajectory."""
+    _, ax = plt.subplots(figsize=(5, 4.5), layout="constrained")
+    truth, own = found["trajectories"]
+    ax.plot(*truth[:POINTS].T, ".", color="black", markersize=5, label="data")
+    ax.plot(*truth[POINTS:].T, ".", color="0.7", markersize=3, label="what comes after them")
+    ax.plot(*own.T, color=dj.plot.PALETTE[0], label="the network's")
+    ax.set(aspect="equal", xlim=(-1.2, 1.2), ylim=(-1.2, 1.6))
+    ax.legend(loc="upper right")
+
+
+# %%
+# Measured
+# --------
 if __name__ == "__main__":
     found = run()
     each = found["seconds"] / found["updates"] * 1e6
@@ -221,3 +256,6 @@ if __name__ == "__main__":
         f"SciPy's Radau: {found['radau_evaluations']} evaluations, {found['radau_jacobians']} "
         f"Jacobians; at the end {found['radau_difference']:.1e} from Runge-Kutta"
     )
+    draw(found)
+    if "--show" in sys.argv:
+        plt.show()

@@ -1,4 +1,7 @@
-"""An online learner: one sample in, one prediction out, one step of gradient descent.
+"""An online learner
+=================
+
+One sample in, one prediction out, one step of gradient descent.
 
 The stream drifts: what is to be predicted depends on four inputs in a way that turns as time goes
 by. A network that learns from the first samples and then stops is right for a while only; one that
@@ -6,8 +9,10 @@ goes on learning stays right.
 """
 
 import copy
+import sys
 import time
 
+import matplotlib.pyplot as plt
 import numba
 import numpy as np
 
@@ -19,6 +24,9 @@ NOISE = 0.05
 LEARNING_RATE = 0.05
 
 
+# %%
+# One jitted loop
+# ---------------
 @numba.njit(cache=True)
 def follow(model, X, Y, lr, predicted, grad, work):
     """Predict each sample before its target is seen, then learn from it; lr 0 does not learn."""
@@ -27,6 +35,9 @@ def follow(model, X, Y, lr, predicted, grad, work):
         kernels.sgd_step(model, X[i], Y[i], lr, grad, work)
 
 
+# %%
+# A stream that drifts
+# --------------------
 def stream(samples, turns, rng):
     """X (n, 4) and Y (n, 1), in which the direction that matters turns so many times."""
     X = rng.normal(size=(samples, 4))
@@ -36,6 +47,9 @@ def stream(samples, turns, rng):
     return X.astype(np.float32), y.astype(np.float32)[:, None]
 
 
+# %%
+# All of it
+# ---------
 def run(samples=1_000_000, turns=4, seed=0):
     """Learn from the first tenth; then one network goes on learning, and its copy does not."""
     X, Y = stream(samples, turns, np.random.default_rng(seed))
@@ -60,9 +74,24 @@ def run(samples=1_000_000, turns=4, seed=0):
         "constant": Y[rest].var(),
         "steps": len(learned),
         "ns_a_step": seconds / len(learned) * 1e9,
+        "errors": {"learns all the time": learned, "stopped after a tenth": not_learned},
     }
 
 
+def draw(found, window=5_000):
+    """Draw how the errors go as the stream turns, means over a window of samples."""
+    _, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
+    for (label, errors), color in zip(found["errors"].items(), dj.plot.PALETTE, strict=False):
+        means = errors[: len(errors) // window * window].reshape(-1, window).mean(axis=1)
+        ax.semilogy(window * np.arange(1, len(means) + 1), means, color=color, label=label)
+    ax.axhline(NOISE**2, color="black", linewidth=1, label="noise of the stream")
+    ax.set(xlabel="samples", ylabel="mean squared error")
+    ax.legend()
+
+
+# %%
+# Measured
+# --------
 if __name__ == "__main__":
     found = run()
     print("mean squared error of predictions on a drifting stream")
@@ -71,3 +100,6 @@ if __name__ == "__main__":
     print(f"  constant, the mean        {found['constant']:.4f}")
     print(f"  noise of the stream       {NOISE**2:.4f}")
     print(f"{found['ns_a_step']:.0f} ns to predict and learn, over {found['steps']} samples")
+    draw(found)
+    if "--show" in sys.argv:
+        plt.show()

@@ -1,7 +1,10 @@
-"""A network solves a differential equation, by the exact gradient of a loss that contains du/dx.
+"""A network solves a differential equation
+========================================
+
+By the exact gradient of a loss that contains du/dx.
 
 The network u = net(x) is to obey du/dx = g(u) = -RATE * u^2, a reaction of second order, from
-u(0) = 1 on, whose solution is 1 / (1 + RATE * x):
+u(0) = 1 on, whose solution is 1 / (1 + RATE * x)::
 
     residual r = du/dx - g(u) at points x            loss = mean(r^2) / 2 + (u(0) - 1)^2 / 2
 
@@ -9,7 +12,7 @@ Its gradient needs d/dtheta of du/dx. It could be had from central differences i
 size to choose; here it is exact, and takes nothing but products with second derivatives. Moving x
 by dx is the same as moving the first layer's biases b by W dx, with W its weights. So du/dx is the
 derivative of u along a direction v in the space of theta: v is W in the place of b, and else 0.
-Let phi(theta) = sum(c * u) over B points, with c fixed, and let H be its Hessian. Then
+Let phi(theta) = sum(c * u) over B points, with c fixed, and let H be its Hessian. Then::
 
     sum(c * du/dx) = v . dphi/dtheta
     d/dtheta of it = H v, plus dphi/db in the place of W, since v depends on W
@@ -18,6 +21,9 @@ The Hessian of a squared error with residuals c is its Gauss-Newton matrix plus 
 H v = B (hvp(v) - gnvp(v)).
 """
 
+import sys
+
+import matplotlib.pyplot as plt
 import numpy as np
 
 import deltajit as dj
@@ -26,6 +32,9 @@ SIZES = [1, 16, 1]
 RATE, END = 3.0, 2.0
 
 
+# %%
+# The equation
+# ------------
 def reaction(u):
     """g(u), and its derivative."""
     return -RATE * u**2, -2 * RATE * u
@@ -36,6 +45,9 @@ def solution(x):
     return 1 / (1 + RATE * x)
 
 
+# %%
+# The loss and its gradient
+# -------------------------
 def loss_and_grad(theta, net, X):
     """The loss at theta, with X[0] = 0 the point of the initial value, and its gradient."""
     net.theta = theta
@@ -63,6 +75,9 @@ def slope_gradient(net, at_theta, c):
     return grad
 
 
+# %%
+# A check by differences
+# ----------------------
 def central_differences(net, X, h=1e-6):
     """The gradient at net.theta again, from two losses for each of its elements."""
     theta = net.theta.copy()
@@ -75,6 +90,9 @@ def central_differences(net, X, h=1e-6):
     return grad
 
 
+# %%
+# All of it
+# ---------
 def run(points=41, iterations=2000, seed=0):
     """Check the gradient, minimize the loss by BFGS, and compare u and du/dx to the solution."""
     from scipy.optimize import minimize
@@ -103,9 +121,25 @@ def run(points=41, iterations=2000, seed=0):
         "iterations": found.nit,
         "error": np.abs(u - solution(x)).max(),
         "slope_error": np.abs(u_x - reaction(solution(x))[0]).max(),
+        "curves": (x, u, u_x),
     }
 
 
+def draw(found):
+    """Draw u and du/dx, and the solution's."""
+    _, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
+    x, u, u_x = found["curves"]
+    ax.plot(x, u, color=dj.plot.PALETTE[0], linewidth=4, alpha=0.5, label="u = net(x)")
+    ax.plot(x, u_x, color=dj.plot.PALETTE[1], linewidth=4, alpha=0.5, label="du/dx")
+    ax.plot(x, solution(x), color="black", linewidth=1, label="the solution's")
+    ax.plot(x, reaction(solution(x))[0], color="black", linewidth=1)
+    ax.set(xlabel="x")
+    ax.legend()
+
+
+# %%
+# Measured
+# --------
 if __name__ == "__main__":
     found = run()
     print(f"gradient, relative error to central differences  {found['gradient_error']:.1e}")
@@ -113,3 +147,6 @@ if __name__ == "__main__":
     print(f"  {found['loss_before']:.3f} -> {found['loss_after']:.1e}")
     print(f"largest error of u      {found['error']:.1e}")
     print(f"largest error of du/dx  {found['slope_error']:.1e}")
+    draw(found)
+    if "--show" in sys.argv:
+        plt.show()
