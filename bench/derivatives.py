@@ -1,13 +1,20 @@
 """What loss, gradient and products with second derivatives are timed on, library by library.
 
-A subject is ``{what: call without arguments}``; everything it needs is made beforehand.
+A subject is ``{member: call without arguments}``; everything it needs is made beforehand.
 """
 
 from itertools import pairwise
 
 import numpy as np
 
-LOSS, GRADIENT, HVP, FROZEN_HVP, PER_SAMPLE = "loss", "gradient", "hvp", "frozen hvp", "per sample"
+LOSS, GRADIENT, HVP = "loss", "gradient", "hvp"
+KEPT, PER_SAMPLE = "hvp at a kept point", "per-sample gradients"
+
+# Matrix products of a member, in those of a forward sweep, and how many fewer the first layer has,
+# whose inputs have neither a delta nor a tangent: forward and back of a step are 3 - 1, and the
+# R-operator's sweeps take each product twice.
+PRODUCTS = {LOSS: (1, 0), GRADIENT: (3, 1), HVP: (8, 5), KEPT: (6, 4), PER_SAMPLE: (3, 1)}
+
 WIDE = [(4, 8, 8, 1), (8, 32, 32, 4), (16, 64, 64, 8), (64, 128, 128, 10), (128, 256, 256, 10)]
 WIDE += [(512, 512, 512, 10), (1024, 1024, 1024, 10), (2048, 2048, 2048, 1024)]
 DEEP = [(8, *[16] * 6, 4), (64, *[96] * 8, 10), (256, *[256] * 8, 10)]
@@ -21,7 +28,18 @@ def count_parameters(sizes):
     return sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
 
 
-NETWORKS = sorted(WIDE + DEEP + FLAT, key=count_parameters)
+def flops(sizes, batch, member):
+    """Of the matrix products that a member needs."""
+    products = [n * m for n, m in pairwise(sizes)]
+    times, fewer = PRODUCTS[member.rpartition(": ")[2]]
+    return 2 * batch * (times * sum(products) - fewer * products[0])
+
+
+FULL = sorted(WIDE + DEEP + FLAT, key=count_parameters)
+LARGEST = FULL[-1]
+QUICK = [
+    sizes for sizes in FULL if sizes in [*WIDE[:2], *WIDE[3:6], DEEP[1], DEEP[2], LARGEST]
+]  # a few of each size
 
 
 class Problem:
@@ -42,11 +60,6 @@ class Problem:
         """Floats that a forward sweep makes, its inputs counted."""
         return self.batch * sum(self.sizes)
 
-    @property
-    def loss_flops(self):
-        """Of the products of a forward sweep."""
-        return 2 * self.batch * sum(n * m for n, m in pairwise(self.sizes))
-
 
 def deltajit(problem):
     """The kernels, on one thread."""
@@ -64,7 +77,7 @@ def deltajit(problem):
         LOSS: lambda: kernels.loss(model, X, Y, work),
         GRADIENT: lambda: kernels.value_and_grad(model, X, Y, grad, work),
         HVP: lambda: kernels.hvp(model, X, Y, v, out, work),
-        FROZEN_HVP: lambda: kernels.hvp_at(model, X, Y, points, v, out, work),
+        KEPT: lambda: kernels.hvp_at(model, X, Y, points, v, out, work),
     }
     if problem.batch * problem.n_params <= LARGEST_PER_SAMPLE:
         each = np.empty((problem.batch, problem.n_params), np.float32)
@@ -72,8 +85,44 @@ def deltajit(problem):
     return calls
 
 
+def numpy(problem):
+    """The NumPy reference, which is written to be read."""
+    from deltajit import reference
+
+    activations = ("tanh",) * (len(problem.W) - 1) + ("identity",)
+    model = reference.Model(tuple(problem.W), tuple(problem.b), activations, "squared_error")
+    X, Y = problem.X, problem.Y
+    return {
+        LOSS: lambda: reference.loss(model, X, Y),
+        GRADIENT: lambda: reference.value_and_grad(model, X, Y),
+        HVP: lambda: reference.hvp(model, X, Y, problem.VW, problem.vb),
+    }
+
+
+def floats_moved(sizes):
+    """The least that a gradient of one sample moves: W read forward and back, and dW written.
+
+    Nothing goes back through the first layer's W.
+    """
+    products = [n * m for n, m in pairwise(sizes)]
+    return 3 * sum(products) - products[0]
+
+
+def memory(problem):
+    """Only move what a gradient of one sample must, in operations of NumPy."""
+    theta = np.concatenate([W.ravel() for W in problem.W])
+    grad, first = np.empty_like(theta), problem.W[0].size
+
+    def move():
+        theta @ theta
+        grad[:first] = 1
+        np.multiply(theta[first:], np.float32(2), out=grad[first:])
+
+    return {GRADIENT: move}
+
+
 def jax(problem):
-    """Each in one jit; the product by forward over reverse, and linearized for the frozen one."""
+    """Each in one jit; the product by forward over reverse, and linearized at the kept point."""
     import jax
     import jax.numpy as jnp
 
@@ -98,7 +147,7 @@ def jax(problem):
         LOSS: lambda: value(params).block_until_ready(),
         GRADIENT: lambda: jax.block_until_ready(gradient(params)),
         HVP: lambda: jax.block_until_ready(hvp(params, v)),
-        FROZEN_HVP: lambda: jax.block_until_ready(frozen(v)),
+        KEPT: lambda: jax.block_until_ready(frozen(v)),
     }
 
 

@@ -1,140 +1,129 @@
-"""The cheap gradient principle (Baur & Strassen 1983; Griewank 1989), measured: O(N) for all.
+"""The cheap gradient principle (Baur & Strassen 1983; Griewank 1989), measured: O(N) for all."""
 
-Loss, gradient and products with second derivatives of one network take turns in every round, each
-after an untimed run of its own, so that neither drift nor a neighbour's cache favours one of them.
-"""
-
-import resource
-import time
 import tracemalloc
-from functools import partial
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
-from bench import derivatives, machine
-from bench.claims import medians
-from bench.derivatives import NETWORKS, SIMPLE_CHAINS, Problem
+import deltajit as dj
+from bench import derivatives, groups
+from bench.derivatives import GRADIENT, HVP, KEPT, LOSS, PER_SAMPLE, Problem
+from bench.groups import BATCH, PEAK
 
-ROUNDS, SECONDS, CHUNK = 31, 1.0, 1e-3
-LIBRARIES = {"deltajit": derivatives.deltajit}
-if find_spec("jax"):
-    LIBRARIES["JAX"] = derivatives.jax
-if find_spec("torch"):
-    LIBRARIES["PyTorch"] = derivatives.torch
-COMPARED = [(16, 64, 64, 8), (64, 128, 128, 10), (128, 256, 256, 10), (512, 512, 512, 10)]
-
-
-def name(sizes):
-    return "-".join(map(str, sizes))
+GROUPS = groups.networks
+RATIOS = [(GRADIENT, LOSS, 3.0), (HVP, GRADIENT, 2.7), (KEPT, GRADIENT, 2.0)]
+LIMIT = f"{groups.LIMIT}: {GRADIENT}"
+SLOPE_FROM = 10_000  # parameters: below, the time is not that of the multiply-adds
+MEMORY = {"loss": 3.0, "grad": 3.0, "hvp": 6.0}  # floats for each parameter and activation
 
 
-def take_turns(benchmark, calls):
-    """{call: seconds of one call in each round}; a round is one sample of pytest-benchmark."""
-    counts = {}
-    for what, call in calls.items():
-        call()
-        start = time.perf_counter()
-        call()
-        counts[what] = max(1, round(CHUNK / (time.perf_counter() - start)))
-    times = {what: [] for what in calls}
-
-    def one_round():
-        for what, call in calls.items():
-            call()
-            start = time.perf_counter()
-            for _ in range(counts[what]):
-                call()
-            times[what].append((time.perf_counter() - start) / counts[what])
-
-    start = time.perf_counter()
-    one_round()
-    rounds = int(min(ROUNDS, max(5, SECONDS / (time.perf_counter() - start))))
-    for found in times.values():
-        found.clear()
-    benchmark.pedantic(one_round, rounds=rounds)
-    return times
+def test_time(benchmark, group, member):
+    """One call of each member, beside the others of its network."""
+    benchmark.group, benchmark.name = group.title, member
+    benchmark(group.calls[member])
+    if benchmark.enabled:
+        flops = derivatives.flops(group.about["sizes"], group.about["batch"], member)
+        times = group.rounds()
+        benchmark.extra_info |= {
+            "N": group.n,
+            "batch": group.about["batch"],
+            "flops of matrix products": flops,
+            "share of FMA peak": float(np.median(flops * times[PEAK] / times[member])),
+            "time / loss": group.ratio(member, LOSS).value,
+        }
 
 
-def peak_flops():
-    """Multiply-adds that this core can do, times two, in a second."""
-    from bench.clock import best_time
-    from bench.peak import flops, multiply_adds
+@pytest.mark.parametrize(("numerator", "base", "most"), RATIOS)
+def test_ratio(claims, group, numerator, base, most):
+    """At every N: whole calls from Python, of which nothing is taken off."""
+    text = f"{numerator} / {base}, every N"
+    claims.check(text, group.title, lambda effort: group.ratio(numerator, base, effort), most=most)
 
-    rounds, number = 200_000, np.float32
-    return flops("float32", rounds) / best_time(
-        partial(multiply_adds, number(1), number(0)), rounds
+
+def test_beside_others(claims, group):
+    """The reference, other libraries, and gradients of each sample: for information."""
+    for other in group.members:
+        prefix, _, member = other.rpartition(": ")
+        if prefix:
+            text = f"{other} / deltajit: {member}"
+            claims.check(text, group.title, lambda _, pair=(other, member): group.ratio(*pair))
+    if PER_SAMPLE in group.members:
+        text = f"{PER_SAMPLE} / {GRADIENT}"
+        claims.check(text, group.title, lambda _: group.ratio(PER_SAMPLE, GRADIENT))
+
+
+@pytest.fixture
+def sweep(pytestconfig):
+    """Networks of every size at the claims' batch."""
+    every = GROUPS(pytestconfig.getoption("full"))
+    return [group for group in every if group.about["batch"] == BATCH]
+
+
+def test_exponent(claims, sweep):
+    large = [group for group in sweep if group.n >= SLOPE_FROM]
+    claims.check(
+        f"exponent of N in the gradient's time, N >= {SLOPE_FROM:,}",
+        f"{len(large)} networks, batch {BATCH}",
+        lambda effort: groups.over_groups(large, groups.exponent, GRADIENT, effort=effort),
+        least=0.95,
+        most=1.05,
     )
 
 
-@pytest.mark.parametrize("batch", [1, 64, 256])
-@pytest.mark.parametrize("sizes", NETWORKS, ids=name)
-def test_cheap_gradient(benchmark, report, sizes, batch):
-    measure(benchmark, report, "deltajit", Problem(sizes, batch), sweep=True)
+def test_floor(claims, sweep):
+    """Time = c0 + c1 N: small networks pay c0 for the call, which flatters or spoils their ratio."""
+    subject = f"{len(sweep)} networks, batch {BATCH}"
+    for member in (LOSS, GRADIENT, HVP, KEPT):
+        for text, statistic, scale in (
+            (f"c0 of {member} = c0 + c1 N, us", groups.floor, 1e6),
+            (f"c1 of {member} = c0 + c1 N, ns", groups.per_parameter, 1e9),
+        ):
+            found = groups.over_groups(sweep, statistic, member)
+            claims.check(text, subject, lambda _, f=found, s=scale: groups.Figure(*(s * x for x in f)))
 
 
-def test_small_network_on_many_samples(benchmark, report):
-    measure(benchmark, report, "deltajit", Problem(SIMPLE_CHAINS, 10_000), sweep=False)
+@pytest.mark.parametrize(("numerator", "base", "most"), RATIOS)
+def test_ratio_without_floor(claims, sweep, numerator, base, most):
+    def ratio(n, *times):
+        return np.divide(*(groups.per_parameter(n, each) for each in times))
+
+    claims.check(
+        f"{numerator} / {base}, of c1",
+        f"{len(sweep)} networks, batch {BATCH}",
+        lambda effort: groups.over_groups(sweep, ratio, numerator, base, effort=effort),
+        most=most,
+    )
 
 
-@pytest.mark.parametrize("library", [x for x in LIBRARIES if x != "deltajit"])
-@pytest.mark.parametrize("sizes", COMPARED, ids=name)
-def test_peer(benchmark, report, sizes, library):
-    measure(benchmark, report, library, Problem(sizes, 256), sweep=True)
+def test_one_sample(claims, pytestconfig):
+    """Memory is what limits it: W is read forward and back, and its gradient written."""
+    every = GROUPS(pytestconfig.getoption("full"))
+    group = next(group for group in every if LIMIT in group.members)
+    claims.check(
+        "gradient of one sample / moving its memory",
+        group.title,
+        lambda effort: group.ratio(GRADIENT, LIMIT, effort),
+        most=2.0,
+    )
+    moved = 4e-9 * derivatives.floats_moved(group.about["sizes"])
+    for member in (GRADIENT, LIMIT):
+        seconds = group.rounds()[member]
+        rate = groups.interval(np.median, moved / seconds)
+        claims.check(f"{member} of one sample, GB/s", group.title, lambda _, rate=rate: rate)
 
 
-def measure(benchmark, report, library, problem, sweep):
-    """Time a library on a problem, and put the medians into the report."""
-    times = medians(take_turns(benchmark, LIBRARIES[library](problem)))
-    row = {
-        "library": library,
-        "sizes": problem.sizes,
-        "batch": problem.batch,
-        "n_params": problem.n_params,
-        "times": times,
-        "share_of_peak": problem.loss_flops / times[derivatives.LOSS] / peak_flops(),
-        "sweep": sweep,
-    }
-    report.rows.append(row)
-    benchmark.extra_info.update(row)
-
-
-@pytest.mark.parametrize("sizes", [(16, 64, 64, 8), (128, 256, 256, 10), (1024, 1024, 1024, 10)])
-def test_memory_of_the_gradient(report, sizes):
-    """What a gradient allocates: its result, and scratch memory, by NumPy's own account."""
-    import deltajit as dj
-
-    batch = 256
-    problem = Problem(sizes, batch)
-    net = dj.Network(sizes, "tanh", "identity", "squared_error", threads=1)
-    peaks = {}
-    for what in ("loss", "grad", "hvp"):
-        fresh = dj.Network(sizes, "tanh", "identity", "squared_error", threads=1)
-        v = [np.ones(net.n_params, np.float32)] if what == "hvp" else []
-        getattr(net, what)(problem.X, problem.Y, *v)  # compiles
+@pytest.mark.parametrize("method", MEMORY)
+def test_memory(claims, sweep, method):
+    """What a call allocates, scratch memory and result, by NumPy's own account."""
+    for group in sweep:
+        problem = Problem(group.about["sizes"], BATCH)
+        net = dj.Network(problem.sizes, "tanh", "identity", "squared_error", threads=1)
+        direction = [net.theta] if method == "hvp" else []
+        getattr(net, method)(problem.X[:1], problem.Y[:1], *direction)  # compiles
         tracemalloc.start()
-        getattr(fresh, what)(problem.X, problem.Y, *v)
-        peaks[what] = tracemalloc.get_traced_memory()[1]
+        getattr(net, method)(problem.X, problem.Y, *direction)
+        floats = tracemalloc.get_traced_memory()[1] / 4
         tracemalloc.stop()
-    limit = 4 * (3 * problem.activations + 2 * problem.n_params)
-    size = 4 * (problem.activations + problem.n_params)
-    row = {"sizes": sizes, "size": size, "workspace": peaks["grad"], "limit": limit, **peaks}
-    report.memory.append(row)
-    assert peaks["grad"] <= limit
-
-
-def test_machine(report):
-    """Bytes a second that a copy of 256 MiB reads and writes, and what else there is to know."""
-    from bench.libraries import available
-
-    source = np.ones(1 << 26, np.float32)
-    target = np.empty_like(source)
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        np.copyto(target, source)
-        times.append(time.perf_counter() - start)
-    report.machine.update(machine.describe(available(), None))
-    report.machine["max_rss"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    report.machine["bandwidth"] = 2 * source.nbytes / min(times)
+        share = groups.exact(floats / (group.n + problem.activations))
+        text = f"memory of {method} / (parameters + activations)"
+        claims.check(text, group.title, lambda _, share=share: share, most=MEMORY[method])

@@ -4,63 +4,71 @@ Beside CasADi, JAX and autograd where they are installed, each up to the size th
 minutes; what tracing and compiling take is told apart.
 """
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 
-from bench import circuits
-from bench.circuits import ANYWHERE, BATCH, FORMULAS, GRADIENT, HVP, SIZES, VALUE
-from bench.claims import medians
-from bench.test_cheap_gradient import take_turns
+from bench import circuits, groups
+from bench.circuits import ANYWHERE, BATCH, FORMULAS, GRADIENT, HVP, N_INPUTS, VALUE
 
-LARGEST = {"casadi": 100_000, "jax": 1_000, "autograd": 10_000}
-PEERS = [
-    pytest.param(name, n, id=f"{name}-{n}")
-    for name, largest in LARGEST.items()
-    if find_spec(name)
-    for n in SIZES
-    if n <= largest
-]
+GROUPS = groups.all_circuits
+RATIOS = [(GRADIENT, VALUE, 4.0), (HVP, VALUE, 10.0)]
+SLOPE_FROM = 900  # operations: below, the time is not that of the operations
 
 
-@pytest.mark.parametrize("n", SIZES)
-@pytest.mark.parametrize("kind", [FORMULAS, ANYWHERE])
-def test_cheap_gradient_of_a_circuit(benchmark, report, kind, n):
-    left = circuits.count(n, kind)
-    measure(benchmark, report, "deltajit", kind, left, circuits.deltajit(n, kind))
+def test_time(benchmark, group, member):
+    """One call of each member, beside the others of its circuit."""
+    benchmark.group, benchmark.name = group.title, member
+    result = benchmark(group.calls[member])
+    library, _, what = member.rpartition(": ")
+    if library and what == GRADIENT:
+        check(library, result, group.calls[GRADIENT]())
+    if benchmark.enabled:
+        seconds = float(np.median(group.rounds()[member]))
+        benchmark.extra_info |= {
+            "N": group.n,
+            "batch": BATCH,
+            "ns an operation and sample": 1e9 * seconds / (group.n * BATCH),
+            "time / value": group.ratio(member, VALUE).value,
+            "seconds of tracing and compiling": group.about["made"][library],
+        }
 
 
-@pytest.mark.parametrize(("library", "n"), PEERS)
-def test_peer_of_a_circuit(benchmark, report, library, n):
-    """The same numbers, and the times of both in turns."""
-    _, _, own = circuits.deltajit(n, FORMULAS)
-    subject = getattr(circuits, library)(n, FORMULAS)
-    value, grad = own[GRADIENT]()
-    other_value, other_grad = subject[2][GRADIENT]()
+def check(library, found, right):
+    """Raise AssertionError unless another library's value and gradient are ours."""
+    (value, grad), (other_value, other_grad) = right, found
     np.testing.assert_allclose(np.ravel(other_value), value, 1e-9, 1e-9)
     other_grad = np.asarray(other_grad).reshape(-1)
     if library == "casadi":  # column by column
-        other_grad = other_grad.reshape(circuits.N_INPUTS, BATCH).T.reshape(-1)
+        other_grad = other_grad.reshape(N_INPUTS, BATCH).T.reshape(-1)
     scale = np.abs(grad).max()
     np.testing.assert_allclose(other_grad / scale, grad.reshape(-1) / scale, 1e-8, 1e-8)
-    measure(benchmark, report, library, FORMULAS, circuits.count(n, FORMULAS), subject, own)
 
 
-def measure(benchmark, report, library, kind, n, subject, own=None):
-    """Time a subject, beside our own where it is a peer's, and put the medians into the report."""
-    traced, compiled, calls = subject
-    named = {(library, what): call for what, call in calls.items()}
-    named |= {("deltajit", what): call for what, call in (own or {}).items()}
-    times = medians(take_turns(benchmark, named))
-    row = {
-        "library": library,
-        "kind": kind,
-        "n": n,
-        "traced": traced,
-        "compiled": compiled,
-        "times": {what: times[library, what] for what in (VALUE, GRADIENT, HVP)},
-        "own": {what: times["deltajit", what] for what in (VALUE, GRADIENT, HVP)},
-    }
-    report.circuits.append(row)
-    benchmark.extra_info.update(row)
+@pytest.mark.parametrize(("numerator", "base", "most"), RATIOS)
+def test_ratio(claims, group, numerator, base, most):
+    text = f"circuit: {numerator} / {base}, every N"
+    claims.check(text, group.title, lambda effort: group.ratio(numerator, base, effort), most=most)
+
+
+def test_beside_others(claims, group):
+    for other in group.members:
+        library, _, member = other.rpartition(": ")
+        if library and member == GRADIENT:
+            text = f"circuit: {other} / deltajit: {member}"
+            claims.check(text, group.title, lambda _, o=other, m=member: group.ratio(o, m))
+            for what, seconds in zip(("tracing", "compiling"), group.about["made"][library], strict=True):
+                text = f"circuit: {what} by {library}, s"
+                claims.check(text, group.title, lambda _, s=seconds: groups.exact(s))
+
+
+@pytest.mark.parametrize("family", [FORMULAS, ANYWHERE])
+def test_exponent(claims, pytestconfig, family):
+    every = GROUPS(pytestconfig.getoption("full"))
+    some = [group for group in every if group.about["family"] == family and group.n >= SLOPE_FROM]
+    claims.check(
+        f"circuit: exponent of N in the gradient's time, N >= {SLOPE_FROM}",
+        f"{family}, {len(some)} circuits",
+        lambda effort: groups.over_groups(some, groups.exponent, GRADIENT, effort=effort),
+        least=0.95,
+        most=1.05,
+    )

@@ -1,0 +1,22 @@
+"""Where results are kept: what a run measured, untracked, and the figures that texts cite, tracked."""
+
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / ".benchmarks"  # also pytest-benchmark's, and ignored by git
+CITED = ROOT / "bench/results.json"
+
+
+def save(name, results):
+    """Write results as JSON; returns the file's path."""
+    path = FOLDER / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    return path
+
+
+def load(name):
+    """Return the results of the last run, or None."""
+    path = FOLDER / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
