@@ -11,7 +11,7 @@ import numpy as np
 
 VALUE, GRADIENT, HVP = "value", "gradient", "hvp"
 N_INPUTS, BATCH = 16, 64
-SIZES = [100, 1_000, 10_000, 100_000, 1_000_000]
+SIZES = [100, 1_000, 3_000, 10_000, 100_000, 1_000_000]
 LENGTH = 100  # operations of a formula
 
 # How operands are chosen: of a sum of formulas, each of the inputs and of its own values; and of

@@ -46,8 +46,8 @@ class Claim(NamedTuple):
         value, low, high = self.figure
         return (
             f"{self.text} is {value:.3g} (95 % interval {low:.3g} to {high:.3g}) for "
-            f"{self.subject}, where {self.limits} is claimed: off by {self.excess:.0%}, "
-            f"on {machine.cpu_name()}"
+            f"{self.subject}, where {self.limits} is claimed: off by {self.excess:.0%}, on this CPU: "
+            f"{machine.cpu_name()}"
         )
 
 

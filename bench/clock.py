@@ -34,10 +34,16 @@ def race(contestants, seconds, chunk_seconds, least_rounds=7, clock=time.perf_co
     return {c.name: np.array(each) for c, each in zip(contestants, times, strict=True)}
 
 
-def summary(times):
-    """Return what a report holds of rounds' seconds."""
-    quantiles = {"median": np.median(times), "p10": np.quantile(times, 0.1), "best": min(times)}
-    return {name: float(value) for name, value in quantiles.items()} | {"rounds": len(times)}
+def summaries(*arguments, **options):
+    """Race; return {name: {median, p10, best: seconds of one unit}}."""
+    return {
+        name: {
+            "median": float(np.median(times)),
+            "p10": float(np.quantile(times, 0.1)),
+            "best": float(times.min()),
+        }
+        for name, times in race(*arguments, **options).items()
+    }
 
 
 def repeat(call):

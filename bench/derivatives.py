@@ -3,7 +3,7 @@
 A subject is ``{member: call without arguments}``; everything it needs is made beforehand.
 """
 
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 
@@ -26,6 +26,13 @@ LARGEST_PER_SAMPLE = 1 << 26  # floats of gradients of samples: 256 MiB
 def count_parameters(sizes):
     """Weights and biases."""
     return sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+
+
+def name(sizes):
+    """Such as ``64-128-10``; four layers or more of one size are ``64-8x96-10``."""
+    runs = [(size, len([*run])) for size, run in groupby(sizes)]
+    parts = [f"{k}x{size}" if k > 3 else "-".join([str(size)] * k) for size, k in runs]
+    return "-".join(parts)
 
 
 def flops(sizes, batch, member):

@@ -47,8 +47,11 @@ class Group:
 
     @cached_property
     def calls(self):
-        """{member: call without arguments}"""
-        return self.make()
+        """{member: call without arguments}, each called once: nothing is left to compile."""
+        calls = self.make()
+        for call in calls.values():
+            call()
+        return calls
 
     def forget(self):
         """Give the memory of the calls back; what was measured stays."""
@@ -155,7 +158,7 @@ def networks(full):
 
 def network(sizes, batch, with_peers=False):
     """Return the group of one network: our members, and those of others by prefixed names."""
-    n, title = derivatives.count_parameters(sizes), "-".join(map(str, sizes))
+    n = derivatives.count_parameters(sizes)
     ours = OURS if batch * n <= derivatives.LARGEST_PER_SAMPLE else OURS[:-1]
     libraries = [("", derivatives.deltajit, ours)]
     libraries += [(REFERENCE, derivatives.numpy, (LOSS, GRADIENT, HVP))]
@@ -171,7 +174,7 @@ def network(sizes, batch, with_peers=False):
             calls |= {_of(name, member): made[member] for member in members}
         return calls
 
-    title = f"N = {n:,}: {title}, batch {batch:,}"
+    title = f"N = {n:,}: {derivatives.name(sizes)}, batch {batch:,}"
     members = [_of(name, member) for name, _, members in libraries for member in members]
     about = {"kind": "network", "sizes": sizes, "batch": batch}
     return Group(title, lambda: n, members, make, batch >= BATCH, **about)
@@ -206,7 +209,7 @@ def circuit(n, family, with_peers=False):
             calls |= {_of(name, member): call for member, call in subject.items()}
         return calls
 
-    title = f"circuit of {n:,} operations: {family}, batch {circuits.BATCH}"
+    title = f"circuit of {n:,}: {family}, batch {circuits.BATCH}"
     members = [_of(name, member) for name in libraries for member in (VALUE, GRADIENT, HVP)]
     about = {"kind": "circuit", "family": family, "batch": circuits.BATCH, "made": made}
     return Group(title, partial(circuits.count, n, family), members, make, True, **about)

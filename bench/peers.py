@@ -1,11 +1,9 @@
-"""``python -m bench.peers``: every library on every row of the table; writes JSON and a picture."""
+"""``python -m bench.peers``: every library on every row of the table; `.benchmarks/peers.json`."""
 
 import argparse
-import json
 import time
-from pathlib import Path
 
-from bench import limits
+from bench import limits, store
 
 QUANTILES = (("", "median"), ("_p10", "p10"))  # of times; each with the suffix of its results
 
@@ -16,7 +14,6 @@ def main():
     parser.add_argument("--quick", action="store_true", help="shorter, and less certain")
     parser.add_argument("--threads", type=int, default=1, help="cores that all are pinned to")
     parser.add_argument("--rows", nargs="+", metavar="NAME", help="only rows whose name has this")
-    parser.add_argument("--out", type=Path, default=Path("bench/report"), help="without suffix")
     options = parser.parse_args()
     cores = limits.hold(options.threads)
     # Libraries read their limits when they are imported, so they are imported only now.
@@ -32,28 +29,20 @@ def main():
     found = libraries.available()
     started = time.perf_counter()
     report = {
-        "machine": machine.describe(found, cores),
+        "machine": machine.describe(cores),
         "settings": {"threads": options.threads, "quick": options.quick},
         "rows": [measure(case, found, options) for case in rows],
     }
     share_of_peak(report["rows"], options.threads)
     report["seconds"] = time.perf_counter() - started
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    path = options.out.with_suffix(".json")
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"{path}, after {report['seconds']:.0f} s")
-    try:
-        from bench import figure
-    except ImportError as error:
-        print(f"no picture: {error}")
-        return
-    print(figure.save(report, options.out.with_suffix(".png")))
+    print(f"{store.save('peers', report)}, after {report['seconds']:.0f} s")
+    print("`python -m bench.table` prints the table, `python -m bench.report` draws the picture")
 
 
 def measure(case, libraries, options):
     """Check, then time one row; returns what the JSON holds of it."""
-    from bench import cases, checks
-    from bench.clock import Contestant, race, repeat
+    from bench import cases, checks, peak
+    from bench.clock import Contestant, repeat, summaries
     from bench.libraries import Jax, JaxCalls, JaxUnrolled, ScikitLearn
 
     problem = cases.problem(case)
@@ -71,7 +60,7 @@ def measure(case, libraries, options):
         "n_params": case.n_params,
         "flops": case.flops,
         **case._asdict(),
-        "step": race([*steps, _peak(case)], **pace),
+        "step": summaries([*steps, peak.contestant(case.dtype)], **pace),
     }
     once = [c for c in contestants if not isinstance(c, (JaxCalls, JaxUnrolled))]
     for what, left_out in (("value_and_grad", ScikitLearn), ("predict", ())):
@@ -80,7 +69,7 @@ def measure(case, libraries, options):
             for c in once
             if not isinstance(c, left_out)
         ]
-        row[what] = race(subjects, pace["seconds"] / 3, pace["chunk_seconds"])
+        row[what] = summaries(subjects, pace["seconds"] / 3, pace["chunk_seconds"])
     for suffix, quantile in QUANTILES:
         row[f"gflops{suffix}"] = case.flops / row["step"]["deltajit"][quantile] / 1e9
         row[f"ratios{suffix}"] = _ratios(row, quantile)
@@ -110,22 +99,6 @@ def _ratios(row, quantile):
         }
         for what in ("step", "value_and_grad", "predict")
     }
-
-
-def _peak(case):
-    """The FMA kernel as a contestant: its unit is one floating-point operation."""
-    import numpy as np
-
-    from bench import peak
-    from bench.clock import Contestant
-
-    number = np.dtype(case.dtype).type
-    rounds_flops = peak.flops(case.dtype, 1)
-
-    def run(flops):
-        peak.multiply_adds(number(0.75), number(0.3), flops // rounds_flops)
-
-    return Contestant("peak", run, 1 << 62)
 
 
 def _line(row):

@@ -3,7 +3,7 @@
 import argparse
 import importlib.util
 
-from bench import limits
+from bench import limits, store
 
 NETWORKS = [((16, 64, 64, 8), "tanh"), ((4, 32, 16, 4), "tanh"), ((2, 16, 1), "tanh")]
 NAMES = ("deltajit", "NumPy", "PyTorch", "JAX scan")
@@ -12,9 +12,10 @@ SECONDS, CHUNK_SECONDS = 3.0, 0.002
 
 def run():
     """Print a table of latencies, in nanoseconds a call."""
-    from bench import cases, checks, libraries
-    from bench.clock import race
+    from bench import cases, checks, libraries, machine
+    from bench.clock import summaries
 
+    results = {"machine": machine.describe(), "ns a call": {}}
     found = [x for x in libraries.available() if x.name in NAMES]
     for sizes, activation in NETWORKS:
         case = cases.Case(sizes, activation, 1)
@@ -22,10 +23,12 @@ def run():
         for library in found:
             checks.check(library, problem)
         subjects = [library(problem) for library in found]
-        times = race(_contestants(subjects), SECONDS, CHUNK_SECONDS)
+        times = summaries(_contestants(subjects), SECONDS, CHUNK_SECONDS)
+        results["ns a call"][case.name] = {k: 1e9 * t["median"] for k, t in times.items()}
         print(f"{case.name}, one sample, float32: median ns a call (fastest decile)")
         for name, found_times in times.items():
             print(f"  {name:42}{found_times['median'] * 1e9:10.0f}{found_times['p10'] * 1e9:10.0f}")
+    print(store.save("single", results))
 
 
 def _contestants(subjects):

@@ -1,8 +1,8 @@
-"""``python -m bench.table``: the README's table, in Markdown, from the JSON of `bench.peers`."""
+"""``python -m bench.table``: the README's table, in Markdown, of the last run of `bench.peers`."""
 
 import argparse
-import json
-from pathlib import Path
+
+from bench import machine, store
 
 TARGETS = {"JAX scan": "over_jax", "PyTorch": "over_torch"}
 
@@ -13,11 +13,9 @@ def table(report, fastest=False):
     Of medians, or of each library's fastest decile: steadier where others use the machine too.
     """
     suffix, quantile = ("_p10", "p10") if fastest else ("", "median")
-    machine, threads = report["machine"], report["settings"]["threads"]
-    versions = ", ".join(f"{name} {v}" for name, v in sorted(machine["versions"].items()))
+    threads = report["settings"]["threads"]
     lines = [
-        f"{machine['cpu']}, {threads} core{'s' * (threads > 1)}, {machine['date'][:10]}; "
-        f"{versions}.",
+        f"{threads} core{'s' * (threads > 1)} of {machine.line(report['machine'])}.",
         "",
         "| network | batch | deltajit, us a step | JAX in lax.scan | PyTorch eager | NumPy "
         "| share of FMA peak | targets |",
@@ -60,10 +58,10 @@ def _shown(ratio):
 def main():
     """Print the table of a report."""
     parser = argparse.ArgumentParser(prog="python -m bench.table", description=__doc__)
-    parser.add_argument("json", nargs="?", type=Path, default=Path("bench/report.json"))
     parser.add_argument("--fastest", action="store_true", help="fastest deciles, not medians")
     options = parser.parse_args()
-    print(table(json.loads(options.json.read_text()), options.fastest))
+    report = store.load("peers")
+    print(table(report, options.fastest) if report else "run `python -m bench.peers` first")
 
 
 if __name__ == "__main__":

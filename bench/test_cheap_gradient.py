@@ -79,7 +79,8 @@ def test_floor(claims, sweep):
             (f"c1 of {member} = c0 + c1 N, ns", groups.per_parameter, 1e9),
         ):
             found = groups.over_groups(sweep, statistic, member)
-            claims.check(text, subject, lambda _, f=found, s=scale: groups.Figure(*(s * x for x in f)))
+            figure = groups.Figure(*(scale * x for x in found))
+            claims.check(text, subject, lambda _, figure=figure: figure)
 
 
 @pytest.mark.parametrize(("numerator", "base", "most"), RATIOS)
@@ -103,7 +104,7 @@ def test_one_sample(claims, pytestconfig):
         "gradient of one sample / moving its memory",
         group.title,
         lambda effort: group.ratio(GRADIENT, LIMIT, effort),
-        most=2.0,
+        most=1.5,
     )
     moved = 4e-9 * derivatives.floats_moved(group.about["sizes"])
     for member in (GRADIENT, LIMIT):
@@ -117,13 +118,13 @@ def test_memory(claims, sweep, method):
     """What a call allocates, scratch memory and result, by NumPy's own account."""
     for group in sweep:
         problem = Problem(group.about["sizes"], BATCH)
-        net = dj.Network(problem.sizes, "tanh", "identity", "squared_error", threads=1)
-        direction = [net.theta] if method == "hvp" else []
-        getattr(net, method)(problem.X[:1], problem.Y[:1], *direction)  # compiles
-        tracemalloc.start()
-        getattr(net, method)(problem.X, problem.Y, *direction)
-        floats = tracemalloc.get_traced_memory()[1] / 4
-        tracemalloc.stop()
+        for _ in range(2):  # the first compiles; each network has scratch memory of its own
+            net = dj.Network(problem.sizes, "tanh", "identity", "squared_error", threads=1)
+            direction = [net.theta] if method == "hvp" else []
+            tracemalloc.start()
+            getattr(net, method)(problem.X, problem.Y, *direction)
+            floats = tracemalloc.get_traced_memory()[1] / 4
+            tracemalloc.stop()
         share = groups.exact(floats / (group.n + problem.activations))
         text = f"memory of {method} / (parameters + activations)"
         claims.check(text, group.title, lambda _, share=share: share, most=MEMORY[method])
