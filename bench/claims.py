@@ -46,8 +46,8 @@ class Claim(NamedTuple):
         value, low, high = self.figure
         return (
             f"{self.text} is {value:.3g} (95 % interval {low:.3g} to {high:.3g}) for "
-            f"{self.subject}, where {self.limits} is claimed: off by {self.excess:.0%}, on this CPU: "
-            f"{machine.cpu_name()}"
+            f"{self.subject}, where {self.limits} is claimed: off by {self.excess:.0%}, "
+            f"on this CPU: {machine.cpu_name()}"
         )
 
 
@@ -71,9 +71,13 @@ class Claims:
             pytest.fail(claim.sentence(), pytrace=False)
 
     def table(self):
-        """Lines: a claim each, over all that it was made about, the worst of them named."""
+        """Lines: a claim each, over all that it was made about, the worst of them named.
+
+        Figures without limits come after those with.
+        """
         rows = [("claim", "limit", "measured", "holds", "for, if many: worst for")]
-        for text in dict.fromkeys(claim.text for claim in self.all):
+        ordered = sorted(self.all, key=lambda claim: not claim.limited)
+        for text in dict.fromkeys(claim.text for claim in ordered):
             same = [claim for claim in self.all if claim.text == text]
             worst = max(same, key=lambda claim: claim.excess)
             values = sorted(claim.figure.value for claim in same)

@@ -14,9 +14,11 @@ class Contestant(NamedTuple):
     most: int
 
 
-def race(contestants, seconds, chunk_seconds, least_rounds=7, clock=time.perf_counter):
+def race(contestants, seconds, chunk_seconds, least_rounds=7, clock=time.process_time):
     """Return the seconds of one unit in each round: {name: (rounds,)}.
 
+    clock : counts CPU seconds of this process, all its threads, so that a neighbour on the same
+    core costs rounds, not truth; where threads share the work, only ``time.perf_counter`` will do.
     Goes on for `seconds`, at least `least_rounds` rounds, each in a new order. A turn of about
     `chunk_seconds` is run twice and timed the second time, since in training the caches hold the
     network, not what ran before it; a turn that is much longer is run once.

@@ -1,4 +1,6 @@
-"""``pytest bench/``: one core for everybody, groups one after another, and the claims at the end."""
+"""``pytest bench/``: one core for all, group after group, and the claims at the end."""
+
+from pathlib import Path
 
 import pytest
 
@@ -6,7 +8,7 @@ from bench import limits
 
 limits.hold(1)  # before anything that computes is imported
 
-from bench import groups, report  # noqa: E402
+from bench import groups, report, store  # noqa: E402
 from bench.claims import Claims  # noqa: E402
 
 CLAIMS = pytest.StashKey[Claims]()
@@ -15,6 +17,7 @@ CLAIMS = pytest.StashKey[Claims]()
 def pytest_addoption(parser):
     """Options of the suite."""
     group = parser.getgroup("bench")
+    group.addoption("--results", type=Path, default=store.FOLDER, help="folder for claims.json")
     group.addoption("--full", action="store_true", help="the full grid, and other libraries")
     group.addoption(
         "--claims",
@@ -79,5 +82,5 @@ def pytest_terminal_summary(terminalreporter):
         every = [*groups.networks(full), *groups.all_circuits(full)]
         measured = [group for group in every if group.measured]
         terminalreporter.section("claims")
-        for line in [*claims.table(), *report.keep(claims, measured)]:
+        for line in [*claims.table(), *report.keep(claims, measured, config.getoption("results"))]:
             terminalreporter.write_line(line)

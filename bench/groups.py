@@ -1,9 +1,5 @@
-"""What is measured together: the members of one network or circuit, in interleaved rounds.
+"""What is measured together: the members of one network or circuit, in interleaved rounds."""
 
-Seconds are of this process's CPU, so that a neighbour on the same core costs rounds, not truth.
-"""
-
-import time
 from functools import cache, cached_property, partial
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -11,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bench import circuits, derivatives, peak
-from bench.clock import Contestant, race, repeat
 from bench.circuits import VALUE
+from bench.clock import Contestant, race, repeat
 from bench.derivatives import GRADIENT, HVP, KEPT, LOSS, PER_SAMPLE, Problem
 
 SECONDS, CHUNK_SECONDS, LEAST_ROUNDS = 1.5, 1e-3, 7  # of a group's rounds, and of a turn in one
@@ -66,7 +62,6 @@ class Group:
                 effort * SECONDS,
                 CHUNK_SECONDS,
                 effort * LEAST_ROUNDS,
-                time.process_time,
             )
         return self.measured[effort]
 
@@ -95,7 +90,7 @@ def exact(value):
 
 
 def over_groups(groups, statistic, *members, effort=1):
-    """Figure of ``statistic(N (groups,), times of each member (groups, ...))``, times in medians."""
+    """Figure of ``statistic(N, *medians of each member)``, N and medians (groups,)."""
     samples = [group.rounds(effort)[member] for member in members for group in groups]
     for group in groups:
         group.forget()

@@ -10,7 +10,8 @@ from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
 from numba.core.registry import cpu_target
 
 PACKAGES = (
-    "deltajit", "numba", "numpy", "torch", "jax", "scikit-learn", "onnxruntime", "casadi", "autograd",
+    "deltajit", "numba", "numpy", "torch", "jax", "scikit-learn", "onnxruntime", "casadi",
+    "autograd",
 )  # fmt: skip
 
 

@@ -53,6 +53,7 @@ def measure(case, libraries, options):
     pace = {"seconds": 1.0, "chunk_seconds": 0.002} if options.quick else {
         "seconds": 6.0, "chunk_seconds": 0.004
     }  # fmt: skip
+    pace["clock"] = time.process_time if options.threads == 1 else time.perf_counter
 
     steps = [Contestant(c.name, c.train, c.most) for c in contestants]
     row = {
@@ -69,7 +70,7 @@ def measure(case, libraries, options):
             for c in once
             if not isinstance(c, left_out)
         ]
-        row[what] = summaries(subjects, pace["seconds"] / 3, pace["chunk_seconds"])
+        row[what] = summaries(subjects, **pace | {"seconds": pace["seconds"] / 3})
     for suffix, quantile in QUANTILES:
         row[f"gflops{suffix}"] = case.flops / row["step"]["deltajit"][quantile] / 1e9
         row[f"ratios{suffix}"] = _ratios(row, quantile)

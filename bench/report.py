@@ -18,7 +18,7 @@ RATIOS = [(GRADIENT, LOSS, "C1"), (HVP, GRADIENT, "C2"), (KEPT, GRADIENT, "C3")]
 MARKS = {"": "o-", "JAX: ": "s--", "PyTorch: ": "^:", "reference: ": "x:"}
 
 
-def keep(claims, groups):
+def keep(claims, groups, folder):
     """Write what a run of pytest measured; return the lines that say on what, and where it is."""
     from bench import machine
 
@@ -36,7 +36,7 @@ def keep(claims, groups):
         machine.line(about),
         f"peak kernel {median:.1f} GFLOP/s, {low:.1f} to {high:.1f} in nine of ten rounds: noise "
         f"{(high - low) / median:.1%}; load {about['load'][0]:.1f}",
-        f"results in {store.save('claims', results)}; `python -m bench.report` draws them",
+        f"results in {store.save('claims', results, folder)}; `python -m bench.report` draws them",
     ]
 
 
@@ -67,7 +67,10 @@ def cheap_gradient(results, path):
     for library, mark in MARKS.items():
         for member, base, color in RATIOS:
             points = [
-                (row["n"], row["CPU seconds"][library + member] / row["CPU seconds"][library + base])
+                (
+                    row["n"],
+                    row["CPU seconds"][library + member] / row["CPU seconds"][library + base],
+                )
                 for row in rows
                 if {library + member, library + base} <= {*row["CPU seconds"]}
             ]

@@ -1,4 +1,4 @@
-"""Where results are kept: what a run measured, untracked, and the figures that texts cite, tracked."""
+"""Where results are kept: those of runs, untracked, and the figures that texts cite, tracked."""
 
 import json
 from pathlib import Path
@@ -8,10 +8,10 @@ FOLDER = ROOT / ".benchmarks"  # also pytest-benchmark's, and ignored by git
 CITED = ROOT / "bench/results.json"
 
 
-def save(name, results):
+def save(name, results, folder=FOLDER):
     """Write results as JSON; returns the file's path."""
-    path = FOLDER / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
+    path = folder / f"{name}.json"
+    folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1) + "\n")
     return path
 

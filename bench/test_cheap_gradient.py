@@ -71,7 +71,7 @@ def test_exponent(claims, sweep):
 
 
 def test_floor(claims, sweep):
-    """Time = c0 + c1 N: small networks pay c0 for the call, which flatters or spoils their ratio."""
+    """Time = c0 + c1 N: c0 is the call's, which flatters the ratio of a small network."""
     subject = f"{len(sweep)} networks, batch {BATCH}"
     for member in (LOSS, GRADIENT, HVP, KEPT):
         for text, statistic, scale in (

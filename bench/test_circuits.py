@@ -7,7 +7,7 @@ minutes; what tracing and compiling take is told apart.
 import numpy as np
 import pytest
 
-from bench import circuits, groups
+from bench import groups
 from bench.circuits import ANYWHERE, BATCH, FORMULAS, GRADIENT, HVP, N_INPUTS, VALUE
 
 GROUPS = groups.all_circuits

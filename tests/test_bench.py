@@ -1,6 +1,8 @@
-"""The peers benchmark: what it compares is right, and it runs from timing to table and picture."""
+"""The benchmarks: what they compare is right, and a claim that does not hold fails the run."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,21 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
 
-from bench import cases, checks, figure, first_calls, libraries, machine, peak, peers, start, table
+from bench import (
+    cases,
+    checks,
+    claims,
+    derivatives,
+    figure,
+    first_calls,
+    groups,
+    libraries,
+    machine,
+    peak,
+    peers,
+    start,
+    table,
+)
 
 SMALL = [case for case in cases.CASES if case.n_params < 30_000]
 OURS = [libraries.Deltajit, libraries.NumPy, libraries.ScikitLearn]
@@ -75,7 +91,7 @@ def test_from_timing_to_table_and_picture(tmp_path):
     peers.share_of_peak([row], threads=1)
     assert 0 < row["share_of_peak"] < 1
     report = {
-        "machine": machine.describe(OURS, None),
+        "machine": machine.describe(),
         "settings": {"threads": 1, "quick": True},
         "rows": [row],
     }
@@ -84,6 +100,98 @@ def test_from_timing_to_table_and_picture(tmp_path):
         assert lines[-1].startswith("| 2-16-1 tanh | 1 |")
         assert "no JAX scan, no PyTorch" in lines[-1]
     assert figure.save(report, tmp_path / "report.png").stat().st_size > 10_000
+
+
+# ---------------------------------------------------------------- pytest bench/
+
+ROOT = Path(__file__).parents[1]
+
+# A gradient that is computed N / 10,000 times more than it should be, on a small grid.
+QUADRATIC = """
+def pytest_collection():
+    from bench import derivatives, groups
+
+    derivatives.QUICK = [(4, 8, 8, 1), (64, 128, 128, 10), (128, 256, 256, 10)]
+    groups.SECONDS, derivatives.LARGEST_PER_SAMPLE = 0.05, 0
+    right = derivatives.deltajit
+
+    def wrong(problem):
+        calls = right(problem)
+
+        def gradient():
+            for _ in range(1 + problem.n_params // 10_000):
+                calls["gradient"]()
+
+        return calls | {"gradient": gradient}
+
+    derivatives.deltajit = wrong
+"""
+
+
+def test_a_quadratic_gradient_fails_the_run(tmp_path):
+    (tmp_path / "quadratic.py").write_text(QUADRATIC)
+    command = [sys.executable, "-m", "pytest", "bench/test_cheap_gradient.py", "-p", "quadratic"]
+    command += ["-k", "gradient-loss or exponent", "--results", tmp_path]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout
+    number, cpu = r"[\d.]+", re.escape(machine.cpu_name())
+    for claim, subject, limits in (
+        ("gradient / loss, every N", "N = 101,386: 128-256-256-10, batch 256", "<= 3"),
+        (
+            "exponent of N in the gradient's time, N >= 10,000",
+            "2 networks, batch 256",
+            "0.95 to 1.05",
+        ),
+    ):
+        interval = rf"{claim} is {number} \(95 % interval {number} to {number}\) for {subject}"
+        limited = rf"where {limits} is claimed: off by \d+%, on this CPU: {cpu}"
+        assert re.search(f"{interval}, {limited}", run.stdout), run.stdout
+    assert "for N = 121" not in run.stdout  # where it is computed once
+    kept = json.loads((tmp_path / "claims.json").read_text())["claims"]
+    assert {claim["holds"] for claim in kept} == {True, False}
+
+
+def test_a_claim_is_measured_once_more_before_it_fails():
+    efforts = []
+
+    def measure(effort):
+        efforts.append(effort)
+        return claims.Figure(3.2, 3.1 if effort == 1 else low, 3.3)
+
+    for low, report_only in ((2.9, False), (3.1, True)):
+        checked = claims.Claims(report_only)
+        checked.check("a / b", "N = 1", measure, most=3)
+        assert checked.all[0].holds == (low < 3)
+        assert ("NO" in checked.table()[1]) == (low > 3)
+    with pytest.raises(
+        pytest.fail.Exception, match=r"a / b is 3.2 .* N = 1, where <= 3 is claimed: off by 7%"
+    ):
+        claims.Claims(False).check("a / b", "N = 1", measure, most=3)
+    assert efforts == 3 * [1, claims.MORE]
+
+
+def test_intervals_and_fits():
+    rng, n = np.random.default_rng(0), np.array([100.0, 1e4, 1e6])
+    noisy = groups.interval(np.median, 2 + rng.normal(size=400) / 10)
+    assert noisy.low < noisy.value < noisy.high
+    assert noisy.high - noisy.low == pytest.approx(4 * 1.25 * 0.1 / 20, rel=0.5)
+    assert noisy.value == pytest.approx(2, abs=0.03)
+    assert groups.exponent(n, 3 * n**1.5) == pytest.approx(1.5)
+    assert groups.floor(n, 7 + 3 * n) == pytest.approx(7)
+    assert groups.per_parameter(n, 7 + 3 * n) == pytest.approx(3)
+    many = np.stack([7 + 3 * n, 5 + 2 * n], axis=1)  # of all resamples at once
+    np.testing.assert_allclose(groups.per_parameter(n, many), [3, 2])
+    np.testing.assert_allclose(groups.exponent(n, np.stack([n, n**2], axis=1)), [1, 2])
+
+
+def test_flops_of_a_member():
+    sizes = (16, 64, 64, 8)
+    first, rest = 16 * 64, 64 * 64 + 64 * 8
+    assert derivatives.flops(sizes, 64, "loss") == 2 * 64 * (first + rest)
+    assert derivatives.flops(sizes, 64, "reference: gradient") == 2 * 64 * (2 * first + 3 * rest)
+    assert derivatives.flops(sizes, 1, "hvp") == 2 * (3 * first + 8 * rest)
+    assert derivatives.name((64, *[96] * 8, 10)) == "64-8x96-10"
 
 
 # ---------------------------------------------------------------- bench.start
