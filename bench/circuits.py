@@ -91,6 +91,17 @@ def count(n, kind):
     return circuit(n, kind)[1].n_operations
 
 
+def check(library, found, right):
+    """Raise AssertionError unless another library's value and gradient are ours."""
+    (value, grad), (other_value, other_grad) = right, found
+    np.testing.assert_allclose(np.ravel(other_value), value, 1e-9, 1e-9)
+    other_grad = np.asarray(other_grad).reshape(-1)
+    if library == "casadi":  # column by column
+        other_grad = other_grad.reshape(N_INPUTS, BATCH).T.reshape(-1)
+    scale = np.abs(grad).max()
+    np.testing.assert_allclose(other_grad / scale, grad.reshape(-1) / scale, 1e-8, 1e-8)
+
+
 def deltajit(n, kind):
     """The interpreter; nothing is compiled."""
     traced, c = circuit(n, kind)

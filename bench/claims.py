@@ -60,11 +60,12 @@ class Claims:
     def check(self, text, subject, measure, **limits):
         """Fail the test unless a claim holds, measured once more with more rounds if need be.
 
-        measure : function of an effort, 1 or `MORE`, that returns a Figure. limits : least, most;
-        without any the figure is for information.
+        measure : function of an effort, 1 or `MORE`, that returns a Figure, or one that is known.
+        limits : least, most; without any the figure is for information.
         """
-        claim = Claim(text, subject, measure(1), **limits)
-        if not claim.holds:
+        known = isinstance(measure, Figure)
+        claim = Claim(text, subject, measure if known else measure(1), **limits)
+        if not (claim.holds or known):
             claim = claim._replace(figure=measure(MORE))
         self.all.append(claim)
         if not claim.holds and not self.report_only:

@@ -33,24 +33,24 @@ def pytest_configure(config):
 
 
 def pytest_generate_tests(metafunc):
-    """Take `group`, or each `member` of each, from the module's GROUPS."""
+    """Take every `group`, `member` of each, `ratio` that is claimed of each."""
     if "group" in metafunc.fixturenames:
-        groups = metafunc.module.GROUPS(metafunc.config.getoption("full"))
-        if "member" in metafunc.fixturenames:
-            pairs = [(group, member) for group in groups for member in group.members]
-            ids = [f"{group.title}-{member}" for group, member in pairs]
-            metafunc.parametrize(("group", "member"), pairs, ids=ids)
-        else:
-            claimed = [group for group in groups if group.claimed]
-            metafunc.parametrize("group", claimed, ids=[group.title for group in claimed])
+        every = groups.grid(metafunc.config.getoption("full"))
+        for name, of_group in (("member", "members"), ("ratio", "ratios")):
+            if name in metafunc.fixturenames:
+                pairs = [(group, each) for group in every for each in getattr(group, of_group)]
+                ids = [f"{group.title}-{each}" for group, each in pairs]
+                metafunc.parametrize(("group", name), pairs, ids=ids)
+                return
+        metafunc.parametrize("group", every, ids=[group.title for group in every])
 
 
 def pytest_collection_modifyitems(items):
     """Keep together what looks at one network or circuit, whose memory is given back after it."""
     order = {}
     for item in items:
-        order.setdefault((item.module, group_of(item)), len(order))
-    items.sort(key=lambda item: order[item.module, group_of(item)])
+        order.setdefault(group_of(item), len(order))
+    items.sort(key=lambda item: order[group_of(item)])
 
 
 def pytest_runtest_teardown(item, nextitem):
@@ -77,10 +77,9 @@ def claims(pytestconfig):
 def pytest_terminal_summary(terminalreporter):
     """Print the claims after everything else, and keep the results."""
     config = terminalreporter.config
-    claims, full = config.stash[CLAIMS], config.getoption("full")
+    claims = config.stash[CLAIMS]
     if claims.all:
-        every = [*groups.networks(full), *groups.all_circuits(full)]
-        measured = [group for group in every if group.measured]
+        measured = [group for group in groups.grid(config.getoption("full")) if group.measured]
         terminalreporter.section("claims")
         for line in [*claims.table(), *report.keep(claims, measured, config.getoption("results"))]:
             terminalreporter.write_line(line)

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench import circuits, derivatives, peak
+from bench import cases, circuits, derivatives, peak
 from bench.circuits import VALUE
 from bench.clock import Contestant, race, repeat
-from bench.derivatives import GRADIENT, HVP, KEPT, LOSS, PER_SAMPLE, Problem
+from bench.derivatives import GRADIENT, HVP, KEPT, LOSS, PER_SAMPLE
 
 SECONDS, CHUNK_SECONDS, LEAST_ROUNDS = 1.5, 1e-3, 7  # of a group's rounds, and of a turn in one
 MORE = 4  # times as many rounds, where the first ones contradict a claim
@@ -25,16 +25,29 @@ class Figure(NamedTuple):
     high: float
 
 
+class Ratio(NamedTuple):
+    """What is claimed: a member takes at most so many times as long as another."""
+
+    member: str
+    base: str
+    most: float
+
+    def __str__(self):
+        return f"{self.member} / {self.base}"
+
+
 class Group:
     """One network or circuit; `title` names its group in pytest-benchmark's table.
 
-    make : function that returns {member: call without arguments}. members : their names. claimed :
-    whether claims are made about it. about : what the results hold of it.
+    count : function that returns its parameters, or operations. members : names of what `make`
+    returns, {member: call without arguments}. ratios : what is claimed.
+    about : what the results hold of it; `kind` and `batch` always.
     """
 
-    def __init__(self, title, count, members, make, claimed, **about):
+    def __init__(self, title, count, members, make, ratios, **about):
         self.title, self.count, self.members, self.make = title, count, members, make
-        self.claimed, self.about, self.measured = claimed, about, {}
+        self.ratios, self.about, self.measured = ratios, about, {}
+        self.base = members[0]  # what all others are compared with
 
     @cached_property
     def n(self):
@@ -128,7 +141,7 @@ def _line(n, times):
     return (vv * u - uv * v) / determinant, (uu * v - uv * u) / determinant
 
 
-# ------------------------------------------------------------------ networks
+# ------------------------------------------------------------------ networks and circuits
 
 OURS = (LOSS, GRADIENT, HVP, KEPT, PER_SAMPLE)
 REFERENCE, LIMIT = "reference", "limit"
@@ -138,22 +151,33 @@ PEERS = [
 ]
 COMPARED = [(16, 64, 64, 8), (64, 128, 128, 10), (128, 256, 256, 10), (512, 512, 512, 10)]
 BATCH = 256  # where the claims about time are made
+NETWORK, CIRCUIT = "network", "circuit"
+RATIOS = {
+    NETWORK: [Ratio(GRADIENT, LOSS, 3), Ratio(HVP, GRADIENT, 2.7), Ratio(KEPT, GRADIENT, 2)],
+    CIRCUIT: [Ratio(GRADIENT, VALUE, 4), Ratio(HVP, VALUE, 10)],
+}
+LARGEST_OF_PEERS = {"casadi": 100_000, "jax": 1_000, "autograd": 10_000}  # circuits in minutes
 
 
 @cache
-def networks(full):
-    """Return groups of networks, by size: the claims' batch, one sample, and more in the full."""
-    if not full:
-        cases = [(sizes, BATCH) for sizes in derivatives.QUICK] + [(derivatives.LARGEST, 1)]
+def grid(full):
+    """Return all groups by size: the claims' batch and one sample; more in the full grid."""
+    if full:
+        every = [*derivatives.WIDE, *derivatives.DEEP, *derivatives.FLAT]
+        networks = [(sizes, batch) for sizes in every for batch in (1, 64, BATCH)]
     else:
-        cases = [(sizes, batch) for sizes in derivatives.FULL for batch in (1, 64, BATCH)]
-        cases += [(derivatives.SIMPLE_CHAINS, 10_000)]
-    return [network(*case, with_peers=full) for case in cases]
+        networks = [(sizes, BATCH) for sizes in derivatives.QUICK] + [(derivatives.LARGEST, 1)]
+    operations = circuits.SIZES if full else circuits.SIZES[:-1]
+    families = circuits.FORMULAS, circuits.ANYWHERE
+    return [
+        *(network(*each, with_peers=full) for each in networks),
+        *(circuit(n, family, with_peers=full) for family in families for n in operations),
+    ]
 
 
 def network(sizes, batch, with_peers=False):
     """Return the group of one network: our members, and those of others by prefixed names."""
-    n = derivatives.count_parameters(sizes)
+    n = cases.Case(sizes, "tanh", batch).n_params
     ours = OURS if batch * n <= derivatives.LARGEST_PER_SAMPLE else OURS[:-1]
     libraries = [("", derivatives.deltajit, ours)]
     libraries += [(REFERENCE, derivatives.numpy, (LOSS, GRADIENT, HVP))]
@@ -163,7 +187,7 @@ def network(sizes, batch, with_peers=False):
         libraries += [(peer, *rest) for peer, package, *rest in PEERS if find_spec(package)]
 
     def make():
-        problem, calls = Problem(sizes, batch), {}
+        problem, calls = derivatives.problem(sizes, batch), {}
         for name, library, members in libraries:
             made = library(problem)
             calls |= {_of(name, member): made[member] for member in members}
@@ -171,21 +195,9 @@ def network(sizes, batch, with_peers=False):
 
     title = f"N = {n:,}: {derivatives.name(sizes)}, batch {batch:,}"
     members = [_of(name, member) for name, _, members in libraries for member in members]
-    about = {"kind": "network", "sizes": sizes, "batch": batch}
-    return Group(title, lambda: n, members, make, batch >= BATCH, **about)
-
-
-# ------------------------------------------------------------------ circuits
-
-LARGEST_OF_PEERS = {"casadi": 100_000, "jax": 1_000, "autograd": 10_000}
-
-
-@cache
-def all_circuits(full):
-    """Return groups of circuits of both families, by size."""
-    sizes = circuits.SIZES if full else circuits.SIZES[:-1]
-    families = circuits.FORMULAS, circuits.ANYWHERE
-    return [circuit(n, family, with_peers=full) for family in families for n in sizes]
+    ratios = RATIOS[NETWORK] if batch == BATCH else []
+    about = {"kind": NETWORK, "sizes": sizes, "batch": batch}
+    return Group(title, lambda: n, members, make, ratios, **about)
 
 
 def circuit(n, family, with_peers=False):
@@ -206,8 +218,9 @@ def circuit(n, family, with_peers=False):
 
     title = f"circuit of {n:,}: {family}, batch {circuits.BATCH}"
     members = [_of(name, member) for name in libraries for member in (VALUE, GRADIENT, HVP)]
-    about = {"kind": "circuit", "family": family, "batch": circuits.BATCH, "made": made}
-    return Group(title, partial(circuits.count, n, family), members, make, True, **about)
+    about = {"kind": CIRCUIT, "family": family, "batch": circuits.BATCH, "seconds to make": made}
+    count = partial(circuits.count, n, family)
+    return Group(title, count, members, make, RATIOS[CIRCUIT], **about)
 
 
 def _of(library, member):

@@ -119,7 +119,7 @@ def pytest_collection():
         calls = right(problem)
 
         def gradient():
-            for _ in range(1 + problem.n_params // 10_000):
+            for _ in range(1 + problem.case.n_params // 10_000):
                 calls["gradient"]()
 
         return calls | {"gradient": gradient}
@@ -131,16 +131,21 @@ def pytest_collection():
 def test_a_quadratic_gradient_fails_the_run(tmp_path):
     (tmp_path / "quadratic.py").write_text(QUADRATIC)
     command = [sys.executable, "-m", "pytest", "bench/test_cheap_gradient.py", "-p", "quadratic"]
-    command += ["-k", "gradient-loss or exponent", "--results", tmp_path]
+    command += [
+        "-k",
+        "test_ratio and loss or exponent and network",
+        "--results",
+        tmp_path,
+    ]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout
     number, cpu = r"[\d.]+", re.escape(machine.cpu_name())
     for claim, subject, limits in (
-        ("gradient / loss, every N", "N = 101,386: 128-256-256-10, batch 256", "<= 3"),
+        ("network: gradient / loss, every N", "N = 101,386: 128-256-256-10, batch 256", "<= 3"),
         (
-            "exponent of N in the gradient's time, N >= 10,000",
-            "2 networks, batch 256",
+            "network: exponent of N in the gradient's time, N >= 10,000",
+            "2 sizes, 26,122 to 101,386",
             "0.95 to 1.05",
         ),
     ):
