@@ -131,7 +131,7 @@ def run():
 
     import deltajit as dj
     from bench import machine
-    from bench.clock import Contestant, summaries
+    from bench.clock import Contestant, medians
 
     results = {"machine": machine.describe(), "us a step": {}}
     print(f"{MEMBERS} networks {'-'.join(map(str, SIZES))} tanh, batch {BATCH}, SGD, float32")
@@ -149,17 +149,15 @@ def run():
             for mine, other in zip(expected, subject.parameters(), strict=True):
                 for x, y in zip(mine, other, strict=True):
                     np.testing.assert_allclose(x, np.asarray(y), rtol=1e-3, atol=1e-5)
-        times = summaries(
+        times = medians(
             [Contestant(s.name, lambda _, s=s: s.train(STEPS), 1) for s in subjects],
             SECONDS,
             CHUNK_SECONDS,
         )
         print(f"  {what}: us a step of all members, and over deltajit's")
-        ours = times["deltajit"]["median"]
-        results["us a step"][what] = {k: 1e6 * t["median"] / STEPS for k, t in times.items()}
-        for name, found in times.items():
-            median = found["median"]
-            print(f"    {name:12}{median / STEPS * 1e6:10.0f}{median / ours:8.2f}x")
+        results["us a step"][what] = {name: 1e6 * t / STEPS for name, t in times.items()}
+        for name, us in results["us a step"][what].items():
+            print(f"    {name:12}{us:10.0f}{us / results['us a step'][what]['deltajit']:8.2f}x")
     print(store.save("ensemble", results))
 
 

@@ -37,9 +37,7 @@ def save(report, path):
 def _times(axes, rows, names):
     for name in names:
         points = sorted(
-            (row["n_params"], row["step"][name]["median"] * 1e6)
-            for row in rows
-            if name in row["step"]
+            (row["n_params"], row["step"][name] * 1e6) for row in rows if name in row["step"]
         )
         axes.loglog(*zip(*points, strict=True), "o", color=COLORS[name], label=name, alpha=0.85)
     axes.set(xlabel="parameters", ylabel="time of a step / us")

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 import deltajit as dj
+from bench import store
 from deltajit import demo
 
-PICTURE = Path(__file__).parent / "gallery.png"
+PICTURE = store.FOLDER / "gallery.png"
 
 
 def moons(samples=300, noise=0.15, seed=0):

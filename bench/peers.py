@@ -5,8 +5,6 @@ import time
 
 from bench import limits, store
 
-QUANTILES = (("", "median"), ("_p10", "p10"))  # of times; each with the suffix of its results
-
 
 def main():
     """Read the command line, hold the machine still, then run."""
@@ -33,16 +31,15 @@ def main():
         "settings": {"threads": options.threads, "quick": options.quick},
         "rows": [measure(case, found, options) for case in rows],
     }
-    share_of_peak(report["rows"], options.threads)
     report["seconds"] = time.perf_counter() - started
     print(f"{store.save('peers', report)}, after {report['seconds']:.0f} s")
-    print("`python -m bench.table` prints the table, `python -m bench.report` draws the picture")
+    print("`python -m bench.report` prints the table, and draws the picture")
 
 
 def measure(case, libraries, options):
     """Check, then time one row; returns what the JSON holds of it."""
     from bench import cases, checks, peak
-    from bench.clock import Contestant, repeat, summaries
+    from bench.clock import Contestant, medians, repeat
     from bench.libraries import Jax, JaxCalls, JaxUnrolled, ScikitLearn
 
     problem = cases.problem(case)
@@ -61,7 +58,7 @@ def measure(case, libraries, options):
         "n_params": case.n_params,
         "flops": case.flops,
         **case._asdict(),
-        "step": summaries([*steps, peak.contestant(case.dtype)], **pace),
+        "step": medians([*steps, peak.contestant(case.dtype)], **pace),
     }
     once = [c for c in contestants if not isinstance(c, (JaxCalls, JaxUnrolled))]
     for what, left_out in (("value_and_grad", ScikitLearn), ("predict", ())):
@@ -70,45 +67,20 @@ def measure(case, libraries, options):
             for c in once
             if not isinstance(c, left_out)
         ]
-        row[what] = summaries(subjects, **pace | {"seconds": pace["seconds"] / 3})
-    for suffix, quantile in QUANTILES:
-        row[f"gflops{suffix}"] = case.flops / row["step"]["deltajit"][quantile] / 1e9
-        row[f"ratios{suffix}"] = _ratios(row, quantile)
+        row[what] = medians(subjects, **pace | {"seconds": pace["seconds"] / 3})
+    row["ratios"] = {
+        what: {name: seconds / row[what]["deltajit"] for name, seconds in row[what].items()}
+        for what in ("step", "value_and_grad", "predict")
+    }
+    row["share of FMA peak"] = case.flops * row["ratios"]["step"].pop("peak")
     print(_line(row), flush=True)
     return row
 
 
-def share_of_peak(rows, threads):
-    """Put into each row what its steps reach of the peak, and the peak itself.
-
-    The peak is what can be reached: its fastest chunk of the whole run, times the cores.
-    """
-    for row in rows:
-        chunks = [r["step"]["peak"]["best"] for r in rows if r["dtype"] == row["dtype"]]
-        row["peak_gflops"] = threads / min(chunks) / 1e9
-        for suffix, _ in QUANTILES:
-            row[f"share_of_peak{suffix}"] = row[f"gflops{suffix}"] / row["peak_gflops"]
-
-
-def _ratios(row, quantile):
-    """Time of each peer over deltajit's, for steps and for the calls from Python."""
-    return {
-        what: {
-            name: times[quantile] / row[what]["deltajit"][quantile]
-            for name, times in row[what].items()
-            if name not in ("deltajit", "peak")
-        }
-        for what in ("step", "value_and_grad", "predict")
-    }
-
-
 def _line(row):
     ratios = ", ".join(f"{name} {ratio:.2f}x" for name, ratio in row["ratios"]["step"].items())
-    own = row["step"]["deltajit"]["median"] * 1e6
-    return (
-        f"{row['name']}, batch {row['batch']}: {own:.3g} us a step, "
-        f"{row['gflops']:.3g} GFLOP/s; {ratios}"
-    )
+    step = f"{row['step']['deltajit'] * 1e6:.3g} us a step, {row['share of FMA peak']:.0%} of peak"
+    return f"{row['name']}, batch {row['batch']}: {step}; {ratios}"
 
 
 if __name__ == "__main__":

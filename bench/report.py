@@ -1,7 +1,7 @@
 """``python -m bench.report``: pictures of what was measured last, in `.benchmarks/`.
 
-``--docs`` makes what the documentation shows: its pictures, in docs/pictures/, the figures that it
-cites, in bench/results.json, and on the terminal the sentences that cite them.
+``--docs`` makes what the documentation shows: pictures in docs/pictures/, the figures that it cites
+in bench/results.json, and on the terminal the sentences that cite them.
 """
 
 import argparse
@@ -9,11 +9,10 @@ import json
 
 import numpy as np
 
-from bench import store
+from bench import store, table
 from bench.derivatives import GRADIENT, HVP, KEPT, LOSS
 
 PICTURES = store.ROOT / "docs/pictures"
-PROGRAMS = ("peers", "single", "ensemble", "start", "sklearn_scores")
 RATIOS = [(GRADIENT, LOSS, "C1"), (HVP, GRADIENT, "C2"), (KEPT, GRADIENT, "C3")]
 MARKS = {"": "o-", "JAX: ": "s--", "PyTorch: ": "^:", "reference: ": "x:"}
 
@@ -102,23 +101,110 @@ def draw(folder):
 # ------------------------------------------------------------------ what texts cite
 
 
-def cited():
-    """Return the figures that texts cite, with what has been measured since they were written."""
-    known = json.loads(store.CITED.read_text()) if store.CITED.exists() else {}
-    if (claims := store.load("claims")) is not None:
-        known["claims"] = {key: claims[key] for key in ("machine", "peak GFLOP/s")}
-        known["claims"]["figures"] = ranges(claims["claims"])
+def update():
+    """Return the figures that texts cite, those of the last runs in place of older ones."""
+    known = store.cited()
     for name in PROGRAMS:
         if (results := store.load(name)) is not None:
             known[name] = results
+    if "groups" in known["claims"]:
+        claims, figures = known["claims"], {}
+        for claim in claims.pop("claims"):
+            value = float(f"{claim['value']:.4g}")
+            figures.setdefault(claim["text"], {})[claim["subject"]] = value
+        del claims["groups"]
+        claims["figures"] = figures
     return known
 
 
-def ranges(claims):
-    """{text: [least, most]} of claims' values."""
-    texts = dict.fromkeys(claim["text"] for claim in claims)
-    values = {text: [c["value"] for c in claims if c["text"] == text] for text in texts}
-    return {text: [min(each), max(each)] for text, each in values.items()}
+def _of_claims(results):
+    figures = results["figures"]
+
+    def spread(text):
+        return between(figures[text].values())
+
+    def of(n, library):
+        text = f"circuit, batch 64: {library}: gradient / gradient"
+        return between([figures[text][f"circuit of {n:,}: sum of formulas, batch 64"]])
+
+    compiling = figures["circuit: tracing and compiling by jax, s"]
+    return (
+        f"measured at batch 256, {spread('network: gradient / loss, every N')} times the loss. So "
+        f"does the Hessian times a vector: {spread('network: hvp / gradient, every N')} gradients, "
+        f"or {spread('network: hvp at a kept point / gradient, every N')} from a point where "
+        "forward and backward are already done.",
+        f"the gradient takes {spread('circuit: gradient / value, every N')} values, the Hessian "
+        f"times a vector {spread('circuit: hvp / value, every N')}. The gradient of 100,000 "
+        f"operations takes {of(100_000, 'casadi')} times as long in CasADi's virtual machine, "
+        f"mapped over the batch; that of 1,000 takes {of(1_000, 'jax')} times as long in JAX, "
+        f"after {max(compiling.values()):.0f} seconds of tracing and compiling, and "
+        f"{of(1_000, 'autograd')} times as long in autograd.",
+    )
+
+
+def _of_start(results):
+    ours, others = results["CPU seconds"], results["of others"]
+    return (
+        f"takes {ours['empty cache: first gradient']:.2g} CPU seconds, that of later processes "
+        f"{ours['warm cache: first gradient']:.2g}, of which Numba's import and start are most ("
+        + ", ".join(f"{name} {seconds:.2g}" for name, seconds in others.items())
+        + ", each time; `python -m bench.start`",
+    )
+
+
+def _of_single(results):
+    ns = results["ns a call"]["4-32-16-4 tanh"]
+
+    def us(*names):
+        return between(ns[f"{name} from Python"] / 1000 for name in names)
+
+    return (
+        f"of 4-32-16-4 takes {ns['deltajit predict from @njit'] / 1000:.2g} us from `@njit`, where "
+        f"a call of ONNX Runtime or NumPy from Python takes "
+        f"{us('ONNX Runtime predict', 'NumPy predict')} us, and of JAX or PyTorch "
+        f"{us('JAX (jit) predict', 'PyTorch predict')} (`python -m bench.single`)",
+    )
+
+
+def _of_ensemble(results):
+    steps = results["us a step"].values()
+    jax, torch = (
+        between(step[name] / step["deltajit"] for step in steps)
+        for name in ("JAX vmap", "torch.func")
+    )
+    return (
+        f"A step of 1,000 such networks takes {jax} times as long in JAX (vmap), and {torch} in "
+        "torch.func (`python -m bench.ensemble`",
+    )
+
+
+def _of_estimators(results):
+    faster = [fit["float64"] / fit["float32"] for fit in results["ms a fit"].values()]
+    return (
+        f"float32 samples are trained on in float32, {between(faster)} times as fast as float64",
+    )
+
+
+PROGRAMS = {
+    "claims": _of_claims,
+    "start": _of_start,
+    "single": _of_single,
+    "ensemble": _of_ensemble,
+    "sklearn_scores": _of_estimators,
+    "peers": lambda results: (table.table(results),),
+}
+
+
+def sentences(known):
+    """Yield what README and docs/ say of speed, word for word."""
+    for name, of_results in PROGRAMS.items():
+        yield from of_results(known[name])
+
+
+def between(values):
+    """Such as ``1.8 to 2.9``, or one number where both ends are the same."""
+    values = sorted(values)
+    return " to ".join(dict.fromkeys(f"{x:.2g}" for x in (values[0], values[-1])))
 
 
 def main():
@@ -126,6 +212,8 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
     parser.add_argument("--docs", action="store_true", help="make what the documentation shows")
     options = parser.parse_args()
+    if (peers := store.load("peers")) is not None:
+        print(table.table(peers))
     for path in draw(PICTURES if options.docs else store.FOLDER):
         print(path)
     if options.docs:
@@ -133,8 +221,9 @@ def main():
 
         gallery.save(PICTURES / "gallery.png")
         gallery.save_circuit(PICTURES / "circuit.png")
-        store.CITED.write_text(json.dumps(cited(), indent=1) + "\n")
-        print(store.CITED)
+        figures = update()
+        store.CITED.write_text(json.dumps(figures, indent=1) + "\n")
+        print(store.CITED, *sentences(figures), sep="\n\n")
 
 
 if __name__ == "__main__":

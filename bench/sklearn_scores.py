@@ -42,12 +42,12 @@ def estimators(classes):
 
 
 def timed_fit(make, options, X, y):
-    """The fitted model, and seconds."""
-    start = time.perf_counter()
+    """The fitted model, and CPU seconds."""
+    start = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of convergence
         model = make(**options).fit(X, y)
-    return model, time.perf_counter() - start
+    return model, time.process_time() - start
 
 
 def compare(classes, X, y, options, seeds=SEEDS):
@@ -118,9 +118,8 @@ def main():
     """Read the command line, hold the machine still, then run."""
     parser = argparse.ArgumentParser(prog="python -m bench.sklearn_scores", description=__doc__)
     parser.add_argument("--only", choices=["scores", "times"])
-    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    limits.hold(options.threads)
+    limits.hold(1)
     if options.only != "times":
         print_scores()
     if options.only != "scores":

@@ -20,3 +20,8 @@ def load(name):
     """Return the results of the last run, or None."""
     path = FOLDER / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else None
+
+
+def cited():
+    """Return the figures that texts cite."""
+    return json.loads(CITED.read_text())
