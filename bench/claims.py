@@ -76,7 +76,7 @@ class Claims:
 
         Figures without limits come after those with.
         """
-        rows = [("claim", "limit", "measured", "holds", "for, if many: worst for")]
+        rows = [("claim", "limit", "measured", "holds", "for; the worst, and its 95 % interval")]
         ordered = sorted(self.all, key=lambda claim: not claim.limited)
         for text in dict.fromkeys(claim.text for claim in ordered):
             same = [claim for claim in self.all if claim.text == text]
@@ -84,8 +84,11 @@ class Claims:
             values = sorted(claim.figure.value for claim in same)
             measured = " to ".join(f"{v:.3g}" for v in dict.fromkeys((values[0], values[-1])))
             verdict = ("yes" if all(claim.holds for claim in same) else "NO") * worst.limited
-            ends = f" ({worst.figure.low:.3g} to {worst.figure.high:.3g})" * worst.limited
-            rows.append((text, worst.limits, measured, verdict, worst.subject + ends))
+            subject = f"{len(same)} of them" if len(same) > 1 else worst.subject
+            if worst.limited:
+                low, high = worst.figure.low, worst.figure.high
+                subject = f"{worst.subject} ({low:.3g} to {high:.3g})"
+            rows.append((text, worst.limits, measured, verdict, subject))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return [
             "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()

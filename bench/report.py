@@ -103,17 +103,14 @@ def draw(folder):
 
 def update():
     """Return the figures that texts cite, those of the last runs in place of older ones."""
-    known = store.cited()
-    for name in PROGRAMS:
-        if (results := store.load(name)) is not None:
-            known[name] = results
-    if "groups" in known["claims"]:
-        claims, figures = known["claims"], {}
+    runs = {name: store.load(name) for name in PROGRAMS}
+    known = store.cited() | {name: results for name, results in runs.items() if results is not None}
+    if (claims := runs["claims"]) is not None:  # all figures, but neither intervals nor times
+        claims["figures"] = {}
         for claim in claims.pop("claims"):
-            value = float(f"{claim['value']:.4g}")
-            figures.setdefault(claim["text"], {})[claim["subject"]] = value
+            of_text = claims["figures"].setdefault(claim["text"], {})
+            of_text[claim["subject"]] = float(f"{claim['value']:.4g}")
         del claims["groups"]
-        claims["figures"] = figures
     return known
 
 
@@ -204,7 +201,8 @@ def sentences(known):
 def between(values):
     """Such as ``1.8 to 2.9``, or one number where both ends are the same."""
     values = sorted(values)
-    return " to ".join(dict.fromkeys(f"{x:.2g}" for x in (values[0], values[-1])))
+    ends = (f"{x:.2g}" if x < 100 else f"{x:.0f}" for x in (values[0], values[-1]))
+    return " to ".join(dict.fromkeys(ends))
 
 
 def main():

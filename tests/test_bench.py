@@ -26,7 +26,9 @@ from bench import (
     machine,
     peak,
     peers,
+    report,
     start,
+    store,
     table,
 )
 
@@ -89,15 +91,15 @@ def test_peak_kernel_does_every_multiply_add(dtype):
 def test_from_timing_to_table_and_picture(tmp_path):
     row = peers.measure(SMALL[0], OURS, SimpleNamespace(quick=True, threads=1))
     assert 0 < row["share of FMA peak"] < 1
-    report = {
+    results = {
         "machine": machine.describe(),
         "settings": {"threads": 1, "quick": True},
         "rows": [row],
     }
-    lines = table.table(report).splitlines()
+    lines = table.table(results).splitlines()
     assert lines[-1].startswith("| 2-16-1 tanh | 1 |")
     assert "no JAX scan, no PyTorch" in lines[-1]
-    assert figure.save(report, tmp_path / "report.png").stat().st_size > 10_000
+    assert figure.save(results, tmp_path / "report.png").stat().st_size > 10_000
 
 
 # ---------------------------------------------------------------- pytest bench/
@@ -195,6 +197,47 @@ def test_flops_of_a_member():
     assert derivatives.flops(sizes, 64, "reference: gradient") == 2 * 64 * (2 * first + 3 * rest)
     assert derivatives.flops(sizes, 1, "hvp") == 2 * (3 * first + 8 * rest)
     assert derivatives.name((64, *[96] * 8, 10)) == "64-8x96-10"
+
+
+# ---------------------------------------------------------------- what texts say
+
+TEXTS = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
+UNITS = "us|ms|ns|CPU seconds|times as (?:long|fast)|times the loss|gradients|values"
+SPEED = rf"\d[\d.,]*x? (?:{UNITS})\b"
+
+
+def test_texts_cite_what_was_measured():
+    """Every sentence about speed is made of the stored results, and there is no other."""
+    text = " ".join(" ".join(path.read_text().split()) for path in TEXTS)
+    for sentence in report.sentences(store.cited()):
+        sentence = " ".join(sentence.split())
+        assert sentence in text
+        text = text.replace(sentence, "")
+    assert not re.findall(SPEED, text)
+
+
+def test_pictures_of_texts_are_there():
+    for path in TEXTS:
+        for picture in re.findall(r"\]\((\S+\.png)\)", path.read_text()):
+            assert (path.parent / picture).stat().st_size < 200_000, picture
+
+
+def test_what_is_cited(tmp_path, monkeypatch):
+    """The last runs' results take the place of older ones, section by section."""
+    monkeypatch.setattr(store, "CITED", tmp_path / "results.json")
+    monkeypatch.setattr(store, "FOLDER", tmp_path)
+    store.CITED.write_text('{"single": 1, "peers": 2}')
+    store.save("single", 3, tmp_path)
+    rows = [{"text": "a", "subject": s, "value": v} for s, v in (("N = 1", 1.23456), ("N = 2", 2))]
+    store.save("claims", {"machine": {}, "claims": rows, "groups": []}, tmp_path)
+    figures = {"a": {"N = 1": 1.235, "N = 2": 2.0}}
+    assert report.update() == {
+        "single": 3,
+        "peers": 2,
+        "claims": {"machine": {}, "figures": figures},
+    }
+    assert report.between([2.0, 1.2345]) == "1.2 to 2"
+    assert report.between([440.4, 440.0]) == "440"
 
 
 # ---------------------------------------------------------------- bench.start
