@@ -49,7 +49,7 @@ def _ratios(axes, rows, names):
     height = 0.8 / len(names)
     for i, name in enumerate(names):
         at = [-k - (i - (len(names) - 1) / 2) * height for k in range(len(rows))]
-        ratios = [row["ratios"]["step"].get(name, 0) for row in rows]
+        ratios = [row["ratios"].get(name, 0) for row in rows]
         axes.barh(at, ratios, height, color=COLORS[name], label=name)
         marks = [
             (row[TARGETS[name]], y)

@@ -12,7 +12,7 @@ import os
 import time
 from pathlib import Path
 
-from bench import limits
+from bench import limits, store
 
 TRAINING, BATCH, ETA = 50_000, 10, 3.0
 PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
@@ -20,8 +20,7 @@ PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-lab
 
 def folder():
     """Where the four gzipped IDX files are."""
-    beside = Path(__file__).parents[1] / "../shared/data/mnist"
-    return Path(os.environ.get("DELTAJIT_MNIST", beside))
+    return Path(os.environ.get("DELTAJIT_MNIST", store.FOLDER / "mnist"))
 
 
 def load(where):

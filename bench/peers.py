@@ -39,8 +39,7 @@ def main():
 def measure(case, libraries, options):
     """Check, then time one row; returns what the JSON holds of it."""
     from bench import cases, checks, peak
-    from bench.clock import Contestant, medians, repeat
-    from bench.libraries import Jax, JaxCalls, JaxUnrolled, ScikitLearn
+    from bench.clock import Contestant, medians
 
     problem = cases.problem(case)
     takers = [library for library in libraries if library.takes(case)]
@@ -60,25 +59,15 @@ def measure(case, libraries, options):
         **case._asdict(),
         "step": medians([*steps, peak.contestant(case.dtype)], **pace),
     }
-    once = [c for c in contestants if not isinstance(c, (JaxCalls, JaxUnrolled))]
-    for what, left_out in (("value_and_grad", ScikitLearn), ("predict", ())):
-        subjects = [
-            Contestant("JAX" if isinstance(c, Jax) else c.name, repeat(getattr(c, what)), 1 << 20)
-            for c in once
-            if not isinstance(c, left_out)
-        ]
-        row[what] = medians(subjects, **pace | {"seconds": pace["seconds"] / 3})
-    row["ratios"] = {
-        what: {name: seconds / row[what]["deltajit"] for name, seconds in row[what].items()}
-        for what in ("step", "value_and_grad", "predict")
-    }
-    row["share of FMA peak"] = case.flops * row["ratios"]["step"].pop("peak")
+    ours = row["step"]["deltajit"]
+    row["ratios"] = {name: seconds / ours for name, seconds in row["step"].items()}
+    row["share of FMA peak"] = case.flops * row["ratios"].pop("peak") / options.threads
     print(_line(row), flush=True)
     return row
 
 
 def _line(row):
-    ratios = ", ".join(f"{name} {ratio:.2f}x" for name, ratio in row["ratios"]["step"].items())
+    ratios = ", ".join(f"{name} {ratio:.2f}x" for name, ratio in row["ratios"].items())
     step = f"{row['step']['deltajit'] * 1e6:.3g} us a step, {row['share of FMA peak']:.0%} of peak"
     return f"{row['name']}, batch {row['batch']}: {step}; {ratios}"
 

@@ -16,7 +16,7 @@ def table(report):
         "|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for row in report["rows"]:
-        ratios, share = row["ratios"]["step"], row["share of FMA peak"]
+        ratios, share = row["ratios"], row["share of FMA peak"]
         cells = [
             row["name"],
             f"{row['batch']:,}",
