@@ -15,7 +15,7 @@ class Claim(NamedTuple):
     text: str
     subject: str
     figure: Figure
-    least: float = -math.inf
+    least: float = 0
     most: float = math.inf
 
     @property
@@ -26,20 +26,18 @@ class Claim(NamedTuple):
     @property
     def limited(self):
         """Whether there is a limit at all: else the figure is for information."""
-        return not (math.isinf(self.least) and math.isinf(self.most))
+        return self.most < math.inf
 
     @property
     def limits(self):
         """Such as ``<= 3``, ``0.95 to 1.05``."""
-        if math.isinf(self.least):
-            return f"<= {self.most:g}" if self.limited else ""
-        return f">= {self.least:g}" if math.isinf(self.most) else f"{self.least:g} to {self.most:g}"
+        return f"{self.least:g} to {self.most:g}" if self.least else f"<= {self.most:g}"
 
     @property
     def excess(self):
         """How far the figure is outside of its limits, as a share of the nearer one."""
         value = self.figure.value
-        return max(value / self.most - 1, 1 - value / self.least if self.least > 0 else -math.inf)
+        return max(value / self.most - 1, 1 - value / self.least if self.least else -1)
 
     def sentence(self):
         """What a failed run says."""
@@ -80,7 +78,7 @@ class Claims:
         ordered = sorted(self.all, key=lambda claim: not claim.limited)
         for text in dict.fromkeys(claim.text for claim in ordered):
             same = [claim for claim in self.all if claim.text == text]
-            worst = max(same, key=lambda claim: claim.excess)
+            worst = max(same, key=lambda claim: (not claim.holds, claim.excess))
             values = sorted(claim.figure.value for claim in same)
             measured = " to ".join(f"{v:.3g}" for v in dict.fromkeys((values[0], values[-1])))
             verdict = ("yes" if all(claim.holds for claim in same) else "NO") * worst.limited
@@ -88,7 +86,7 @@ class Claims:
             if worst.limited:
                 low, high = worst.figure.low, worst.figure.high
                 subject = f"{worst.subject} ({low:.3g} to {high:.3g})"
-            rows.append((text, worst.limits, measured, verdict, subject))
+            rows.append((text, worst.limits * worst.limited, measured, verdict, subject))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return [
             "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
@@ -98,7 +96,7 @@ class Claims:
     def rows(self):
         """All claims, for JSON."""
         return [
-            {"text": c.text, "subject": c.subject, "limits": c.limits, "holds": c.holds}
+            {"text": c.text, "subject": c.subject, "limits": c.limits * c.limited, "holds": c.holds}
             | c.figure._asdict()
             for c in self.all
         ]

@@ -108,10 +108,9 @@ def update():
     if (claims := runs["claims"]) is not None:  # all figures, but neither intervals nor times
         claims["figures"] = {}
         for claim in claims.pop("claims"):
-            of_text = claims["figures"].setdefault(claim["text"], {})
-            of_text[claim["subject"]] = float(f"{claim['value']:.4g}")
+            claims["figures"].setdefault(claim["text"], {})[claim["subject"]] = claim["value"]
         del claims["groups"]
-    return known
+    return json.loads(json.dumps(known), parse_float=lambda number: float(f"{float(number):.4g}"))
 
 
 def _of_claims(results):
