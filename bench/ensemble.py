@@ -4,8 +4,6 @@ Beside JAX (vmap over the members, all steps in one jitted lax.scan) and PyTorch
 of grad), each on one core, from the same parameters; results are compared first.
 """
 
-import argparse
-
 from bench import limits, store
 
 SIZES, MEMBERS, BATCH, STEPS, LR = (4, 32, 32, 1), 1000, 32, 16, 1e-2
@@ -161,12 +159,6 @@ def run():
     print(store.save("ensemble", results))
 
 
-def main():
-    """Hold the machine still, then run."""
-    argparse.ArgumentParser(prog="python -m bench.ensemble", description=__doc__).parse_args()
+if __name__ == "__main__":
     limits.hold(1)
     run()
-
-
-if __name__ == "__main__":
-    main()

@@ -5,6 +5,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from bench.table import TARGETS
+
 COLORS = {
     "deltajit": "#d62728",
     "JAX scan": "#1f77b4",
@@ -14,7 +16,6 @@ COLORS = {
     "NumPy": "#2ca02c",
     "scikit-learn": "#8c564b",
 }
-TARGETS = {"JAX scan": "over_jax", "PyTorch": "over_torch"}
 
 
 def save(report, path):

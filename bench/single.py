@@ -1,6 +1,5 @@
 """``python -m bench.single``: one sample at a time, from Python and from inside ``@njit`` code."""
 
-import argparse
 import importlib.util
 import tempfile
 
@@ -103,12 +102,6 @@ def _jitted(subject):
     }
 
 
-def main():
-    """Hold the machine still, then run."""
-    argparse.ArgumentParser(prog="python -m bench.single", description=__doc__).parse_args()
+if __name__ == "__main__":
     limits.hold(1)
     run()
-
-
-if __name__ == "__main__":
-    main()
