@@ -53,16 +53,16 @@ def test_time(benchmark, group, member):
 
 def test_ratio(claims, group, ratio):
     """At every N: whole calls from Python, of which nothing is taken off."""
+    if group.about["kind"] == NETWORK:
+        flops = [derivatives.flops(group.about["sizes"], BATCH, each) for each in ratio[:2]]
+        text = f"{group.about['kind']}: {ratio}, flops of matrix products"
+        claims.check(text, group.title, groups.exact(flops[0] / flops[1]))
     claims.check(
         f"{group.about['kind']}: {ratio}, every N",
         group.title,
         lambda effort: group.ratio(ratio.member, ratio.base, effort),
         most=ratio.most,
     )
-    if group.about["kind"] == NETWORK:
-        flops = [derivatives.flops(group.about["sizes"], BATCH, each) for each in ratio[:2]]
-        text = f"{group.about['kind']}: {ratio}, flops of matrix products"
-        claims.check(text, group.title, groups.exact(flops[0] / flops[1]))
 
 
 def test_beside_others(claims, group):
