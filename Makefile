@@ -13,10 +13,23 @@ NEWEST := .venv-newest
 MAIN_PATH_TESTS := tests/test_network.py tests/test_gradient.py tests/test_derivatives.py \
 	tests/test_training.py tests/test_saving.py tests/test_scipy.py
 
-.PHONY: demo test test-slow test-lowest test-newest test-avx2 test-sse2 lint docs clean
+.PHONY: demo bench bench-full results test test-slow test-lowest test-newest test-avx2 test-sse2 lint docs clean
 
 demo: .venv/demo
 	$(BIN)/deltajit demo
+
+bench: .venv/bench  # two minutes: claims about what derivatives cost, which can fail
+	$(BIN)/python -m pytest bench/
+
+bench-full: .venv/bench
+	$(BIN)/python -m pytest bench/ --full
+
+# All figures and pictures of the documentation, beside other libraries; wants a quiet machine.
+CITED := peers single ensemble start sklearn_scores
+results: .venv/bench .venv/peers
+	$(BIN)/python -m pytest bench/ --full --claims=report
+	for program in $(CITED); do $(BIN)/python -m bench.$$program || exit 1; done
+	$(BIN)/python -m bench.report --docs
 
 test: .venv/test
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --benchmark-disable

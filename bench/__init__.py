@@ -1,11 +1,15 @@
-"""The peers benchmark: deltajit beside NumPy, PyTorch, JAX and scikit-learn.
+"""The benchmarks: ``pytest bench/`` holds the gradient's cost to O(N), and programs compare.
 
-    python -m bench.peers    one JSON and one picture: training steps, gradients, predictions
-    python -m bench.table    the README's table, from that JSON
-    python -m bench.mnist    MNIST 784-30-10: time of a whole run, and test accuracy
-    python -m bench.single   one sample: latencies from Python and from @njit code
-    python -m bench.gallery  no benchmark: the README's picture of what dj.plot draws
+    python -m bench.peers           training steps, library by library
+    python -m bench.mnist           MNIST 784-30-10: time of a whole run, and test accuracy
+    python -m bench.single          one sample: latencies from Python and from @njit code
+    python -m bench.ensemble        steps of a thousand networks
+    python -m bench.start           until the first results are there
+    python -m bench.sklearn_scores  estimators beside scikit-learn's
+    python -m bench.gallery         no benchmark: the picture of what dj.plot draws
+    python -m bench.report          pictures, and the table, of what was measured last
 
-Run from the top of the repository. Peers that are not installed are left out, with a line saying so
-(``pip install -e ".[bench,peers]"`` brings them all).
+Results go to `.benchmarks/`, which git ignores. ``make results`` runs all that texts cite, and
+makes what they show. Run from the top of the repository. Libraries that are not installed are left
+out, with a line saying so (``pip install -e ".[bench,peers]"`` brings them all).
 """

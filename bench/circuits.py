@@ -11,7 +11,7 @@ import numpy as np
 
 VALUE, GRADIENT, HVP = "value", "gradient", "hvp"
 N_INPUTS, BATCH = 16, 64
-SIZES = [100, 1_000, 10_000, 100_000, 1_000_000]
+SIZES = [100, 1_000, 3_000, 10_000, 100_000, 1_000_000]
 LENGTH = 100  # operations of a formula
 
 # How operands are chosen: of a sum of formulas, each of the inputs and of its own values; and of
@@ -89,6 +89,17 @@ def circuit(n, kind):
 def count(n, kind):
     """Operations that are left."""
     return circuit(n, kind)[1].n_operations
+
+
+def check(library, found, right):
+    """Raise AssertionError unless another library's value and gradient are ours."""
+    (value, grad), (other_value, other_grad) = right, found
+    np.testing.assert_allclose(np.ravel(other_value), value, 1e-9, 1e-9)
+    other_grad = np.asarray(other_grad).reshape(-1)
+    if library == "casadi":  # column by column
+        other_grad = other_grad.reshape(N_INPUTS, BATCH).T.reshape(-1)
+    scale = np.abs(grad).max()
+    np.testing.assert_allclose(other_grad / scale, grad.reshape(-1) / scale, 1e-8, 1e-8)
 
 
 def deltajit(n, kind):

@@ -1,6 +1,5 @@
 """Interleaved timing: each round times every contestant once, so that drift hits all of them."""
 
-import statistics
 import time
 from typing import NamedTuple
 
@@ -15,51 +14,36 @@ class Contestant(NamedTuple):
     most: int
 
 
-def best_time(run, units, repeats=3):
-    """Shortest seconds of ``run(units)``, after one call to warm up."""
-    run(units)
-    return min(_time(run, units, 1) for _ in range(repeats))
+def race(contestants, seconds, chunk_seconds, least_rounds=7, clock=time.process_time):
+    """Return the seconds of one unit in each round: {name: (rounds,)}.
 
-
-def chunk(contestant, seconds):
-    """(units, calls): ``run(units)`` called so often that it all takes at least `seconds`."""
-    units = 1
-    while True:
-        taken = best_time(contestant.run, units)
-        if taken >= seconds or units == contestant.most:
-            return units, max(1, round(seconds / taken))
-        units = min(contestant.most, max(2 * units, int(1.2 * units * seconds / taken)))
-
-
-def race(contestants, seconds, chunk_seconds, least_rounds=7):
-    """Times of one unit: {name: {median, p10, best, units, rounds}}, in seconds.
-
-    Goes on for `seconds`, at least `least_rounds` rounds, each in a new order. A turn is run twice
-    and timed the second time: in training the caches hold the network, not what ran before it.
+    clock : counts CPU seconds of this process, all its threads, so that a neighbour on the same
+    core costs rounds, not truth; where threads share the work, only ``time.perf_counter`` will do.
+    Goes on for `seconds`, at least `least_rounds` rounds, each in a new order. A turn of about
+    `chunk_seconds` is run twice and timed the second time, since in training the caches hold the
+    network, not what ran before it; a turn that is much longer is run once.
     """
     rng = np.random.default_rng(0)
-    chunks = [chunk(contestant, chunk_seconds) for contestant in contestants]
+    chunks = [_chunk(contestant, chunk_seconds, clock) for contestant in contestants]
     times = [[] for _ in contestants]
     end = time.perf_counter() + seconds
     while len(times[0]) < least_rounds or time.perf_counter() < end:
         for i in rng.permutation(len(contestants)):
-            units, calls = chunks[i]
-            _time(contestants[i].run, units, calls)
-            times[i].append(_time(contestants[i].run, units, calls) / (units * calls))
-    return {
-        contestant.name: {
-            "median": statistics.median(found),
-            "p10": float(np.quantile(found, 0.1)),
-            "best": min(found),
-            "units": units * calls,
-            "rounds": len(found),
-        }
-        for contestant, (units, calls), found in zip(contestants, chunks, times, strict=True)
-    }
+            run, (units, calls, taken) = contestants[i].run, chunks[i]
+            if taken * calls < 10 * chunk_seconds:
+                _time(run, units, calls, clock)
+            times[i].append(_time(run, units, calls, clock) / (units * calls))
+    return {c.name: np.array(each) for c, each in zip(contestants, times, strict=True)}
+
+
+def medians(*arguments, **options):
+    """Race; return {name: median seconds of one unit}."""
+    times = race(*arguments, **options)
+    return {name: float(np.median(each)) for name, each in times.items()}
 
 
 def repeat(call):
-    """`call`, as often as it is told."""
+    """Return a function that makes a call as often as it is told."""
 
     def run(times):
         for _ in range(times):
@@ -68,8 +52,19 @@ def repeat(call):
     return run
 
 
-def _time(run, units, calls):
-    start = time.perf_counter()
+def _chunk(contestant, seconds, clock):
+    """Return (units, calls, seconds of a call): all calls together take about `seconds`."""
+    run, units = contestant.run, 1
+    run(units)  # compiles, and warms the caches
+    while True:
+        taken = min(_time(run, units, 1, clock) for _ in range(2 if units > 1 else 1))
+        if taken >= seconds or units == contestant.most:
+            return units, max(1, round(seconds / max(taken, 1e-9))), taken
+        units = min(contestant.most, max(2 * units, int(1.2 * units * seconds / max(taken, 1e-9))))
+
+
+def _time(run, units, calls, clock):
+    start = clock()
     for _ in range(calls):
         run(units)
-    return time.perf_counter() - start
+    return clock() - start

@@ -1,4 +1,6 @@
-"""``pytest bench/``: one core for everybody, and a table of claims at the end."""
+"""``pytest bench/``: one core for all, group after group, and the claims at the end."""
+
+from pathlib import Path
 
 import pytest
 
@@ -6,32 +8,78 @@ from bench import limits
 
 limits.hold(1)  # before anything that computes is imported
 
-from bench.claims import Report  # noqa: E402
+from bench import groups, report, store  # noqa: E402
+from bench.claims import Claims  # noqa: E402
+
+CLAIMS = pytest.StashKey[Claims]()
+
+
+def pytest_addoption(parser):
+    """Options of the suite."""
+    group = parser.getgroup("bench")
+    group.addoption("--results", type=Path, default=store.FOLDER, help="folder for claims.json")
+    group.addoption("--full", action="store_true", help="the full grid, and other libraries")
+    group.addoption(
+        "--claims",
+        choices=["check", "report"],
+        default="check",
+        help="whether a claim that does not hold fails the run, or is printed only",
+    )
 
 
 def pytest_configure(config):
-    """The peers' warnings are theirs."""
-    config.addinivalue_line("filterwarnings", "default")
+    """Start without any claim."""
+    config.stash[CLAIMS] = Claims(config.getoption("claims") == "report")
 
 
-@pytest.fixture(scope="session")
-def report(request):
-    """What every benchmark adds its measurements to."""
-    request.config.cheap_gradient = found = Report()
-    return found
+def pytest_generate_tests(metafunc):
+    """Take every `group`, `member` of each, `ratio` that is claimed of each."""
+    if "group" in metafunc.fixturenames:
+        every = groups.grid(metafunc.config.getoption("full"))
+        for name, of_group in (("member", "members"), ("ratio", "ratios")):
+            if name in metafunc.fixturenames:
+                pairs = [(group, each) for group in every for each in getattr(group, of_group)]
+                ids = [f"{group.title}-{each}" for group, each in pairs]
+                metafunc.parametrize(("group", name), pairs, ids=ids)
+                return
+        metafunc.parametrize("group", every, ids=[group.title for group in every])
 
 
+def pytest_collection_modifyitems(items):
+    """Keep together what looks at one network or circuit, whose memory is given back after it."""
+    order = {}
+    for item in items:
+        order.setdefault(group_of(item), len(order))
+    items.sort(key=lambda item: order[group_of(item)])
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Let go of a group with its last test."""
+    group = group_of(item)
+    if group is not None and (nextitem is None or group_of(nextitem) is not group):
+        group.forget()
+
+
+def group_of(item):
+    """Return the group that a test is about, or None."""
+    return item.callspec.params.get("group") if hasattr(item, "callspec") else None
+
+
+@pytest.fixture
+def claims(pytestconfig):
+    """What every claim is checked by."""
+    if pytestconfig.getoption("benchmark_disable"):
+        pytest.skip("claims are about times")
+    return pytestconfig.stash[CLAIMS]
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter):
-    """Print the claims, and write the report."""
-    found = getattr(terminalreporter.config, "cheap_gradient", None)
-    if found is not None and (found.rows or found.circuits):
+    """Print the claims after everything else, and keep the results."""
+    config = terminalreporter.config
+    claims = config.stash[CLAIMS]
+    if claims.all:
+        measured = [group for group in groups.grid(config.getoption("full")) if group.measured]
         terminalreporter.section("claims")
-        for line in found.finish():
+        for line in [*claims.table(), *report.keep(claims, measured, config.getoption("results"))]:
             terminalreporter.write_line(line)
-
-
-def pytest_sessionfinish(session):
-    """A claim that does not hold is a failure of the run, unless parts of it were left out."""
-    found = getattr(session.config, "cheap_gradient", None)
-    if found is not None and any(claim.holds is False for claim in found.claims()):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -4,9 +4,7 @@ Beside JAX (vmap over the members, all steps in one jitted lax.scan) and PyTorch
 of grad), each on one core, from the same parameters; results are compared first.
 """
 
-import argparse
-
-from bench import limits
+from bench import limits, store
 
 SIZES, MEMBERS, BATCH, STEPS, LR = (4, 32, 32, 1), 1000, 32, 16, 1e-2
 SECONDS, CHUNK_SECONDS = 8.0, 0.05
@@ -130,8 +128,10 @@ def run():
     import numpy as np
 
     import deltajit as dj
-    from bench.clock import Contestant, race
+    from bench import machine
+    from bench.clock import Contestant, medians
 
+    results = {"machine": machine.describe(), "us a step": {}}
     print(f"{MEMBERS} networks {'-'.join(map(str, SIZES))} tanh, batch {BATCH}, SGD, float32")
     for what, axis in (("the same data for all", ()), ("data of its own each", (MEMBERS,))):
         rng = np.random.default_rng(0)
@@ -147,24 +147,18 @@ def run():
             for mine, other in zip(expected, subject.parameters(), strict=True):
                 for x, y in zip(mine, other, strict=True):
                     np.testing.assert_allclose(x, np.asarray(y), rtol=1e-3, atol=1e-5)
-        times = race(
+        times = medians(
             [Contestant(s.name, lambda _, s=s: s.train(STEPS), 1) for s in subjects],
             SECONDS,
             CHUNK_SECONDS,
         )
         print(f"  {what}: us a step of all members, and over deltajit's")
-        ours = times["deltajit"]["median"]
-        for name, found in times.items():
-            median = found["median"]
-            print(f"    {name:12}{median / STEPS * 1e6:10.0f}{median / ours:8.2f}x")
-
-
-def main():
-    """Hold the machine still, then run."""
-    argparse.ArgumentParser(prog="python -m bench.ensemble", description=__doc__).parse_args()
-    limits.hold(1)
-    run()
+        results["us a step"][what] = {name: 1e6 * t / STEPS for name, t in times.items()}
+        for name, us in results["us a step"][what].items():
+            print(f"    {name:12}{us:10.0f}{us / results['us a step'][what]['deltajit']:8.2f}x")
+    print(store.save("ensemble", results))
 
 
 if __name__ == "__main__":
-    main()
+    limits.hold(1)
+    run()

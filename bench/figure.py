@@ -5,6 +5,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from bench.table import TARGETS
+
 COLORS = {
     "deltajit": "#d62728",
     "JAX scan": "#1f77b4",
@@ -14,7 +16,6 @@ COLORS = {
     "NumPy": "#2ca02c",
     "scikit-learn": "#8c564b",
 }
-TARGETS = {"JAX scan": "over_jax", "PyTorch": "over_torch"}
 
 
 def save(report, path):
@@ -37,9 +38,7 @@ def save(report, path):
 def _times(axes, rows, names):
     for name in names:
         points = sorted(
-            (row["n_params"], row["step"][name]["median"] * 1e6)
-            for row in rows
-            if name in row["step"]
+            (row["n_params"], row["step"][name] * 1e6) for row in rows if name in row["step"]
         )
         axes.loglog(*zip(*points, strict=True), "o", color=COLORS[name], label=name, alpha=0.85)
     axes.set(xlabel="parameters", ylabel="time of a step / us")
@@ -51,7 +50,7 @@ def _ratios(axes, rows, names):
     height = 0.8 / len(names)
     for i, name in enumerate(names):
         at = [-k - (i - (len(names) - 1) / 2) * height for k in range(len(rows))]
-        ratios = [row["ratios"]["step"].get(name, 0) for row in rows]
+        ratios = [row["ratios"].get(name, 0) for row in rows]
         axes.barh(at, ratios, height, color=COLORS[name], label=name)
         marks = [
             (row[TARGETS[name]], y)

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 import deltajit as dj
+from bench import store
 from deltajit import demo
 
-PICTURE = Path(__file__).parent / "gallery.png"
+PICTURE = store.FOLDER / "gallery.png"
 
 
 def moons(samples=300, noise=0.15, seed=0):
@@ -61,16 +62,6 @@ def save(path, epochs=None):
     save_small(figure, path)
 
 
-def save_circuit(path):
-    """Draw the textbook's circuit into a file."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    c = dj.Circuit(lambda x1, x2, x3: (x1 + x2) * np.maximum(x2, x3), 3)
-    c.plot([1, 2, 0], ax=figure.subplots()).set_title("y = (x1 + x2) * max(x2, x3)", fontsize=10)
-    save_small(figure, path)
-
-
 def save_small(figure, path):
     """With 256 colours instead of all: a third of the bytes."""
     from PIL import Image
@@ -84,6 +75,4 @@ def save_small(figure, path):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("path", nargs="?", type=Path, default=PICTURE)
-    path = parser.parse_args().path
-    save(path)
-    save_circuit(path.with_name("circuit.png"))
+    save(parser.parse_args().path)

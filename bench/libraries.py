@@ -10,7 +10,6 @@
 All of them hold the data ready in the library's own arrays before anything is timed.
 """
 
-import importlib.metadata
 import importlib.util
 from itertools import pairwise
 
@@ -35,12 +34,6 @@ class Library:
     def installed(cls):
         """Whether the package is there."""
         return importlib.util.find_spec(cls.package) is not None
-
-    @classmethod
-    def version(cls):
-        """Of the installed package."""
-        names = {"sklearn": "scikit-learn"}
-        return importlib.metadata.version(names.get(cls.package, cls.package))
 
     @classmethod
     def takes(cls, case):
@@ -260,23 +253,13 @@ class PyTorch(Library):
     def __init__(self, problem):
         super().__init__(problem)
         import torch
-        from torch import nn
 
         case = self.case
         self.torch = torch
-        activations = {"tanh": nn.Tanh, "relu": nn.ReLU, "sigmoid": nn.Sigmoid}
-        layers = []
-        for W, b in zip(problem.W, problem.b, strict=True):
-            linear = nn.Linear(W.shape[1], W.shape[0], dtype=getattr(torch, case.dtype))
-            with torch.no_grad():
-                linear.weight.copy_(torch.from_numpy(W))
-                linear.bias.copy_(torch.from_numpy(b))
-            layers += [linear, activations[case.activation]()]
-        layers.pop()
-        if case.output == "sigmoid":
-            layers.append(nn.Sigmoid())
-        self.model = nn.Sequential(*layers)
-        self.linears = [layer for layer in layers if isinstance(layer, nn.Linear)]
+        self.model = Deltajit(problem).net.to_torch()
+        if case.output == "softmax":
+            self.model = self.model[:-1]
+        self.linears = [layer for layer in self.model if isinstance(layer, torch.nn.Linear)]
         parameters = self.model.parameters()
         if case.optimizer == "adam":
             self.optimizer = torch.optim.Adam(parameters, self.lr, BETAS, EPS, fused=True)

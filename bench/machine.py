@@ -1,32 +1,48 @@
 """What the numbers were taken on."""
 
 import datetime
+import importlib.metadata
 import os
 import platform
 from pathlib import Path
 
-import numba
 from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
 from numba.core.registry import cpu_target
 
+PACKAGES = (
+    "deltajit", "numba", "numpy", "torch", "jax", "scikit-learn", "onnxruntime", "casadi",
+    "autograd",
+)  # fmt: skip
 
-def describe(libraries, cores):
-    """For the JSON: CPU, lanes, cores, load, versions and date."""
+
+def describe(cores=None):
+    """Return CPU, lanes, cores, load, versions and date, for JSON."""
     return {
         "cpu": cpu_name(),
         "compiled_for": cpu_target.target_context.codegen().magic_tuple()[1],
         "lanes": {"float32": LANES_F32, "float64": LANES_F64},
         "cores": os.cpu_count(),
         "pinned_to": cores,
-        "load_at_start": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {
-            "numba": numba.__version__,
-            **{library.package: library.version() for library in libraries},
-        },
+        "versions": dict(_versions()),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def _versions():
+    for package in PACKAGES:
+        try:
+            yield package, importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+
+
+def line(machine):
+    """Return one line: CPU, what it compiles for, date and versions."""
+    versions = ", ".join(f"{name} {v}" for name, v in sorted(machine["versions"].items()))
+    return f"{machine['cpu']} ({machine['compiled_for']}), {machine['date'][:10]}; {versions}"
 
 
 def cpu_name():

@@ -12,7 +12,7 @@ import os
 import time
 from pathlib import Path
 
-from bench import limits
+from bench import limits, store
 
 TRAINING, BATCH, ETA = 50_000, 10, 3.0
 PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
@@ -20,8 +20,7 @@ PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-lab
 
 def folder():
     """Where the four gzipped IDX files are."""
-    beside = Path(__file__).parents[1] / "../shared/data/mnist"
-    return Path(os.environ.get("DELTAJIT_MNIST", beside))
+    return Path(os.environ.get("DELTAJIT_MNIST", store.FOLDER / "mnist"))
 
 
 def load(where):
@@ -63,27 +62,6 @@ def accuracy_of(contestant, X_test, Y_test):
     loss = contestant.case.loss
     model = reference.Model(learned[:2], learned[2:], ("sigmoid", "sigmoid"), loss)
     return (reference.predict(model, X_test).argmax(axis=1) == Y_test).mean()
-
-
-def run_seeds(epochs, seeds):
-    """deltajit alone from several random starts: the spread of its test accuracy."""
-    import numpy as np
-
-    from bench import libraries
-
-    X, labels, X_test, Y_test = load(folder())
-    found = []
-    for seed in range(seeds):
-        rng = np.random.default_rng(seed)
-        contestant = libraries.Deltajit(draw_problem(X, labels, rng))
-        for _ in range(epochs):
-            contestant.reorder(rng.permutation(TRAINING))
-            contestant.train(TRAINING // BATCH)
-        found.append(accuracy_of(contestant, X_test, Y_test))
-    print(
-        f"{seeds} seeds, {epochs} epochs: test accuracy {np.mean(found):.2%} on average, "
-        f"{min(found):.2%} to {max(found):.2%}"
-    )
 
 
 def run(epochs):
@@ -129,13 +107,9 @@ def main():
     """Read the command line, hold the machine still, then run."""
     parser = argparse.ArgumentParser(prog="python -m bench.mnist", description=__doc__)
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--seeds", type=int, help="deltajit alone, from so many random starts")
     options = parser.parse_args()
     limits.hold(1)
-    if options.seeds:
-        run_seeds(options.epochs, options.seeds)
-    else:
-        run(options.epochs)
+    run(options.epochs)
 
 
 if __name__ == "__main__":

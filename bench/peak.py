@@ -4,11 +4,14 @@ Twelve independent chains ``acc = acc * x + y``, each a vector register: more th
 ports of any current core (4 x 2 or 5 x 2), and few enough for 16 registers.
 """
 
+import numpy as np
 from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64, broadcast, reduce_add
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from bench.clock import Contestant
 
 CHAINS = 12
 
@@ -46,3 +49,13 @@ def multiply_adds(x, y, rounds):
 def flops(dtype, rounds):
     """Floating-point operations of ``multiply_adds(x, y, rounds)``."""
     return 2 * CHAINS * {"float32": LANES_F32, "float64": LANES_F64}[dtype] * rounds
+
+
+def contestant(dtype):
+    """Return this kernel as a contestant, whose unit is one floating-point operation."""
+    number = np.dtype(dtype).type
+
+    def run(operations):
+        multiply_adds(number(0.75), number(0.3), operations // flops(dtype, 1))
+
+    return Contestant("peak", run, 1 << 62)

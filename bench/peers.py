@@ -1,13 +1,9 @@
-"""``python -m bench.peers``: every library on every row of the table; writes JSON and a picture."""
+"""``python -m bench.peers``: every library on every row of the table; `.benchmarks/peers.json`."""
 
 import argparse
-import json
 import time
-from pathlib import Path
 
-from bench import limits
-
-QUANTILES = (("", "median"), ("_p10", "p10"))  # of times; each with the suffix of its results
+from bench import limits, store
 
 
 def main():
@@ -16,7 +12,6 @@ def main():
     parser.add_argument("--quick", action="store_true", help="shorter, and less certain")
     parser.add_argument("--threads", type=int, default=1, help="cores that all are pinned to")
     parser.add_argument("--rows", nargs="+", metavar="NAME", help="only rows whose name has this")
-    parser.add_argument("--out", type=Path, default=Path("bench/report"), help="without suffix")
     options = parser.parse_args()
     cores = limits.hold(options.threads)
     # Libraries read their limits when they are imported, so they are imported only now.
@@ -32,29 +27,19 @@ def main():
     found = libraries.available()
     started = time.perf_counter()
     report = {
-        "machine": machine.describe(found, cores),
+        "machine": machine.describe(cores),
         "settings": {"threads": options.threads, "quick": options.quick},
         "rows": [measure(case, found, options) for case in rows],
     }
-    share_of_peak(report["rows"], options.threads)
     report["seconds"] = time.perf_counter() - started
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    path = options.out.with_suffix(".json")
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"{path}, after {report['seconds']:.0f} s")
-    try:
-        from bench import figure
-    except ImportError as error:
-        print(f"no picture: {error}")
-        return
-    print(figure.save(report, options.out.with_suffix(".png")))
+    print(f"{store.save('peers', report)}, after {report['seconds']:.0f} s")
+    print("`python -m bench.report` prints the table, and draws the picture")
 
 
 def measure(case, libraries, options):
     """Check, then time one row; returns what the JSON holds of it."""
-    from bench import cases, checks
-    from bench.clock import Contestant, race, repeat
-    from bench.libraries import Jax, JaxCalls, JaxUnrolled, ScikitLearn
+    from bench import cases, checks, peak
+    from bench.clock import Contestant, medians
 
     problem = cases.problem(case)
     takers = [library for library in libraries if library.takes(case)]
@@ -64,6 +49,7 @@ def measure(case, libraries, options):
     pace = {"seconds": 1.0, "chunk_seconds": 0.002} if options.quick else {
         "seconds": 6.0, "chunk_seconds": 0.004
     }  # fmt: skip
+    pace["clock"] = time.process_time if options.threads == 1 else time.perf_counter
 
     steps = [Contestant(c.name, c.train, c.most) for c in contestants]
     row = {
@@ -71,70 +57,19 @@ def measure(case, libraries, options):
         "n_params": case.n_params,
         "flops": case.flops,
         **case._asdict(),
-        "step": race([*steps, _peak(case)], **pace),
+        "step": medians([*steps, peak.contestant(case.dtype)], **pace),
     }
-    once = [c for c in contestants if not isinstance(c, (JaxCalls, JaxUnrolled))]
-    for what, left_out in (("value_and_grad", ScikitLearn), ("predict", ())):
-        subjects = [
-            Contestant("JAX" if isinstance(c, Jax) else c.name, repeat(getattr(c, what)), 1 << 20)
-            for c in once
-            if not isinstance(c, left_out)
-        ]
-        row[what] = race(subjects, pace["seconds"] / 3, pace["chunk_seconds"])
-    for suffix, quantile in QUANTILES:
-        row[f"gflops{suffix}"] = case.flops / row["step"]["deltajit"][quantile] / 1e9
-        row[f"ratios{suffix}"] = _ratios(row, quantile)
+    ours = row["step"]["deltajit"]
+    row["ratios"] = {name: seconds / ours for name, seconds in row["step"].items()}
+    row["share of FMA peak"] = case.flops * row["ratios"].pop("peak") / options.threads
     print(_line(row), flush=True)
     return row
 
 
-def share_of_peak(rows, threads):
-    """Put into each row what its steps reach of the peak, and the peak itself.
-
-    The peak is what can be reached: its fastest chunk of the whole run, times the cores.
-    """
-    for row in rows:
-        chunks = [r["step"]["peak"]["best"] for r in rows if r["dtype"] == row["dtype"]]
-        row["peak_gflops"] = threads / min(chunks) / 1e9
-        for suffix, _ in QUANTILES:
-            row[f"share_of_peak{suffix}"] = row[f"gflops{suffix}"] / row["peak_gflops"]
-
-
-def _ratios(row, quantile):
-    """Time of each peer over deltajit's, for steps and for the calls from Python."""
-    return {
-        what: {
-            name: times[quantile] / row[what]["deltajit"][quantile]
-            for name, times in row[what].items()
-            if name not in ("deltajit", "peak")
-        }
-        for what in ("step", "value_and_grad", "predict")
-    }
-
-
-def _peak(case):
-    """The FMA kernel as a contestant: its unit is one floating-point operation."""
-    import numpy as np
-
-    from bench import peak
-    from bench.clock import Contestant
-
-    number = np.dtype(case.dtype).type
-    rounds_flops = peak.flops(case.dtype, 1)
-
-    def run(flops):
-        peak.multiply_adds(number(0.75), number(0.3), flops // rounds_flops)
-
-    return Contestant("peak", run, 1 << 62)
-
-
 def _line(row):
-    ratios = ", ".join(f"{name} {ratio:.2f}x" for name, ratio in row["ratios"]["step"].items())
-    own = row["step"]["deltajit"]["median"] * 1e6
-    return (
-        f"{row['name']}, batch {row['batch']}: {own:.3g} us a step, "
-        f"{row['gflops']:.3g} GFLOP/s; {ratios}"
-    )
+    ratios = ", ".join(f"{name} {ratio:.2f}x" for name, ratio in row["ratios"].items())
+    step = f"{row['step']['deltajit'] * 1e6:.3g} us a step, {row['share of FMA peak']:.0%} of peak"
+    return f"{row['name']}, batch {row['batch']}: {step}; {ratios}"
 
 
 if __name__ == "__main__":

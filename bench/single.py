@@ -1,9 +1,9 @@
 """``python -m bench.single``: one sample at a time, from Python and from inside ``@njit`` code."""
 
-import argparse
 import importlib.util
+import tempfile
 
-from bench import limits
+from bench import limits, store
 
 NETWORKS = [((16, 64, 64, 8), "tanh"), ((4, 32, 16, 4), "tanh"), ((2, 16, 1), "tanh")]
 NAMES = ("deltajit", "NumPy", "PyTorch", "JAX scan")
@@ -12,9 +12,10 @@ SECONDS, CHUNK_SECONDS = 3.0, 0.002
 
 def run():
     """Print a table of latencies, in nanoseconds a call."""
-    from bench import cases, checks, libraries
-    from bench.clock import race
+    from bench import cases, checks, libraries, machine
+    from bench.clock import medians
 
+    results = {"machine": machine.describe(), "ns a call": {}}
     found = [x for x in libraries.available() if x.name in NAMES]
     for sizes, activation in NETWORKS:
         case = cases.Case(sizes, activation, 1)
@@ -22,10 +23,12 @@ def run():
         for library in found:
             checks.check(library, problem)
         subjects = [library(problem) for library in found]
-        times = race(_contestants(subjects), SECONDS, CHUNK_SECONDS)
-        print(f"{case.name}, one sample, float32: median ns a call (fastest decile)")
-        for name, found_times in times.items():
-            print(f"  {name:42}{found_times['median'] * 1e9:10.0f}{found_times['p10'] * 1e9:10.0f}")
+        times = medians(_contestants(subjects), SECONDS, CHUNK_SECONDS)
+        results["ns a call"][case.name] = {name: 1e9 * t for name, t in times.items()}
+        print(f"{case.name}, one sample, float32: median ns a call")
+        for name, seconds in times.items():
+            print(f"  {name:42}{seconds * 1e9:10.0f}")
+    print(store.save("single", results))
 
 
 def _contestants(subjects):
@@ -49,31 +52,18 @@ def _contestants(subjects):
 
 
 def _onnx(subject):
-    """The network's predict in ONNX Runtime: a Gemm and a Tanh a layer."""
+    """The network's predict in ONNX Runtime."""
     import numpy as np
-    import onnx
     import onnxruntime
 
-    net, x, nodes, constants = subject.net, subject.X[:1].copy(), [], []
-    for k, (W, b) in enumerate(zip(net.weights, net.biases, strict=True)):
-        constants += [onnx.numpy_helper.from_array(W.T.copy(), f"W{k}")]
-        constants += [onnx.numpy_helper.from_array(b.copy(), f"b{k}")]
-        nodes.append(onnx.helper.make_node("Gemm", [f"a{k}", f"W{k}", f"b{k}"], [f"z{k}"]))
-        nodes.append(onnx.helper.make_node("Tanh", [f"z{k}"], [f"a{k + 1}"]))
-    nodes.pop()  # the output is linear
-    kind = onnx.TensorProto.FLOAT
-    ends = [
-        onnx.helper.make_tensor_value_info(name, kind, [1, n])
-        for name, n in (("a0", net.sizes[0]), (f"z{k}", net.sizes[-1]))
-    ]
-    graph = onnx.helper.make_graph(nodes, "net", ends[:1], ends[1:], constants)
-    versions = [onnx.helper.make_opsetid("", 13)]
-    model = onnx.helper.make_model(graph, opset_imports=versions, ir_version=8)
-    options = onnxruntime.SessionOptions()
+    options, x = onnxruntime.SessionOptions(), subject.X[:1].copy()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-    np.testing.assert_allclose(session.run(None, {"a0": x})[0], net.predict(x), rtol=1e-4)
-    return lambda: session.run(None, {"a0": x})
+    with tempfile.TemporaryDirectory() as folder:
+        subject.net.to_onnx(path := f"{folder}/net.onnx")
+        session = onnxruntime.InferenceSession(path, options)
+    name = session.get_inputs()[0].name
+    np.testing.assert_allclose(session.run(None, {name: x})[0], subject.net.predict(x), rtol=1e-4)
+    return lambda: session.run(None, {name: x})
 
 
 def _jitted(subject):
@@ -112,12 +102,6 @@ def _jitted(subject):
     }
 
 
-def main():
-    """Hold the machine still, then run."""
-    argparse.ArgumentParser(prog="python -m bench.single", description=__doc__).parse_args()
+if __name__ == "__main__":
     limits.hold(1)
     run()
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,7 @@ import statistics
 import time
 import warnings
 
-from bench import limits
+from bench import limits, store
 
 SEEDS = 5
 SOLVERS = {
@@ -42,12 +42,12 @@ def estimators(classes):
 
 
 def timed_fit(make, options, X, y):
-    """The fitted model, and seconds."""
-    start = time.perf_counter()
+    """The fitted model, and CPU seconds."""
+    start = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of convergence
         model = make(**options).fit(X, y)
-    return model, time.perf_counter() - start
+    return model, time.process_time() - start
 
 
 def compare(classes, X, y, options, seeds=SEEDS):
@@ -87,9 +87,13 @@ def print_scores():
 
 
 def print_times(name, X, y, epochs, rounds):
-    """A row for each list of hidden layers and dtype: fits of so many epochs, batches of 200."""
+    """Print a row for each list of hidden layers and dtype: so many epochs, batches of 200.
+
+    Returns {"data layers": {dtype: ms of a fit}}, of ours.
+    """
     import numpy as np
 
+    ours = {}
     for hidden in HIDDEN:
         for dtype in (np.float64, np.float32):
             inputs, times = X.astype(dtype), ([], [])
@@ -106,27 +110,29 @@ def print_times(name, X, y, epochs, rounds):
                 f"{own * 1e3:9.1f} ms, scikit-learn {other * 1e3:9.1f} ms  {other / own:5.1f}x",
                 flush=True,
             )
+            ours.setdefault(f"{name} {layers}", {})[inputs.dtype.name] = own * 1e3
+    return ours
 
 
 def main():
     """Read the command line, hold the machine still, then run."""
     parser = argparse.ArgumentParser(prog="python -m bench.sklearn_scores", description=__doc__)
     parser.add_argument("--only", choices=["scores", "times"])
-    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    limits.hold(options.threads)
+    limits.hold(1)
     if options.only != "times":
         print_scores()
     if options.only != "scores":
         from sklearn.datasets import load_digits
 
-        from bench import mnist
+        from bench import machine, mnist
 
         X, y = load_digits(return_X_y=True)
-        print_times("digits", X / 16, y, epochs=50, rounds=3)
+        fits = print_times("digits", X / 16, y, epochs=50, rounds=3)
         if (mnist.folder() / "train-images-idx3-ubyte.gz").exists():
             X, y, _, _ = mnist.load(mnist.folder())
-            print_times("MNIST", X, y, epochs=2, rounds=2)
+            fits |= print_times("MNIST", X, y, epochs=2, rounds=2)
+        print(store.save("sklearn_scores", {"machine": machine.describe(), "ms a fit": fits}))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import limits, machine
+from bench import limits, machine, store
 
 HERE = Path(__file__).parent
 PEERS = {"jax": "JAX", "torch": "PyTorch", "sklearn": "scikit-learn"}
@@ -123,6 +123,8 @@ def main():
     print(machine.cpu_name())
     print(*table(columns), sep="\n")
     found = medians(lambda: peers(options.peers), repeats)
+    results = {"machine": machine.describe(), "CPU seconds": columns["this"], "of others": found}
+    print(store.save("start", results))
     print("first gradient of", ", ".join(f"{name} {x:.2f}" for name, x in found.items()) or "none")
 
 

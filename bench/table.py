@@ -1,34 +1,26 @@
-"""``python -m bench.table``: the README's table, in Markdown, from the JSON of `bench.peers`."""
+"""The table of the documentation, in Markdown, from the results of `bench.peers`."""
 
-import argparse
-import json
-from pathlib import Path
+from bench import machine
 
 TARGETS = {"JAX scan": "over_jax", "PyTorch": "over_torch"}
 
 
-def table(report, fastest=False):
-    """Markdown: a line a row of the report, and one above that says where it was measured.
-
-    Of medians, or of each library's fastest decile: steadier where others use the machine too.
-    """
-    suffix, quantile = ("_p10", "p10") if fastest else ("", "median")
-    machine, threads = report["machine"], report["settings"]["threads"]
-    versions = ", ".join(f"{name} {v}" for name, v in sorted(machine["versions"].items()))
+def table(report):
+    """Return a line a row of the report, and one above that says where it was measured."""
+    threads = report["settings"]["threads"]
     lines = [
-        f"{machine['cpu']}, {threads} core{'s' * (threads > 1)}, {machine['date'][:10]}; "
-        f"{versions}.",
+        f"{threads} core{'s' * (threads > 1)} of {machine.line(report['machine'])}.",
         "",
         "| network | batch | deltajit, us a step | JAX in lax.scan | PyTorch eager | NumPy "
         "| share of FMA peak | targets |",
         "|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for row in report["rows"]:
-        ratios, share = row[f"ratios{suffix}"]["step"], row[f"share_of_peak{suffix}"]
+        ratios, share = row["ratios"], row["share of FMA peak"]
         cells = [
             row["name"],
             f"{row['batch']:,}",
-            f"{row['step']['deltajit'][quantile] * 1e6:.3g}",
+            f"{row['step']['deltajit'] * 1e6:.3g}",
             *(_shown(ratios.get(name)) for name in ("JAX scan", "PyTorch", "NumPy")),
             f"{share:.0%}",
             verdict(row, ratios, share),
@@ -55,16 +47,3 @@ def verdict(row, ratios, share):
 
 def _shown(ratio):
     return "" if ratio is None else f"{ratio:.0f}x" if ratio >= 10 else f"{ratio:.2f}x"
-
-
-def main():
-    """Print the table of a report."""
-    parser = argparse.ArgumentParser(prog="python -m bench.table", description=__doc__)
-    parser.add_argument("json", nargs="?", type=Path, default=Path("bench/report.json"))
-    parser.add_argument("--fastest", action="store_true", help="fastest deciles, not medians")
-    options = parser.parse_args()
-    print(table(json.loads(options.json.read_text()), options.fastest))
-
-
-if __name__ == "__main__":
-    main()
