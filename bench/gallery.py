@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import deltajit as dj
-from deltajit import demo
+from deltajit.cli import demo
 
 PICTURE = Path(__file__).parent / "gallery.png"
 

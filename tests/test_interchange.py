@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 import deltajit as dj
-from deltajit import interchange
+from deltajit.io import interchange
 from tests.conftest import DTYPES, HIDDEN, OF_Z, make_case
 
 CC = shutil.which("gcc") or shutil.which("cc")

@@ -18,8 +18,8 @@ import safetensors
 import safetensors.numpy
 
 import deltajit as dj
-from deltajit import files, saving
-from deltajit.architecture import Architecture
+from deltajit.io import files, saving
+from deltajit.model.architecture import Architecture
 from tests.conftest import DTYPES, ENDS, HIDDEN
 
 MIB = 2**20

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deltajit import checks, graphs, memory, plot
-from deltajit.described import Described
+from deltajit import plot
+from deltajit.circuits import graphs
+from deltajit.circuits.lowering import lower
+from deltajit.circuits.primitives import TIES, Graph
+from deltajit.circuits.trace import Trace, argument_names, tabulate
+from deltajit.circuits.tracing import Node, Tracer, dot, relu, sigmoid, softplus, where
 from deltajit.kernels import circuit as compiled
-from deltajit.lowering import lower
-from deltajit.operations import TIES, Graph
-from deltajit.trace import Trace, argument_names, tabulate
-from deltajit.tracing import Node, Tracer, dot, relu, sigmoid, softplus, where
+from deltajit.model import checks, memory
+from deltajit.model.described import Described
 
 __all__ = ["Circuit", "dot", "relu", "sigmoid", "softplus", "where"]
 

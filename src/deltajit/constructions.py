@@ -14,7 +14,7 @@ from typing import Any, SupportsFloat
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deltajit import checks
+from deltajit.model import checks
 from deltajit.network import Network
 
 Array = NDArray[Any]

@@ -10,18 +10,19 @@ from typing import Any, SupportsIndex, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deltajit import checks, data, kernels, memory
-from deltajit.architecture import MOST_PARAMS, Architecture
-from deltajit.data import Data
-from deltajit.described import Described
-from deltajit.history import History
-from deltajit.initializers import initial_theta
+from deltajit import kernels
 from deltajit.kernels.mlp import ensemble
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
+from deltajit.model import checks, data, memory
+from deltajit.model.architecture import MOST_PARAMS, Architecture
+from deltajit.model.custom import loss_name
+from deltajit.model.data import Data
+from deltajit.model.described import Described
+from deltajit.model.initializers import initial_theta
 from deltajit.network import Network
-from deltajit.own import loss_name
-from deltajit.progress import advance, clock, progress_bar
-from deltajit.training import CHUNK, OVERHEAD, DivergedError, ended_by_ctrl_c
+from deltajit.training.history import History
+from deltajit.training.loop import CHUNK, OVERHEAD, DivergedError, ended_by_ctrl_c
+from deltajit.training.progress import advance, clock, progress_bar
 
 Array = NDArray[Any]
 

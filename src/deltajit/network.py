@@ -12,22 +12,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deltajit import checks, fitting, interchange, kernels, memory, own, reference, saving
-from deltajit.architecture import Architecture, with_names
+from deltajit import kernels, reference
 from deltajit.circuit import Circuit
-from deltajit.data import Data, checked
-from deltajit.described import Described
-from deltajit.files import Path
-from deltajit.fitting import Options
-from deltajit.history import History
-from deltajit.initializers import initial_theta
+from deltajit.derivatives.linearization import Linearization
+from deltajit.derivatives.objective import Objective
+from deltajit.io import interchange, saving
+from deltajit.io.files import Path
 from deltajit.kernels.blocks import LARGEST_BLOCK
 from deltajit.kernels.mlp import handle
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
-from deltajit.linearization import Linearization
-from deltajit.objective import Objective
-from deltajit.schedules import Schedule
-from deltajit.training import FullBatch, Metric
+from deltajit.model import checks, custom, memory
+from deltajit.model.architecture import Architecture, with_names
+from deltajit.model.data import Data, checked
+from deltajit.model.described import Described
+from deltajit.model.initializers import initial_theta
+from deltajit.training import fitting
+from deltajit.training.fitting import Options
+from deltajit.training.history import History
+from deltajit.training.loop import FullBatch, Metric
+from deltajit.training.schedules import Schedule
 
 Array = NDArray[Any]
 
@@ -118,7 +121,7 @@ class Network(Described):
             sizes,
             activation,
             output,
-            own.loss_name(loss),
+            custom.loss_name(loss),
             l2,
             slope,
             dtype,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deltajit.circuits.primitives import TIES, UNARY, Graph
 from deltajit.kernels.circuit import operations
 from deltajit.kernels.circuit.schedule import CONSTANT, INPUT
-from deltajit.operations import TIES, UNARY, Graph
 
 Array = NDArray[Any]
 CODES = {"input": INPUT, "constant": CONSTANT, **operations.CODES}

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deltajit.circuits.primitives import Graph
 from deltajit.kernels import blocks
 from deltajit.kernels.circuit import Program, schedule
 from deltajit.kernels.circuit.operations import OPERATIONS, slots_of
 from deltajit.kernels.simd.vectors import VECTOR_BYTES
-from deltajit.operations import Graph
 
 Array = NDArray[Any]
 

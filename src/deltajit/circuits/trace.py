@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from numpy.typing import ArrayLike
 
-from deltajit import operations
+from deltajit.circuits import primitives
+from deltajit.circuits.primitives import Graph
 from deltajit.kernels.circuit.schedule import CONSTANT, INPUT
-from deltajit.operations import Graph
 
 
 class Step(NamedTuple):
@@ -81,18 +81,18 @@ def argument_names(f: Callable[..., Any], n: int) -> list[str]:
 
 def tabulate(graph: Graph, x: ArrayLike, inputs: list[str], output: int) -> Trace:
     """The `Trace` of a graph at x (n_inputs,), from the NumPy reference."""
-    values = operations.values(graph, x)
-    adjoints = operations.adjoints(graph, values, output)
+    values = primitives.values(graph, x)
+    adjoints = primitives.adjoints(graph, values, output)
     names = _names(graph, inputs)
     steps = []
     for k, code in enumerate(graph.codes.tolist()):
         if code == CONSTANT:
             continue
-        at, text = operations.operands(graph, k), ""
+        at, text = primitives.operands(graph, k), ""
         slopes: tuple[Any, ...] = ()
         if code != INPUT:
-            text = operations.BY_CODE[code].text.format(*(names[i] for i in at))
-            slopes = operations.partials(graph, k, values)
+            text = primitives.BY_CODE[code].text.format(*(names[i] for i in at))
+            slopes = primitives.partials(graph, k, values)
         total: dict[str, float] = {}
         for i, slope in zip(at, slopes, strict=True):
             if graph.codes[i] != CONSTANT:

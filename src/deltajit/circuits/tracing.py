@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from deltajit import operations
+from deltajit.circuits import primitives
+from deltajit.circuits.primitives import BY_CODE, UNARY, Graph
 from deltajit.kernels.circuit.operations import CODES
 from deltajit.kernels.circuit.schedule import CONSTANT, INPUT, mark_needed
-from deltajit.operations import BY_CODE, UNARY, Graph
 
 Function = Callable[..., Any]
 
@@ -283,12 +283,12 @@ def relu(x: Any) -> Any:
 
 def sigmoid(x: Any) -> Any:
     """``1 / (1 + exp(-x))``, without overflow."""
-    return _anywhere("sigmoid", operations.sigmoid, x)
+    return _anywhere("sigmoid", primitives.sigmoid, x)
 
 
 def softplus(x: Any) -> Any:
     """``log(1 + exp(x))``, without overflow."""
-    return _anywhere("softplus", operations.softplus, x)
+    return _anywhere("softplus", primitives.softplus, x)
 
 
 def where(condition: Any, x: Any, y: Any) -> Any:

@@ -50,22 +50,22 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> None:
     # Each command's own imports: a command must not need what only another one uses.
     if options.command == "demo":
-        from deltajit import demo
+        from deltajit.cli import demo
 
         demo.run(options.figure)
     elif options.command == "compare":
-        from deltajit import compare
+        from deltajit.cli import compare
 
         compare.run(options.json)
     elif options.command == "warmup":
-        from deltajit import warmup
+        from deltajit.cli import warmup
 
         warmup.run(options.dtype)
     elif options.plan:
-        from deltajit import plan
+        from deltajit.cli import plan
 
         plan.run(options.plan, options.batch, options.dtype)
     else:
-        from deltajit import info
+        from deltajit.cli import info
 
         info.run()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import deltajit as dj
 from deltajit import kernels, reference
-from deltajit.timing import medians, one_thread, readable
+from deltajit.cli.timing import medians, one_thread, readable
 
 Array = NDArray[Any]
 Run = Callable[[], Any]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 import deltajit as dj
 from deltajit import reference
+from deltajit.cli.timing import medians, one_thread, readable
 from deltajit.kernels.mlp.optimizers import SGD, Adam
-from deltajit.timing import medians, one_thread, readable
 
 Array = NDArray[Any]
 

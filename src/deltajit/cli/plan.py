@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import NamedTuple
 
-from deltajit import checks
 from deltajit.kernels.blocks import (
     FEW,
     KC,
@@ -21,6 +20,7 @@ from deltajit.kernels.blocks import (
 )
 from deltajit.kernels.mlp.model import block_size
 from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
+from deltajit.model import checks
 
 WIDTHS = (12, 9, 25, 19, 9)  # of the columns that are printed
 

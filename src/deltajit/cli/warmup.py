@@ -10,7 +10,7 @@ from deltajit import kernels
 from deltajit.circuit import Circuit
 from deltajit.kernels import cache, compiler
 from deltajit.network import Network
-from deltajit.progress import progress_bar
+from deltajit.training.progress import progress_bar
 
 DTYPES = ("float32", "float64")
 

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deltajit import checks, kernels, memory
-from deltajit.architecture import Architecture
-from deltajit.data import Data
-from deltajit.described import Described
-from deltajit.linearization import Linearization
+from deltajit import kernels
+from deltajit.derivatives.linearization import Linearization
+from deltajit.model import checks, memory
+from deltajit.model.architecture import Architecture
+from deltajit.model.data import Data
+from deltajit.model.described import Described
 
 Array = NDArray[Any]
 

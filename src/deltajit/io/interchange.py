@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deltajit import memory
-from deltajit.architecture import Architecture
-from deltajit.files import Path, replace
+from deltajit.io.files import Path, replace
 from deltajit.kernels.simd.elementary import _F64
+from deltajit.model import memory
+from deltajit.model.architecture import Architecture
 
 Array = NDArray[Any]
 
@@ -209,7 +209,7 @@ def _torch_class(name: str) -> Any:
     """A class of ours, or else of torch.nn."""
     import torch
 
-    from deltajit import torch_modules
+    from deltajit.io import torch_modules
 
     return getattr(torch_modules, name, None) or getattr(torch.nn, name)
 

@@ -27,9 +27,10 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from deltajit import graphs, memory, own
-from deltajit.architecture import Architecture
-from deltajit.files import FormatError, Path, replace
+from deltajit.circuits import graphs
+from deltajit.io.files import FormatError, Path, replace
+from deltajit.model import custom, memory
+from deltajit.model.architecture import Architecture
 
 Array = NDArray[Any]
 FORMAT = 1
@@ -132,7 +133,7 @@ def _architecture(given: dict[str, Any]) -> Architecture:
         made = Architecture.checked(activation=hidden, output=last, **options)
     except (ValueError, TypeError, OverflowError) as error:
         names = given["activations"] if isinstance(given["activations"], list) else []
-        hints = "; ".join(filter(None, [own.unknown(names, given["loss"]), UPDATE]))
+        hints = "; ".join(filter(None, [custom.unknown(names, given["loss"]), UPDATE]))
         raise FormatError(f"its description is wrong: {str(error)[:400]}; {hints}") from None
     written = json.loads(_text(made))
     for name, value in given.items():
@@ -221,9 +222,9 @@ def _register(circuit: object, loss: object) -> None:
         graph = graphs.from_data(circuit)
     except ValueError as error:
         raise FormatError(str(error)) from None
-    if loss != own.name_of(graph) or graph.outputs.size != 1:
+    if loss != custom.name_of(graph) or graph.outputs.size != 1:
         raise FormatError("its circuit is not the loss that its description names")
-    own.register_circuit(graph)
+    custom.register_circuit(graph)
 
 
 def _begins(header: dict[str, Any], made: Architecture, size: int) -> dict[str, int]:

@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from deltajit import checks, graphs, kernels, own
+from deltajit import kernels
+from deltajit.circuits import graphs
 from deltajit.kernels import ACTIVATIONS, LOSSES
 from deltajit.kernels.gemm.parallel import available
 from deltajit.kernels.mlp.model import layer_table, network_record
-from deltajit.own import CIRCUITS, register_circuit, unknown
+from deltajit.model import checks, custom
+from deltajit.model.custom import CIRCUITS, register_circuit, unknown
 
 T = TypeVar("T")
 
@@ -131,7 +133,7 @@ class Architecture:
             l2=self.l2,
             l1=self.l1,
             n_targets=self.n_targets,
-            **own.options(self.loss, self.dtype),
+            **custom.options(self.loss, self.dtype),
         )
         return kernels.Model(theta, network, self.layers, available(threads))
 

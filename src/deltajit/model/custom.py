@@ -11,13 +11,14 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from deltajit import graphs, operations, reference
+from deltajit import reference
+from deltajit.circuits import graphs, primitives
+from deltajit.circuits.lowering import lower
+from deltajit.circuits.primitives import Graph
 from deltajit.kernels import ACTIVATIONS, LOSSES
 from deltajit.kernels.circuit import Program, largest_workspace
 from deltajit.kernels.circuit.loss import loss_of, make_words
 from deltajit.kernels.mlp.own import N_FUNCTIONS, own_activation, own_loss
-from deltajit.lowering import lower
-from deltajit.operations import Graph
 
 Array = NDArray[Any]
 Scalar = Callable[[float], float]
@@ -275,12 +276,12 @@ def _reference_of(graph: Graph) -> reference.Loss:
         return np.concatenate([a, Y], axis=1).T
 
     def losses(z: Array, a: Array, Y: Array, p: float) -> Array:
-        found = operations.values(graph, joined(a, Y))[graph.outputs[0]]
+        found = primitives.values(graph, joined(a, Y))[graph.outputs[0]]
         return np.broadcast_to(found, a.shape[:1])
 
     def slopes(a: Array, Y: Array, p: float) -> Array:
-        found = operations.values(graph, joined(a, Y))
-        adjoints = operations.adjoints(graph, found)[: a.shape[1]]
+        found = primitives.values(graph, joined(a, Y))
+        adjoints = primitives.adjoints(graph, found)[: a.shape[1]]
         return np.stack([np.broadcast_to(x, a.shape[:1]) for x in adjoints], axis=1)
 
     def curved(a: Array, Y: Array, Rz: Array, Ra: Array, p: float) -> Array:

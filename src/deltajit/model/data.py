@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from deltajit import checks, memory
-from deltajit.architecture import Architecture
+from deltajit.model import checks, memory
+from deltajit.model.architecture import Architecture
 
 Array = NDArray[Any]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deltajit import checks
-from deltajit.architecture import Architecture
 from deltajit.kernels import ACTIVATIONS
+from deltajit.model import checks
+from deltajit.model.architecture import Architecture
 
 Array = NDArray[np.float64]
 Draw = Callable[[tuple[int, int], float, np.random.Generator], Array]

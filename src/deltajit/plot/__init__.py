@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deltajit import checks
-from deltajit.architecture import Architecture
-from deltajit.data import checked
+from deltajit.model import checks
+from deltajit.model.architecture import Architecture
+from deltajit.model.data import checked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,8 +20,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from deltajit import checks, memory
 from deltajit.kernels.gemm.parallel import usable_cores
+from deltajit.model import checks, memory
 from deltajit.network import Network
 from deltajit.sklearn import descent
 from deltajit.sklearn.samples import DENSE, Samples, checked_weights, dense, parts

@@ -11,7 +11,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from deltajit.architecture import loss_of_output
+from deltajit.model.architecture import loss_of_output
 from deltajit.sklearn.base import OUR_NAMES, MultilayerPerceptron, has_epochs
 from deltajit.sklearn.samples import Samples, dense
 

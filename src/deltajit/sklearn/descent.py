@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import issparse
 
-from deltajit import kernels, memory
+from deltajit import kernels
 from deltajit.kernels.blocks import LARGEST_BLOCK
 from deltajit.kernels.mlp.optimizers import SGD, Adam
+from deltajit.model import memory
 from deltajit.network import Network
 from deltajit.sklearn.samples import DENSE, Samples, dense, parts
-from deltajit.training import dropout_of, steps_a_call
+from deltajit.training.loop import dropout_of, steps_a_call
 
 Array = NDArray[Any]
 

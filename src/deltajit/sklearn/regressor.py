@@ -11,9 +11,9 @@ from scipy.special import xlogy
 from sklearn.base import RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
-from deltajit import checks
 from deltajit.kernels import LOSSES
-from deltajit.own import CIRCUITS
+from deltajit.model import checks
+from deltajit.model.custom import CIRCUITS
 from deltajit.sklearn.base import MultilayerPerceptron, has_epochs
 from deltajit.sklearn.samples import Samples
 

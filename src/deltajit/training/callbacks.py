@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deltajit import checks
-from deltajit.history import TrainingState
+from deltajit.model import checks
+from deltajit.training.history import TrainingState
 
 Array = NDArray[Any]
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from deltajit.callbacks import Callback
-from deltajit.files import FormatError, replace
-from deltajit.history import TrainingState
+from deltajit.io.files import FormatError, replace
+from deltajit.training.callbacks import Callback
+from deltajit.training.history import TrainingState
 
 Array = NDArray[Any]
 VERSION = "deltajit checkpoint 1"

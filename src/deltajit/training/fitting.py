@@ -10,14 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from deltajit import checks, schedules
-from deltajit.checkpoint import Checkpoint, restore
-from deltajit.data import Data, checked
-from deltajit.files import target_of
-from deltajit.history import History, TrainingState
+from deltajit.derivatives.objective import Objective
+from deltajit.io.files import target_of
 from deltajit.kernels import Rule
-from deltajit.objective import Objective
-from deltajit.training import Metric, Plan, Watchers, dropout_of, train, train_on_all, watched
+from deltajit.model import checks
+from deltajit.model.data import Data, checked
+from deltajit.training import schedules
+from deltajit.training.checkpoint import Checkpoint, restore
+from deltajit.training.history import History, TrainingState
+from deltajit.training.loop import (
+    Metric,
+    Plan,
+    Watchers,
+    dropout_of,
+    train,
+    train_on_all,
+    watched,
+)
 
 
 @dataclass(frozen=True)

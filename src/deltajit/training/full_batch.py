@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deltajit import checks
-from deltajit.objective import Objective
+from deltajit.derivatives.objective import Objective
+from deltajit.model import checks
 
 Array = NDArray[Any]
 Report = Callable[[Array, float], None]

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deltajit import checks, kernels, plot
+from deltajit import kernels, plot
+from deltajit.model import checks
 
 Array = NDArray[Any]
 

@@ -11,12 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from deltajit import checks, kernels, memory
-from deltajit.checkpoint import Checkpoint
-from deltajit.data import Data
-from deltajit.history import History, TrainingState
-from deltajit.objective import Objective
-from deltajit.progress import advance, clock, progress_bar
+from deltajit import kernels
+from deltajit.derivatives.objective import Objective
+from deltajit.model import checks, memory
+from deltajit.model.data import Data
+from deltajit.training.checkpoint import Checkpoint
+from deltajit.training.history import History, TrainingState
+from deltajit.training.progress import advance, clock, progress_bar
 
 Array = NDArray[Any]
 Metric = Callable[[Array, Array], float]

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from deltajit import checks
+from deltajit.model import checks
 
 Array = NDArray[Any]
 
