@@ -16,7 +16,7 @@ from deltajit import kernels, reference
 from deltajit.circuit import Circuit
 from deltajit.derivatives.linearization import Linearization
 from deltajit.derivatives.objective import Objective
-from deltajit.io import interchange, saving
+from deltajit.io import c_header, onnx, pytorch, saving, scikit_learn
 from deltajit.io.files import Path
 from deltajit.kernels.blocks import LARGEST_BLOCK
 from deltajit.kernels.mlp import handle
@@ -28,9 +28,10 @@ from deltajit.model.described import Described
 from deltajit.model.initializers import initial_theta
 from deltajit.training import fitting
 from deltajit.training.fitting import Options
+from deltajit.training.full_batch import FullBatch
 from deltajit.training.history import History
-from deltajit.training.loop import FullBatch, Metric
 from deltajit.training.schedules import Schedule
+from deltajit.training.watchers import Metric
 
 Array = NDArray[Any]
 
@@ -627,7 +628,7 @@ class Network(Described):
         It ends with the output activation, so softmax and sigmoid outputs are probabilities there
         too; PyTorch's losses for logits want ``net.to_torch()[:-1]``.
         """
-        return interchange.to_torch(self._architecture, self.theta)
+        return pytorch.to_torch(self._architecture, self.theta)
 
     @classmethod
     def from_torch(
@@ -659,7 +660,7 @@ class Network(Described):
         **options
             slope (a Sequential has its own), l2, l1, threshold, quantile, as for `Network`.
         """
-        made = interchange.from_torch(source, activation, output, loss, options)
+        made = pytorch.from_torch(source, activation, output, loss, options)
         return cls._holding(made, rng, threads)
 
     @classmethod
@@ -679,11 +680,11 @@ class Network(Described):
         **options
             l2, l1, as for `Network`; scikit-learn's penalty is ``l2 = alpha / samples in a batch``.
         """
-        return cls._holding(interchange.from_sklearn(mlp, options), rng, threads)
+        return cls._holding(scikit_learn.from_sklearn(mlp, options), rng, threads)
 
     def to_onnx(self, path: Path) -> None:
         """Write `predict` to an ONNX file: input "X" (batch, n_in), output "Y" (batch, n_out)."""
-        interchange.to_onnx(self._architecture, self.theta, path)
+        onnx.to_onnx(self._architecture, self.theta, path)
 
     def to_c(self, path: Path, name: str | None = None) -> None:
         """Write `predict` for one sample to a C99 header that needs nothing but math.h.
@@ -695,7 +696,7 @@ class Network(Described):
             Prefix of what it defines: ``void <name>_predict(const float *x, float *out)``, or
             double; by default the file's own name.
         """
-        interchange.to_c(self._architecture, self.theta, path, name)
+        c_header.to_c(self._architecture, self.theta, path, name)
 
     # ---------------------------------------------------------------- helpers
 

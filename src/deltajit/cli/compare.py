@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-import deltajit as dj
 from deltajit import kernels, reference
 from deltajit.cli.timing import medians, one_thread, readable
+from deltajit.network import Network
 
 Array = NDArray[Any]
 Run = Callable[[], Any]
@@ -142,8 +142,8 @@ def _network_cases(
     dtype: np.dtype[Any], sizes: list[int], activation: str, output: str, batch: int
 ) -> Iterator[Case]:
     rng = np.random.default_rng(0)
-    net = dj.Network(sizes, activation, output, dtype=dtype, threads=1)
-    double = dj.Network(sizes, activation, output, dtype="float64")
+    net = Network(sizes, activation, output, dtype=dtype, threads=1)
+    double = Network(sizes, activation, output, dtype="float64")
     double.theta = net.theta
     X = rng.normal(size=(batch, sizes[0])).astype(dtype)
     Y = rng.uniform(size=(batch, sizes[-1])).astype(dtype)

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-import deltajit as dj
 from deltajit import reference
 from deltajit.cli.timing import medians, one_thread, readable
 from deltajit.kernels.mlp.optimizers import SGD, Adam
+from deltajit.network import Network
+from deltajit.training.history import History
 
 Array = NDArray[Any]
 
@@ -33,7 +34,7 @@ def run(figure: Path, epochs: int = 40) -> None:
     """Train, check, time, and save a figure; prints what it finds."""
     digits = load()
     print(f"1. Training on {len(digits.X)} of scikit-learn's handwritten digits")
-    net = dj.Network(SIZES, activation="relu", output="softmax", rng=0)
+    net = Network(SIZES, activation="relu", output="softmax", rng=0)
     print(f"   {net}")
     start = time.perf_counter()
     net.value_and_grad(digits.X[:1], digits.Y[:1])
@@ -76,9 +77,9 @@ def load() -> Digits:
     return Digits(X[n_test:], Y[n_test:], X[:n_test], Y[:n_test])
 
 
-def check_gradient(net: dj.Network, digits: Digits) -> tuple[float, float]:
+def check_gradient(net: Network, digits: Digits) -> tuple[float, float]:
     """Largest relative difference to the reference's gradient and to complex step's."""
-    double = dj.Network(SIZES, activation="relu", output="softmax", dtype="float64", l2=1e-3)
+    double = Network(SIZES, activation="relu", output="softmax", dtype="float64", l2=1e-3)
     double.theta = net.theta
     X, Y = digits.X[:8], digits.Y[:8]
     grad = double.grad(X, Y)
@@ -89,7 +90,7 @@ def check_gradient(net: dj.Network, digits: Digits) -> tuple[float, float]:
     return np.abs(grad - expected).max() / size, np.abs(grad - by_step).max() / size
 
 
-def complex_step(net: dj.Network, X: Array, Y: Array) -> Array:
+def complex_step(net: Network, X: Array, Y: Array) -> Array:
     """Gradient as ``Im loss(theta + ih e_k) / h`` for each k: no differences, no rounding."""
     step = 1e-30
     theta = net.theta.astype(complex)
@@ -103,7 +104,7 @@ def complex_step(net: dj.Network, X: Array, Y: Array) -> Array:
     return grad
 
 
-def report_times(net: dj.Network, digits: Digits) -> None:
+def report_times(net: Network, digits: Digits) -> None:
     """Loss beside gradient, and an epoch of plain SGD beside the NumPy reference's."""
     X, Y = digits.X.astype(np.float32), digits.Y
     loss, gradient = medians(lambda: net.loss(X, Y), lambda: net.value_and_grad(X, Y))
@@ -111,7 +112,7 @@ def report_times(net: dj.Network, digits: Digits) -> None:
     print(f"   loss and gradient            {readable(gradient)}: {gradient / loss:.2f} x the loss")
 
     order = np.arange(len(X))
-    own, twin = (dj.Network(SIZES, activation="relu", output="softmax") for _ in range(2))
+    own, twin = (Network(SIZES, activation="relu", output="softmax") for _ in range(2))
     sgd = SGD(0.05)
     ours, numpy = medians(
         lambda: own.fit(X, Y, epochs=1, batch_size=BATCH, optimizer=sgd, progress=False),
@@ -121,7 +122,7 @@ def report_times(net: dj.Network, digits: Digits) -> None:
     print(f"   the same in NumPy            {readable(numpy)}: {numpy / ours:.1f} x as long")
 
 
-def save_figure(path: Path, history: dj.History, digits: Digits, guess: Array) -> None:
+def save_figure(path: Path, history: History, digits: Digits, guess: Array) -> None:
     """Loss curves, and test digits with the network's answers, the wrong ones first, in red."""
     from matplotlib.figure import Figure
 

@@ -1,31 +1,25 @@
 """Networks in files, in the safetensors format.
 
-Such a file has the length of its header (8 bytes), the header (JSON: dtype, shape and place of
-each tensor), and the tensors' bytes. What the network is stands in the header too, as JSON under
-``__metadata__``, with the graph of the circuit that its loss may be; the tensors have the names and
-shapes that PyTorch gives them.
-
-The safetensors library writes. Here the header is read by stricter rules than the library's, and
-the tensors go straight into theta, so that no file, however wrong, takes more memory than its own
-size and some MiB. Nothing in a file is ever executed.
+The tensors have the names and shapes that PyTorch gives them. What the network is stands in the
+file's metadata, as JSON, with the graph of the circuit that its loss may be. Nothing in a file is
+ever executed, and no file, however wrong, takes more memory than its own size and some MiB.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-import math
 import os
 import reprlib
 import stat
-from collections.abc import Callable
 from dataclasses import fields
-from io import BufferedReader
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 from deltajit.circuits import graphs
 from deltajit.io.files import FormatError, Path, replace
@@ -83,9 +77,10 @@ def load(path: Path) -> tuple[Architecture, Array]:
     try:
         if not stat.S_ISREG(os.stat(name).st_mode):
             raise FormatError("it is a folder or a device, not a file")
-        with open(name, "rb") as file:
-            return _read(file, os.fstat(file.fileno()).st_size)
-    except FormatError as error:
+        _check_length(name)
+        with safe_open(os.fsdecode(name), framework="numpy") as file:
+            return _read(file)
+    except (FormatError, SafetensorError) as error:
         raise FormatError(f"{name!r} can't be loaded: {str(error)[:750]}") from None
     except RecursionError:
         raise FormatError(f"{name!r} can't be loaded: it is too nested") from None
@@ -145,41 +140,37 @@ def _architecture(given: dict[str, Any]) -> Architecture:
 # ------------------------------------------------------------------ reading
 
 
-def _read(file: BufferedReader, size: int) -> tuple[Architecture, Array]:
-    """The network in a file of `size` bytes: everything is checked before theta is allocated."""
-    length = int.from_bytes(file.read(8), "little")
+def _check_length(name: str | bytes) -> None:
+    """Refuse a header that Python could not hold in little memory."""
+    with open(name, "rb") as file:
+        length, size = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
     if size < 8 or length > min(size - 8, LARGEST_HEADER):
         raise FormatError(
             f"it is truncated, or not in safetensors format: of {size:,} bytes the first 8 promise "
             f"a header of {length:,}, which may have at most {LARGEST_HEADER:,}"
         )
-    header = _parsed(file.read(length), "its header", parse_float=_refuse)
-    made = _described(header.pop("__metadata__", None))
-    begins = _begins(header, made, size - 8 - length)
+
+
+def _read(file: Any) -> tuple[Architecture, Array]:
+    """The network in an open file: everything is checked before theta is allocated."""
+    made = _described(file.metadata() or {})
+    tensors = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+    _check_tensors(tensors, made)
     theta = memory.empty(made.n_params, made.dtype)
     for i, (W, b) in enumerate(zip(*made.unflatten(theta), strict=True)):
-        for name, part in ((f"layers.{i}.weight", W), (f"layers.{i}.bias", b[None])):
-            file.seek(8 + length + begins[name])
-            _fill(part, file)
+        _fill(W, tensors[f"layers.{i}.weight"])
+        b[:] = tensors[f"layers.{i}.bias"][:]
     return made, theta
 
 
-def _parsed(
-    text: bytes | str, what: str, parse_float: Callable[[str], Any] | None = None
-) -> dict[str, Any]:
-    """A JSON object that names nothing twice, without NaN and infinities."""
+def _parsed(text: str) -> dict[str, Any]:
+    """The description: a JSON object that names nothing twice, without NaN and infinities."""
     try:
-        decoded = text if isinstance(text, str) else text.decode()
-        if not decoded.startswith("{"):
-            raise ValueError("it must begin with {")
-        found: dict[str, Any] = json.loads(
-            decoded,
-            object_pairs_hook=_object,
-            parse_constant=_refuse,
-            parse_float=parse_float,
-        )
+        found = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
     except ValueError as error:
-        raise FormatError(f"{what} is no JSON object as it should be: {error}") from None
+        raise FormatError(f"its description is no JSON object as it should be: {error}") from None
+    if not isinstance(found, dict):
+        raise FormatError(f"its description is no JSON object, but {reprlib.repr(found)}")
     return found
 
 
@@ -194,16 +185,14 @@ def _refuse(literal: str) -> Any:
     raise ValueError(f"{literal[:50]} has no place in it")
 
 
-def _described(metadata: object) -> Architecture:
-    """The architecture that the header's metadata describe."""
-    if not isinstance(metadata, dict) or not isinstance(metadata.get(KEY), str):
+def _described(metadata: dict[str, str]) -> Architecture:
+    """The architecture that the file's metadata describe."""
+    if KEY not in metadata:
         raise FormatError(
             f"its metadata have no {KEY!r}, so Network.save did not write it; for tensors by "
             "themselves there is Network.from_torch(safetensors.numpy.load_file(path), ...)"
         )
-    if not all(isinstance(value, str) for value in metadata.values()):
-        raise FormatError("its metadata must be strings")
-    found = _parsed(metadata[KEY], "its description")
+    found = _parsed(metadata[KEY])
     if type(found.get("format")) is not int or found["format"] != FORMAT:
         raise FormatError(f"its format must be {FORMAT}, got {found.get('format')!r}; {UPDATE}")
     parts = [name for name in found if name not in ("format", "architecture", "circuit")]
@@ -227,57 +216,27 @@ def _register(circuit: object, loss: object) -> None:
     custom.register_circuit(graph)
 
 
-def _begins(header: dict[str, Any], made: Architecture, size: int) -> dict[str, int]:
-    """Where each tensor begins among the `size` bytes behind the header, which they must fill."""
-    itemsize = made.dtype.itemsize
-    if max(made.sizes) > size:  # by itself: products of such numbers may be too long to print
-        raise FormatError(f"its sizes, {reprlib.repr(made.sizes)}, are larger than the file")
-    if made.n_params * itemsize != size:
+def _check_tensors(tensors: dict[str, Any], made: Architecture) -> None:
+    """Refuse tensors other than those of such a network."""
+    if len(tensors) != 2 * (len(made.sizes) - 1):
         raise FormatError(
-            f"{made.n_params:,} parameters of {itemsize} bytes should follow its header, "
-            f"but {size:,} bytes do"
+            f"it has {len(tensors)} tensors, where {len(made.sizes) - 1} layers have two each"
         )
-    if len(header) != 2 * (len(made.sizes) - 1):
-        raise FormatError(
-            f"it has {len(header)} tensors, where {len(made.sizes) - 1} layers have two each"
-        )
-    places = {}
-    for i, (n_in, n_out) in enumerate(zip(made.sizes[:-1], made.sizes[1:], strict=True)):
+    for i, (n_in, n_out) in enumerate(pairwise(made.sizes)):
         for name, shape in ((f"layers.{i}.weight", [n_out, n_in]), (f"layers.{i}.bias", [n_out])):
-            nbytes = math.prod(shape) * itemsize
-            places[name] = _begin(header.get(name), name, shape, nbytes, DTYPES[made.dtype.name])
-    at = 0
-    for name, (begin, nbytes) in sorted(places.items(), key=lambda item: item[1]):
-        if begin != at:
-            raise FormatError(f"{name} begins at {begin}, but should at {at}: a gap or an overlap")
-        at += nbytes
-    return {name: begin for name, (begin, _) in places.items()}
+            expected = DTYPES[made.dtype.name], shape
+            tensor = tensors.get(name)
+            found = tensor and (tensor.get_dtype(), tensor.get_shape())
+            if found != expected:
+                raise FormatError(
+                    f"{name} must have dtype {expected[0]} and shape {reprlib.repr(shape)}, "
+                    f"got {reprlib.repr(found)}"
+                )
 
 
-def _begin(tensor: object, name: str, shape: list[int], nbytes: int, kind: str) -> tuple[int, int]:
-    """Where a tensor of the header begins, if it is as it must be, and how many bytes it has."""
-    match tensor:
-        case {"dtype": str(), "shape": [*sides], "data_offsets": [begin, end]}:
-            whole = all(type(n) is int for n in (*sides, begin, end))  # true is no 1 here
-            if whole and tensor == {
-                "dtype": kind,
-                "shape": shape,
-                "data_offsets": [begin, begin + nbytes],
-            }:
-                return begin, nbytes
-    raise FormatError(
-        f"{name} must have dtype {kind}, shape {shape} and {nbytes:,} bytes, "
-        f"got {reprlib.repr(tensor)}"
-    )
-
-
-def _fill(W: Array, file: BufferedReader) -> None:
+def _fill(W: Array, tensor: Any) -> None:
     """Read the rows of `W`, a view of theta: some at a time, or parts of rows that are long."""
     rows, columns = max(1, PIECE // W.shape[1]), min(PIECE, W.shape[1])
     for i in range(0, W.shape[0], rows):
         for j in range(0, W.shape[1], columns):
-            part = W[i : i + rows, j : j + columns]
-            piece = np.empty(part.shape, W.dtype.newbyteorder("<"))
-            if file.readinto(piece.data) != piece.nbytes:
-                raise FormatError("it became shorter while it was read")
-            part[...] = piece
+            W[i : i + rows, j : j + columns] = tensor[i : i + rows, j : j + columns]

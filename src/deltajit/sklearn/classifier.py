@@ -11,8 +11,9 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
+from deltajit.io.scikit_learn import OUR_NAMES
 from deltajit.model.architecture import loss_of_output
-from deltajit.sklearn.base import OUR_NAMES, MultilayerPerceptron, has_epochs
+from deltajit.sklearn.base import MultilayerPerceptron, has_epochs
 from deltajit.sklearn.samples import Samples, dense
 
 Array = NDArray[Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,11 @@ from deltajit.io.files import target_of
 from deltajit.kernels import Rule
 from deltajit.model import checks
 from deltajit.model.data import Data, checked
-from deltajit.training import schedules
+from deltajit.training import full_batch, minibatches, schedules
 from deltajit.training.checkpoint import Checkpoint, restore
 from deltajit.training.history import History, TrainingState
-from deltajit.training.loop import (
-    Metric,
-    Plan,
-    Watchers,
-    dropout_of,
-    train,
-    train_on_all,
-    watched,
-)
+from deltajit.training.loop import Loop
+from deltajit.training.watchers import Metric, Watchers, watched
 
 
 @dataclass(frozen=True)
@@ -57,7 +51,7 @@ def fit(net: Any, data: Data, rng: np.random.Generator, options: Options) -> His
     watchers = _watchers(net, options)
     if options.resume and options.checkpoint is None:
         raise ValueError("resume=True needs checkpoint, the path to go on from")
-    dropout = dropout_of(
+    dropout = minibatches.dropout_of(
         options.dropout,
         len(net.sizes) - 2,
         lambda: np.zeros(1, np.uint64),  # drawn below
@@ -66,11 +60,16 @@ def fit(net: Any, data: Data, rng: np.random.Generator, options: Options) -> His
         return _fit_on_all(net, data, rng, epochs, watchers, options)
     if getattr(method, "full_batch", False):
         batch_size = len(data.X)
-    plan = Plan(batch_size, rng, bool(options.shuffle))
     rule = _rule(net, epochs, -(-len(data.X) // batch_size), options)
     state = TrainingState(net, rule, History(), epochs, watchers.columns(), dropout)
-    kept = _checkpoint(state, len(data.X), plan, options)
+    kept = _checkpoint(state, len(data.X), batch_size, options)
     saved = kept.read(state, rng, watchers.callbacks) if kept and options.resume else None
+
+    def note(loss: float, start: float) -> None:
+        watchers.end_epoch(state, loss, start)
+        if kept is not None:
+            kept.epoch_done(state, rng, watchers.callbacks)
+
     with watched(state, rng, watchers):
         if dropout is not None:
             dropout.seed[:] = rng.integers(2**64, size=1, dtype=np.uint64)
@@ -79,7 +78,8 @@ def fit(net: Any, data: Data, rng: np.random.Generator, options: Options) -> His
         if saved is not None:
             restore(saved, state, rng, watchers.callbacks)
             watchers.tell("on_fit_resume", state)
-        return train(state, data, plan, watchers, kept)
+        epoch = minibatches.epochs(state, data, batch_size, rng, options.shuffle)
+        return Loop(state, note, len(data.X), watchers.progress).run(epoch)
 
 
 def _watchers(net: Any, options: Options) -> Watchers:
@@ -110,8 +110,10 @@ def _fit_on_all(
             raise ValueError(f"{name} means nothing to {method}; leave it out")
     state = TrainingState(net, None, History(), epochs, watchers.columns())
     objective = Objective(net.architecture, data, net.threads)
+    note = partial(watchers.end_epoch, state)
     with watched(state, rng, watchers):
-        return train_on_all(state, objective, options.optimizer, watchers)
+        loop = Loop(state, note, len(data.X), watchers.progress)
+        return full_batch.train(loop, objective, options.optimizer)
 
 
 def _rule(net: Any, epochs: int, steps: int, options: Options) -> Rule:
@@ -124,7 +126,9 @@ def _rule(net: Any, epochs: int, steps: int, options: Options) -> Rule:
     return rule._replace(rates=rates, clip=float(options.clip_norm or 0))
 
 
-def _checkpoint(state: TrainingState, n: int, plan: Plan, options: Options) -> Checkpoint | None:
+def _checkpoint(
+    state: TrainingState, n: int, batch_size: int, options: Options
+) -> Checkpoint | None:
     """The checkpoint, with a description of what must be the same when fit goes on from it."""
     every = checks.whole(options.every, "every")
     if options.checkpoint is None:
@@ -135,13 +139,13 @@ def _checkpoint(state: TrainingState, n: int, plan: Plan, options: Options) -> C
     assert rule is not None
     fit = {part.name: getattr(made_of, part.name) for part in fields(made_of)}
     fit |= {"dtype": made_of.dtype.name, "optimizer": type(options.optimizer).__qualname__}
-    fit |= {"hyper": rule.hyper, "clip_norm": rule.clip, "samples": n, "shuffle": plan.shuffle}
-    fit["batch_size"] = plan.batch_size
+    fit |= {"hyper": rule.hyper, "clip_norm": rule.clip, "shuffle": bool(options.shuffle)}
+    fit |= {"samples": n, "batch_size": batch_size}
     fit["dropout"] = checks.dropout(options.dropout, len(made_of.sizes) - 2)
     if options.schedule is None:
         fit["lr"] = rule.rates[0]
     else:  # known by its rates, rounded: cosines of another machine end in other bits
-        steps = -(-n // plan.batch_size)
+        steps = -(-n // batch_size)
         sums = np.add.reduceat(rule.rates, np.arange(0, rule.rates.size, steps))
         fit |= {"epochs": state.epochs, "rates": [f"{x / steps:.6g}" for x in sums]}
     return Checkpoint(path, every, fit)

@@ -1,4 +1,4 @@
-"""Optimizers of fit that look at all samples in every step: L-BFGS and Levenberg-Marquardt."""
+"""Optimizers that look at all samples in every step, and how they go through the loop."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from deltajit.derivatives.objective import Objective
 from deltajit.model import checks
+from deltajit.training.history import History
+from deltajit.training.loop import DivergedError, Loop
 
 Array = NDArray[Any]
 Report = Callable[[Array, float], None]
@@ -19,8 +21,19 @@ DENSE = 2_000  # parameters up to which Levenberg-Marquardt solves dense normal 
 BLOCK = 2**22  # floats of Jacobian that are held at once
 
 
+class FullBatch:
+    """Base class of an optimizer that takes every step on all samples."""
+
+    def minimize(self, objective: Objective, theta: Array, epochs: int, report: Report) -> None:
+        """Start from `theta`; call ``report(theta, loss before)`` after each of `epochs` steps.
+
+        It may take fewer steps. What `report` raises is not to be caught.
+        """
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class LBFGS:
+class LBFGS(FullBatch):
     """Limited-memory BFGS, by scipy (an extra): ``pip install 'deltajit[scipy]'``.
 
     For `fit` an epoch is one iteration; `batch_size` and `shuffle` mean nothing to it.
@@ -41,7 +54,7 @@ class LBFGS:
         checks.real(self.tol, "tol", least=0)
 
     def minimize(self, objective: Objective, theta: Array, epochs: int, report: Report) -> None:
-        """From `theta`; ``report(theta, loss before)`` after each of at most `epochs` steps."""
+        """Take the steps of scipy's L-BFGS-B."""
         try:
             from scipy.optimize import minimize
         except ImportError:
@@ -66,7 +79,7 @@ class LBFGS:
 
 
 @dataclass(frozen=True)
-class LevenbergMarquardt:
+class LevenbergMarquardt(FullBatch):
     """Steps ``-(G + damping I)^-1 grad``, G the Gauss-Newton matrix; for squared_error.
 
     Levenberg (1944), Marquardt (1963). The damping shrinks tenfold after a step that lowers the
@@ -90,7 +103,7 @@ class LevenbergMarquardt:
         checks.real(self.tol, "tol", least=0)
 
     def minimize(self, objective: Objective, theta: Array, epochs: int, report: Report) -> None:
-        """From `theta`; ``report(theta, loss before)`` after each of at most `epochs` steps."""
+        """Take steps until the gradient vanishes, or none lowers the loss."""
         objective.needs_squared_error()
         theta, damping = theta.astype(np.float64), self.damping
         loss, grad = objective.fun_and_jac(theta)
@@ -114,6 +127,46 @@ class LevenbergMarquardt:
             theta, before = tried, loss
             loss, grad = objective.fun_and_jac(theta)
             report(theta, before)
+
+
+def train(loop: Loop, objective: Objective, optimizer: FullBatch) -> History:
+    """Let an optimizer take the steps of a fit; each is an epoch of the loop."""
+    state, theta = loop.state, loop.state.theta
+
+    def check(*numbers: Any) -> None:
+        if not all(np.isfinite(x).all() for x in numbers):
+            raise DivergedError(state.epoch + 1, 1, state.history)
+
+    def check_next(at: Array) -> None:
+        """Raise DivergedError where no further step can be taken from."""
+        if state.epoch < state.epochs:
+            check(*objective.fun_and_jac(at), at)  # as the optimizer will, or has
+
+    def report(moved: Array, loss: float) -> None:
+        check(loss, moved)
+        with np.errstate(all="ignore"):  # moved is float64
+            theta[:] = moved
+        try:
+            loop.end_epoch(loss)
+        except StopIteration as error:  # of a user's own code: scipy would take it for the end
+            raise _ReportError from error
+        if state.stopped:
+            raise _ReportError
+        check_next(moved)
+
+    def steps() -> None:
+        check_next(theta)
+        try:
+            optimizer.minimize(objective, theta.copy(), state.epochs, report)
+        except _ReportError as end:
+            if end.__cause__ is not None:
+                raise end.__cause__ from None
+
+    return loop.drive(steps)
+
+
+class _ReportError(Exception):
+    """A callback has called `stop`, or has raised what is the cause of this."""
 
 
 def _dense_solver(objective: Objective, theta: Array, grad: Array) -> Callable[[float], Array]:

@@ -84,7 +84,7 @@ class TrainingState:
 
     Attributes
     ----------
-    net : Network
+    net : Network or Ensemble
         Also for predictions; its theta may be changed in place.
     rule : deltajit.kernels.Rule or None
         The optimizer's state; None where the optimizer is LBFGS or LevenbergMarquardt.
@@ -121,6 +121,11 @@ class TrainingState:
     def epoch(self) -> int:
         """Epochs done."""
         return len(self.history.loss)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no epoch is to follow."""
+        return self.stopped or self.epoch >= self.epochs
 
     @property
     def loss(self) -> float:

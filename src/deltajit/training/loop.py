@@ -1,26 +1,15 @@
-"""The training loop's outer part: epochs, shuffling, validation, the progress bar, History."""
+"""The loop over epochs. Whatever trains, by whichever optimizer, goes through it."""
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deltajit import kernels
-from deltajit.derivatives.objective import Objective
-from deltajit.model import checks, memory
-from deltajit.model.data import Data
-from deltajit.training.checkpoint import Checkpoint
 from deltajit.training.history import History, TrainingState
 from deltajit.training.progress import advance, clock, progress_bar
-
-Array = NDArray[Any]
-Metric = Callable[[Array, Array], float]
 
 # One call into the kernels does about this many multiply-adds, some milliseconds of work: between
 # calls Ctrl-C is heard. A step takes as long as OVERHEAD of them even if its network has next to
@@ -53,237 +42,75 @@ class DivergedError(ArithmeticError):
         return type(self), (self.epoch, self.step, self.history), self.__dict__
 
 
-class FullBatch(Protocol):
-    """An optimizer that takes every step on all samples."""
+class Loop:
+    """Goes through the epochs of a fit until there are enough, or `state.stop()`, or Ctrl-C.
 
-    def minimize(
+    Parameters
+    ----------
+    state : TrainingState
+    note : function
+        ``note(loss, start)`` takes down an epoch that began at the time `start` of `clock`.
+    samples : int
+        Samples in an epoch, for the speed beside the progress bar.
+    progress : bool
+        Show the bar, if there is a terminal.
+    """
+
+    def __init__(
         self,
-        objective: Objective,
-        theta: Array,
-        epochs: int,
-        report: Callable[[Array, float], None],
+        state: TrainingState,
+        note: Callable[[Any, float], None],
+        samples: int,
+        progress: bool = False,
     ) -> None:
-        """Call ``report(theta, loss before)`` after each of at most `epochs` steps.
+        self.state, self._note, self._samples, self._progress = state, note, samples, progress
 
-        What `report` raises is not to be caught.
-        """
+    def run(self, epoch: Callable[[], Any]) -> History:
+        """Call `epoch`, which trains on all samples once and returns its loss, again and again."""
 
+        def epochs() -> None:
+            while not self.state.is_over:
+                self.end_epoch(epoch())
 
-@dataclass(frozen=True)
-class Watchers:
-    """Everything that looks at a fit and does not change it, unless a callback does."""
+        return self.drive(epochs)
 
-    validation: Data | None = None
-    targets: Any = None  # of validation, as the user gave them
-    metrics: Mapping[str, Metric] = field(default_factory=dict)
-    callbacks: Sequence[Any] = ()
-    progress: bool = False
-
-    def columns(self) -> tuple[str, ...]:
-        """Lists that History is to have."""
-        found = ["loss"] if self.validation is None else ["loss", "val_loss", *self.metrics]
-        return (*found, "time")
-
-    def tell(self, event: str, state: TrainingState) -> None:
-        """Call this method of each callback that has it."""
-        for callback in self.callbacks:
-            method = getattr(callback, event, None)
-            if method is not None:
-                method(state)
-
-    def tell_end(self, state: TrainingState) -> None:
-        """Tell every callback that fit ends, also those behind one that raises."""
-        with contextlib.ExitStack() as stack:  # which calls the last one first
-            for callback in reversed(self.callbacks):
-                method = getattr(callback, "on_fit_end", None)
-                if method is not None:
-                    stack.callback(method, state)
-
-    def end_epoch(self, state: TrainingState, start: float, loss: float) -> None:
-        """An epoch that began at `start` is over: note it, and tell who wants to know."""
-        numbers = {"loss": loss, **self._validated(state.net)}
-        if state.rule is not None:
-            numbers["lr"] = state.lr
-        state.history.note({**numbers, "time": clock() - start})
-        self.tell("on_epoch_end", state)
-
-    def _validated(self, net: Any) -> dict[str, float]:
-        """What there is to note of the validation data."""
-        if self.validation is None:
-            return {}
-        X, Y, weights = self.validation
-        model = net.model
-        work = memory.empty(kernels.workspace_size(model, len(X)), model.theta.dtype)
-        numbers = {"val_loss": float(kernels.loss(model, X, Y, work, weights))}
-        if self.metrics:
-            outputs = net.predict(X)
-            for name, metric in self.metrics.items():
-                numbers[name] = checks.number(metric(self.targets, outputs), f"metrics[{name!r}]")
-        return numbers
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How the samples are gone through.
-
-    batch_size : samples a step, no more than there are. shuffle : in a new order each epoch, which
-    rng draws.
-    """
-
-    batch_size: int
-    rng: np.random.Generator
-    shuffle: bool = True
-
-
-def train(
-    state: TrainingState,
-    data: Data,
-    plan: Plan,
-    watchers: Watchers,
-    checkpoint: Checkpoint | None = None,
-) -> History:
-    """Run what is left of ``state.epochs`` over `data`, by minibatches; theta changes in place.
-
-    Everything is checked already.
-    """
-    history, theta, n = state.history, state.theta, len(data.X)
-    epoch_over = _epochs(state, data, plan)
-    in_order, last_good = np.arange(n), theta.copy()
-    progress = progress_bar(state.epochs, watchers.progress, state.epoch)
-    with progress as bar, ended_by_ctrl_c(history):
-        while state.epoch < state.epochs and not state.stopped:
-            start = clock()
-            order = plan.rng.permutation(n) if plan.shuffle else in_order
-            loss, done = epoch_over(order)
-            if not (math.isfinite(loss) and np.isfinite(theta).all()):
-                theta[:] = last_good
-                raise DivergedError(state.epoch + 1, done + (not math.isfinite(loss)), history)
-            watchers.end_epoch(state, start, loss)
-            last_good[:] = theta
-            if checkpoint is not None:
-                checkpoint.epoch_done(state, plan.rng, watchers.callbacks)
-            _show(bar, history, n)
-    return history
-
-
-@contextlib.contextmanager
-def watched(state: TrainingState, rng: np.random.Generator, watchers: Watchers) -> Iterator[None]:
-    """Tell callbacks when what is inside begins, and ends for whatever reason.
-
-    Where it fails before an epoch is done, theta and rng become what they were.
-    """
-    theta, drawn = state.theta.copy(), rng.bit_generator.state
-    try:
-        watchers.tell("on_fit_begin", state)
-        try:
-            yield
-        finally:
-            watchers.tell_end(state)
-    except BaseException:
-        if state.epoch == state.resumed:
-            state.theta[:], rng.bit_generator.state = theta, drawn
-        raise
-
-
-def train_on_all(
-    state: TrainingState, objective: Objective, optimizer: FullBatch, watchers: Watchers
-) -> History:
-    """As `train`, with an optimizer that takes every step on all samples."""
-    history, theta = state.history, state.theta
-    with progress_bar(state.epochs, watchers.progress) as bar, ended_by_ctrl_c(history):
-        start = clock()
-
-        def check(at: Array) -> None:
-            """Raise DivergedError where no further step can be taken from."""
-            if state.epoch < state.epochs:
-                loss, grad = objective.fun_and_jac(at)  # as the optimizer will, or has
-                if not (math.isfinite(loss) and np.isfinite(grad).all() and np.isfinite(at).all()):
-                    raise DivergedError(state.epoch + 1, 1, history)
-
-        def report(moved: Array, loss: float) -> None:
-            nonlocal start
-            if not math.isfinite(loss) or not np.isfinite(moved).all():
-                raise DivergedError(state.epoch + 1, 1, history)
-            with np.errstate(all="ignore"):  # moved is float64
-                theta[:] = moved
+    def drive(self, train: Callable[[], None]) -> History:
+        """Call `train` once, which calls `end_epoch` itself after each of its steps."""
+        state = self.state
+        with progress_bar(state.epochs, self._progress, state.epoch) as bar:
+            self._bar, self._start = bar, clock()
             try:
-                watchers.end_epoch(state, start, loss)
-            except StopIteration as error:  # of a user's own code: scipy would take it for the end
-                raise _ReportError from error
-            _show(bar, history, objective.n_samples)
-            start = clock()
-            if state.stopped:
-                raise _ReportError
-            check(moved)
+                train()
+            except KeyboardInterrupt:
+                state.history.interrupted = True
+                state.history.drop_unfinished()
+        return state.history
 
-        check(theta)
-        try:
-            optimizer.minimize(objective, theta.copy(), state.epochs, report)
-        except _ReportError as end:
-            if end.__cause__ is not None:
-                raise end.__cause__ from None
-    return history
-
-
-class _ReportError(Exception):
-    """A callback has called `stop`, or has raised what is the cause of this."""
+    def end_epoch(self, loss: Any) -> None:
+        """Take down that an epoch is over, with this loss, and show it."""
+        self._note(loss, self._start)
+        if not self._bar.disable:
+            history = self.state.history
+            numbers = {name: f"{_typical(x):.4g}" for name, x in history.last().items()}
+            speed = self._bar.format_sizeof(self._samples / max(history.time[-1], 1e-9))
+            advance(self._bar, {**numbers, "samples/s": speed})
+        self._start = clock()
 
 
-def _show(bar: Any, history: History, samples: int) -> None:
-    """The last epoch's numbers, behind the bar and the time left."""
-    if not bar.disable:
-        numbers = {name: f"{x:.4g}" for name, x in history.last().items()}
-        speed = bar.format_sizeof(samples / max(history.time[-1], 1e-9))
-        advance(bar, {**numbers, "samples/s": speed})
+def _typical(x: Any) -> float:
+    """A number, or the mean of those members of an ensemble that have not diverged."""
+    return float(np.nanmean(x)) if np.ndim(x) else float(x)
 
 
-@contextlib.contextmanager
-def ended_by_ctrl_c(history: History) -> Iterator[None]:
-    """Ctrl-C ends what is inside, and is noted."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        history.interrupted = True
-        history.drop_unfinished()
+def pieces(
+    order: NDArray[np.int64], batch_size: int, n_params: int, most: float = np.inf
+) -> Iterator[NDArray[np.int64]]:
+    """Cut an order of samples into whole minibatches, at most so many for one call of a kernel."""
+    size = batch_size * int(max(1, min(most, epochs_a_call(batch_size, n_params))))
+    for first in range(0, len(order), size):
+        yield order[first : first + size]
 
 
-def steps_a_call(batch_size: int, n_params: int) -> int:
-    """How many steps one call into the kernels takes."""
-    return max(1, int(CHUNK / (3 * batch_size * n_params + OVERHEAD)))
-
-
-def dropout_of(
-    shares: Any, n_hidden: int, draw: Callable[[], NDArray[np.uint64]]
-) -> kernels.Dropout | None:
-    """What is left of each hidden layer, and a seed; None, and nothing drawn, if all units are."""
-    found = checks.dropout(shares, n_hidden)
-    return kernels.Dropout(keep=1 - np.array(found), seed=draw()) if any(found) else None
-
-
-def _epochs(
-    state: TrainingState, data: Data, plan: Plan
-) -> Callable[[NDArray[np.int64]], tuple[float, int]]:
-    """A function that takes one epoch over an order of samples: (mean loss, steps done).
-
-    It goes in chunks of whole minibatches, and ends early where the loss is not finite.
-    """
-    model, rule = state.net.model, state.rule
-    assert rule is not None
-    batch_size, theta = plan.batch_size, model.theta
-    grad = memory.empty(theta.size, theta.dtype)
-    work = memory.empty(kernels.workspace_size(model, batch_size), theta.dtype)
-    chunk = batch_size * steps_a_call(batch_size, theta.size)
-
-    def epoch(order: NDArray[np.int64]) -> tuple[float, int]:
-        before, total, weight = int(rule.count[0]), 0.0, 0.0
-        for first in range(0, len(order), chunk):
-            some, (X, Y, w) = order[first : first + chunk], data
-            found = kernels.fit_epoch(
-                model, X, Y, some, batch_size, rule, grad, work, w, state.dropout
-            )
-            total, weight = total + found[0], weight + found[1]
-            if not math.isfinite(total):
-                break
-        return total / weight, int(rule.count[0]) - before
-
-    return epoch
+def epochs_a_call(batch_size: int, n_params: int, steps: int = 1) -> int:
+    """How many epochs of so many steps, at least 1, one call into the kernels may take."""
+    return max(1, int(CHUNK / (steps * (3 * batch_size * n_params + OVERHEAD))))
