@@ -13,7 +13,8 @@ import os
 import reprlib
 import stat
 from dataclasses import fields
-from itertools import pairwise
+from itertools import pairwise, product
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -80,8 +81,11 @@ def load(path: Path) -> tuple[Architecture, Array]:
         _check_length(name)
         with safe_open(os.fsdecode(name), framework="numpy") as file:
             return _read(file)
-    except (FormatError, SafetensorError) as error:
+    except FormatError as error:
         raise FormatError(f"{name!r} can't be loaded: {str(error)[:750]}") from None
+    except SafetensorError as error:
+        problem = f"it is not in safetensors format: {str(error)[:750]}"
+        raise FormatError(f"{name!r} can't be loaded: {problem}") from None
     except RecursionError:
         raise FormatError(f"{name!r} can't be loaded: it is too nested") from None
 
@@ -159,7 +163,7 @@ def _read(file: Any) -> tuple[Architecture, Array]:
     theta = memory.empty(made.n_params, made.dtype)
     for i, (W, b) in enumerate(zip(*made.unflatten(theta), strict=True)):
         _fill(W, tensors[f"layers.{i}.weight"])
-        b[:] = tensors[f"layers.{i}.bias"][:]
+        _fill(b, tensors[f"layers.{i}.bias"])
     return made, theta
 
 
@@ -234,9 +238,10 @@ def _check_tensors(tensors: dict[str, Any], made: Architecture) -> None:
                 )
 
 
-def _fill(W: Array, tensor: Any) -> None:
-    """Read the rows of `W`, a view of theta: some at a time, or parts of rows that are long."""
-    rows, columns = max(1, PIECE // W.shape[1]), min(PIECE, W.shape[1])
-    for i in range(0, W.shape[0], rows):
-        for j in range(0, W.shape[1], columns):
-            W[i : i + rows, j : j + columns] = tensor[i : i + rows, j : j + columns]
+def _fill(part: Array, tensor: Any) -> None:
+    """Copy a tensor into a view of theta: some rows at a time, or pieces of rows that are long."""
+    steps = (max(1, PIECE // part.shape[-1]), min(PIECE, part.shape[-1]))[-part.ndim :]
+    for at in product(*map(range, [0] * part.ndim, part.shape, steps)):
+        ends = map(min, map(add, at, steps), part.shape)
+        piece = tuple(map(slice, at, ends))
+        part[piece] = tensor[piece]
