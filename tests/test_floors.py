@@ -29,9 +29,10 @@ FLOORS = """
     reference.arrays reference.activations reference.losses reference.sweeps reference.tangents
     reference.optimizers reference.training reference
 
+    model model.memory model.described
     circuits circuits.primitives circuits.graphs circuits.lowering circuits.tracing circuits.trace
-    model model.memory model.described model.checks model.custom model.architecture
-    model.initializers model.data
+    model.checks model.custom model.architecture
+    model.initializers model.collapse model.data
     derivatives derivatives.linearization derivatives.objective
     io io.files
     plot.axes plot.curves plot.nodes plot.parameters plot

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from deltajit import plot
 from deltajit.circuits import graphs
@@ -23,11 +23,9 @@ from deltajit.circuits.tracing import Node, Tracer, dot, relu, sigmoid, softplus
 from deltajit.kernels import circuit as compiled
 from deltajit.model import checks, memory
 from deltajit.model.described import Described
+from deltajit.model.memory import Array
 
 __all__ = ["Circuit", "dot", "relu", "sigmoid", "softplus", "where"]
-
-Array = NDArray[Any]
-
 
 # Inputs at most: each is an object while f is traced.
 MOST_INPUTS = 2**24

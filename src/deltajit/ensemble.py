@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, SupportsIndex, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from deltajit import kernels
 from deltajit.kernels.mlp import ensemble
@@ -18,11 +18,10 @@ from deltajit.model.custom import loss_name
 from deltajit.model.data import Data
 from deltajit.model.described import Described
 from deltajit.model.initializers import initial_theta
+from deltajit.model.memory import Array
 from deltajit.network import Network
 from deltajit.training import members
 from deltajit.training.history import History, TrainingState
-
-Array = NDArray[Any]
 
 
 class Ensemble(Described):

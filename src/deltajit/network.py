@@ -6,7 +6,6 @@ import copy
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,17 +22,17 @@ from deltajit.kernels.mlp import handle
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
 from deltajit.model import checks, custom, memory
 from deltajit.model.architecture import Architecture, with_names
+from deltajit.model.collapse import collapsed
 from deltajit.model.data import Data, checked
 from deltajit.model.described import Described
 from deltajit.model.initializers import initial_theta
+from deltajit.model.memory import Array
 from deltajit.training import fitting
 from deltajit.training.fitting import Options
 from deltajit.training.full_batch import FullBatch
 from deltajit.training.history import History
 from deltajit.training.schedules import Schedule
 from deltajit.training.watchers import Metric
-
-Array = NDArray[Any]
 
 
 @with_names
@@ -118,17 +117,9 @@ class Network(Described):
         sigma: float = 1.0,
         threads: int | None = None,
     ) -> None:
+        name = custom.loss_name(loss)
         architecture = Architecture.checked(
-            sizes,
-            activation,
-            output,
-            custom.loss_name(loss),
-            l2,
-            slope,
-            dtype,
-            l1,
-            threshold,
-            quantile,
+            sizes, activation, output, name, l2, slope, dtype, l1, threshold, quantile
         )
         architecture.check_size()
         generator, workers = checks.generator(rng), checks.threads(threads)
@@ -274,16 +265,9 @@ class Network(Described):
     @property
     def reference(self) -> reference.Model:
         """The same network for `deltajit.reference`, on views of the same theta."""
-        made_of = self._architecture
+        it = self._architecture
         return reference.Model(
-            self.weights,
-            self.biases,
-            made_of.activations,
-            made_of.loss,
-            made_of.l2,
-            made_of.slope,
-            made_of.l1,
-            made_of.bend,
+            self.weights, self.biases, it.activations, it.loss, it.l2, it.slope, it.l1, it.bend
         )
 
     # ---------------------------------------------------------------- what it computes
@@ -302,12 +286,8 @@ class Network(Described):
         """
         made_of = self._architecture
         samples = checks.samples(X, "X", made_of.sizes[0], made_of.dtype)
-        if samples.ndim == 1:
-            out = np.empty(made_of.sizes[-1], made_of.dtype)
-            handle.predict(self._handle(), samples, out)
-        else:
-            out = np.empty((samples.shape[0], made_of.sizes[-1]), made_of.dtype)
-            handle.predict(self._handle(), samples, out)
+        out = np.empty((*samples.shape[:-1], made_of.sizes[-1]), made_of.dtype)
+        handle.predict(self._handle(), samples, out)
         return out
 
     def loss(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -388,14 +368,7 @@ class Network(Described):
     def hessian(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
         """Hessian of `loss`, (n_params, n_params): for small networks, at most 1 GiB."""
         checks.dense("hessian", self.n_params, self.dtype)
-        at_theta = self.linearize(X, Y, sample_weight)
-        H = np.empty((self.n_params, self.n_params), self.dtype)
-        v = np.zeros(self.n_params, self.dtype)
-        for i in range(self.n_params):
-            v[i] = 1
-            H[i] = at_theta.hvp(v)
-            v[i] = 0
-        return H
+        return self.linearize(X, Y, sample_weight).hessian()
 
     def linearize(
         self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -452,13 +425,7 @@ class Network(Described):
 
     def flatten(self, dW: Sequence[ArrayLike], db: Sequence[ArrayLike]) -> Array:
         """One new vector like theta from dW and db of every layer: the inverse of `unflatten`."""
-        flat = np.empty_like(self.theta)
-        for name, views, given in zip(("dW", "db"), self.unflatten(flat), (dW, db), strict=True):
-            if len(given) != len(views):
-                raise ValueError(f"{name} must have {len(views)} arrays, got {len(given)}")
-            for i, (view, value) in enumerate(zip(views, given, strict=True)):
-                view[...] = checks.shaped(value, f"{name}[{i}]", view.shape, self.dtype)
-        return flat
+        return self._architecture.flatten(dW, db)
 
     def collapse(self) -> Network:
         """The same function by one layer: ``W = W[L] ... W[1]``, for identity hidden layers only.
@@ -477,23 +444,8 @@ class Network(Described):
         ValueError
             A hidden layer has another activation.
         """
-        made_of = self._architecture
-        for i, name in enumerate(made_of.activations[:-1]):
-            if name != "identity":
-                raise ValueError(
-                    "collapse needs activation 'identity' in every hidden layer, "
-                    f"but that of hidden layer {i + 1} is {name!r}"
-                )
-        W, b = self.weights[0].astype(np.float64), self.biases[0].astype(np.float64)
-        for own_W, own_b in zip(self.weights[1:], self.biases[1:], strict=True):
-            W, b = own_W @ W, own_W @ b + own_b
-        ends = made_of.sizes[0], made_of.sizes[-1]
-        one = replace(made_of, sizes=ends, activations=made_of.activations[-1:])
-        net = Network.sharing(
-            one, memory.empty(one.n_params, one.dtype), copy.deepcopy(self._rng), self.threads
-        )
-        net.theta = net.flatten([W], [b])
-        return net
+        one = collapsed(self._architecture, self.theta)
+        return Network.sharing(*one, copy.deepcopy(self._rng), self.threads)
 
     def fit(
         self,

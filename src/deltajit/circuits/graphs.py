@@ -6,13 +6,12 @@ import hashlib
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deltajit.circuits.primitives import TIES, UNARY, Graph
 from deltajit.kernels.circuit import operations
 from deltajit.kernels.circuit.schedule import CONSTANT, INPUT
+from deltajit.model.memory import Array
 
-Array = NDArray[Any]
 CODES = {"input": INPUT, "constant": CONSTANT, **operations.CODES}
 NAMES = {code: name for name, code in CODES.items()}
 

@@ -6,15 +6,13 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deltajit.circuits.primitives import Graph
 from deltajit.kernels import blocks
 from deltajit.kernels.circuit import Program, schedule
 from deltajit.kernels.circuit.operations import OPERATIONS, slots_of
 from deltajit.kernels.simd.vectors import VECTOR_BYTES
-
-Array = NDArray[Any]
+from deltajit.model.memory import Array
 
 # Share of values that are kept from which on segments are not worth computing twice.
 WORTH = 0.5

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from deltajit.kernels.circuit.operations import CODES
 from deltajit.kernels.circuit.schedule import CONSTANT, INPUT
-
-Array = NDArray[Any]
+from deltajit.model.memory import Array
 
 # Derivatives of max(x, y) and min(x, y) where x = y.
 TIES = {"both": (1.0, 1.0), "first": (1.0, 0.0), "split": (0.5, 0.5)}

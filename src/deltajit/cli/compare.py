@@ -12,13 +12,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deltajit import kernels, reference
 from deltajit.cli.timing import medians, one_thread, readable
+from deltajit.model.memory import Array
 from deltajit.network import Network
 
-Array = NDArray[Any]
 Run = Callable[[], Any]
 
 # One layer for the kernels, and whole networks: (sizes, activation, output, batch).

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deltajit import reference
 from deltajit.cli.timing import medians, one_thread, readable
 from deltajit.kernels.mlp.optimizers import SGD, Adam
+from deltajit.model.memory import Array
 from deltajit.network import Network
 from deltajit.training.history import History
-
-Array = NDArray[Any]
 
 SIZES = [64, 128, 10]
 BATCH = 32

@@ -6,15 +6,14 @@ import threading
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from deltajit import kernels
 from deltajit.model import checks, memory
 from deltajit.model.architecture import Architecture
 from deltajit.model.data import Data
 from deltajit.model.described import Described
-
-Array = NDArray[Any]
+from deltajit.model.memory import Array
 
 
 class Linearization(Described):
@@ -93,6 +92,16 @@ class Linearization(Described):
     def gnvp(self, v: ArrayLike) -> Array:
         """``G @ v``, G the Gauss-Newton matrix of the loss; v (n_params,)."""
         return self._second_order(kernels.gnvp_at, v)
+
+    def hessian(self) -> Array:
+        """The Hessian of the loss, (n_params, n_params), a product with each unit vector."""
+        n, dtype = self._model.theta.size, self._model.theta.dtype
+        H, v = np.empty((n, n), dtype), np.zeros(n, dtype)
+        for i in range(n):
+            v[i] = 1
+            H[i] = self.hvp(v)
+            v[i] = 0
+        return H
 
     def jvp(self, v: ArrayLike) -> Array:
         """Derivative of the outputs along v (n_params,): (B, n_out)."""

@@ -14,8 +14,7 @@ from deltajit.model import checks, memory
 from deltajit.model.architecture import Architecture
 from deltajit.model.data import Data
 from deltajit.model.described import Described
-
-Array = NDArray[Any]
+from deltajit.model.memory import Array
 
 
 class _Point:

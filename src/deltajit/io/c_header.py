@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deltajit.io.files import Path, replace
 from deltajit.io.forms import FORMS, check_forms
 from deltajit.model.architecture import Architecture
-
-Array = NDArray[Any]
+from deltajit.model.memory import Array
 
 LINEAR = """\
 /* z = W x + b, with W (n_out, n_in) in rows. */

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deltajit.kernels.simd.elementary import _F64
 from deltajit.model import memory
 from deltajit.model.architecture import Architecture
-
-Array = NDArray[Any]
+from deltajit.model.memory import Array
 
 
 class Form(NamedTuple):

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deltajit.io.files import Path, replace
 from deltajit.io.forms import FORMS, check_forms
 from deltajit.model.architecture import Architecture
-
-Array = NDArray[Any]
+from deltajit.model.memory import Array
 
 OPSET, IR_VERSION = 17, 8  # old enough for runtimes of 2022
 

@@ -7,12 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deltajit.io.forms import FORMS, assembled, check_forms
 from deltajit.model.architecture import Architecture
-
-Array = NDArray[Any]
+from deltajit.model.memory import Array
 
 PASSIVE = {"Identity", "Dropout", "AlphaDropout", "Flatten"}  # do nothing to samples in predict
 

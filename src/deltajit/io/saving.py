@@ -19,15 +19,14 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from deltajit.circuits import graphs
 from deltajit.io.files import FormatError, Path, replace
 from deltajit.model import custom, memory
 from deltajit.model.architecture import Architecture
+from deltajit.model.memory import Array
 
-Array = NDArray[Any]
 FORMAT = 1
 DTYPES = {"float32": "F32", "float64": "F64"}
 KEY = "deltajit"  # of the description, in __metadata__

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from numpy.typing import NDArray
-
 from deltajit.io.forms import assembled
 from deltajit.model.architecture import Architecture
+from deltajit.model.memory import Array
 
-Array = NDArray[Any]
 OUR_NAMES = {"logistic": "sigmoid"}  # the other names are the same
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import reprlib
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from deltajit import kernels
 from deltajit.circuits import graphs
@@ -179,6 +180,16 @@ class Architecture:
             weights.append(flat[layer["W_at"] : b_at].reshape(n_in, n_out).T)
             biases.append(flat[b_at : b_at + n_out])
         return tuple(weights), tuple(biases)
+
+    def flatten(self, dW: Sequence[ArrayLike], db: Sequence[ArrayLike]) -> NDArray[Any]:
+        """One new vector like theta from arrays of every layer: the inverse of `unflatten`."""
+        flat = np.empty(self.n_params, self.dtype)
+        for name, views, given in zip(("dW", "db"), self.unflatten(flat), (dW, db), strict=True):
+            if len(given) != len(views):
+                raise ValueError(f"{name} must have {len(views)} arrays, got {len(given)}")
+            for i, (view, value) in enumerate(zip(views, given, strict=True)):
+                view[...] = checks.shaped(value, f"{name}[{i}]", view.shape, self.dtype)
+        return flat
 
 
 def hidden_activations() -> list[str]:

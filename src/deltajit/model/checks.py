@@ -15,13 +15,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deltajit.kernels import LOSSES, ranges
 from deltajit.kernels.blocks import MOST_THREADS
 from deltajit.kernels.gemm.parallel import usable_cores
-
-Array = NDArray[Any]
+from deltajit.model.memory import Array
 
 # Of single numbers; the kernels' records of optimizers have them too.
 real, above_zero, fraction = ranges.real, ranges.above_zero, ranges.fraction

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from deltajit import reference
 from deltajit.circuits import graphs, primitives
@@ -19,8 +18,8 @@ from deltajit.kernels import ACTIVATIONS, LOSSES
 from deltajit.kernels.circuit import Program, largest_workspace
 from deltajit.kernels.circuit.loss import loss_of, make_words
 from deltajit.kernels.mlp.own import N_FUNCTIONS, own_activation, own_loss
+from deltajit.model.memory import Array
 
-Array = NDArray[Any]
 Scalar = Callable[[float], float]
 OfOutput = Callable[[float, float], float]
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from numpy.typing import NDArray
-
 from deltajit.model import checks, memory
 from deltajit.model.architecture import Architecture
-
-Array = NDArray[Any]
+from deltajit.model.memory import Array
 
 
 class Data(NamedTuple):

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deltajit.model import checks
 from deltajit.model.architecture import Architecture
+from deltajit.model.memory import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from deltajit.network import Network
-
-Array = NDArray[Any]
 
 # Okabe and Ito (2008): blue, vermilion, green, purple, orange, sky blue, black.
 PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from deltajit.model import checks
 from deltajit.model.architecture import Architecture
 from deltajit.model.data import checked
+from deltajit.model.memory import Array
 from deltajit.plot.axes import (
     MARKERS,
     PALETTE,
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
     from deltajit.network import Network
     from deltajit.training.history import History
-
-Array = NDArray[Any]
 
 
 def history(

@@ -10,14 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from deltajit.model import checks
 from deltajit.model.architecture import Architecture
+from deltajit.model.memory import Array
 from deltajit.plot.axes import BINS, DIVERGING, architecture_of, axes_of, layer_names, sequence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from deltajit.network import Network
-
-Array = NDArray[Any]
 
 
 def weight_histograms(net: Network, *, ax: Axes | None = None) -> Axes:

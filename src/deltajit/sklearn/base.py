@@ -23,14 +23,13 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from deltajit.io.scikit_learn import OUR_NAMES
 from deltajit.kernels.gemm.parallel import usable_cores
 from deltajit.model import checks, memory
+from deltajit.model.memory import Array
 from deltajit.network import Network
 from deltajit.sklearn import descent
 from deltajit.sklearn.samples import DENSE, Samples, checked_weights, dense, parts
 from deltajit.training.history import History, TrainingState
 from deltajit.training.loop import Loop
 from deltajit.training.progress import clock
-
-Array = NDArray[Any]
 
 FLOATS = (np.float64, np.float32)
 LEAST_RATE = 1e-6  # at which learning_rate="adaptive" ends fit

@@ -19,12 +19,11 @@ from deltajit import kernels
 from deltajit.kernels.blocks import LARGEST_BLOCK
 from deltajit.kernels.mlp.optimizers import SGD, Adam
 from deltajit.model import memory
+from deltajit.model.memory import Array
 from deltajit.network import Network
 from deltajit.sklearn.samples import DENSE, Samples, dense, parts
 from deltajit.training.loop import pieces
 from deltajit.training.minibatches import Steps, dropout_of
-
-Array = NDArray[Any]
 
 
 class Penalty(NamedTuple):

@@ -6,12 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deltajit.model import checks
 from deltajit.training.history import TrainingState
-
-Array = NDArray[Any]
 
 
 class Callback:

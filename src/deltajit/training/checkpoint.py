@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, SupportsFloat
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from deltajit.io.files import FormatError, replace
+from deltajit.model.memory import Array
 from deltajit.training.callbacks import Callback
 from deltajit.training.history import TrainingState
 
-Array = NDArray[Any]
 VERSION = "deltajit checkpoint 1"
 COLUMNS = ("loss", "val_loss", "metrics", "lr", "time")  # of History
 PARTS = {"fit", "history", "rng", "callbacks", "stopped"}  # of the text, beside the version

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deltajit.derivatives.objective import Objective
 from deltajit.model import checks
+from deltajit.model.memory import Array
 from deltajit.training.history import History
 from deltajit.training.loop import DivergedError, Loop
 
-Array = NDArray[Any]
 Report = Callable[[Array, float], None]
 
 DENSE = 2_000  # parameters up to which Levenberg-Marquardt solves dense normal equations

@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deltajit import kernels, plot
 from deltajit.model import checks
-
-Array = NDArray[Any]
+from deltajit.model.memory import Array
 
 
 @dataclass

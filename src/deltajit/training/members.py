@@ -8,17 +8,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deltajit import kernels
 from deltajit.kernels.mlp import ensemble
 from deltajit.model import memory
 from deltajit.model.data import Data
+from deltajit.model.memory import Array
 from deltajit.training.history import History, TrainingState
 from deltajit.training.loop import DivergedError, Loop, epochs_a_call
 from deltajit.training.progress import clock
-
-Array = NDArray[Any]
 
 
 def fit(

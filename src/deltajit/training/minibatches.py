@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from deltajit import kernels
 from deltajit.model import checks, memory
 from deltajit.model.data import Data
+from deltajit.model.memory import Array
 from deltajit.training.history import TrainingState
 from deltajit.training.loop import DivergedError, pieces
-
-Array = NDArray[Any]
 
 
 class Steps:

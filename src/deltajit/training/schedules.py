@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deltajit.model import checks
-
-Array = NDArray[Any]
+from deltajit.model.memory import Array
 
 
 class Schedule(Protocol):

@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deltajit import kernels
 from deltajit.model import checks, memory
 from deltajit.model.data import Data
+from deltajit.model.memory import Array
 from deltajit.training.history import TrainingState
 from deltajit.training.progress import clock
 
-Array = NDArray[Any]
 Metric = Callable[[Array, Array], float]
 
 
