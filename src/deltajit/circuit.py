@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deltajit import plot
 from deltajit.circuits import graphs
 from deltajit.circuits.lowering import lower
 from deltajit.circuits.primitives import TIES, Graph
@@ -24,6 +23,7 @@ from deltajit.kernels import circuit as compiled
 from deltajit.model import checks, memory
 from deltajit.model.described import Described
 from deltajit.model.memory import Array
+from deltajit.plot import nodes
 
 __all__ = ["Circuit", "dot", "relu", "sigmoid", "softplus", "where"]
 
@@ -267,7 +267,7 @@ class Circuit(Described):
 
     def plot(self, x: ArrayLike, *, output: int = 0, ax: Any = None) -> Any:
         """Draw what `trace` tells as a graph; see `deltajit.plot.circuit`."""
-        return plot.circuit(self.trace(x, output), ax=ax)
+        return nodes.circuit(self.trace(x, output), ax=ax)
 
     # ---------------------------------------------------------------- helpers
 

@@ -1,4 +1,4 @@
-"""What pictures share: Axes, colours, and checks of what is drawn."""
+"""What pictures share: Axes and colours."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deltajit.model import checks
-from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from deltajit.network import Network
 
 # Okabe and Ito (2008): blue, vermilion, green, purple, orange, sky blue, black.
 PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
@@ -37,39 +33,6 @@ def axes_of(ax: Axes | None, width: float = 0, height: float = 0) -> Axes:
     if not isinstance(ax, Axes):
         raise TypeError(f"ax must be one matplotlib Axes, got {type(ax).__name__}")
     return ax
-
-
-def architecture_of(net: Network) -> Architecture:
-    """Of a Network whose parameters can be drawn."""
-    checks.has(net, "net", "a Network", ["architecture", "weights", "predict"])
-    for name, parts in (("weights", net.weights), ("biases", net.biases)):
-        for i, part in enumerate(parts):
-            checks.finite(part, f"net.{name}[{i}]")
-    return net.architecture
-
-
-def layer_names(made_of: Architecture) -> list[str]:
-    """Layers as they are counted in W[l], with their widths."""
-    pairs = zip(made_of.sizes[:-1], made_of.sizes[1:], strict=True)
-    return [f"W[{i}] {n_in:,}-{n_out:,}" for i, (n_in, n_out) in enumerate(pairs)]
-
-
-def probabilities(outputs: Array) -> Array:
-    """One column a class: one sigmoid is the second class's probability."""
-    return np.hstack([1 - outputs, outputs]) if outputs.shape[-1] == 1 else outputs
-
-
-def classes_of(Y: Array) -> Array:
-    """The class of each sample, from labels (B, 1) or rows of probabilities."""
-    found: Array = np.rint(Y[:, 0]) if Y.shape[-1] == 1 else Y.argmax(axis=-1)
-    return found
-
-
-def span(x: Array, points: int, margin: float) -> Array:
-    """Evenly from the smallest to the largest element, and a share of their distance beyond."""
-    low, high = float(x.min()), float(x.max())
-    beyond = margin * (high - low) or 1.0
-    return np.linspace(low - beyond, high + beyond, points)
 
 
 def colors(n: int) -> Array:

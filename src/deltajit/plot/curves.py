@@ -11,16 +11,13 @@ from deltajit.model import checks
 from deltajit.model.architecture import Architecture
 from deltajit.model.data import checked
 from deltajit.model.memory import Array
+from deltajit.plot import epochs
 from deltajit.plot.axes import (
     MARKERS,
-    PALETTE,
-    architecture_of,
     axes_of,
-    classes_of,
     colors,
-    probabilities,
-    span,
 )
+from deltajit.plot.parameters import architecture_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,43 +47,7 @@ def history(
     matplotlib.axes.Axes
     """
     checks.has(history, "history", "a History", ["loss", "val_loss"])
-    pairs = ("loss", history.loss), ("val_loss", history.val_loss)
-    curves = {name: np.array(values, float) for name, values in pairs if len(values)}
-    if "loss" not in curves:
-        raise ValueError("history has no epochs")
-    if log and not all((values > 0).any() for values in curves.values()):
-        raise ValueError("log=True needs losses above 0, and history has none")
-    ax = axes_of(ax)
-    for color, (name, values) in zip(PALETTE, curves.items(), strict=False):
-        middle = _curve(ax, values, color, name)
-    if best:  # of the last curve, which is val_loss where there is one
-        epoch = int(np.nanargmin(middle))
-        label = f"best epoch: {epoch + 1} ({middle[epoch]:.4g})"
-        ax.plot(epoch + 1, middle[epoch], "o", color="black", fillstyle="none", label=label)
-    ax.set(xlabel="epoch", ylabel="loss", yscale="log" if log else "linear")
-    ax.xaxis.set_major_locator(_whole_numbers())
-    ax.grid(alpha=0.3)
-    ax.legend()
-    return ax
-
-
-def _whole_numbers() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
-
-
-def _curve(ax: Axes, values: Array, color: str, name: str) -> Array:
-    """One line, with a band where there are many members; returns the line's heights."""
-    epochs = np.arange(1, len(values) + 1)
-    middle = values
-    if values.ndim == 2:  # NaN is a member that has stopped
-        low, middle, high = np.nanquantile(values, [0.1, 0.5, 0.9], axis=1)
-        ax.fill_between(epochs, low, high, color=color, alpha=0.2, linewidth=0)
-        name = f"{name}, median of {values.shape[1]:,}"
-    marker = "." if len(epochs) == 1 else None  # a line through one point can't be seen
-    ax.plot(epochs, middle, color=color, label=name, marker=marker)
-    return middle
+    return epochs.draw(history.loss, history.val_loss, log=log, best=best, ax=ax)
 
 
 def decision_regions(
@@ -121,12 +82,12 @@ def decision_regions(
     points = checks.whole(resolution, "resolution", least=2)
     data = checked(made_of, X, Y, None, finite=True)
     ax = axes_of(ax)
-    edges = [span(column, points + 1, margin=0.1) for column in data.X.T]
+    edges = [_span(column, points + 1, margin=0.1) for column in data.X.T]
     x, y = ((edge[1:] + edge[:-1]) / 2 for edge in edges)
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    p = probabilities(net.predict(grid)).reshape(points, points, -1)
+    p = _probabilities(net.predict(grid)).reshape(points, points, -1)
     _draw_regions(ax, x, y, p, (*edges[0][[0, -1]], *edges[1][[0, -1]]))
-    _draw_samples(ax, data.X, classes_of(data.Y), p.shape[-1])
+    _draw_samples(ax, data.X, _classes(data.Y), p.shape[-1])
     ax.set(xlabel="X[:, 0]", ylabel="X[:, 1]")
     return ax
 
@@ -180,7 +141,7 @@ def regression(net: Network, X: ArrayLike, Y: ArrayLike, *, ax: Axes | None = No
         return predicted_against_true(net, X, Y, ax=ax)
     samples, targets = _regression_data(made_of, X, Y)
     ax = axes_of(ax)
-    x = span(samples[:, 0], 500, margin=0.02)
+    x = _span(samples[:, 0], 500, margin=0.02)
     curves = net.predict(x[:, None])
     for k, color in enumerate(colors(len(targets.T))):
         mark = f"[:, {k}]" if len(targets.T) > 1 else ""
@@ -213,7 +174,7 @@ def predicted_against_true(
     for k, color in enumerate(colors(len(targets.T))):
         label = f"output {k}, RMSE {errors[k]:.3g}"
         ax.plot(targets[:, k], found[:, k], ".", color=color, alpha=0.5, label=label)
-    ends = span(np.concatenate([targets, found]), 2, margin=0.05)
+    ends = _span(np.concatenate([targets, found]), 2, margin=0.05)
     ax.plot(ends, ends, color="black", linewidth=0.8, label="equal")
     ax.set(xlabel="true", ylabel="predicted", aspect="equal", xlim=ends, ylim=ends)
     ax.grid(alpha=0.3)
@@ -227,3 +188,21 @@ def _regression_data(made_of: Architecture, X: ArrayLike, Y: ArrayLike) -> tuple
         raise ValueError("net must be a regressor, got one with loss='cross_entropy'")
     data = checked(made_of, X, Y, None, finite=True)
     return data.X, data.Y
+
+
+def _probabilities(outputs: Array) -> Array:
+    """One column a class: one sigmoid is the second class's probability."""
+    return np.hstack([1 - outputs, outputs]) if outputs.shape[-1] == 1 else outputs
+
+
+def _classes(Y: Array) -> Array:
+    """The class of each sample, from labels (B, 1) or rows of probabilities."""
+    found: Array = np.rint(Y[:, 0]) if Y.shape[-1] == 1 else Y.argmax(axis=-1)
+    return found
+
+
+def _span(x: Array, points: int, margin: float) -> Array:
+    """Evenly from the smallest to the largest element, and a share of their distance beyond."""
+    low, high = float(x.min()), float(x.max())
+    beyond = margin * (high - low) or 1.0
+    return np.linspace(low - beyond, high + beyond, points)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from deltajit.model import checks
 from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
-from deltajit.plot.axes import BINS, DIVERGING, architecture_of, axes_of, layer_names, sequence
+from deltajit.plot.axes import BINS, DIVERGING, axes_of, sequence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ def weight_histograms(net: Network, *, ax: Axes | None = None) -> Axes:
     largest = max(np.abs(W).max() for W in net.weights) or 1.0
     edges = np.linspace(-largest, largest, BINS + 1)
     ax = axes_of(ax, height=0.5 * len(net.weights))
-    _rows(ax, net.weights, edges, layer_names(made_of))
+    _rows(ax, net.weights, edges, _layer_names(made_of))
     ax.set(xlabel="weight")
     return ax
 
@@ -67,7 +67,7 @@ def gradient_histograms(
     found = np.concatenate(sizes) if any(map(len, sizes)) else np.ones(1)
     low, high = np.floor(np.log10(found.min())), np.ceil(np.log10(found.max()))
     edges = np.logspace(low, max(high, low + 1), BINS + 1)
-    names = layer_names(made_of)
+    names = _layer_names(made_of)
     for i, part in enumerate(dW):
         zeros = np.mean(part == 0)
         names[i] += f"\n{zeros:.0%} are 0" if zeros else ""
@@ -196,3 +196,18 @@ def _column_names(made_of: Architecture, columns: list[Column]) -> list[str]:
         some = len(column.units) < column.size
         names.append(f"{activation}\n{column.size:,}" + f"\n({len(column.units)} shown)" * some)
     return names
+
+
+def architecture_of(net: Network) -> Architecture:
+    """Of a Network whose parameters can be drawn."""
+    checks.has(net, "net", "a Network", ["architecture", "weights", "predict"])
+    for name, parts in (("weights", net.weights), ("biases", net.biases)):
+        for i, part in enumerate(parts):
+            checks.finite(part, f"net.{name}[{i}]")
+    return net.architecture
+
+
+def _layer_names(made_of: Architecture) -> list[str]:
+    """Layers as they are counted in W[l], with their widths."""
+    pairs = zip(made_of.sizes[:-1], made_of.sizes[1:], strict=True)
+    return [f"W[{i}] {n_in:,}-{n_out:,}" for i, (n_in, n_out) in enumerate(pairs)]

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from deltajit import kernels, plot
+from deltajit import kernels
 from deltajit.model import checks
 from deltajit.model.memory import Array
+from deltajit.plot import epochs
 
 
 @dataclass
@@ -73,7 +74,7 @@ class History:
 
     def plot(self, **options: Any) -> Any:
         """Draw the losses: `deltajit.plot.history` with its options; returns the Axes."""
-        return plot.history(self, **options)
+        return epochs.draw(self.loss, self.val_loss, **options)
 
 
 @dataclass
