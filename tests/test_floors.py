@@ -95,11 +95,9 @@ def imports(name, source):
         else:
             continue
         for module in found:
-            own = module.split(".")[0] == "deltajit"
-            yield (
-                (f".{module.removeprefix('deltajit').lstrip('.')}" if own else module),
-                node in tree.body,
-            )
+            if module.split(".")[0] == "deltajit":
+                module = "." + module.removeprefix("deltajit").lstrip(".")
+            yield module, node in tree.body
 
 
 def upward(name, source):
