@@ -7,6 +7,7 @@ differentiation checks them. They also fold constants, and fill the table of `Ci
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -91,6 +92,16 @@ def _by_exponent(v: Any, x: Any, y: Any) -> Any:
     return np.where(is_0, 0, v * logarithm)
 
 
+def _comparison(sign: str, holds: Callable[[Any, Any], Any]) -> Operation:
+    """1 where it holds, else 0: nothing goes back through it."""
+    return Operation(
+        f"{{}} {sign} {{}}",
+        lambda x, y: 1.0 * holds(np.real(x), np.real(y)),
+        lambda v, x, y: (0.0, 0.0),
+        selects=True,
+    )
+
+
 _TABLE = {
     "add": Operation("{} + {}", lambda x, y: x + y, lambda v, x, y: (1.0, 1.0)),
     "subtract": Operation("{} - {}", lambda x, y: x - y, lambda v, x, y: (1.0, -1.0)),
@@ -119,24 +130,9 @@ _TABLE = {
     "logaddexp": Operation(
         "logaddexp({}, {})", logaddexp, lambda v, x, y: (_share(x, y), _share(y, x))
     ),
-    "less": Operation(
-        "{} < {}",
-        lambda x, y: 1.0 * (np.real(x) < np.real(y)),
-        lambda v, x, y: (0.0, 0.0),
-        selects=True,
-    ),
-    "less_equal": Operation(
-        "{} <= {}",
-        lambda x, y: 1.0 * (np.real(x) <= np.real(y)),
-        lambda v, x, y: (0.0, 0.0),
-        selects=True,
-    ),
-    "equal": Operation(
-        "{} == {}",
-        lambda x, y: 1.0 * (np.real(x) == np.real(y)),
-        lambda v, x, y: (0.0, 0.0),
-        selects=True,
-    ),
+    "less": _comparison("<", operator.lt),
+    "less_equal": _comparison("<=", operator.le),
+    "equal": _comparison("==", operator.eq),
     "keep": Operation(
         "where({}, {}, 0)",
         lambda x, y: np.where(np.real(x) != 0, y, 0),

@@ -323,6 +323,8 @@ def _anywhere(name: str, function: Function, x: Any) -> Any:
         return function(array)[()]
 
 
+ELEMENTARY = ("exp", "exp2", "expm1", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh")
+
 FUNCTIONS: dict[str, Function] = {
     "add": add,
     "subtract": subtract,
@@ -346,19 +348,10 @@ FUNCTIONS: dict[str, Function] = {
     "square": lambda x: multiply(x, x),
     "reciprocal": lambda x: divide(1.0, x),
     "sqrt": sqrt,
-    "exp": _unary("exp"),
-    "exp2": _unary("exp2"),
-    "expm1": _unary("expm1"),
     "log": log,
     "log2": lambda x: log(x) / math.log(2),
     "log10": lambda x: log(x) / math.log(10),
-    "log1p": _unary("log1p"),
-    "sin": _unary("sin"),
-    "cos": _unary("cos"),
-    "tan": _unary("tan"),
-    "sinh": _unary("sinh"),
-    "cosh": _unary("cosh"),
-    "tanh": _unary("tanh"),
+    **{name: _unary(name) for name in ELEMENTARY},
 }
 
 
@@ -389,8 +382,7 @@ def _add_methods() -> None:
         setattr(Node, f"__{name}__", _operator(FUNCTIONS[ufunc]))
     for name, ufunc in [("neg", "negative"), ("pos", "positive"), ("abs", "absolute")]:
         setattr(Node, f"__{name}__", FUNCTIONS[ufunc])
-    for name in ["square", "reciprocal", "sqrt", "exp", "exp2", "expm1", "log", "log2", "log10",
-                 "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh", "fabs"]:  # fmt: skip
+    for name in ("square", "reciprocal", "sqrt", "log", "log2", "log10", "fabs", *ELEMENTARY):
         setattr(Node, name, FUNCTIONS[name])
 
 
