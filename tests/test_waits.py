@@ -14,7 +14,7 @@ from deltajit.kernels import cache, compiler
 from deltajit.kernels.simd import views
 
 from deltajit import cli
-from deltajit.training.loop import progress
+from deltajit.training import progress
 
 
 def run(code, folder):
