@@ -11,7 +11,7 @@ import numpy as np
 
 import deltajit as dj
 from bench import store
-from deltajit import demo
+from deltajit.cli import demo
 
 PICTURE = store.FOLDER / "gallery.png"
 

@@ -202,7 +202,7 @@ def sentences(known):
 
 
 def rewrite(text, old, new):
-    """Return a text with new sentences in the place of old ones, however their lines were broken."""
+    """Return a text with new sentences in the place of old ones, wherever those break lines."""
     for before, after in zip(old, new, strict=True):
         words = r"\s+".join(map(re.escape, before.split()))
         text = re.sub(words, lambda _, after=after: after, text)

@@ -19,7 +19,7 @@ import numpy as np
 
 import deltajit as dj
 from deltajit.circuit import sigmoid
-from deltajit.timing import medians, readable
+from deltajit.cli.timing import medians, readable
 
 rng = np.random.default_rng(0)
 

@@ -20,7 +20,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 import deltajit as dj
-from deltajit.timing import readable
+from deltajit.cli.timing import readable
 
 EPOCHS = 50
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)

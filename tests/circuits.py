@@ -3,7 +3,7 @@
 import numpy as np
 
 import deltajit as dj
-from deltajit import operations
+from deltajit.circuits import primitives as operations
 
 # Of traced values a and b; arguments of log and roots stay where these are defined.
 FORMULAS = {

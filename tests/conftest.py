@@ -96,6 +96,6 @@ def relative_error(found, expected):
 @pytest.fixture
 def digits():
     """The demo's data."""
-    from deltajit import demo
+    from deltajit.cli import demo
 
     return demo.load()

@@ -16,8 +16,8 @@ from deltajit.kernels.circuit import interpreter
 from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
 
 import deltajit as dj
-from deltajit import lowering
 from deltajit.circuit import dot, relu, sigmoid, softplus, where
+from deltajit.circuits import lowering
 from tests.circuits import (
     FORMULAS,
     complex_step,

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from deltajit import cli, compare, demo
+from deltajit import cli
+from deltajit.cli import compare, demo
 
 
 def test_demo(tmp_path, capsys):

@@ -15,7 +15,8 @@ import pytest
 from deltajit.kernels import abi
 
 import deltajit as dj
-from deltajit import graphs, kernels, reference
+from deltajit import kernels, reference
+from deltajit.circuits import graphs
 from deltajit.sklearn import MLPClassifier
 
 ROOT = Path(__file__).parent.parent

@@ -215,7 +215,7 @@ def test_a_method_of_ones_own_that_diverges():
 @pytest.mark.parametrize("scale", [1e5, 1e12])
 def test_a_singular_matrix_is_no_step(scale, dense, monkeypatch):
     """A column that is there twice makes one, once the damping is too small to be seen in it."""
-    monkeypatch.setattr("deltajit.full_batch.DENSE", dense)
+    monkeypatch.setattr("deltajit.training.full_batch.DENSE", dense)
     rng = np.random.default_rng(0)
     column = scale * rng.normal(size=(40, 1))
     X, Y = np.hstack([column, column]), np.abs(column) / scale

@@ -79,7 +79,7 @@ def test_labels_of_nullable_integers():
 
 
 def test_a_frame_of_one_dtype_is_not_copied_column_by_column(monkeypatch):
-    from deltajit import checks
+    from deltajit.model import checks
 
     monkeypatch.setattr(checks, "_column", None)
     net().predict(frame("float64"))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import deltajit as dj
-from deltajit import checks, kernels
+from deltajit import kernels
+from deltajit.model import checks
 
 X, Y = np.ones((6, 2)), np.ones((6, 1))
 HUGE = [2**63 - 1, 2**63, 2**64, 10**400]

@@ -13,11 +13,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 import deltajit as dj
-from deltajit import interchange
+from deltajit.io.forms import FORMS
 from tests.conftest import DTYPES, HIDDEN, OF_Z, make_case
 
 CC = shutil.which("gcc") or shutil.which("cc")
-NAMES = [name for name in ACTIVATIONS if name in interchange.FORMS]
+NAMES = [name for name in ACTIVATIONS if name in FORMS]
 INSIDE = [name for name in HIDDEN if name in NAMES]
 TOLERANCE = {"float32": 3e-6, "float64": 1e-14}
 
@@ -45,7 +45,7 @@ def case(name, dtype):
 
 
 def test_every_row_is_of_an_activation():
-    assert set(NAMES) == set(interchange.FORMS)
+    assert set(NAMES) == set(FORMS)
 
 
 def units(name, dtype):

@@ -266,7 +266,7 @@ def from_name(name):
 
 metadata.Distribution.from_name = from_name
 import deltajit as dj
-from deltajit import info
+from deltajit.cli import info
 print(dj.__version__, dict(info.rows())["deltajit"])
 """
 

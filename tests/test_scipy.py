@@ -89,7 +89,7 @@ def test_marquardt_reaches_what_gradient_descent_does_not():
 def test_marquardt_by_products_and_by_matrix(monkeypatch):
     losses = []
     for dense in (2_000, 0):
-        monkeypatch.setattr("deltajit.full_batch.DENSE", dense)
+        monkeypatch.setattr("deltajit.training.full_batch.DENSE", dense)
         net, X, Y = wave()
         net.fit(X, Y, epochs=8, optimizer=dj.LevenbergMarquardt(), progress=False)
         losses.append(net.loss(X, Y))

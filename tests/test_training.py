@@ -217,7 +217,7 @@ def test_chunks_do_not_change_the_bits(monkeypatch):
     X, Y = np.random.default_rng(0).normal(size=(2, 50, 3))
     thetas = []
     for chunk in (1, 1e9):
-        monkeypatch.setattr("deltajit.training.CHUNK", chunk)
+        monkeypatch.setattr("deltajit.training.loop.CHUNK", chunk)
         net = dj.Network([3, 8, 3], rng=0)
         history = net.fit(X, Y, epochs=3, batch_size=8)
         thetas.append((net.theta.tobytes(), round(history.loss[-1], 12)))

@@ -13,7 +13,8 @@ import tqdm
 from deltajit.kernels import cache, compiler
 from deltajit.kernels.simd import views
 
-from deltajit import cli, progress
+from deltajit import cli
+from deltajit.training import progress
 
 
 def run(code, folder):

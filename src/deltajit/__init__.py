@@ -4,25 +4,18 @@
 code; ``reference`` is the same in NumPy.
 """
 
-from deltajit import (
-    callbacks,
-    circuit,
-    constructions,
-    kernels,
-    plot,
-    reference,
-    schedules,
-)
-from deltajit.callbacks import EarlyStopping, ReduceLROnPlateau
+from deltajit import circuit, constructions, kernels, plot, reference
 from deltajit.circuit import Circuit
 from deltajit.ensemble import Ensemble
-from deltajit.files import FormatError
-from deltajit.full_batch import LBFGS, LevenbergMarquardt
-from deltajit.history import History
+from deltajit.io.files import FormatError
 from deltajit.kernels.mlp.optimizers import *
+from deltajit.model.custom import register_activation, register_loss
 from deltajit.network import Network
-from deltajit.own import register_activation, register_loss
-from deltajit.training import DivergedError
+from deltajit.training import callbacks, schedules
+from deltajit.training.callbacks import EarlyStopping, ReduceLROnPlateau
+from deltajit.training.full_batch import LBFGS, LevenbergMarquardt
+from deltajit.training.history import History
+from deltajit.training.loop import DivergedError
 from deltajit.version import VERSION
 
 __version__ = VERSION

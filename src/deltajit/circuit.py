@@ -12,20 +12,20 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from deltajit import checks, graphs, memory, plot
-from deltajit.described import Described
+from deltajit.circuits import graphs
+from deltajit.circuits.lowering import lower
+from deltajit.circuits.primitives import TIES, Graph
+from deltajit.circuits.trace import Trace, argument_names, tabulate
+from deltajit.circuits.tracing import Node, Tracer, dot, relu, sigmoid, softplus, where
 from deltajit.kernels import circuit as compiled
-from deltajit.lowering import lower
-from deltajit.operations import TIES, Graph
-from deltajit.trace import Trace, argument_names, tabulate
-from deltajit.tracing import Node, Tracer, dot, relu, sigmoid, softplus, where
+from deltajit.model import checks, memory
+from deltajit.model.described import Described
+from deltajit.model.memory import Array
+from deltajit.plot import nodes
 
 __all__ = ["Circuit", "dot", "relu", "sigmoid", "softplus", "where"]
-
-Array = NDArray[Any]
-
 
 # Inputs at most: each is an object while f is traced.
 MOST_INPUTS = 2**24
@@ -267,7 +267,7 @@ class Circuit(Described):
 
     def plot(self, x: ArrayLike, *, output: int = 0, ax: Any = None) -> Any:
         """Draw what `trace` tells as a graph; see `deltajit.plot.circuit`."""
-        return plot.circuit(self.trace(x, output), ax=ax)
+        return nodes.circuit(self.trace(x, output), ax=ax)
 
     # ---------------------------------------------------------------- helpers
 

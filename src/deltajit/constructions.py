@@ -9,15 +9,15 @@ equals it. All logic is made of two kinds of layers: `_all` is AND, `_any` is OR
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, SupportsFloat
+from typing import SupportsFloat
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from deltajit import checks
+from deltajit.model import checks
+from deltajit.model.memory import Array
 from deltajit.network import Network
 
-Array = NDArray[Any]
 Layer = tuple[ArrayLike, ArrayLike]  # W (n_l, n_{l-1}) and b (n_l,)
 
 FLOAT64 = np.dtype(np.float64)

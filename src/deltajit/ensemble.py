@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import operator
-import warnings
+from functools import partial
 from typing import Any, SupportsIndex, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from deltajit import checks, data, kernels, memory
-from deltajit.architecture import MOST_PARAMS, Architecture
-from deltajit.data import Data
-from deltajit.described import Described
-from deltajit.history import History
-from deltajit.initializers import initial_theta
+from deltajit import kernels
 from deltajit.kernels.mlp import ensemble
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
+from deltajit.model import checks, data, memory
+from deltajit.model.architecture import MOST_PARAMS, Architecture
+from deltajit.model.custom import loss_name
+from deltajit.model.data import Data
+from deltajit.model.described import Described
+from deltajit.model.initializers import initial_theta
+from deltajit.model.memory import Array
 from deltajit.network import Network
-from deltajit.own import loss_name
-from deltajit.progress import advance, clock, progress_bar
-from deltajit.training import CHUNK, OVERHEAD, DivergedError, ended_by_ctrl_c
-
-Array = NDArray[Any]
+from deltajit.training import members
+from deltajit.training.history import History, TrainingState
 
 
 class Ensemble(Described):
@@ -252,7 +250,6 @@ class Ensemble(Described):
         DivergedError
             No member is left.
         """
-        made_of, M = self._architecture, self.n_members
         samples = self._data(X, Y, sample_weight, finite=True)
         validation = None
         if validation_data is not None:
@@ -266,67 +263,23 @@ class Ensemble(Described):
             raise TypeError(f"optimizer must take minibatches, as dj.SGD or dj.Adam; got {method}")
         if getattr(method, "full_batch", False):
             size = n
-        rule = method.rule(M * made_of.n_params, made_of.dtype)
-        state = np.zeros((M, rule.state.shape[0] * made_of.n_params), made_of.dtype)
-        rule = rule._replace(state=state, count=np.zeros(M, np.int64))
-        alive, history = np.ones(M, bool), History()
-        order = np.tile(np.arange(n), (M, 1))
-        last_good = self.theta.copy()
-        with progress_bar(steps, progress) as bar, ended_by_ctrl_c(history):
-            for epoch in range(steps):
-                start = clock()
-                if shuffle:
-                    for row, rng in zip(order, self._rngs, strict=True):
-                        row[:] = rng.permutation(n)
-                losses = self._epoch(samples, order, size, rule, alive)
-                bad = alive & ~(np.isfinite(losses) & np.isfinite(self.theta).all(axis=1))
-                if bad.any():
-                    self.theta[bad], losses[bad], alive[bad] = last_good[bad], np.nan, False
-                    _warn(bad, epoch + 1)
-                if not alive.any():
-                    raise DivergedError(epoch + 1, int(rule.count.max()) + 1, history)
-                if validation is not None:
-                    history.val_loss.append(self._loss(validation))
-                last_good[:] = self.theta
-                history.loss.append(losses)
-                history.time.append(clock() - start)
-                if not bar.disable:
-                    advance(bar, {"loss": f"{np.nanmean(losses):.4g}"})
-        if history.interrupted:
-            self.theta[:] = last_good
-        return history
+        history, rule = History(), members.rule_of(method, self.theta)
+        state = TrainingState(self, rule, history, steps, ("loss", "val_loss", "time"))
+        val_loss = None if validation is None else partial(self._loss, validation)
+        rngs = self._rngs if shuffle else None
+        return members.fit(state, self._model, rngs, samples, size, val_loss, progress)
 
     # ---------------------------------------------------------------- helpers
-
-    def _epoch(
-        self, samples: Data, order: Array, size: int, rule: kernels.Rule, alive: Array
-    ) -> Array:
-        """One epoch of each member, some members a call; returns their mean losses."""
-        model, M, n = self._model, self.n_members, order.shape[1]
-        totals, work = np.empty((M, 2)), self._work(size, gradient=True)
-        cost = math.ceil(n / size) * (3 * size * model.theta.shape[1] + OVERHEAD)
-        group = max(1, int(CHUNK / cost)) * model.threads
-        for first in range(0, M, group):
-            some = slice(first, first + group)
-            own = Data(*(_part(x, ndim, some) for x, ndim in zip(samples, (2, 2, 1), strict=True)))
-            members = model._replace(theta=model.theta[some])
-            rules = rule._replace(state=rule.state[some], count=rule.count[some])
-            ensemble.fit_epoch(
-                members, own, order[some], size, rules, alive[some], totals[some], work
-            )
-        means: Array = totals[:, 0] / totals[:, 1]
-        return means
 
     def _loss(self, samples: Data) -> Array:
         values, work = np.empty(self.n_members), self._work(samples.X.shape[-2])
         ensemble.loss(self._model, samples, values, work)
         return values
 
-    def _work(self, batch: int, *, gradient: bool = False) -> Array:
-        """Scratch memory, a row for each thread; with room for a gradient if it is to train."""
-        model = self._model
-        size = kernels.workspace_size(model, batch) + gradient * model.theta.shape[1]
-        return memory.rows(model.threads, size, model.theta.dtype)
+    def _work(self, batch: int) -> Array:
+        """Scratch memory, a row for each thread."""
+        size = kernels.workspace_size(self._model, batch)
+        return memory.rows(self._model.threads, size, self.theta.dtype)
 
     def _data(
         self, X: Any, Y: Any, weights: Any, source: str = "", *, finite: bool = False
@@ -380,18 +333,3 @@ def _seeds(rng: Any, count: int) -> list[int]:
     if isinstance(rng, (int, np.integer)):
         return [int(rng) + i for i in range(count)]
     return [int(seed) for seed in generator.integers(2**63, size=count)]
-
-
-def _part(x: Array | None, ndim: int, some: slice) -> Any:
-    """Some members' share of what has more than `ndim` axes; what all share as it is."""
-    return x if x is None or x.ndim == ndim else x[some]
-
-
-def _warn(bad: Array, epoch: int) -> None:
-    first = ", ".join(str(i) for i in np.flatnonzero(bad)[:5])
-    warnings.warn(
-        f"{bad.sum()} of {bad.size} members diverged in epoch {epoch} (first: {first}); they stay "
-        "as they were after their last good epoch",
-        RuntimeWarning,
-        stacklevel=3,
-    )

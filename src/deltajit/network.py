@@ -6,30 +6,33 @@ import copy
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deltajit import checks, fitting, interchange, kernels, memory, own, reference, saving
-from deltajit.architecture import Architecture, with_names
+from deltajit import kernels, reference
 from deltajit.circuit import Circuit
-from deltajit.data import Data, checked
-from deltajit.described import Described
-from deltajit.files import Path
-from deltajit.fitting import Options
-from deltajit.history import History
-from deltajit.initializers import initial_theta
+from deltajit.derivatives.linearization import Linearization
+from deltajit.derivatives.objective import Objective
+from deltajit.io import c_header, onnx, pytorch, saving, scikit_learn
+from deltajit.io.files import Path
 from deltajit.kernels.blocks import LARGEST_BLOCK
 from deltajit.kernels.mlp import handle
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
-from deltajit.linearization import Linearization
-from deltajit.objective import Objective
-from deltajit.schedules import Schedule
-from deltajit.training import FullBatch, Metric
-
-Array = NDArray[Any]
+from deltajit.model import checks, custom, memory
+from deltajit.model.architecture import Architecture, with_names
+from deltajit.model.collapse import collapsed
+from deltajit.model.data import Data, checked
+from deltajit.model.described import Described
+from deltajit.model.initializers import initial_theta
+from deltajit.model.memory import Array
+from deltajit.training import fitting
+from deltajit.training.fitting import Options
+from deltajit.training.full_batch import FullBatch
+from deltajit.training.history import History
+from deltajit.training.schedules import Schedule
+from deltajit.training.watchers import Metric
 
 
 @with_names
@@ -114,17 +117,9 @@ class Network(Described):
         sigma: float = 1.0,
         threads: int | None = None,
     ) -> None:
+        name = custom.loss_name(loss)
         architecture = Architecture.checked(
-            sizes,
-            activation,
-            output,
-            own.loss_name(loss),
-            l2,
-            slope,
-            dtype,
-            l1,
-            threshold,
-            quantile,
+            sizes, activation, output, name, l2, slope, dtype, l1, threshold, quantile
         )
         architecture.check_size()
         generator, workers = checks.generator(rng), checks.threads(threads)
@@ -270,16 +265,9 @@ class Network(Described):
     @property
     def reference(self) -> reference.Model:
         """The same network for `deltajit.reference`, on views of the same theta."""
-        made_of = self._architecture
+        it = self._architecture
         return reference.Model(
-            self.weights,
-            self.biases,
-            made_of.activations,
-            made_of.loss,
-            made_of.l2,
-            made_of.slope,
-            made_of.l1,
-            made_of.bend,
+            self.weights, self.biases, it.activations, it.loss, it.l2, it.slope, it.l1, it.bend
         )
 
     # ---------------------------------------------------------------- what it computes
@@ -298,12 +286,8 @@ class Network(Described):
         """
         made_of = self._architecture
         samples = checks.samples(X, "X", made_of.sizes[0], made_of.dtype)
-        if samples.ndim == 1:
-            out = np.empty(made_of.sizes[-1], made_of.dtype)
-            handle.predict(self._handle(), samples, out)
-        else:
-            out = np.empty((samples.shape[0], made_of.sizes[-1]), made_of.dtype)
-            handle.predict(self._handle(), samples, out)
+        out = np.empty((*samples.shape[:-1], made_of.sizes[-1]), made_of.dtype)
+        handle.predict(self._handle(), samples, out)
         return out
 
     def loss(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -384,14 +368,7 @@ class Network(Described):
     def hessian(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
         """Hessian of `loss`, (n_params, n_params): for small networks, at most 1 GiB."""
         checks.dense("hessian", self.n_params, self.dtype)
-        at_theta = self.linearize(X, Y, sample_weight)
-        H = np.empty((self.n_params, self.n_params), self.dtype)
-        v = np.zeros(self.n_params, self.dtype)
-        for i in range(self.n_params):
-            v[i] = 1
-            H[i] = at_theta.hvp(v)
-            v[i] = 0
-        return H
+        return self.linearize(X, Y, sample_weight).hessian()
 
     def linearize(
         self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -448,13 +425,7 @@ class Network(Described):
 
     def flatten(self, dW: Sequence[ArrayLike], db: Sequence[ArrayLike]) -> Array:
         """One new vector like theta from dW and db of every layer: the inverse of `unflatten`."""
-        flat = np.empty_like(self.theta)
-        for name, views, given in zip(("dW", "db"), self.unflatten(flat), (dW, db), strict=True):
-            if len(given) != len(views):
-                raise ValueError(f"{name} must have {len(views)} arrays, got {len(given)}")
-            for i, (view, value) in enumerate(zip(views, given, strict=True)):
-                view[...] = checks.shaped(value, f"{name}[{i}]", view.shape, self.dtype)
-        return flat
+        return self._architecture.flatten(dW, db)
 
     def collapse(self) -> Network:
         """The same function by one layer: ``W = W[L] ... W[1]``, for identity hidden layers only.
@@ -473,23 +444,8 @@ class Network(Described):
         ValueError
             A hidden layer has another activation.
         """
-        made_of = self._architecture
-        for i, name in enumerate(made_of.activations[:-1]):
-            if name != "identity":
-                raise ValueError(
-                    "collapse needs activation 'identity' in every hidden layer, "
-                    f"but that of hidden layer {i + 1} is {name!r}"
-                )
-        W, b = self.weights[0].astype(np.float64), self.biases[0].astype(np.float64)
-        for own_W, own_b in zip(self.weights[1:], self.biases[1:], strict=True):
-            W, b = own_W @ W, own_W @ b + own_b
-        ends = made_of.sizes[0], made_of.sizes[-1]
-        one = replace(made_of, sizes=ends, activations=made_of.activations[-1:])
-        net = Network.sharing(
-            one, memory.empty(one.n_params, one.dtype), copy.deepcopy(self._rng), self.threads
-        )
-        net.theta = net.flatten([W], [b])
-        return net
+        one = collapsed(self._architecture, self.theta)
+        return Network.sharing(*one, copy.deepcopy(self._rng), self.threads)
 
     def fit(
         self,
@@ -624,7 +580,7 @@ class Network(Described):
         It ends with the output activation, so softmax and sigmoid outputs are probabilities there
         too; PyTorch's losses for logits want ``net.to_torch()[:-1]``.
         """
-        return interchange.to_torch(self._architecture, self.theta)
+        return pytorch.to_torch(self._architecture, self.theta)
 
     @classmethod
     def from_torch(
@@ -656,7 +612,7 @@ class Network(Described):
         **options
             slope (a Sequential has its own), l2, l1, threshold, quantile, as for `Network`.
         """
-        made = interchange.from_torch(source, activation, output, loss, options)
+        made = pytorch.from_torch(source, activation, output, loss, options)
         return cls._holding(made, rng, threads)
 
     @classmethod
@@ -676,11 +632,11 @@ class Network(Described):
         **options
             l2, l1, as for `Network`; scikit-learn's penalty is ``l2 = alpha / samples in a batch``.
         """
-        return cls._holding(interchange.from_sklearn(mlp, options), rng, threads)
+        return cls._holding(scikit_learn.from_sklearn(mlp, options), rng, threads)
 
     def to_onnx(self, path: Path) -> None:
         """Write `predict` to an ONNX file: input "X" (batch, n_in), output "Y" (batch, n_out)."""
-        interchange.to_onnx(self._architecture, self.theta, path)
+        onnx.to_onnx(self._architecture, self.theta, path)
 
     def to_c(self, path: Path, name: str | None = None) -> None:
         """Write `predict` for one sample to a C99 header that needs nothing but math.h.
@@ -692,7 +648,7 @@ class Network(Described):
             Prefix of what it defines: ``void <name>_predict(const float *x, float *out)``, or
             double; by default the file's own name.
         """
-        interchange.to_c(self._architecture, self.theta, path, name)
+        c_header.to_c(self._architecture, self.theta, path, name)
 
     # ---------------------------------------------------------------- helpers
 

@@ -20,15 +20,17 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from deltajit import checks, memory
+from deltajit.io.scikit_learn import OUR_NAMES
 from deltajit.kernels.gemm.parallel import usable_cores
+from deltajit.model import checks, memory
+from deltajit.model.memory import Array
 from deltajit.network import Network
 from deltajit.sklearn import descent
 from deltajit.sklearn.samples import DENSE, Samples, checked_weights, dense, parts
+from deltajit.training.history import History, TrainingState
+from deltajit.training.loop import Loop
+from deltajit.training.progress import clock
 
-Array = NDArray[Any]
-
-OUR_NAMES = {"logistic": "sigmoid"}
 FLOATS = (np.float64, np.float32)
 LEAST_RATE = 1e-6  # at which learning_rate="adaptive" ends fit
 NOT_FINITE = (
@@ -307,19 +309,26 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         epoch = descent.epochs(net, samples, batch_size, self._optimizer, self._penalty())
         weights = None if samples.weights is None else samples.weights[order]
         self.n_iter_, beyond = 0, self._beyond(samples.Y[order], weights)
-        try:
-            for _ in range(1 if incremental else self.max_iter):
-                if self.shuffle:
-                    order = self._shuffled(order)
-                loss = self._reported(epoch(order), net, batch_size)
-                self._note(loss + beyond, len(order), net, validation)
-                if self._finished():
-                    break
-            else:
-                if not incremental:
-                    self._warn(f"Maximum iterations ({self.max_iter}) reached before convergence")
-        except KeyboardInterrupt:
+        most = 1 if incremental else self.max_iter
+        state = TrainingState(net, self._optimizer.rule, History(), most, ("loss", "time"))
+
+        def one_epoch() -> float:
+            nonlocal order
+            if self.shuffle:
+                order = self._shuffled(order)
+            return self._reported(epoch(order), net, batch_size) + beyond
+
+        def note(loss: float, start: float) -> None:
+            state.history.note({"loss": loss, "time": clock() - start})
+            self._note(loss, len(order), net, validation)
+            if self._finished():
+                state.stop()
+
+        history = Loop(state, note, len(order)).run(one_epoch)
+        if history.interrupted:
             warnings.warn("Training interrupted by user.", stacklevel=4)
+        elif not state.stopped and not incremental:
+            self._warn(f"Maximum iterations ({self.max_iter}) reached before convergence")
         if validation is not None:
             net.theta[:] = self._best_theta
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from deltajit.architecture import loss_of_output
-from deltajit.sklearn.base import OUR_NAMES, MultilayerPerceptron, has_epochs
+from deltajit.io.scikit_learn import OUR_NAMES
+from deltajit.model.architecture import loss_of_output
+from deltajit.model.memory import Array
+from deltajit.sklearn.base import MultilayerPerceptron, has_epochs
 from deltajit.sklearn.samples import Samples, dense
-
-Array = NDArray[Any]
 
 
 class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc]

@@ -7,7 +7,7 @@ mean loss; so l2 is ``alpha / weight``, set before each call for the samples tha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import issparse
 
-from deltajit import kernels, memory
+from deltajit import kernels
 from deltajit.kernels.blocks import LARGEST_BLOCK
 from deltajit.kernels.mlp.optimizers import SGD, Adam
+from deltajit.model import memory
+from deltajit.model.memory import Array
 from deltajit.network import Network
 from deltajit.sklearn.samples import DENSE, Samples, dense, parts
-from deltajit.training import dropout_of, steps_a_call
-
-Array = NDArray[Any]
+from deltajit.training.loop import pieces
+from deltajit.training.minibatches import Steps, dropout_of
 
 
 class Penalty(NamedTuple):
@@ -88,54 +89,39 @@ def epochs(
     It is the mean over samples of their minibatch's loss, taken before its step. The epoch ends
     early where that is not finite.
     """
-    model, rule, dropout = net.model, optimizer.rule, optimizer.dropout
-    sparse = issparse(samples.X)
-    grad, work = memory.empty(net.n_params, net.dtype), net.workspace(batch_size)
-    chunk = batch_size * _steps(net, batch_size, samples)
+    step = Steps(net, optimizer.rule, batch_size, optimizer.dropout)
+    sparse, most = issparse(samples.X), np.inf
+    if samples.weights is not None:
+        most = 1  # the penalty is another for each minibatch
+    elif sparse:
+        most = DENSE // (batch_size * net.sizes[0])
 
     def train(rows: NDArray[np.int64]) -> float:
         some = samples
         if sparse:
             some, rows = samples.pick(rows).dense(), np.arange(len(rows))
-        total, mass = kernels.fit_epoch(
-            model, some.X, some.Y, rows, batch_size, rule, grad, work, some.weights, dropout
-        )
-        return float(total / mass)
+        total, weight = step(rows, *some)
+        return float(total / weight)
+
+    def weight_of(rows: NDArray[np.int64]) -> float:
+        """Of a minibatch."""
+        if samples.weights is None:
+            return float(min(batch_size, len(rows)))
+        return float(samples.weights[rows].sum())
 
     def epoch(order: NDArray[np.int64]) -> float:
-        total = 0.0
-        for rows in _pieces(order, batch_size, chunk):
-            if samples.weights is None:
-                weight = float(min(batch_size, len(rows)))
-            else:
-                weight = float(samples.weights[rows].sum())
-            if weight > 0:
-                penalty.over(model, weight)
-                total += train(rows) * len(rows)
-            if not math.isfinite(total):
-                break
+        total, whole = 0.0, len(order) - len(order) % batch_size
+        for part in order[:whole], order[whole:]:  # the last one's penalty is another
+            for rows in pieces(part, batch_size, net.n_params, most):
+                weight = weight_of(rows)
+                if weight > 0:
+                    penalty.over(net.model, weight)
+                    total += train(rows) * len(rows)
+                if not math.isfinite(total):
+                    return total / len(order)
         return total / len(order)
 
     return epoch
-
-
-def _steps(net: Network, batch_size: int, samples: Samples) -> int:
-    """How many minibatches one call of a kernel takes: between calls Ctrl-C is heard."""
-    if samples.weights is not None:
-        return 1  # the penalty is another for each minibatch
-    steps = steps_a_call(batch_size, net.n_params)
-    if issparse(samples.X):
-        steps = min(steps, DENSE // (batch_size * net.sizes[0]))
-    return max(1, steps)
-
-
-def _pieces(order: NDArray[np.int64], batch_size: int, chunk: int) -> Iterator[NDArray[np.int64]]:
-    """Chunks of whole minibatches, and what is left: a minibatch of its own."""
-    whole = len(order) - len(order) % batch_size
-    for first in range(0, whole, chunk):
-        yield order[first : min(first + chunk, whole)]
-    if whole < len(order):
-        yield order[whole:]
 
 
 def lbfgs(

@@ -6,18 +6,16 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import xlogy
 from sklearn.base import RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
-from deltajit import checks
 from deltajit.kernels import LOSSES
-from deltajit.own import CIRCUITS
+from deltajit.model import checks
+from deltajit.model.custom import CIRCUITS
+from deltajit.model.memory import Array
 from deltajit.sklearn.base import MultilayerPerceptron, has_epochs
 from deltajit.sklearn.samples import Samples
-
-Array = NDArray[Any]
 
 
 def regression_losses() -> list[str]:

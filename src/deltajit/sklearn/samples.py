@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_array
 
-Array = NDArray[Any]
+from deltajit.model.memory import Array
 
 # Elements of a sparse X that are made dense at once: 64 MB of float32.
 DENSE = 2**24

@@ -1,0 +1,389 @@
+"""Tracing: a Python function of scalars, called once with nodes, becomes a graph of operations.
+
+Equal subexpressions are one node, what depends on constants alone is a constant, and what no output
+needs is left out.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from deltajit.circuits import primitives
+from deltajit.circuits.primitives import BY_CODE, UNARY, Graph
+from deltajit.kernels.circuit.operations import CODES
+from deltajit.kernels.circuit.schedule import CONSTANT, INPUT, mark_needed
+
+Function = Callable[..., Any]
+
+# Whole exponents up to here become products.
+LARGEST_EXPONENT = 64
+
+_COMMUTATIVE = {CODES["add"], CODES["multiply"]}
+
+_NO_NUMBER = (
+    "a Circuit calls its function once, with values that are not numbers yet, so nothing in it can "
+    "depend on what they are: "
+)
+
+
+class Node:
+    """A traced value: what stands for a number while a `Circuit` looks at its function."""
+
+    __slots__ = ("index", "tracer")
+
+    def __init__(self, tracer: Tracer, index: int) -> None:
+        self.tracer = tracer
+        self.index = index
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        function = FUNCTIONS.get(ufunc.__name__)
+        if function is None or method != "__call__" or options:
+            asked = f"np.{ufunc.__name__}" + (f".{method}" if method != "__call__" else "")
+            known = ", ".join(f"np.{name}" for name in FUNCTIONS)
+            raise TypeError(
+                f"{asked} of {sorted(options) or 'a traced value'} is not for a Circuit; write it "
+                f"with what is: {known}"
+            )
+        if any(np.ndim(x) > 0 for x in inputs if not isinstance(x, Node)):
+            return np.frompyfunc(function, len(inputs), 1)(*map(_as_array, inputs))
+        return function(*map(_as_scalar, inputs))
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        if function is np.where and len(args) == 3:
+            return where(*args)
+        if function is np.clip and len(args) == 3:
+            return np.minimum(np.maximum(args[0], args[1]), args[2])
+        raise TypeError(
+            f"np.{function.__name__} is not for traced values; use numpy.array([x1, x2]), whose "
+            "elements may be traced, and sums and products of such arrays"
+        )
+
+    __hash__ = object.__hash__
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            _NO_NUMBER + "for if, while, and, or, not, min and max write "
+            "dj.circuit.where(x > 0, a, b), np.maximum(a, b) or np.minimum(a, b)"
+        )
+
+    def __float__(self) -> float:
+        raise TypeError(
+            _NO_NUMBER + "for math.exp(x) write np.exp(x), and leave out float(x) and round(x)"
+        )
+
+    __int__ = __index__ = __round__ = __complex__ = __float__
+
+    def __and__(self, other: Any) -> Any:
+        raise TypeError(
+            "conditions are 1 or 0: write a * b for a & b, np.maximum(a, b) for a | b, 1 - a for ~a"
+        )
+
+    __rand__ = __or__ = __ror__ = __and__
+
+    def __invert__(self) -> Any:
+        return self & None
+
+    def conjugate(self) -> Node:
+        """Itself, as of any real number: np.var asks for it."""
+        return self
+
+    def __iter__(self) -> Any:
+        raise TypeError(
+            "the function of a Circuit takes scalars, f(x1, ..., xn), so x1 is no vector; write "
+            "f(*x) to have all of them as x"
+        )
+
+    def __repr__(self) -> str:
+        return f"<traced value {self.index}>"
+
+
+class Tracer:
+    """The graph as it grows."""
+
+    def __init__(self, n_inputs: int) -> None:
+        self.codes = [INPUT] * n_inputs
+        self.x = list(range(n_inputs))
+        self.y = list(range(n_inputs))
+        self.constants: list[float] = []
+        self.known: dict[Any, int] = {}  # nodes by what they are
+
+    def index_of(self, value: Any) -> int:
+        """The node of an operand."""
+        if type(value) is Node:
+            if value.tracer is not self:
+                raise ValueError(
+                    "a traced value was kept from another call: a Circuit's function may use its "
+                    "own arguments, and numbers"
+                )
+            return value.index
+        number = _number(value)
+        key = struct.pack("d", number)  # 0.0 and -0.0 differ, NaN is itself
+        if key not in self.known:
+            self.known[key] = len(self.codes)
+            self._append(CONSTANT, len(self.constants), len(self.constants))
+            self.constants.append(number)
+        return self.known[key]
+
+    def emit(self, code: int, x: Any, y: Any) -> Any:
+        """The node of an operation, which may be there already, or a number where x and y are."""
+        i, j = self.index_of(x), self.index_of(y)
+        if self.codes[i] == CONSTANT and self.codes[j] == CONSTANT:
+            return self._folded(code, i, j)
+        key = (code, j, i) if i > j and code in _COMMUTATIVE else (code, i, j)
+        index = self.known.get(key)
+        if index is None:
+            index = self.known[key] = len(self.codes)
+            self._append(code, i, j)
+        return Node(self, index)
+
+    def _append(self, code: int, x: int, y: int) -> None:
+        self.codes.append(code)
+        self.x.append(x)
+        self.y.append(y)
+
+    def _folded(self, code: int, i: int, j: int) -> float:
+        at = [self.constants[self.x[k]] for k in ((i,) if code in UNARY else (i, j))]
+        with np.errstate(all="ignore"):
+            return float(BY_CODE[code].value(*map(np.float64, at)))
+
+    def graph(self, outputs: Sequence[Any], n_inputs: int, ties: tuple[float, float]) -> Graph:
+        """What was traced, without what no output needs."""
+        ends = np.array([self.index_of(output) for output in outputs], np.int32)
+        codes, x, y = (np.array(part, np.int32) for part in (self.codes, self.x, self.y))
+        needed = np.zeros(codes.size, np.bool_)
+        needed[ends] = True
+        mark_needed(codes, x, y, needed)
+        needed |= codes == INPUT
+        constants = np.array(self.constants, np.float64)[x[needed & (codes == CONSTANT)]]
+        number = np.cumsum(needed, dtype=np.int32) - 1  # of each node, among those that are left
+        codes, x, y = codes[needed], x[needed], y[needed]
+        x[codes >= 0], y[codes >= 0] = number[x[codes >= 0]], number[y[codes >= 0]]
+        x[codes == CONSTANT] = y[codes == CONSTANT] = np.arange(constants.size)
+        return Graph(codes, x, y, constants, number[ends], n_inputs, ties)
+
+
+def _number(value: Any) -> float:
+    """A constant operand."""
+    if isinstance(value, (int, float, np.integer, np.floating, np.bool_)) or (
+        isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iufb"
+    ):
+        return float(value)
+    raise TypeError(f"a traced value goes with numbers and traced values, not with {value!r}")
+
+
+def _as_array(value: Any) -> Any:
+    """A node as an array without axes, which NumPy goes through like any other."""
+    if not isinstance(value, Node):
+        return value
+    array = np.empty((), object)
+    array[()] = value
+    return array
+
+
+def _as_scalar(value: Any) -> Any:
+    """What is in an array without axes: np.tensordot makes such of nodes."""
+    return value[()] if isinstance(value, np.ndarray) else value
+
+
+def _tracer_of(*values: Any) -> Tracer | None:
+    return next((value.tracer for value in values if isinstance(value, Node)), None)
+
+
+def _apply(name: str, x: Any, y: Any) -> Any:
+    """An operation on nodes and numbers, of which one is a node."""
+    tracer = _tracer_of(x, y)
+    assert tracer is not None
+    return tracer.emit(CODES[name], x, y)
+
+
+def _is(value: Any, number: float) -> bool:
+    return not isinstance(value, Node) and value == number
+
+
+def _is_same(x: Any, y: Any) -> bool:
+    both = isinstance(x, Node) and isinstance(y, Node)
+    return both and x.tracer is y.tracer and x.index == y.index
+
+
+# What NumPy calls the functions, each of nodes and numbers.
+
+
+def add(x: Any, y: Any) -> Any:
+    """x + y; sum() begins with 0."""
+    return y if _is(x, 0) else x if _is(y, 0) else _apply("add", x, y)
+
+
+def subtract(x: Any, y: Any) -> Any:
+    """x - y."""
+    return x if _is(y, 0) else _apply("subtract", x, y)
+
+
+def multiply(x: Any, y: Any) -> Any:
+    """x * y."""
+    return y if _is(x, 1) else x if _is(y, 1) else _apply("multiply", x, y)
+
+
+def divide(x: Any, y: Any) -> Any:
+    """x / y."""
+    return x if _is(y, 1) else _apply("divide", x, y)
+
+
+def power(x: Any, y: Any) -> Any:
+    """x ** y; a whole exponent makes products, one half a square root."""
+    if isinstance(y, Node):
+        return _apply("power", x, y)
+    exponent = _number(y)
+    if exponent == 0.5:
+        return sqrt(x)
+    if not (exponent.is_integer() and abs(exponent) <= LARGEST_EXPONENT):
+        return _apply("constant_power", x, exponent)
+    base = divide(1.0, x) if exponent < 0 else x  # 1 / x**n would lose range on the way back
+    result: Any = 1.0
+    for bit in f"{abs(int(exponent)):b}":
+        result = multiply(result, result)
+        if bit == "1":
+            result = multiply(result, base)
+    return result
+
+
+def _binary(name: str) -> Function:
+    return lambda x, y: _apply(name, x, y)
+
+
+def _unary(name: str) -> Function:
+    return lambda x: _apply(name, x, x)
+
+
+negative, absolute, sqrt, log = map(_unary, ["negative", "absolute", "sqrt", "log"])
+equal, less, less_equal = map(_binary, ["equal", "less", "less_equal"])
+
+
+def maximum(x: Any, y: Any) -> Any:
+    """The larger one; of a value and itself that is no tie."""
+    return x if _is_same(x, y) else _apply("maximum", x, y)
+
+
+def minimum(x: Any, y: Any) -> Any:
+    """The smaller one, likewise."""
+    return x if _is_same(x, y) else _apply("minimum", x, y)
+
+
+# What NumPy has no function for.
+
+
+def relu(x: Any) -> Any:
+    """``max(0, x)``; its derivative at 0 is 0, as a network's."""
+    return _anywhere("relu", BY_CODE[CODES["relu"]].value, x)
+
+
+def sigmoid(x: Any) -> Any:
+    """``1 / (1 + exp(-x))``, without overflow."""
+    return _anywhere("sigmoid", primitives.sigmoid, x)
+
+
+def softplus(x: Any) -> Any:
+    """``log(1 + exp(x))``, without overflow."""
+    return _anywhere("softplus", primitives.softplus, x)
+
+
+def where(condition: Any, x: Any, y: Any) -> Any:
+    """x where the condition holds, else y; both are computed, and only one is used.
+
+    The derivative goes to the one that is used. The other, and the condition, pass nothing back,
+    even where their own derivatives are infinite.
+    """
+    if any(np.ndim(each) > 0 for each in (condition, x, y) if not isinstance(each, Node)):
+        return np.frompyfunc(where, 3, 1)(*map(_as_array, (condition, x, y)))
+    if not isinstance(condition, Node):
+        return x if condition else y
+    kept = 0.0 if _is(x, 0) else _apply("keep", condition, x)
+    return add(kept, 0.0 if _is(y, 0) else _apply("drop", condition, y))
+
+
+def dot(x: Any, y: Any) -> Any:
+    """Sum of the products of two lists of one length."""
+    if len(x) != len(y):
+        raise ValueError(f"dot needs two lists of one length, got {len(x)} and {len(y)} elements")
+    return sum(a * b for a, b in zip(x, y, strict=True))
+
+
+def _anywhere(name: str, function: Function, x: Any) -> Any:
+    """Of a node, of an array in which there are nodes, or of numbers."""
+    if isinstance(x, Node):
+        return _apply(name, x, x)
+    array = np.asarray(x)
+    if array.dtype == object:
+        return np.frompyfunc(lambda each: _anywhere(name, function, each), 1, 1)(array)
+    with np.errstate(all="ignore"):
+        return function(array)[()]
+
+
+ELEMENTARY = ("exp", "exp2", "expm1", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh")
+
+FUNCTIONS: dict[str, Function] = {
+    "add": add,
+    "subtract": subtract,
+    "multiply": multiply,
+    "divide": divide,
+    "power": power,
+    "float_power": power,
+    "maximum": maximum,
+    "minimum": minimum,
+    "less": less,
+    "less_equal": less_equal,
+    "greater": lambda x, y: less(y, x),
+    "greater_equal": lambda x, y: less_equal(y, x),
+    "equal": equal,
+    "not_equal": lambda x, y: 1 - equal(x, y),
+    "logaddexp": _binary("logaddexp"),
+    "negative": negative,
+    "positive": lambda x: x,
+    "absolute": absolute,
+    "fabs": absolute,
+    "square": lambda x: multiply(x, x),
+    "reciprocal": lambda x: divide(1.0, x),
+    "sqrt": sqrt,
+    "log": log,
+    "log2": lambda x: log(x) / math.log(2),
+    "log10": lambda x: log(x) / math.log(10),
+    **{name: _unary(name) for name in ELEMENTARY},
+}
+
+
+def _operator(function: Function, reflected: bool = False) -> Function:
+    """A method of `Node`; an array goes by itself, element by element."""
+
+    def operator(self: Node, other: Any) -> Any:
+        if isinstance(other, np.ndarray) and other.ndim > 0:
+            return NotImplemented
+        other = _as_scalar(other)
+        return function(other, self) if reflected else function(self, other)
+
+    return operator
+
+
+def _add_methods() -> None:
+    """Operators, and the methods that NumPy's functions of an array of nodes call."""
+    for name, ufunc in [
+        ("add", "add"), ("sub", "subtract"), ("mul", "multiply"), ("truediv", "divide"),
+        ("pow", "power"),
+    ]:  # fmt: skip
+        setattr(Node, f"__{name}__", _operator(FUNCTIONS[ufunc]))
+        setattr(Node, f"__r{name}__", _operator(FUNCTIONS[ufunc], reflected=True))
+    for name, ufunc in [
+        ("lt", "less"), ("le", "less_equal"), ("gt", "greater"), ("ge", "greater_equal"),
+        ("eq", "equal"), ("ne", "not_equal"),
+    ]:  # fmt: skip
+        setattr(Node, f"__{name}__", _operator(FUNCTIONS[ufunc]))
+    for name, ufunc in [("neg", "negative"), ("pos", "positive"), ("abs", "absolute")]:
+        setattr(Node, f"__{name}__", FUNCTIONS[ufunc])
+    for name in ("square", "reciprocal", "sqrt", "log", "log2", "log10", "fabs", *ELEMENTARY):
+        setattr(Node, name, FUNCTIONS[name])
+
+
+_add_methods()

@@ -1,0 +1,71 @@
+"""The command line: ``deltajit demo``, ``compare``, ``info``, ``warmup``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        _run(options)
+    except (TypeError, ValueError) as error:
+        if options.command != "info":
+            raise
+        print(error, file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").split(".")[0] not in ("sklearn", "matplotlib", "threadpoolctl"):
+            raise
+        print(
+            f"deltajit {options.command} needs {missing.name}: pip install 'deltajit[demo]'",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="deltajit", description="Fast gradients of MLPs.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="train on handwritten digits, check, time, plot")
+    demo.add_argument("--figure", type=Path, default=Path("deltajit-demo.png"), metavar="PATH")
+    compare = commands.add_parser("compare", help="every kernel against the NumPy reference")
+    compare.add_argument("--json", action="store_true", help="for machines")
+    info = commands.add_parser("info", help="CPU, lanes, threads, cache, versions; or a plan")
+    info.add_argument(
+        "--plan", metavar="SIZES", help="such as 784,128,10: the tiles of its products"
+    )
+    info.add_argument("--batch", type=int, default=64, help="samples a step, for --plan")
+    info.add_argument("--dtype", default="float32", help="for --plan")
+    warmup = commands.add_parser("warmup", help="compile all kernels now, for images and CI")
+    warmup.add_argument("--dtype", choices=("float32", "float64", "all"), default="all")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    # Each command's own imports: a command must not need what only another one uses.
+    if options.command == "demo":
+        from deltajit.cli import demo
+
+        demo.run(options.figure)
+    elif options.command == "compare":
+        from deltajit.cli import compare
+
+        compare.run(options.json)
+    elif options.command == "warmup":
+        from deltajit.cli import warmup
+
+        warmup.run(options.dtype)
+    elif options.plan:
+        from deltajit.cli import plan
+
+        plan.run(options.plan, options.batch, options.dtype)
+    else:
+        from deltajit.cli import info
+
+        info.run()

@@ -1,0 +1,145 @@
+"""``deltajit demo``: a network learns to read handwritten digits, and its gradient is checked."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from deltajit import reference
+from deltajit.cli.timing import medians, one_thread, readable
+from deltajit.kernels.mlp.optimizers import SGD, Adam
+from deltajit.model.memory import Array
+from deltajit.network import Network
+from deltajit.training.history import History
+
+SIZES = [64, 128, 10]
+BATCH = 32
+
+
+class Digits(NamedTuple):
+    """8 x 8 images as rows of 64 numbers in [0, 1], and their labels, split at random."""
+
+    X: Array
+    Y: Array
+    X_test: Array
+    Y_test: Array
+
+
+def run(figure: Path, epochs: int = 40) -> None:
+    """Train, check, time, and save a figure; prints what it finds."""
+    digits = load()
+    print(f"1. Training on {len(digits.X)} of scikit-learn's handwritten digits")
+    net = Network(SIZES, activation="relu", output="softmax", rng=0)
+    print(f"   {net}")
+    start = time.perf_counter()
+    net.value_and_grad(digits.X[:1], digits.Y[:1])
+    first = time.perf_counter() - start
+    history = net.fit(
+        digits.X,
+        digits.Y,
+        epochs=epochs,
+        batch_size=BATCH,
+        optimizer=Adam(1e-3),
+        validation_data=(digits.X_test, digits.Y_test),
+    )
+    guess = net.predict(digits.X_test).argmax(axis=1)
+    print(f"   first gradient after         {readable(first)} (compiled, or read from the cache)")
+    print(f"   loss, first and last epoch   {history.loss[0]:.4f} -> {history.loss[-1]:.4f}")
+    print(f"   time an epoch (median)       {readable(float(np.median(history.time)))}")
+    print(f"   accuracy on {len(guess)} test images  {(guess == digits.Y_test).mean():.4f}")
+
+    print("2. Is the gradient right? In float64, largest difference over largest element:")
+    against_reference, against_complex_step = check_gradient(net, digits)
+    print(f"   to the NumPy reference       {against_reference:.1e}")
+    print(f"   to complex step              {against_complex_step:.1e}")
+
+    print("3. Is it fast? Medians, the two of each pair taken in turns, one thread:")
+    with one_thread():
+        report_times(net, digits)
+
+    save_figure(figure, history, digits, guess)
+    print(f"4. Loss curve and some test digits: {figure}")
+
+
+def load() -> Digits:
+    """The 1,797 digits that scikit-learn carries; every fifth, at random, for testing."""
+    from sklearn.datasets import load_digits
+
+    X, Y = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(X))
+    X, Y = X[order] / 16, Y[order]
+    n_test = len(X) // 5
+    return Digits(X[n_test:], Y[n_test:], X[:n_test], Y[:n_test])
+
+
+def check_gradient(net: Network, digits: Digits) -> tuple[float, float]:
+    """Largest relative difference to the reference's gradient and to complex step's."""
+    double = Network(SIZES, activation="relu", output="softmax", dtype="float64", l2=1e-3)
+    double.theta = net.theta
+    X, Y = digits.X[:8], digits.Y[:8]
+    grad = double.grad(X, Y)
+    _, dW, db = reference.value_and_grad(double.reference, X, Y)
+    expected = double.flatten(dW, db)
+    by_step = complex_step(double, X, Y)
+    size = np.abs(expected).max()
+    return np.abs(grad - expected).max() / size, np.abs(grad - by_step).max() / size
+
+
+def complex_step(net: Network, X: Array, Y: Array) -> Array:
+    """Gradient as ``Im loss(theta + ih e_k) / h`` for each k: no differences, no rounding."""
+    step = 1e-30
+    theta = net.theta.astype(complex)
+    weights, biases = net.unflatten(theta)
+    model = net.reference._replace(weights=weights, biases=biases)
+    grad = np.empty(net.n_params)
+    for k in range(net.n_params):
+        theta[k] += 1j * step
+        grad[k] = reference.loss(model, X, Y).imag / step
+        theta[k] = theta[k].real
+    return grad
+
+
+def report_times(net: Network, digits: Digits) -> None:
+    """Loss beside gradient, and an epoch of plain SGD beside the NumPy reference's."""
+    X, Y = digits.X.astype(np.float32), digits.Y
+    loss, gradient = medians(lambda: net.loss(X, Y), lambda: net.value_and_grad(X, Y))
+    print(f"   loss of {len(X)} samples         {readable(loss)}")
+    print(f"   loss and gradient            {readable(gradient)}: {gradient / loss:.2f} x the loss")
+
+    order = np.arange(len(X))
+    own, twin = (Network(SIZES, activation="relu", output="softmax") for _ in range(2))
+    sgd = SGD(0.05)
+    ours, numpy = medians(
+        lambda: own.fit(X, Y, epochs=1, batch_size=BATCH, optimizer=sgd, progress=False),
+        lambda: reference.fit_epoch(twin.reference, X, Y, order, BATCH, lr=0.05),
+    )
+    print(f"   an epoch of SGD, batch {BATCH}    {readable(ours)}")
+    print(f"   the same in NumPy            {readable(numpy)}: {numpy / ours:.1f} x as long")
+
+
+def save_figure(path: Path, history: History, digits: Digits, guess: Array) -> None:
+    """Loss curves, and test digits with the network's answers, the wrong ones first, in red."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    grid = figure.add_gridspec(3, 12)
+    axes = figure.add_subplot(grid[:, :6])
+    axes.semilogy(history.loss, label="training")
+    axes.semilogy(history.val_loss, label="test")
+    axes.set(xlabel="epoch", ylabel="cross-entropy", title="Loss")
+    axes.legend()
+    wrong_first = np.argsort(guess == digits.Y_test, kind="stable")
+    for k, i in enumerate(wrong_first[:18]):
+        cell = figure.add_subplot(grid[k // 6, 6 + k % 6])
+        cell.imshow(digits.X_test[i].reshape(8, 8), cmap="gray_r")
+        good = guess[i] == digits.Y_test[i]
+        cell.set_title(
+            f"{guess[i]}" if good else f"{guess[i]} for {digits.Y_test[i]}",
+            color="black" if good else "red",
+            fontsize="small",
+        )
+        cell.set_axis_off()
+    figure.savefig(path, dpi=120)

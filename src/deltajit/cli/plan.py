@@ -1,0 +1,124 @@
+"""``deltajit info --plan 784,128,10 --batch 64``: which tiles the products of a step go through."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+from deltajit.kernels.blocks import (
+    FEW,
+    KC,
+    MR,
+    MR_FEW,
+    MR_NARROW,
+    NARROW,
+    NR,
+    NR_ONE,
+    group_of,
+    is_narrow,
+    tile_of,
+)
+from deltajit.kernels.mlp.model import block_size
+from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
+from deltajit.model import checks
+
+WIDTHS = (12, 9, 25, 19, 9)  # of the columns that are printed
+
+
+class Product(NamedTuple):
+    """One product of matrices, (m, k) @ (k, n), and how it is done.
+
+    lanes : what a vector's lanes run along. tile : rows x vectors. useful : share of the
+    multiply-adds whose result is kept; the others fill up tiles at the edges.
+    """
+
+    layer: str
+    name: str
+    shape: tuple[int, int, int]
+    lanes: str
+    tile: str
+    useful: float
+
+
+def plan(sizes: tuple[int, ...], batch: int, width: int) -> list[Product]:
+    """Every product of a training step, in the order of the sweeps; `width` lanes a vector."""
+    block = block_size(batch)
+    forward = [_forward(pair, block, width) for pair in pairwise(sizes)]
+    backward = []
+    for level, pair in reversed(list(enumerate(pairwise(sizes)))):
+        if level > 0:
+            backward.append(_delta(pair, block, width))
+        backward.append(_gradient(pair, block, width))
+    return forward + backward
+
+
+def _forward(pair: tuple[int, int], m: int, width: int) -> Product:
+    k, n = pair
+    what = "-".join(map(str, pair)), "forward", (m, k, n)
+    group = group_of(n, width)
+    if n == 1:
+        return Product(*what, "inputs", f"{width} sums", _filled(m, width) * _filled(k, width))
+    if group == 1:
+        return Product(*what, "outputs", *_tile(m, n, width))
+    if m == 1:  # as many chains, but a vector each
+        return Product(*what, "outputs", f"1 x {group}", n / width * _filled(k, group))
+    rows = MR_FEW if m < MR_NARROW else int(MR_NARROW)
+    useful = _filled(m, rows) * _filled(k, group) * n * group / width
+    return Product(*what, f"outputs, {group} inputs", f"{rows} x 1", useful)
+
+
+def _delta(pair: tuple[int, int], m: int, width: int) -> Product:
+    n, k = pair
+    what = "-".join(map(str, pair)), "BP2", (m, k, n)
+    if m < MR and k > 1:  # the lanes run along what is summed, of as many rows as there are lanes
+        return Product(*what, "outputs", f"{width} sums", _filled(n, width) * _filled(k, width))
+    return Product(*what, "inputs", *_tile(m, n, width))
+
+
+def _gradient(pair: tuple[int, int], k: int, width: int) -> Product:
+    m, n = pair
+    what = "-".join(map(str, pair)), "BP3", (m, k, n)
+    if n == 1 and k > 1:
+        return Product(*what, "inputs", "row sum", _filled(m, width))
+    if k == 1:
+        return Product(*what, "outputs", f"1 x {NR_ONE}", _filled(n, width))
+    if is_narrow((m, n), k, width):
+        return Product(*what, "inputs", *_tile(n, min(m, NR * width), width))  # a strip
+    return Product(*what, "outputs", *_tile(m, n, width))
+
+
+def _tile(m: int, n: int, width: int) -> tuple[str, float]:
+    """(rows x vectors of the tiles of a product, their useful share)."""
+    tile = tile_of(m, n, width)
+    if m == 1:
+        return f"1 x {NR_ONE}", _filled(n, width)
+    if tile == FEW:
+        return f"{MR_FEW} x {NR}", _filled(m, MR_FEW) * _filled(n, NR * width)
+    if tile == NARROW:
+        return f"{MR_NARROW} x 1", _filled(m, int(MR_NARROW)) * _filled(n, width)
+    rest = n % (NR * width)
+    last_is_narrow = rest > 0 and tile_of(m, rest, width) == NARROW
+    columns = n - rest + (0 if rest == 0 else width if last_is_narrow else NR * width)
+    return f"{MR} x {NR}", _filled(m, int(MR)) * n / columns
+
+
+def _filled(count: int, step: int) -> float:
+    """What share of whole steps `count` fills."""
+    return count / (-(-count // step) * step)
+
+
+def run(sizes: str, batch: int, dtype: str) -> None:
+    """Print the plan as a table."""
+    units = checks.sizes([int(n) if n.isdigit() else n for n in sizes.split(",")])
+    samples = checks.whole(batch, "batch")
+    width = LANES_F32 if checks.dtype(dtype).name == "float32" else LANES_F64
+    print(
+        f"{'-'.join(map(str, units))}, batch {samples}, {dtype}: {width} lanes a vector, panels "
+        f"{KC} rows deep, blocks of {block_size(samples)} samples"
+    )
+    titles = ("layer", "product", "rows x depth x columns", "lanes along", "tile")
+    print("".join(f"{t:<{w}}" for t, w in zip(titles, WIDTHS, strict=True)) + "useful")
+    for p in plan(units, samples, width):
+        shape = " x ".join(map(str, p.shape))
+        texts = (p.layer, p.name, shape, p.lanes, p.tile)
+        print("".join(f"{t:<{w}}" for t, w in zip(texts, WIDTHS, strict=True)) + f"{p.useful:6.0%}")

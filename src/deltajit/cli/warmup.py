@@ -1,0 +1,59 @@
+"""``deltajit warmup``: compiles every kernel, so that nobody waits for one later."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from deltajit import kernels
+from deltajit.circuit import Circuit
+from deltajit.kernels import cache, compiler
+from deltajit.network import Network
+from deltajit.training.progress import progress_bar
+
+DTYPES = ("float32", "float64")
+
+
+def run(dtype: str) -> None:
+    """Compile what is not kept yet of one dtype, or of "all"; says where it is."""
+    if not cache.is_on():
+        raise SystemExit("deltajit warmup: no folder for the cache can be written")
+    dtypes = DTYPES if dtype == "all" else (dtype,)
+    start = time.perf_counter()
+    needed = [(kernel, real) for kernel, real in compiler.all_kernels() if str(real) in dtypes]
+    with progress_bar(len(needed), unit="kernel") as bar:
+        for kernel, real in needed:
+            kernel.address(real)
+            bar.update()
+    for each in dtypes:
+        call_from_python(each)
+    seconds = time.perf_counter() - start
+    print(f"{len(needed)} kernels are in {cache.folder()}, after {seconds:.1f} s")
+
+
+def call_from_python(dtype: str) -> None:
+    """Call what Numba compiles for callers in Python, with each type of arguments.
+
+    It asks for little else: the kernels are there.
+    """
+    net = Network([2, 3, 1], dtype=dtype)
+    X, Y, weights = np.ones((2, 2), dtype), np.ones((2, 1), dtype), np.ones(2, dtype)
+    theta, out = net.theta.copy(), np.empty((2, 1), dtype)
+    net.predict(X), net.predict(X[0])
+    for w in (None, weights):
+        net.value_and_grad(X, Y, w), net.loss(X, Y, w)
+        net.hvp(X, Y, theta, w), net.gnvp(X, Y, theta, w)
+        at_theta = net.linearize(X, Y, w)
+        at_theta.hvp(theta), at_theta.gnvp(theta), at_theta.jvp(theta), at_theta.vjp(out)
+        for dropout in (0, 0.5):
+            net.fit(X, Y, epochs=1, sample_weight=w, dropout=dropout, progress=False)
+    net.fit(X, Y, epochs=1, validation_data=(X, Y), progress=False)
+    net.per_sample_grads(X, Y), net.input_grad(X, Y), net.jacobian(X)
+    net.objective(X, Y).residuals(theta), net.objective(X, Y).residuals_jac(theta)
+    circuit = Circuit(lambda x, y: x * y, 2, dtype=dtype)
+    circuit(X[0]), circuit.value_and_grad(X[0]), circuit.hvp(X[0], X[0])
+    grad, work = np.empty_like(theta), net.workspace(2)
+    kernels.predict(net.model, X, out, work)
+    kernels.value_and_grad(net.model, X, Y, grad, work)
+    kernels.sgd_step(net.model, X, Y, 0.1, grad, work)

@@ -1,0 +1,197 @@
+"""The loss as a function of theta alone, the way scipy.optimize wants it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from deltajit import kernels
+from deltajit.derivatives.linearization import Linearization
+from deltajit.model import checks, memory
+from deltajit.model.architecture import Architecture
+from deltajit.model.data import Data
+from deltajit.model.described import Described
+from deltajit.model.memory import Array
+
+
+class _Point:
+    """Where one thread has last been: theta, its scratch memory, and what it knows there."""
+
+    def __init__(self, architecture: Architecture, batch: int, threads: int) -> None:
+        theta = memory.empty(architecture.n_params, architecture.dtype)
+        theta[:] = np.nan
+        self.model = architecture.model(theta, threads)
+        self.work = memory.empty(kernels.workspace_size(self.model, batch, 2), theta.dtype)
+        self.grad = np.empty_like(theta)
+        self.value: float | None = None
+        self.linearized: Linearization | None = None
+
+    def go_to(self, theta: ArrayLike) -> None:
+        """Go to theta; what was computed elsewhere is forgotten."""
+        own = self.model.theta
+        wanted = checks.shaped(theta, "theta", own.shape, own.dtype)
+        if not np.array_equal(own, wanted):
+            own[:] = wanted
+            self.linearized = self.value = None
+
+
+class Objective(Described):
+    """What `Network.objective` returns: functions of theta (n_params,), in float64.
+
+    The network's own theta neither moves nor matters. Functions called at one theta after another
+    share what they can: ``jac`` after ``fun`` is free, and ``hessp`` keeps the sweeps of its point.
+    Any number of threads may call them; each has a point of its own.
+
+    Examples
+    --------
+    >>> import deltajit as dj
+    >>> from scipy.optimize import minimize
+    >>> net = dj.Network([1, 8, 1], dtype="float64")
+    >>> X = [[0.0], [0.5], [1.0]]
+    >>> f = net.objective(X, [0.0, 1.0, 0.0])
+    >>> found = minimize(f.fun_and_jac, net.theta, jac=True, method="L-BFGS-B")
+    >>> net.theta = found.x
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_architecture", "_data", "_here", "_threads")
+
+    def __init__(self, architecture: Architecture, data: Data, threads: int) -> None:
+        self._bind(architecture, data, threads)
+
+    def _bind(self, architecture: Architecture, data: Data, threads: int) -> None:
+        self._architecture, self._data, self._threads = architecture, data.ready(), threads
+        self._here = threading.local()
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "architecture": self._architecture,
+            "data": self._data,
+            "threads": self._threads,
+        }
+
+    @property
+    def n_samples(self) -> int:
+        """How many samples the loss is a mean over."""
+        return len(self._data.X)
+
+    def fun(self, theta: ArrayLike) -> float:
+        """The loss at theta."""
+        return self.fun_and_jac(theta)[0]
+
+    def jac(self, theta: ArrayLike) -> Array:
+        """Its gradient, (n_params,)."""
+        return self.fun_and_jac(theta)[1]
+
+    def fun_and_jac(self, theta: ArrayLike) -> tuple[float, Array]:
+        """Both; for ``minimize(..., jac=True)``."""
+        point = self._at(theta)
+        if point.value is None:
+            X, Y, weights = self._data
+            value = kernels.value_and_grad(point.model, X, Y, point.grad, point.work, weights)
+            point.value = float(value)
+        return point.value, point.grad.astype(np.float64)
+
+    def hessp(self, theta: ArrayLike, p: ArrayLike) -> Array:
+        """The Hessian at theta times p, (n_params,)."""
+        return self._linearized(theta).hvp(p).astype(np.float64)
+
+    def gauss_newton_product(self, theta: ArrayLike, p: ArrayLike) -> Array:
+        """The Gauss-Newton matrix at theta times p, (n_params,)."""
+        return self._linearized(theta).gnvp(p).astype(np.float64)
+
+    @np.errstate(all="ignore")
+    def gauss_newton(self, theta: ArrayLike, block: int) -> Array:
+        """The Gauss-Newton matrix (n_params, n_params) of squared_error, ``J.T @ J``.
+
+        At most `block` elements of J, or one sample's, are held at once.
+        """
+        self.needs_squared_error()
+        point = self._at(theta)
+        X, Y, _ = self._data
+        n = self._architecture.n_params
+        root = self._root_weights()
+        G = np.diag(self._architecture.l2 * self._is_weight().astype(np.float64))
+        count = max(1, block // (Y.shape[1] * n))
+        for first in range(0, len(X), count):
+            part = slice(first, first + count)
+            out = np.empty((*Y[part].shape, n), Y.dtype)
+            kernels.parameter_jacobian(point.model, X[part], out, point.work)
+            J = (root[part, None, None] * out).reshape(-1, n)
+            G += J.T @ J
+        return G
+
+    @np.errstate(all="ignore")
+    def residuals(self, theta: ArrayLike) -> Array:
+        """``r`` with ``sum(r**2) / 2`` the loss: for ``least_squares``.
+
+        Only squared_error without l1 is such a sum.
+        """
+        self._needs_squares()
+        point, l2 = self._at(theta), self._architecture.l2
+        X, Y, _ = self._data
+        out = np.empty_like(Y)
+        kernels.predict(point.model, X, out, point.work)
+        parts = [(self._root_weights()[:, None] * (out.astype(np.float64) - Y)).ravel()]
+        if l2:
+            parts.append(np.sqrt(l2) * point.model.theta[self._is_weight()])
+        return np.concatenate(parts)
+
+    @np.errstate(all="ignore")
+    def residuals_jac(self, theta: ArrayLike) -> Array:
+        """Their Jacobian, (residuals, n_params)."""
+        self._needs_squares()
+        point, l2 = self._at(theta), self._architecture.l2
+        X, Y, _ = self._data
+        n = self._architecture.n_params
+        out = np.empty((*Y.shape, n), Y.dtype)
+        kernels.parameter_jacobian(point.model, X, out, point.work)
+        parts = [(self._root_weights()[:, None, None] * out).reshape(-1, n)]
+        if l2:
+            parts.append(np.sqrt(l2) * np.eye(n)[self._is_weight()])
+        return np.concatenate(parts)
+
+    def needs_squared_error(self) -> None:
+        """Residuals, and Levenberg-Marquardt, exist for it alone."""
+        if self._architecture.loss != "squared_error":
+            raise ValueError(
+                f"residuals need loss='squared_error', got loss={self._architecture.loss!r}"
+            )
+
+    def _needs_squares(self) -> None:
+        """The loss must be a sum of squares, which no l1 penalty is."""
+        self.needs_squared_error()
+        if self._architecture.l1:
+            raise ValueError(f"residuals need l1=0, got l1={self._architecture.l1}")
+
+    def _linearized(self, theta: ArrayLike) -> Linearization:
+        """The linearization at theta, kept for the next product."""
+        point = self._at(theta)
+        if point.linearized is None:
+            point.linearized = Linearization.at(
+                self._architecture, point.model.theta, self._data, self._threads
+            )
+        return point.linearized
+
+    def _at(self, theta: ArrayLike) -> _Point:
+        """This thread's point, at theta."""
+        point: _Point | None = getattr(self._here, "point", None)
+        if point is None:
+            point = self._here.point = _Point(self._architecture, self.n_samples, self._threads)
+        point.go_to(theta)
+        return point
+
+    def _root_weights(self) -> Array:
+        """Square roots of the normalized sample weights, (B,)."""
+        X, _, weights = self._data
+        w = np.ones(len(X)) if weights is None else weights.astype(np.float64)
+        return np.asarray(np.sqrt(w / w.sum()))
+
+    def _is_weight(self) -> NDArray[np.bool_]:
+        """Which elements of theta are weights, not biases."""
+        mask = np.zeros(self._architecture.n_params, bool)
+        for layer in self._architecture.layers:
+            mask[layer["W_at"] : layer["b_at"]] = True
+        return mask

@@ -1,0 +1,1 @@
+"""Networks in files, and from and for other libraries."""

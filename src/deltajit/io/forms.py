@@ -1,0 +1,164 @@
+"""Activations in other languages. Those that have no row in `FORMS` are refused there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from deltajit.kernels.simd.elementary import _F64
+from deltajit.model import memory
+from deltajit.model.architecture import Architecture
+from deltajit.model.memory import Array
+
+
+class Form(NamedTuple):
+    """An activation in other languages; `slope` is the network's.
+
+    torch : a class of torch.nn, or of `torch_modules`, and its options.
+    onnx : assignments of y, a function of x; numbers are constants of x's type. ONNX Runtime has
+        the operators used here in double precision too, which goes for few others (not for Erf),
+        and with few ULP of error (not so Sigmoid, Softplus and Elu where they are small).
+    c : an expression in x, which is z[i], and n, the size of z, in C99 with <math.h>; {f} is the
+        suffix of float's functions and literals. NaN must come out as NaN. Softmax has none.
+    onnx_double : what serves in double precision instead of `onnx`.
+    """
+
+    torch: tuple[str, dict[str, Any]]
+    onnx: str
+    c: str = ""
+    onnx_double: str = ""
+
+
+def _polynomial(y: str, x: str, coefficients: Sequence[float]) -> str:
+    """Assignments of ``y0 = c[0] + c[1] x + c[2] x**2 + ...``, by Horner's rule."""
+    *others, value = [repr(float(c)) for c in coefficients]
+    steps = []
+    for i, c in reversed(list(enumerate(others))):
+        steps += [f"{y}_{i} = Mul({value}, {x})", f"{y}{i} = Add({y}_{i}, {c})"]
+        value = f"{y}{i}"
+    return "; ".join(steps)
+
+
+# e = exp(-|x|), which does not overflow; p / d is the sigmoid function.
+_DECAY = "m = Abs(x); n = Neg(m); e = Exp(n)"
+_SIGMOID = f"{_DECAY}; d = Add(e, 1); low = LessOrEqual(x, 0); p = Where(low, e, 1)"
+
+# log(1 + e), whose rounding error is in u - 1 too (W. Kahan).
+_LOG1P = (
+    "u = Add(e, 1); l = Log(u); d = Sub(u, 1); q = Div(e, d); c = Mul(l, q);"
+    "same = LessOrEqual(u, 1); k = Where(same, e, c)"
+)
+
+# exp(x) - 1 without its cancellation.
+_EXPM1 = "e = Exp(x); p = Add(e, 1); h = Mul(x, 0.5); t = Tanh(h); m = Mul(p, t)"
+
+# erf(r) by the kernels' polynomials: of r**2 below 1, above of the logarithm of 1 - erf(r).
+_ERF = (
+    "m = Abs(r); b = Min(m, 6); square = Mul(b, b);"
+    f"{_polynomial('P', 'square', _F64.erf)}; w = Mul(b, P0); near = Add(b, w);"
+    f"{_polynomial('L', 'b', _F64.log_erfc)}; o = Exp(L0); far = Sub(1, o);"
+    "inside = Less(b, 1); f = Where(inside, near, far);"
+    "low = Less(r, 0); g = Neg(f); e = Where(low, g, f)"
+)
+
+FORMS = {
+    "identity": Form(("Identity", {}), "y = Identity(x)", "x"),
+    "sigmoid": Form(
+        ("Sigmoid", {}),
+        f"{_SIGMOID}; y = Div(p, d)",
+        "x < 0 ? exp{f}(x) / (1 + exp{f}(x)) : 1 / (1 + exp{f}(-x))",
+    ),
+    "tanh": Form(("Tanh", {}), "y = Tanh(x)", "tanh{f}(x)"),
+    "relu": Form(("ReLU", {}), "y = Relu(x)", "x <= 0 ? 0 : x"),
+    "leaky_relu": Form(
+        ("LeakyReLU", {"negative_slope": "slope"}),
+        "low = LessOrEqual(x, 0); s = Mul(x, slope); y = Where(low, s, x)",
+        "x <= 0 ? {slope} * x : x",
+    ),
+    "softmax": Form(("Softmax", {"dim": -1}), "y = Softmax(x)"),
+    "elu": Form(
+        ("ELU", {"alpha": 1.0}),
+        f"{_EXPM1}; low = LessOrEqual(x, 0); y = Where(low, m, x)",
+        "x <= 0 ? expm1{f}(x) : x",
+    ),
+    "selu": Form(
+        ("SELU", {}),
+        f"{_EXPM1}; n = Mul(m, 1.6732632423543772); low = LessOrEqual(x, 0);"
+        "s = Where(low, n, x); y = Mul(s, 1.0507009873554805)",
+        "1.0507009873554805{f} * (x <= 0 ? 1.6732632423543772{f} * expm1{f}(x) : x)",
+    ),
+    "gelu": Form(
+        ("GELU", {"approximate": "none"}),
+        "r = Mul(x, 0.7071067811865476); e = Erf(r); p = Add(e, 1); h = Mul(x, 0.5); y = Mul(h, p)",
+        "0.5{f} * x * (1 + erf{f}(x * 0.7071067811865476{f}))",
+        f"r = Mul(x, 0.7071067811865476); {_ERF}; p = Add(e, 1); h = Mul(x, 0.5); y = Mul(h, p)",
+    ),
+    "silu": Form(
+        ("SiLU", {}),
+        f"{_SIGMOID}; s = Div(p, d); y = Mul(x, s)",
+        "x * (x < 0 ? exp{f}(x) / (1 + exp{f}(x)) : 1 / (1 + exp{f}(-x)))",
+    ),
+    "softplus": Form(
+        ("Softplus", {"beta": 1.0, "threshold": 40.0}),  # above which it returns x
+        f"{_DECAY}; {_LOG1P}; r = Relu(x); y = Add(r, k)",
+        "(x > 0 ? x : 0) + log1p{f}(exp{f}(-fabs{f}(x)))",
+    ),
+    "softsign": Form(
+        ("Softsign", {}), "m = Abs(x); d = Add(m, 1); y = Div(x, d)", "x / (1 + fabs{f}(x))"
+    ),
+    "hard_tanh": Form(
+        ("Hardtanh", {"min_val": -1.0, "max_val": 1.0}),
+        "m = Max(x, -1); y = Min(m, 1)",
+        "x < -1 ? -1 : x > 1 ? 1 : x",
+    ),
+    "sin": Form(("Sin", {}), "y = Sin(x)", "sin{f}(x)"),
+    "exp": Form(("Exp", {}), "y = Exp(x)", "exp{f}(x)"),
+    "step": Form(
+        ("Step", {}),
+        "p = Max(x, 0); m = Min(p, 1); y = Ceil(m)",
+        "x > 0 ? 1 : x <= 0 ? 0 : x",
+    ),
+    "gaussian": Form(
+        ("Gaussian", {}),
+        "m, v = Split[axis=1](x); e = Exp(v); y = Concat[axis=1](m, e)",
+        "i < n / 2 ? x : exp{f}(x)",
+    ),
+}
+
+
+def check_forms(made: Architecture, method: str) -> None:
+    """Refuse activations without a form; a loss is no part of `predict`."""
+    for name in made.activations:
+        if name not in FORMS:
+            raise ValueError(
+                f"{method} cannot express activation={name!r}; it knows {', '.join(FORMS)}"
+            )
+
+
+def assembled(
+    weights: Sequence[Array],
+    biases: Sequence[Array],
+    activation: object,
+    output: object,
+    loss: object,
+    options: dict[str, Any],
+) -> tuple[Architecture, Array]:
+    """An architecture and its theta from W (n_out, n_in) and b (n_out,) of each layer."""
+    for i, (W, b) in enumerate(zip(weights, biases, strict=True)):
+        n_in = len(weights[i - 1]) if i else W.shape[-1] if W.ndim else 1
+        if W.ndim != 2 or W.shape[1] != n_in or b.shape != W.shape[:1]:
+            raise ValueError(
+                f"layer {i} must have a weight (n_out, {n_in}) and a bias (n_out,), "
+                f"got {W.shape} and {b.shape}"
+            )
+    sizes = [weights[0].shape[1], *(len(W) for W in weights)]
+    kind = np.result_type(np.float32, *weights, *biases)
+    options = {"l2": 0.0, "slope": 0.01, "dtype": kind, **options}
+    made = Architecture.checked(sizes, activation, output, loss, **options)
+    theta = memory.empty(made.n_params, made.dtype)
+    for views, given in zip(made.unflatten(theta), (weights, biases), strict=True):
+        for view, values in zip(views, given, strict=True):
+            view[...] = values
+    return made, theta

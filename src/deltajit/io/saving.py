@@ -1,0 +1,246 @@
+"""Networks in files, in the safetensors format.
+
+The tensors have the names and shapes that PyTorch gives them. What the network is stands in the
+file's metadata, as JSON, with the graph of the circuit that its loss may be. Nothing in a file is
+ever executed, and no file, however wrong, takes more memory than its own size and some MiB.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import reprlib
+import stat
+from dataclasses import fields
+from itertools import pairwise, product
+from operator import add
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError, safe_open
+
+from deltajit.circuits import graphs
+from deltajit.io.files import FormatError, Path, replace
+from deltajit.model import custom, memory
+from deltajit.model.architecture import Architecture
+from deltajit.model.memory import Array
+
+FORMAT = 1
+DTYPES = {"float32": "F32", "float64": "F64"}
+KEY = "deltajit"  # of the description, in __metadata__
+
+# Python's objects take up to 45 times the memory of the JSON that they come from: 12 MiB of this
+# many bytes, which are enough for 1,400 layers.
+LARGEST_HEADER = 2**18
+
+PIECE = 2**18  # elements that are read at once
+UPDATE = "if a newer deltajit wrote it, update this one: pip install --upgrade deltajit"
+
+
+def save(path: Path, architecture: Architecture, theta: Array) -> None:
+    """Write a network to a file; a file that is there already is replaced as a whole or not at all.
+
+    The description holds every field of `Architecture`, whatever these are.
+    """
+    tensors = {}
+    for i, (W, b) in enumerate(zip(*architecture.unflatten(theta), strict=True)):
+        tensors[f"layers.{i}.weight"] = np.ascontiguousarray(W)
+        tensors[f"layers.{i}.bias"] = b
+    description = {"format": FORMAT, "architecture": json.loads(_text(architecture))}
+    circuit = architecture.circuit
+    if circuit is not None:
+        description["circuit"] = circuit
+    content = safetensors.numpy.save(tensors, {KEY: json.dumps(description)})
+    length = int.from_bytes(content[:8], "little")
+    if length > LARGEST_HEADER:
+        of = "" if circuit is None else f", and a loss of {len(circuit['codes']):,} nodes,"
+        raise ValueError(
+            f"a network of {len(architecture.sizes) - 1:,} layers{of} cannot be saved: its header "
+            f"would have {length:,} bytes, and at most {LARGEST_HEADER:,} are read"
+        )
+    replace(path, content)
+
+
+def load(path: Path) -> tuple[Architecture, Array]:
+    """What `save` wrote: the architecture, and a theta of its own.
+
+    Raises
+    ------
+    FormatError
+        Whatever is wrong with the file.
+    OSError
+        It cannot be read; FileNotFoundError where there is none.
+    """
+    name = os.fspath(path)
+    try:
+        if not stat.S_ISREG(os.stat(name).st_mode):
+            raise FormatError("it is a folder or a device, not a file")
+        _check_length(name)
+        with safe_open(os.fsdecode(name), framework="numpy") as file:
+            return _read(file)
+    except FormatError as error:
+        raise FormatError(f"{name!r} can't be loaded: {str(error)[:750]}") from None
+    except SafetensorError as error:
+        problem = f"it is not in safetensors format: {str(error)[:750]}"
+        raise FormatError(f"{name!r} can't be loaded: {problem}") from None
+    except RecursionError:
+        raise FormatError(f"{name!r} can't be loaded: it is too nested") from None
+
+
+# ------------------------------------------------------------------ the description
+
+
+def _text(architecture: Architecture) -> str:
+    """All fields as JSON: tuples become lists, a dtype its name."""
+    found = {field.name: getattr(architecture, field.name) for field in fields(architecture)}
+    return json.dumps(found, default=_name_of_dtype, allow_nan=False)
+
+
+def _name_of_dtype(value: object) -> str:
+    if isinstance(value, np.dtype):
+        return value.name
+    raise TypeError(f"{value!r} cannot be saved: fields must be numbers, strings, tuples or dtypes")
+
+
+def _architecture(given: dict[str, Any]) -> Architecture:
+    """The architecture with these fields, checked as a user's arguments are.
+
+    The fields have the names of the arguments of `Architecture.checked`, but for `activations`. An
+    argument with a default may be absent: the file is then older than the field.
+    """
+    names = [field.name for field in fields(Architecture)]
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise FormatError(f"its description has {unknown}, which are unknown here; {UPDATE}")
+    arguments = inspect.signature(Architecture.checked).parameters
+    missing = [
+        name
+        for name in names
+        if name not in given
+        and (name not in arguments or arguments[name].default is inspect.Parameter.empty)
+    ]
+    if missing:
+        raise FormatError(f"its description lacks {missing}; save the network again")
+    if given["dtype"] not in list(DTYPES):
+        raise FormatError(f"its dtype must be float32 or float64, got {given['dtype']!r}")
+    options = dict(given)
+    try:
+        *hidden, last = options.pop("activations")
+        made = Architecture.checked(activation=hidden, output=last, **options)
+    except (ValueError, TypeError, OverflowError) as error:
+        names = given["activations"] if isinstance(given["activations"], list) else []
+        hints = "; ".join(filter(None, [custom.unknown(names, given["loss"]), UPDATE]))
+        raise FormatError(f"its description is wrong: {str(error)[:400]}; {hints}") from None
+    written = json.loads(_text(made))
+    for name, value in given.items():
+        if value != written[name]:  # "auto", for example: a user's argument, but what none is
+            raise FormatError(f"its description has {name}={value!r} instead of {written[name]!r}")
+    return made
+
+
+# ------------------------------------------------------------------ reading
+
+
+def _check_length(name: str | bytes) -> None:
+    """Refuse a header that Python could not hold in little memory."""
+    with open(name, "rb") as file:
+        length, size = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
+    if size < 8 or length > min(size - 8, LARGEST_HEADER):
+        raise FormatError(
+            f"it is truncated, or not in safetensors format: of {size:,} bytes the first 8 promise "
+            f"a header of {length:,}, which may have at most {LARGEST_HEADER:,}"
+        )
+
+
+def _read(file: Any) -> tuple[Architecture, Array]:
+    """The network in an open file: everything is checked before theta is allocated."""
+    made = _described(file.metadata() or {})
+    tensors = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+    _check_tensors(tensors, made)
+    theta = memory.empty(made.n_params, made.dtype)
+    for i, (W, b) in enumerate(zip(*made.unflatten(theta), strict=True)):
+        _fill(W, tensors[f"layers.{i}.weight"])
+        _fill(b, tensors[f"layers.{i}.bias"])
+    return made, theta
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """The description: a JSON object that names nothing twice, without NaN and infinities."""
+    try:
+        found = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
+    except ValueError as error:
+        raise FormatError(f"its description is no JSON object as it should be: {error}") from None
+    if not isinstance(found, dict):
+        raise FormatError(f"its description is no JSON object, but {reprlib.repr(found)}")
+    return found
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name occurs twice")
+    return found
+
+
+def _refuse(literal: str) -> Any:
+    raise ValueError(f"{literal[:50]} has no place in it")
+
+
+def _described(metadata: dict[str, str]) -> Architecture:
+    """The architecture that the file's metadata describe."""
+    if KEY not in metadata:
+        raise FormatError(
+            f"its metadata have no {KEY!r}, so Network.save did not write it; for tensors by "
+            "themselves there is Network.from_torch(safetensors.numpy.load_file(path), ...)"
+        )
+    found = _parsed(metadata[KEY])
+    if type(found.get("format")) is not int or found["format"] != FORMAT:
+        raise FormatError(f"its format must be {FORMAT}, got {found.get('format')!r}; {UPDATE}")
+    parts = [name for name in found if name not in ("format", "architecture", "circuit")]
+    if parts:
+        raise FormatError(f"it has the parts {parts}, which are unknown here; {UPDATE}")
+    if not isinstance(found.get("architecture"), dict):
+        raise FormatError("its description has no architecture; save the network again")
+    if "circuit" in found:
+        _register(found["circuit"], found["architecture"].get("loss"))
+    return _architecture(found["architecture"])
+
+
+def _register(circuit: object, loss: object) -> None:
+    """Make the circuit in a file the loss of that name, if it is that one."""
+    try:
+        graph = graphs.from_data(circuit)
+    except ValueError as error:
+        raise FormatError(str(error)) from None
+    if loss != custom.name_of(graph) or graph.outputs.size != 1:
+        raise FormatError("its circuit is not the loss that its description names")
+    custom.register_circuit(graph)
+
+
+def _check_tensors(tensors: dict[str, Any], made: Architecture) -> None:
+    """Refuse tensors other than those of such a network."""
+    if len(tensors) != 2 * (len(made.sizes) - 1):
+        raise FormatError(
+            f"it has {len(tensors)} tensors, where {len(made.sizes) - 1} layers have two each"
+        )
+    for i, (n_in, n_out) in enumerate(pairwise(made.sizes)):
+        for name, shape in ((f"layers.{i}.weight", [n_out, n_in]), (f"layers.{i}.bias", [n_out])):
+            expected = DTYPES[made.dtype.name], shape
+            tensor = tensors.get(name)
+            found = tensor and (tensor.get_dtype(), tensor.get_shape())
+            if found != expected:
+                raise FormatError(
+                    f"{name} must have dtype {expected[0]} and shape {reprlib.repr(shape)}, "
+                    f"got {reprlib.repr(found)}"
+                )
+
+
+def _fill(part: Array, tensor: Any) -> None:
+    """Copy a tensor into a view of theta: some rows at a time, or pieces of rows that are long."""
+    steps = (max(1, PIECE // part.shape[-1]), min(PIECE, part.shape[-1]))[-part.ndim :]
+    for at in product(*map(range, [0] * part.ndim, part.shape, steps)):
+        ends = map(min, map(add, at, steps), part.shape)
+        piece = tuple(map(slice, at, ends))
+        part[piece] = tensor[piece]

@@ -1,0 +1,448 @@
+"""What the user passed, checked and made ready for a kernel: every user-facing error is here.
+
+Each function names the argument, what it was and what was expected, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import operator
+import os
+import reprlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, SupportsIndex
+
+import numpy as np
+
+from deltajit.kernels import LOSSES, ranges
+from deltajit.kernels.blocks import MOST_THREADS
+from deltajit.kernels.gemm.parallel import usable_cores
+from deltajit.model.memory import Array
+
+# Of single numbers; the kernels' records of optimizers have them too.
+real, above_zero, fraction = ranges.real, ranges.above_zero, ranges.fraction
+pair, fractions = ranges.pair, ranges.fractions
+
+REAL = "real numbers (float16, float32, float64, integers or bools)"
+NUMBERS = (bool, int, float, np.bool_, np.number)
+
+
+def choice(value: object, name: str, options: Iterable[str]) -> str:
+    """One of `options`; for anything else the error suggests the nearest."""
+    options = list(options)
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, one of {_listed(options)}; got {value!r}")
+    if value not in options:
+        near = difflib.get_close_matches(value, options, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? It" if near else f"{name}"
+        raise ValueError(f"{name}={value!r} is unknown; {hint} must be one of {_listed(options)}")
+    return value
+
+
+# Whole numbers at most: one may be added to another, and the sum is still an int64.
+MOST = 2**62
+
+
+def whole(value: object, name: str, least: int = 1, most: float = MOST) -> int:
+    """A whole number of at least `least`, which kernels can take."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"{name} must be a whole number >= {least}, got {value!r}")
+    number = operator.index(value)
+    if number < least:
+        raise ValueError(f"{name} must be >= {least}, got {number}")
+    if number > most:
+        raise ValueError(f"{name} must be <= {most:,}, got {reprlib.repr(number)}")
+    return number
+
+
+def threads(value: object) -> int:
+    """How many threads kernels may use: None is one for each core."""
+    return usable_cores() if value is None else whole(value, "threads", most=MOST_THREADS)
+
+
+def sizes(value: object) -> tuple[int, ...]:
+    """Numbers of units, inputs first, outputs last."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
+        raise TypeError(
+            f"sizes must be a list such as [64, 128, 10] (inputs, hidden layers, outputs), "
+            f"got {value!r}"
+        )
+    numbers = tuple(whole(n, f"sizes[{i}]", most=math.inf) for i, n in enumerate(value))
+    if len(numbers) < 2:
+        raise ValueError(f"sizes needs at least inputs and outputs, got {list(numbers)}")
+    return numbers
+
+
+def dtype(value: object) -> np.dtype[Any]:
+    """float32 or float64."""
+    try:
+        kind: np.dtype[Any] = np.dtype(value)  # type: ignore[call-overload]
+    except TypeError:
+        raise TypeError(f"dtype must be float32 or float64, got {value!r}") from None
+    if kind not in (np.float32, np.float64):
+        raise TypeError(f"dtype must be float32 or float64, got {kind.name}")
+    return np.dtype(kind.type)  # of this machine's byte order, and always the same object
+
+
+def generator(value: object, name: str = "rng") -> np.random.Generator:
+    """A seed or a Generator, as a Generator."""
+    try:
+        return np.random.default_rng(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"{name} must be None, a seed (int >= 0) or a numpy.random.Generator, got {value!r}"
+        ) from None
+
+
+def array(value: object, name: str, kind: np.dtype[Any]) -> Array:
+    """A C-contiguous, aligned, native array of dtype `kind`: `value` itself where it is one.
+
+    Lists, integers, bools, data frames of such columns, and floats of 16, 32 and 64 bits, of any
+    byte order and layout, are converted.
+    """
+    if type(value) is np.ndarray and value.dtype == kind and value.flags.carray:
+        return value
+    given = asarray(value, name)
+    if not _is_real(given):
+        raise TypeError(f"{name} must hold {REAL}, got dtype {given.dtype.name}")
+    with np.errstate(all="ignore"):  # too large for float32 becomes inf, which fit reports
+        return np.require(given, kind, ["C", "A", "W"])
+
+
+def samples(value: object, name: str, columns: int, kind: np.dtype[Any]) -> Array:
+    """(B, columns), or one sample (columns,)."""
+    if type(value) is np.ndarray and value.dtype is kind and value.flags.carray:
+        found = value  # here too, since a call costs as much as the small network behind it
+    else:
+        found = array(value, name, kind)
+    if 1 <= found.ndim <= 2 and found.shape[-1] == columns:
+        return found
+    hint = ""
+    if columns == 1 and found.ndim == 1:
+        hint = f"; for {found.shape[0]} samples of one feature pass {name}.reshape(-1, 1)"
+    raise ValueError(
+        f"{name} must have shape (batch, {columns}) or ({columns},), got {found.shape}{hint}"
+    )
+
+
+def matrix(value: object, name: str, columns: int, kind: np.dtype[Any]) -> tuple[Array, bool]:
+    """(B, columns), and whether it was one sample of shape (columns,)."""
+    found = samples(value, name, columns, kind)
+    if found.ndim == 1:
+        return found.reshape(1, columns), True
+    return found, False
+
+
+class TargetForm(NamedTuple):
+    """What a network expects of its targets."""
+
+    n_out: int
+    loss: str
+    kind: np.dtype[Any]
+
+
+def targets(value: object, name: str, batch: int, single: bool, form: TargetForm) -> Array:
+    """Y as the kernels take it: (batch, n_out), or (batch, 1) labels where the loss takes these."""
+    loss, given = LOSSES[form.loss], asarray(value, name)
+    if single and (given.ndim == 0 or given.shape == (form.n_out,)):
+        given = given[None]
+    if loss.takes_labels and given.ndim == 1:
+        return _labels(given, name, batch, form)
+    if form.n_out == 1 and given.ndim == 1:
+        given = given[:, None]
+    found = array(given, name, form.kind)
+    if found.shape != (batch, form.n_out):
+        labels = f" or ({batch},) class labels" if loss.takes_labels else ""
+        raise ValueError(
+            f"{name} must have shape ({batch}, {form.n_out}){labels}, got {given.shape}"
+        )
+    bounds(found, name, form.loss)
+    return found
+
+
+def bounds(targets: Array, name: str, loss: str) -> None:
+    """Targets lie where the loss can take them."""
+    least, most = LOSSES[loss].least, LOSSES[loss].most
+    if most < math.inf and (targets.min() < least or targets.max() > most):
+        raise ValueError(
+            f"{name} must lie in [{least}, {most}] for loss={loss!r}, "
+            f"got values from {targets.min()} to {targets.max()}"
+        )
+    if least > -math.inf and targets.min() < least:
+        raise ValueError(f"{name} must be >= {least} for loss={loss!r}, got {targets.min()}")
+
+
+def _labels(given: Array, name: str, batch: int, form: TargetForm) -> Array:
+    if given.dtype.kind not in "iub":
+        raise TypeError(
+            f"{name} of shape {given.shape} must be integer class labels 0..{form.n_out - 1} "
+            f"for loss={form.loss!r}, got dtype {given.dtype.name}"
+        )
+    if given.shape != (batch,):
+        raise ValueError(
+            f"{name} must have one label a sample, shape ({batch},), got {given.shape}"
+        )
+    if given.min() < 0 or given.max() >= form.n_out:
+        wrong = given[(given < 0) | (given >= form.n_out)][0]
+        raise ValueError(f"{name} has the label {wrong}; labels must be 0..{form.n_out - 1}")
+    return given.astype(form.kind)[:, None]
+
+
+def sample_weight(value: object, name: str, batch: int, kind: np.dtype[Any]) -> Array | None:
+    """(batch,) finite weights >= 0 that are not all 0; None stays None."""
+    if value is None:
+        return None
+    found = array(value, name, kind)
+    if found.shape != (batch,):
+        raise ValueError(f"{name} must have shape ({batch},), got {found.shape}")
+    finite(found, name)
+    if found.min() < 0:
+        raise ValueError(f"{name} must be >= 0, got {found.min()}")
+    if found.max() == 0:
+        raise ValueError(f"{name} must not be 0 for every sample")
+    return found
+
+
+def validation_data(value: object) -> tuple[Any, Any, Any]:
+    """(X, Y, sample_weight or None)."""
+    if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
+        raise ValueError(
+            "validation_data must be a tuple (X, Y) or (X, Y, sample_weight), "
+            f"got {type(value).__name__}"
+            + (f" of {len(value)}" if isinstance(value, (tuple, list)) else "")
+        )
+    X, Y, *weights = value
+    return X, Y, weights[0] if weights else None
+
+
+def optimizer(value: Any) -> Any:
+    """Something with a `rule` or `minimize`, such as dj.SGD(0.1), dj.Adam() or dj.LBFGS()."""
+    methods = [getattr(value, name, None) for name in ("rule", "minimize")]
+    if isinstance(value, type) or not any(map(callable, methods)):
+        raise TypeError(f"optimizer must be one such as dj.SGD(0.1) or dj.Adam(), got {value!r}")
+    return value
+
+
+def path(value: Any, name: str) -> str:
+    """Where a file is, or is to be."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"{name} must be a path, as a string or pathlib.Path, got {value!r}")
+    return str(os.fspath(value))
+
+
+def schedule(value: Any) -> None:
+    """None, or something with `factors`, such as dj.schedules.CosineDecay()."""
+    if value is not None and (isinstance(value, type) or not hasattr(value, "factors")):
+        raise TypeError(
+            f"schedule must be one such as dj.schedules.CosineDecay(), or None; got {value!r}"
+        )
+
+
+def callbacks(value: Any) -> tuple[Any, ...]:
+    """Objects with any of the methods of dj.callbacks.Callback."""
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"callbacks must be a list, as [dj.EarlyStopping()]; got {value!r}")
+    events = ("on_fit_begin", "on_fit_resume", "on_epoch_end", "on_fit_end")
+    for i, callback in enumerate(value):
+        if isinstance(callback, type) or not any(hasattr(callback, event) for event in events):
+            raise TypeError(
+                f"callbacks[{i}] must have a method {', '.join(events[:-1])} or {events[-1]}, as "
+                f"dj.EarlyStopping() has; got {callback!r}"
+            )
+        for event in events:
+            method = getattr(callback, event, None)
+            if method is not None:
+                takes(method, f"callbacks[{i}].{event}", "state")
+    return tuple(value)
+
+
+def metrics(value: Any, *, has_data: bool) -> Mapping[str, Callable[[Array, Array], float]]:
+    """Functions of (Y, outputs) by name; they need validation data."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(callable(f) for f in value.values()):
+        raise TypeError(f"metrics must be a dict of functions of (Y, outputs), got {value!r}")
+    taken = {"loss", "val_loss", "lr", "time"} & value.keys()
+    if taken:
+        raise ValueError(f"metrics must have names of their own, got {sorted(taken)[0]!r}")
+    if value and not has_data:
+        raise ValueError("metrics are taken on validation_data; give that too")
+    for name, f in value.items():
+        if not isinstance(name, str):
+            raise TypeError(f"metrics must have strings for names, got {name!r}")
+        takes(f, f"metrics[{name!r}]", "Y", "outputs")
+    return value
+
+
+def takes(function: Any, name: str, *arguments: str) -> None:
+    """Something to be called with so many arguments, as far as it can be known."""
+    if not callable(function):
+        raise TypeError(f"{name} must be a function, got {function!r}")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of some functions written in C
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        raise TypeError(
+            f"{name} must take ({', '.join(arguments)}), but its arguments are {signature}"
+        ) from None
+
+
+def number(value: Any, name: str) -> float:
+    """What a function of a user's own has returned, as a number; it may be NaN or infinite."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    try:
+        if isinstance(value, str):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must return a number, got {reprlib.repr(value)}") from None
+
+
+def dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
+    """A share of units, in [0, 1), for each hidden layer."""
+    shares = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value,) * n_hidden
+    if len(shares) != n_hidden:
+        raise ValueError(
+            f"dropout must be one share, or one for each of {n_hidden} hidden layers; got {value!r}"
+        )
+    for i, share in enumerate(shares):
+        fraction(share, f"dropout[{i}]")
+    return shares
+
+
+def shaped(value: object, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> Array:
+    """An array of exactly this shape, as theta's is."""
+    found = array(value, name, kind)
+    if found.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {found.shape}")
+    return found
+
+
+def direction(value: object, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> Array:
+    """A finite array of exactly this shape, to multiply derivatives with."""
+    found = shaped(value, name, shape, kind)
+    finite(found, name)
+    return found
+
+
+def dense(name: str, n: int, kind: np.dtype[Any]) -> None:
+    """A matrix (n, n) that fits into 1 GiB."""
+    size = n * n * kind.itemsize
+    if size > 2**30:
+        raise ValueError(
+            f"{name} of {n:,} parameters would need {size / 2**30:.1f} GiB (limit 1 GiB); "
+            "use hvp(X, Y, v), or linearize(X, Y).hvp(v) for many v"
+        )
+
+
+def out(value: object, n_params: int, kind: np.dtype[Any]) -> Array:
+    """A caller's own buffer for a gradient: written in place, so it must fit as it is."""
+    if (
+        type(value) is not np.ndarray
+        or value.shape != (n_params,)
+        or value.dtype != kind
+        or not value.flags.carray
+    ):
+        got = (
+            f"{value.dtype.name} {value.shape}"
+            if isinstance(value, np.ndarray)
+            else type(value).__name__
+        )
+        raise ValueError(
+            f"out must be a writable, contiguous {kind.name} array of shape ({n_params},), "
+            f"like theta; got {got}"
+        )
+    return value
+
+
+def not_empty(found: Array, name: str) -> None:
+    """At least one sample: the mean over none is undefined."""
+    if found.shape[0] == 0:
+        raise ValueError(f"{name} has no samples; at least 1 is needed")
+
+
+def finite(found: Array, name: str) -> None:
+    """No NaN and no inf."""
+    if found.size and not (math.isfinite(found.min()) and math.isfinite(found.max())):
+        first = np.argwhere(~np.isfinite(found))[0]
+        where = ", ".join(str(i) for i in first)
+        raise ValueError(
+            f"{name} has NaN or inf (as {found.dtype.name}), first at [{where}]; "
+            "remove or impute such samples"
+        )
+
+
+def has(value: object, name: str, kind: str, parts: Iterable[str]) -> None:
+    """An object of that kind, known by what it has."""
+    if isinstance(value, type) or not all(hasattr(value, part) for part in parts):
+        raise TypeError(f"{name} must be {kind}, got {type(value).__name__}")
+
+
+def asarray(value: object, name: str) -> Array:
+    """What NumPy makes of a value; of a data frame, of each column by itself."""
+    if type(value) is np.ndarray:
+        return value
+    if hasattr(value, "shape"):  # no list, no number
+        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+            raise TypeError(f"{name} has masked entries; fill them first, as in {name}.filled(0)")
+        kind = type(value)  # of pandas or polars, which aren't imported here
+        if hasattr(kind, "iterrows") or hasattr(kind, "iter_columns"):
+            return _frame(value, name)
+        if hasattr(kind, "to_numpy"):
+            return _column(value, name)
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} is ragged: its rows differ in length") from None
+
+
+def _is_real(found: Array) -> bool:
+    """Whether an array holds whole numbers, or ones that float64 holds too."""
+    kind = found.dtype
+    return (kind.kind == "f" and kind.itemsize <= 8) or kind.kind in "iub"
+
+
+def _frame(frame: Any, name: str) -> Array:
+    """What NumPy makes of a data frame; columns of several dtypes must all hold real numbers."""
+    if hasattr(type(frame), "iter_columns"):  # polars
+        columns = [(column.name, column) for column in frame.iter_columns()]
+    else:
+        kinds = {*frame.dtypes}
+        if len(kinds) == 1 and all(isinstance(x, np.dtype) and x.kind in "biuf" for x in kinds):
+            return np.asarray(frame)  # at once, mostly without a copy
+        columns = list(frame.items())
+    arrays = []
+    for label, column in columns:
+        found = _column(column, f"the column {label!r} of {name}")
+        if not _is_real(found):
+            raise TypeError(
+                f"the column {label!r} of {name} must hold {REAL}, got dtype {column.dtype}; "
+                "encode it as numbers, or leave it out"
+            )
+        arrays.append(found)
+    return np.stack(arrays, axis=1) if arrays else np.empty(frame.shape)
+
+
+def _column(column: Any, name: str) -> Array:
+    """What NumPy makes of a column or a row, if no value is missing (NaN is a value)."""
+    kind = getattr(getattr(column, "dtype", None), "numpy_dtype", None)  # of nullable dtypes
+    if hasattr(type(column), "has_nulls"):  # polars
+        missing = column.has_nulls()
+    else:
+        missing = kind is not None and column.isna().any()
+    if missing:
+        raise TypeError(f"{name} has missing values; fill them first, or leave such samples out")
+    found = np.asarray(column, kind)
+    if found.dtype.kind == "O" and all(isinstance(x, NUMBERS) for x in found.flat):
+        return np.array(found.tolist())  # a row of bools and floats
+    return found
+
+
+def _listed(options: Sequence[str]) -> str:
+    return ", ".join(repr(option) for option in options)

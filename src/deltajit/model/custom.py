@@ -1,0 +1,289 @@
+"""Activations and losses of the user's own."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+from deltajit import reference
+from deltajit.circuits import graphs, primitives
+from deltajit.circuits.lowering import lower
+from deltajit.circuits.primitives import Graph
+from deltajit.kernels import ACTIVATIONS, LOSSES
+from deltajit.kernels.circuit import Program, largest_workspace
+from deltajit.kernels.circuit.loss import loss_of, make_words
+from deltajit.kernels.mlp.own import N_FUNCTIONS, own_activation, own_loss
+from deltajit.model.memory import Array
+
+Scalar = Callable[[float], float]
+OfOutput = Callable[[float, float], float]
+
+
+class CircuitLoss(NamedTuple):
+    """What there is to know of a circuit that is a loss.
+
+    What it computes, its programs and where they are, by dtype, and scratch memory.
+    """
+
+    graph: Graph
+    programs: dict[Any, Program]
+    words: dict[Any, Array]
+    spare: int
+
+
+# Losses that are circuits, and tables of the addresses of activations and of losses, by name.
+CIRCUITS: dict[str, CircuitLoss] = {}
+_activations: dict[str, Array] = {}
+_losses: dict[str, Array] = {}
+
+_kept: list[Any] = []  # compiled functions
+
+# Where difference quotients are taken: z or outputs, and targets.
+PLACES, TARGETS, STEP = np.linspace(-1.97, 2.03, 9), (0.31, 1.18), 1e-6
+
+
+def register_activation(
+    name: str, f: Scalar, derivative: Scalar, second_derivative: Scalar | None = None
+) -> None:
+    """Make ``activation=name`` mean a function of your own, in hidden layers of any network.
+
+    It is called unit by unit, some nanoseconds each. A network that has it is unpickled, or loaded
+    from a file, only where the name has been registered. Registered once more, as by a notebook's
+    cell that runs twice, the name means the new function, to networks that exist already as well.
+
+    Where a function raises, its result is NaN; division by 0 gives inf or NaN, as in NumPy.
+
+    Parameters
+    ----------
+    name : str
+        One that no activation of deltajit has.
+    f, derivative : function of a float that ``@njit`` compiles, or that it has compiled
+        The value, and the derivative, both of z.
+    second_derivative : likewise, optional
+        For `hvp` and what is made of it, which else are NaN.
+
+    Raises
+    ------
+    ValueError
+        The name is taken, or `derivative` is not that of `f`.
+
+    Examples
+    --------
+    >>> import math
+    >>> import deltajit as dj
+    >>> def bump(z):
+    ...     return math.exp(-z * z)
+    >>> dj.register_activation("bump", bump, lambda z: -2 * z * math.exp(-z * z))
+    >>> net = dj.Network([2, 8, 1], activation="bump")
+    """
+    _check_name(name, "activation", ACTIVATIONS, _activations)
+    value, slope = _compiled(f, "f", 1), _compiled(derivative, "derivative", 1)
+    second = _compiled(second_derivative or _nan, "second_derivative", 1)
+    _check_derivative("derivative is not that of f", value, slope, [(z,) for z in PLACES])
+    table = _filled(_activations, name, (value, slope, second))
+    f2 = reference.of_numbers(second)
+    f1 = reference.of_numbers(slope, f2)
+    f0 = reference.of_numbers(value, f1)
+    reference.ACTIVATIONS[name] = reference.of_units(
+        lambda z, p: f0(z), lambda z, p: f1(z), lambda z, p: f2(z), of_z=True
+    )
+    if name not in ACTIVATIONS:
+        ACTIVATIONS[name] = own_activation(name, table)
+
+
+def register_loss(
+    name: str, value: OfOutput, slope: OfOutput, curve: OfOutput | None = None
+) -> None:
+    """Make ``loss=name`` mean a function of your own, with any output but gaussian.
+
+    The loss of a sample is the sum over its outputs. For what mixes them there is `Circuit`. All
+    that `register_activation` says of names, of what raises and of division by 0 is true here too.
+
+    Parameters
+    ----------
+    name : str
+        One that no loss of deltajit has.
+    value, slope : function of two floats that ``@njit`` compiles, or that it has compiled
+        The loss of an output a and its target y, and its derivative by a.
+    curve : likewise, optional
+        The second derivative by a, for `hvp`, `gnvp` and what is made of them, which else are NaN.
+
+    Raises
+    ------
+    ValueError
+        The name is taken, or `slope` is not the derivative of `value`, or `curve` of `slope`.
+
+    Examples
+    --------
+    >>> import math
+    >>> import deltajit as dj
+    >>> dj.register_loss(
+    ...     "cauchy",
+    ...     lambda a, y: math.log1p((a - y) ** 2),
+    ...     lambda a, y: 2 * (a - y) / (1 + (a - y) ** 2),
+    ... )
+    >>> net = dj.Network([2, 8, 1], loss="cauchy")
+    """
+    _check_name(name, "loss", LOSSES, _losses)
+    total, first = _compiled(value, "value", 2), _compiled(slope, "slope", 2)
+    second = _compiled(curve or _nan, "curve", 2)
+    places = [(a, y) for a in PLACES for y in TARGETS]
+    _check_derivative("slope is not the derivative of value", total, first, places)
+    if curve is not None:
+        _check_derivative("curve is not the derivative of slope", first, second, places)
+    table = _filled(_losses, name, (total, first, second))
+    f2 = reference.of_numbers(second)
+    f1 = reference.of_numbers(first, f2)
+    f0 = reference.of_numbers(total, f1)
+    reference.LOSSES[name] = reference.of_outputs(
+        lambda z, a, y, p: f0(a, y), lambda a, y, p: f1(a, y), lambda a, y, p: f2(a, y)
+    )
+    if name not in LOSSES:
+        LOSSES[name] = own_loss(name, table)
+
+
+def unknown(activations: Iterable[Any], loss: Any) -> str:
+    """What to do about a name, from a pickle or a file, that this process does not know."""
+    for name in activations:
+        if isinstance(name, str) and name not in ACTIVATIONS:
+            return (
+                f"activation {name[:50]!r} is unknown here; if it is one of your own, call "
+                f"dj.register_activation({name[:50]!r}, f, derivative) first"
+            )
+    if isinstance(loss, str) and loss not in LOSSES:
+        return (
+            f"loss {loss[:50]!r} is unknown here; if it is one of your own, call "
+            f"dj.register_loss({loss[:50]!r}, value, slope, curve) first; if it is a circuit of "
+            "yours, make a network with it first, and save that one again: the circuit then goes "
+            "along"
+        )
+    return ""
+
+
+def _check_name(name: Any, kind: str, records: dict[str, Any], own: dict[str, Array]) -> None:
+    """A string that is free, or the user's own already."""
+    taken = ("auto", *records)
+    if not isinstance(name, str) or (name in taken and name not in own):
+        raise ValueError(f"name must be a string that no {kind} has, got {name!r}")
+
+
+def _nan(*numbers: float) -> float:
+    return math.nan
+
+
+def _compiled(function: Any, name: str, arity: int) -> Any:
+    """A jitted function of floats that gives a float, and NaN where the user's own raises."""
+    python = getattr(function, "py_func", function)  # of what is jitted, with other options
+    if not inspect.isfunction(python):
+        numbers = ("one number", "two numbers")[arity - 1]
+        raise TypeError(f"{name} must be a Python function of {numbers}, got {function!r}")
+    jitted = numba.njit(error_model="numpy")(python)
+
+    def of_one(z):  # type: ignore[no-untyped-def]
+        try:
+            return jitted(z)
+        except Exception:  # kernels can't see it, and C would take the result for 0
+            return math.nan
+
+    def of_two(a, y):  # type: ignore[no-untyped-def]
+        try:
+            return jitted(a, y)
+        except Exception:
+            return math.nan
+
+    signature = numba.float64(*[numba.float64] * arity)
+    return numba.njit(signature, error_model="numpy")((of_one, of_two)[arity - 1])
+
+
+def _filled(tables: dict[str, Array], name: str, functions: Sequence[Any]) -> Array:
+    """The table of that name, with addresses of compiled functions as C sees them."""
+    calls = [_callback(function) for function in functions]
+    _kept.append(calls)
+    table = tables.setdefault(name, np.empty(N_FUNCTIONS, np.int64))
+    table[:] = [call.address for call in calls]
+    return table
+
+
+def _callback(function: Any) -> Any:
+    """A compiled function as C sees it."""
+    (signature,) = function.nopython_signatures
+    return numba.cfunc(signature, error_model="numpy")(function.py_func)
+
+
+def _check_derivative(problem: str, f: Any, derivative: Any, places: Sequence[Any]) -> None:
+    """A difference quotient by f's first argument must be near at all places but two.
+
+    Those may be kinks; where f is no number there is none.
+    """
+    quotients = np.array([(f(x + STEP, *y) - f(x - STEP, *y)) / (2 * STEP) for x, *y in places])
+    given = np.array([derivative(*place) for place in places])
+    known = np.isfinite(quotients)
+    wrong = ~np.isclose(given, quotients, 1e-4, 1e-6) & (known | ~known.any())
+    if wrong.sum() > 2:
+        i = int(wrong.argmax())
+        raise ValueError(
+            f"{problem}: at {', '.join(f'{x:.4g}' for x in places[i])} it gives {given[i]:.6g}, "
+            f"where a difference quotient is {quotients[i]:.6g}"
+        )
+
+
+def loss_name(loss: Any) -> Any:
+    """A circuit's name among the losses, by what it computes; anything else as it is."""
+    graph = getattr(loss, "graph", None)
+    if not isinstance(graph, Graph):
+        return loss
+    if graph.outputs.size != 1:
+        raise ValueError(f"loss must be a circuit with one output, got {loss}")
+    return register_circuit(graph)
+
+
+def name_of(graph: Graph) -> str:
+    """What a graph is called among the losses."""
+    return f"circuit {graphs.digest(graph)}"
+
+
+def register_circuit(graph: Graph) -> str:
+    """Make a graph with one output one of the losses; returns its name."""
+    name = name_of(graph)
+    if name not in CIRCUITS:  # once for ever: models hold addresses of these
+        programs = {kind: lower(graph, kind) for kind in map(np.dtype, ("float32", "float64"))}
+        words = {kind: make_words(program) for kind, program in programs.items()}
+        spare = max(int(largest_workspace(program)) for program in programs.values())
+        CIRCUITS[name] = CircuitLoss(graph, programs, words, spare)
+    reference.LOSSES[name] = _reference_of(graph)
+    LOSSES[name] = loss_of(name)
+    return name
+
+
+def options(loss: str, dtype: np.dtype[Any]) -> dict[str, int]:
+    """What the kernels need to know of a loss that is a circuit: where it is, scratch memory."""
+    if loss not in CIRCUITS:
+        return {}
+    found = CIRCUITS[loss]
+    return {"circuit": found.words[dtype].ctypes.data, "spare": found.spare}
+
+
+def _reference_of(graph: Graph) -> reference.Loss:
+    """The same in NumPy."""
+
+    def joined(a: Array, Y: Array) -> Array:
+        return np.concatenate([a, Y], axis=1).T
+
+    def losses(z: Array, a: Array, Y: Array, p: float) -> Array:
+        found = primitives.values(graph, joined(a, Y))[graph.outputs[0]]
+        return np.broadcast_to(found, a.shape[:1])
+
+    def slopes(a: Array, Y: Array, p: float) -> Array:
+        found = primitives.values(graph, joined(a, Y))
+        adjoints = primitives.adjoints(graph, found)[: a.shape[1]]
+        return np.stack([np.broadcast_to(x, a.shape[:1]) for x in adjoints], axis=1)
+
+    def curved(a: Array, Y: Array, Rz: Array, Ra: Array, p: float) -> Array:
+        return np.imag(slopes(a + 1e-30j * Ra, Y, p)) / 1e-30
+
+    return reference.Loss(losses, slopes, curved, curved)

@@ -1,0 +1,24 @@
+"""Pictures of a network and of its training, by matplotlib, which only a picture imports.
+
+Every function draws on the Axes `ax`, or on a new figure without one, and returns the Axes, so
+that titles and labels are yours to change. Colours are those that colour-blind readers tell apart.
+"""
+
+from deltajit.plot.axes import DIVERGING, PALETTE, SEQUENTIAL
+from deltajit.plot.curves import decision_regions, history, predicted_against_true, regression
+from deltajit.plot.nodes import circuit
+from deltajit.plot.parameters import gradient_histograms, graph, weight_histograms
+
+__all__ = [
+    "DIVERGING",
+    "PALETTE",
+    "SEQUENTIAL",
+    "circuit",
+    "decision_regions",
+    "gradient_histograms",
+    "graph",
+    "history",
+    "predicted_against_true",
+    "regression",
+    "weight_histograms",
+]

@@ -1,0 +1,49 @@
+"""What pictures share: Axes and colours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deltajit.model.memory import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito (2008): blue, vermilion, green, purple, orange, sky blue, black.
+PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
+SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
+MARKERS = "osD^vP*X<>"
+BINS = 50
+
+
+def axes_of(ax: Axes | None, width: float = 0, height: float = 0) -> Axes:
+    """`ax` itself, or the Axes of a new figure of at least that size, in inches."""
+    try:
+        import matplotlib.pyplot as plt
+        from matplotlib.axes import Axes
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            f"deltajit.plot needs {missing.name}: pip install 'deltajit[plot]'", name=missing.name
+        ) from missing
+    if ax is None:
+        size = max(width, 6.4), max(height, 4.8)
+        return plt.subplots(figsize=size, layout="constrained")[1]
+    if not isinstance(ax, Axes):
+        raise TypeError(f"ax must be one matplotlib Axes, got {type(ax).__name__}")
+    return ax
+
+
+def colors(n: int) -> Array:
+    """(n, 3) colours of things without an order."""
+    from matplotlib.colors import to_rgb
+
+    return np.array([to_rgb(name) for name in PALETTE[:n]]) if n <= len(PALETTE) else sequence(n)
+
+
+def sequence(n: int) -> Array:
+    """(n, 3) colours of things in order, such as layers."""
+    from matplotlib import colormaps
+
+    return np.asarray(colormaps[SEQUENTIAL](np.linspace(0, 0.9, n)))[:, :3]

@@ -1,0 +1,113 @@
+"""Pictures of circuits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deltajit.circuits.trace import Trace
+from deltajit.plot.axes import PALETTE, axes_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_NODES = 80
+
+
+def circuit(trace: Trace, *, ax: Axes | None = None) -> Axes:
+    """A circuit at one point, inputs on the left: values in boxes, adjoints below them.
+
+    Beside each line is the derivative of the node on its right by the one on its left; an adjoint
+    is the sum, over all ways to the output, of the products of these.
+
+    Parameters
+    ----------
+    trace : Trace
+        As `Circuit.trace` returns it, of at most 80 nodes.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    steps = trace.steps
+    if len(steps) > MOST_NODES:
+        raise ValueError(
+            f"a picture of {len(steps)} nodes can't be read (limit {MOST_NODES}); use print(trace)"
+        )
+    places = _places(steps)
+    columns = max(x for x, _ in places.values()) + 1
+    rows = max(abs(y) for _, y in places.values()) * 2 + 1
+    ax = axes_of(ax, width=1.9 * columns, height=1.1 * rows)
+    for step in steps:
+        for name, slope in zip(step.operands, step.derivatives, strict=True):
+            _draw_line(ax, places[name], places[step.name], f"{slope:.3g}")
+    for step in steps:
+        _draw_node(ax, places[step.name], step)
+    low, high = (0.0, 0.0) if len(steps) == 1 else ax.dataLim.intervaly
+    ax.set(xlim=(-0.6, columns - 0.4))
+    ax.set(ylim=(min(low - 0.2, -rows / 2 - 0.2), max(high + 0.2, rows / 2 + 0.2)))
+    ax.set_title(
+        f"values (black), derivatives of {trace.output} by each node (below the boxes)", fontsize=10
+    )
+    ax.set_axis_off()
+    return ax
+
+
+def _places(steps: list[Any]) -> dict[str, tuple[int, float]]:
+    """(column, height) of each node: one to the right of the last one that it needs."""
+    depth: dict[str, int] = {}
+    for step in steps:
+        depth[step.name] = 1 + max((depth[name] for name in step.operands), default=-1)
+    places: dict[str, tuple[int, float]] = {}
+    for column in range(max(depth.values()) + 1):
+        here = [name for name in depth if depth[name] == column]
+        for i, name in enumerate(here):
+            places[name] = column, (len(here) - 1) / 2 - i
+    return places
+
+
+def _draw_line(ax: Axes, left: tuple[int, float], right: tuple[int, float], text: str) -> None:
+    """A line below the boxes, its derivative before the right one; past other columns in a bow."""
+    ends, columns = np.array([left, right], float), right[0] - left[0]
+    t = np.linspace(0, 1, 33)[:, None]
+    outward = -1 if left[1] + right[1] < 0 else 1
+    bow = np.array([0.0, min(0.35 * (columns - 1), 1.5) * outward])
+    line = (1 - t) * ends[0] + t * ends[1] + 4 * t * (1 - t) * bow
+    ax.plot(*line.T, color="0.6", linewidth=1, zorder=1)
+    share = 1 - 0.5 / columns
+    place = (1 - share) * ends[0] + share * ends[1] + 4 * share * (1 - share) * bow
+    ax.text(
+        place[0],
+        place[1],
+        text,
+        color=PALETTE[0],
+        fontsize=8,
+        ha="center",
+        va="center",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+    )
+
+
+def _draw_node(ax: Axes, place: tuple[int, float], step: Any) -> None:
+    """A box with the node's name, what it is and its value, and its adjoint below."""
+    what = f"{step.name} = {step.text}" if step.text else step.name
+    ax.text(
+        *place,
+        f"{what}\n{step.value:.4g}",
+        fontsize=9,
+        ha="center",
+        va="center",
+        bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "black"},
+    )
+    ax.annotate(
+        f"{step.adjoint:.4g}",
+        place,
+        (0, -20),
+        textcoords="offset points",
+        color=PALETTE[1],
+        fontsize=9,
+        ha="center",
+        va="top",
+    )

@@ -1,0 +1,207 @@
+"""A fit's whole state in a file, from which it goes on to the very same weights.
+
+The file is in safetensors' format: arrays, and text as JSON; nothing in it is executed. It is
+replaced as a whole, so that a process killed at any moment leaves the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import reprlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, SupportsFloat
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from deltajit.io.files import FormatError, replace
+from deltajit.model.memory import Array
+from deltajit.training.callbacks import Callback
+from deltajit.training.history import TrainingState
+
+VERSION = "deltajit checkpoint 1"
+COLUMNS = ("loss", "val_loss", "metrics", "lr", "time")  # of History
+PARTS = {"fit", "history", "rng", "callbacks", "stopped"}  # of the text, beside the version
+
+
+class Saved(NamedTuple):
+    """What is in a file: text, as JSON gives it, and arrays by name."""
+
+    text: dict[str, Any]
+    arrays: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a fit's state is kept, and what fit it is.
+
+    path : of the file. every : epochs between two writes; the last one is always written.
+    fit : what must be the same for a fit to go on, by name, in values that JSON holds: numbers are
+    equal where their values are, whatever their type, and no object is known by its repr.
+    """
+
+    path: Path
+    every: int
+    fit: dict[str, Any]
+
+    def epoch_done(
+        self, state: TrainingState, rng: np.random.Generator, callbacks: Sequence[Any]
+    ) -> None:
+        """Write the state, if it is time to."""
+        if state.epoch % self.every == 0 or state.epoch == state.epochs or state.stopped:
+            replace(self.path, self.encoded(state, rng, callbacks))
+
+    def encoded(
+        self, state: TrainingState, rng: np.random.Generator, callbacks: Sequence[Any]
+    ) -> bytes:
+        """Return the file's content; raise TypeError for a callback's state that it can't hold."""
+        arrays, states = _arrays(state), []
+        for i, callback in enumerate(remembering(callbacks)):
+            own, text = _state_of(callback)
+            arrays |= {f"callbacks.{i}.{name}": x for name, x in own.items()}
+            states.append((type(callback).__name__, text))
+        text = {
+            "version": VERSION,
+            "fit": self.fit,
+            "history": {name: getattr(state.history, name) for name in COLUMNS},
+            "rng": rng.bit_generator.state,
+            "callbacks": states,
+            "stopped": state.stopped,
+        }
+        content: bytes = save(arrays, metadata={"deltajit": json.dumps(text, default=plain)})
+        return content
+
+    def read(
+        self, state: TrainingState, rng: np.random.Generator, callbacks: Sequence[Any]
+    ) -> Saved | None:
+        """Return what the file has for this fit, all checked; None if there is no file.
+
+        Raises FormatError for what is no such file, and ValueError for that of another fit.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            with safe_open(self.path, framework="numpy") as file:
+                text = (file.metadata() or {}).get("deltajit", "{}")
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            saved = Saved(json.loads(text), arrays)
+        except (SafetensorError, ValueError, OSError) as error:
+            raise FormatError(f"{self.path} is not a checkpoint: {error}") from None
+        if not _is_whole(saved):
+            raise FormatError(f"{self.path} is not a checkpoint of this version of deltajit")
+        self._check_fit(saved, rng, callbacks)
+        own = {name: (x.shape, x.dtype) for name, x in _arrays(state).items()}
+        kept = {name: (x.shape, x.dtype) for name, x in saved.arrays.items() if name in own}
+        if kept != own:
+            raise FormatError(f"{self.path} is not a checkpoint: it has {kept}, expected {own}")
+        return saved
+
+    def _check_fit(self, saved: Saved, rng: np.random.Generator, callbacks: Sequence[Any]) -> None:
+        """Raise ValueError where the file is of another fit, and say what differs."""
+        name = f"checkpoint={str(self.path)!r}"
+        kept, own = saved.text["fit"], json.loads(json.dumps(self.fit, default=plain))
+        differing = [x for x in {**own, **kept} if x not in kept or own.get(x) != kept[x]]
+        if differing:
+            pairs = [
+                ", ".join(f"{x}={reprlib.repr(fit.get(x))}" for x in differing)
+                for fit in (kept, own)
+            ]
+            raise ValueError(
+                f"{name} is of another fit: it has {pairs[0]}, where this one has {pairs[1]}"
+            )
+        names = [callback for callback, _ in saved.text["callbacks"]]
+        own_names = [type(callback).__name__ for callback in remembering(callbacks)]
+        if names != own_names:
+            raise ValueError(
+                f"{name} is of a fit with other callbacks: {names}, where this one has {own_names}"
+            )
+        try:
+            copy.deepcopy(rng.bit_generator).state = saved.text["rng"]
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(
+                f"{name} is of a fit whose rng was a {saved.text['rng'].get('bit_generator')}, "
+                f"where this one has a {type(rng.bit_generator).__name__}"
+            ) from None
+
+
+def remembering(callbacks: Sequence[Any]) -> list[Any]:
+    """Those callbacks that have a `state_dict` of their own."""
+    methods = [getattr(callback, "state_dict", None) for callback in callbacks]
+    return [
+        callback
+        for callback, method in zip(callbacks, methods, strict=True)
+        if method is not None and getattr(method, "__func__", None) is not Callback.state_dict
+    ]
+
+
+def plain(x: Any) -> Any:
+    """Give what a user's object holds to JSON: arrays, and numbers of any type."""
+    if isinstance(x, np.ndarray | np.generic):
+        return x.tolist()
+    if isinstance(x, SupportsFloat):
+        return float(x)
+    raise TypeError(f"{x!r} is neither a number, a string, None, an array, nor a list of these")
+
+
+def restore(
+    saved: Saved, state: TrainingState, rng: np.random.Generator, callbacks: Sequence[Any]
+) -> None:
+    """Bring all of these to where they were; `saved` is of this fit."""
+    text, arrays = saved
+    for i, callback in enumerate(remembering(callbacks)):
+        prefix = f"callbacks.{i}."
+        own = {n.removeprefix(prefix): x for n, x in arrays.items() if n.startswith(prefix)}
+        callback.load_state_dict({**text["callbacks"][i][1], **own})
+    for name, array in _arrays(state).items():
+        array[...] = arrays[name]
+    for name in COLUMNS:
+        setattr(state.history, name, text["history"][name])
+    state.resumed, state.stopped = state.epoch, text["stopped"]
+    rng.bit_generator.state = text["rng"]
+
+
+def _arrays(state: TrainingState) -> dict[str, Array]:
+    """What is in arrays, except callbacks' own."""
+    rule = state.rule
+    assert rule is not None
+    arrays = {"theta": state.theta, "rule.state": rule.state, "rule.rates": rule.rates}
+    arrays["rule.count"] = rule.count
+    if state.dropout is not None:
+        arrays["dropout.seed"] = state.dropout.seed
+    return arrays
+
+
+def _state_of(callback: Any) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Arrays of what a callback remembers, and the rest; each as it can be written."""
+    name, kept = f"{type(callback).__name__}.state_dict", callback.state_dict()
+    if not hasattr(callback, "load_state_dict"):
+        raise TypeError(f"{name} needs load_state_dict, which gives back what it returns")
+    if not isinstance(kept, Mapping) or not all(isinstance(key, str) for key in kept):
+        raise TypeError(f"{name} must return a dict with strings as keys, got {kept!r}")
+    arrays = {}
+    for key, x in kept.items():
+        try:
+            if isinstance(x, np.ndarray):
+                arrays[key] = x.astype(x.dtype.newbyteorder("="), order="C")
+                save({key: arrays[key]})
+            else:
+                json.dumps(x, default=plain)
+        except (KeyError, TypeError, ValueError, SafetensorError) as error:
+            raise TypeError(f"{name} has {key!r}, which a checkpoint can't hold: {error}") from None
+    return arrays, {key: x for key, x in kept.items() if key not in arrays}
+
+
+def _is_whole(saved: Saved) -> bool:
+    """Whether the text has all parts, of the right kinds."""
+    text = saved.text
+    return (
+        isinstance(text, dict)
+        and text.get("version") == VERSION
+        and text.keys() >= PARTS
+        and all(isinstance(text[name], dict) for name in ("fit", "history", "rng"))
+        and text["history"].keys() >= set(COLUMNS)
+    )

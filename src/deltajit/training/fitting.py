@@ -1,0 +1,151 @@
+"""What a call of fit asks for, checked, and handed to the training loop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deltajit.derivatives.objective import Objective
+from deltajit.io.files import target_of
+from deltajit.kernels import Rule
+from deltajit.model import checks
+from deltajit.model.data import Data, checked
+from deltajit.training import full_batch, minibatches, schedules
+from deltajit.training.checkpoint import Checkpoint, restore
+from deltajit.training.history import History, TrainingState
+from deltajit.training.loop import Loop
+from deltajit.training.watchers import Metric, Watchers, watched
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of `Network.fit` of these names."""
+
+    epochs: int
+    batch_size: int
+    optimizer: Any
+    validation_data: tuple[Any, ...] | None
+    schedule: schedules.Schedule | None
+    clip_norm: float | None
+    dropout: float | Sequence[float]
+    metrics: Mapping[str, Metric] | None
+    callbacks: Sequence[Any]
+    checkpoint: str | os.PathLike[str] | None
+    every: int
+    resume: bool
+    progress: bool
+    shuffle: bool
+
+
+def fit(net: Any, data: Data, rng: np.random.Generator, options: Options) -> History:
+    """Check the rest, and train."""
+    epochs = checks.whole(options.epochs, "epochs", least=0)
+    batch_size = min(checks.whole(options.batch_size, "batch_size"), len(data.X))
+    method = checks.optimizer(options.optimizer)
+    watchers = _watchers(net, options)
+    if options.resume and options.checkpoint is None:
+        raise ValueError("resume=True needs checkpoint, the path to go on from")
+    dropout = minibatches.dropout_of(
+        options.dropout,
+        len(net.sizes) - 2,
+        lambda: np.zeros(1, np.uint64),  # drawn below
+    )
+    if hasattr(method, "minimize"):
+        return _fit_on_all(net, data, rng, epochs, watchers, options)
+    if getattr(method, "full_batch", False):
+        batch_size = len(data.X)
+    rule = _rule(net, epochs, -(-len(data.X) // batch_size), options)
+    state = TrainingState(net, rule, History(), epochs, watchers.columns(), dropout)
+    kept = _checkpoint(state, len(data.X), batch_size, options)
+    saved = kept.read(state, rng, watchers.callbacks) if kept and options.resume else None
+
+    def note(loss: float, start: float) -> None:
+        watchers.end_epoch(state, loss, start)
+        if kept is not None:
+            kept.epoch_done(state, rng, watchers.callbacks)
+
+    with watched(state, rng, watchers):
+        if dropout is not None:
+            dropout.seed[:] = rng.integers(2**64, size=1, dtype=np.uint64)
+        if kept is not None:
+            kept.encoded(state, rng, watchers.callbacks)  # raises for what it could not hold
+        if saved is not None:
+            restore(saved, state, rng, watchers.callbacks)
+            watchers.tell("on_fit_resume", state)
+        epoch = minibatches.epochs(state, data, batch_size, rng, options.shuffle)
+        return Loop(state, note, len(data.X), watchers.progress).run(epoch)
+
+
+def _watchers(net: Any, options: Options) -> Watchers:
+    validation = targets = None
+    if options.validation_data is not None:
+        parts = checks.validation_data(options.validation_data)
+        validation = checked(net.architecture, *parts, "validation_data", finite=True)
+        targets = checks.asarray(parts[1], "validation_data[1]")
+    metrics = checks.metrics(options.metrics, has_data=validation is not None)
+    callbacks = checks.callbacks(options.callbacks)
+    return Watchers(validation, targets, metrics, callbacks, bool(options.progress))
+
+
+def _fit_on_all(
+    net: Any,
+    data: Data,
+    rng: np.random.Generator,
+    epochs: int,
+    watchers: Watchers,
+    options: Options,
+) -> History:
+    """With LBFGS or LevenbergMarquardt, which know no minibatches, rates or state to keep."""
+    given = {name: getattr(options, name) for name in ("schedule", "clip_norm", "checkpoint")}
+    given["dropout"] = any(checks.dropout(options.dropout, len(net.sizes) - 2)) or None
+    for name, value in given.items():
+        if value is not None:
+            method = type(options.optimizer).__name__
+            raise ValueError(f"{name} means nothing to {method}; leave it out")
+    state = TrainingState(net, None, History(), epochs, watchers.columns())
+    objective = Objective(net.architecture, data, net.threads)
+    note = partial(watchers.end_epoch, state)
+    with watched(state, rng, watchers):
+        loop = Loop(state, note, len(data.X), watchers.progress)
+        return full_batch.train(loop, objective, options.optimizer)
+
+
+def _rule(net: Any, epochs: int, steps: int, options: Options) -> Rule:
+    """The optimizer's fresh state, with a rate for each update where there is a schedule."""
+    checks.schedule(options.schedule)
+    if options.clip_norm is not None:
+        checks.above_zero(options.clip_norm, "clip_norm")
+    rule: Rule = options.optimizer.rule(net.n_params, net.dtype)
+    rates = schedules.rates(options.schedule, float(rule.rates[0]), epochs, steps)
+    return rule._replace(rates=rates, clip=float(options.clip_norm or 0))
+
+
+def _checkpoint(
+    state: TrainingState, n: int, batch_size: int, options: Options
+) -> Checkpoint | None:
+    """The checkpoint, with a description of what must be the same when fit goes on from it."""
+    every = checks.whole(options.every, "every")
+    if options.checkpoint is None:
+        return None
+    path = Path(checks.path(options.checkpoint, "checkpoint"))
+    target_of(path, "checkpoint")
+    made_of, rule = state.net.architecture, state.rule
+    assert rule is not None
+    fit = {part.name: getattr(made_of, part.name) for part in fields(made_of)}
+    fit |= {"dtype": made_of.dtype.name, "optimizer": type(options.optimizer).__qualname__}
+    fit |= {"hyper": rule.hyper, "clip_norm": rule.clip, "shuffle": bool(options.shuffle)}
+    fit |= {"samples": n, "batch_size": batch_size}
+    fit["dropout"] = checks.dropout(options.dropout, len(made_of.sizes) - 2)
+    if options.schedule is None:
+        fit["lr"] = rule.rates[0]
+    else:  # known by its rates, rounded: cosines of another machine end in other bits
+        steps = -(-n // batch_size)
+        sums = np.add.reduceat(rule.rates, np.arange(0, rule.rates.size, steps))
+        fit |= {"epochs": state.epochs, "rates": [f"{x / steps:.6g}" for x in sums]}
+    return Checkpoint(path, every, fit)

@@ -1,0 +1,101 @@
+"""Epochs of an ensemble: every member takes its own steps, and some leave early."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from deltajit import kernels
+from deltajit.kernels.mlp import ensemble
+from deltajit.model import memory
+from deltajit.model.data import Data
+from deltajit.model.memory import Array
+from deltajit.training.history import History, TrainingState
+from deltajit.training.loop import DivergedError, Loop, epochs_a_call
+from deltajit.training.progress import clock
+
+
+def fit(
+    state: TrainingState,
+    model: kernels.Model,
+    rngs: Sequence[np.random.Generator] | None,
+    data: Data,
+    batch_size: int,
+    val_loss: Callable[[], Array] | None,
+    progress: bool,
+) -> History:
+    """Train all members; one that diverges stays as it was after its last good epoch.
+
+    `rngs` shuffle the samples of each, if they are given; `state.rule` is as `rule_of` makes it.
+    """
+    theta, rule = state.theta, state.rule
+    assert rule is not None
+    alive, last_good = np.ones(len(theta), bool), theta.copy()
+    order = np.tile(np.arange(data.X.shape[-2]), (len(theta), 1))
+
+    def epoch() -> Array:
+        for row, rng in zip(order, rngs or (), strict=False):
+            row[:] = rng.permutation(len(row))
+        losses = _epoch(model, data, order, batch_size, rule, alive)
+        bad = alive & ~(np.isfinite(losses) & np.isfinite(theta).all(axis=1))
+        if bad.any():
+            theta[bad], losses[bad], alive[bad] = last_good[bad], np.nan, False
+            _warn(bad, state.epoch + 1)
+        if not alive.any():
+            raise DivergedError(state.epoch + 1, int(rule.count.max()) + 1, state.history)
+        return losses
+
+    def note(losses: Any, start: float) -> None:
+        numbers = {"loss": losses} if val_loss is None else {"loss": losses, "val_loss": val_loss()}
+        last_good[:] = theta
+        state.history.note({**numbers, "time": clock() - start})
+
+    history = Loop(state, note, order.size, progress).run(epoch)
+    if history.interrupted:
+        theta[:] = last_good
+    return history
+
+
+def rule_of(optimizer: Any, theta: Array) -> kernels.Rule:
+    """An optimizer's fresh state for theta (n_members, n_params): a row for each member."""
+    made: kernels.Rule = optimizer.rule(theta.size, theta.dtype)
+    state = np.zeros((len(theta), made.state.shape[0] * theta.shape[1]), theta.dtype)
+    return made._replace(state=state, count=np.zeros(len(theta), np.int64))
+
+
+def _epoch(
+    model: Any, data: Data, order: Array, size: int, rule: kernels.Rule, alive: Array
+) -> Array:
+    """One epoch of each member, some members a call; returns their mean losses."""
+    (M, n), n_params = order.shape, model.theta.shape[1]
+    totals = np.empty((M, 2))
+    work_size = kernels.workspace_size(model, size) + n_params  # and a gradient
+    work = memory.rows(model.threads, work_size, model.theta.dtype)
+    group = epochs_a_call(size, n_params, math.ceil(n / size)) * model.threads
+    for first in range(0, M, group):
+        some = slice(first, first + group)
+        own = Data(*(_part(x, ndim, some) for x, ndim in zip(data, (2, 2, 1), strict=True)))
+        members = model._replace(theta=model.theta[some])
+        rules = rule._replace(state=rule.state[some], count=rule.count[some])
+        ensemble.fit_epoch(members, own, order[some], size, rules, alive[some], totals[some], work)
+    means: Array = totals[:, 0] / totals[:, 1]
+    return means
+
+
+def _part(x: Array | None, ndim: int, some: slice) -> Any:
+    """Some members' share of what has more than `ndim` axes; what all share as it is."""
+    return x if x is None or x.ndim == ndim else x[some]
+
+
+def _warn(bad: Array, epoch: int) -> None:
+    first = ", ".join(str(i) for i in np.flatnonzero(bad)[:5])
+    warnings.warn(
+        f"{bad.sum()} of {bad.size} members diverged in epoch {epoch} (first: {first}); they stay "
+        "as they were after their last good epoch",
+        RuntimeWarning,
+        stacklevel=8,
+    )

@@ -1,0 +1,76 @@
+"""Epochs of minibatches, by the kernel that trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deltajit import kernels
+from deltajit.model import checks, memory
+from deltajit.model.data import Data
+from deltajit.model.memory import Array
+from deltajit.training.history import TrainingState
+from deltajit.training.loop import DivergedError, pieces
+
+
+class Steps:
+    """Trains a network on minibatches, in memory that it keeps from call to call."""
+
+    def __init__(
+        self, net: Any, rule: kernels.Rule, batch_size: int, dropout: kernels.Dropout | None
+    ) -> None:
+        grad, work = memory.empty(net.n_params, net.dtype), net.workspace(batch_size)
+        self._model, self._dropout = net.model, dropout
+        self._arguments = batch_size, rule, grad, work
+
+    def __call__(
+        self, rows: NDArray[np.int64], X: Array, Y: Array, weights: Array | None
+    ) -> tuple[float, float]:
+        """Take a step a minibatch; (sum of weighted losses, each before its step, of weights)."""
+        found: tuple[float, float] = kernels.fit_epoch(
+            self._model, X, Y, rows, *self._arguments, weights, self._dropout
+        )
+        return found
+
+
+def epochs(
+    state: TrainingState, data: Data, batch_size: int, rng: np.random.Generator, shuffle: bool
+) -> Callable[[], float]:
+    """A function that trains for one epoch and returns its mean loss.
+
+    An epoch ends early where its loss is not finite, and raises DivergedError, with theta as it was
+    before.
+    """
+    theta, rule, n = state.theta, state.rule, len(data.X)
+    assert rule is not None
+    train = Steps(state.net, rule, batch_size, state.dropout)
+    in_order, last_good = np.arange(n), theta.copy()
+
+    def epoch() -> float:
+        last_good[:] = theta
+        before, total, weight = int(rule.count[0]), 0.0, 0.0
+        for rows in pieces(rng.permutation(n) if shuffle else in_order, batch_size, theta.size):
+            losses, weights = train(rows, *data)
+            total, weight = total + losses, weight + weights
+            if not math.isfinite(total):
+                break
+        loss, done = total / weight, int(rule.count[0]) - before
+        if not (math.isfinite(loss) and np.isfinite(theta).all()):
+            theta[:] = last_good
+            step = done + (not math.isfinite(loss))
+            raise DivergedError(state.epoch + 1, step, state.history)
+        return loss
+
+    return epoch
+
+
+def dropout_of(
+    shares: Any, n_hidden: int, draw: Callable[[], NDArray[np.uint64]]
+) -> kernels.Dropout | None:
+    """What is left of each hidden layer, and a seed; None, and nothing drawn, if all units are."""
+    found = checks.dropout(shares, n_hidden)
+    return kernels.Dropout(keep=1 - np.array(found), seed=draw()) if any(found) else None

@@ -1,0 +1,91 @@
+"""What looks at a fit and does not change it, unless a callback does."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from deltajit import kernels
+from deltajit.model import checks, memory
+from deltajit.model.data import Data
+from deltajit.model.memory import Array
+from deltajit.training.history import TrainingState
+from deltajit.training.progress import clock
+
+Metric = Callable[[Array, Array], float]
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """Validation data, metrics and callbacks of a fit, and whether it shows its progress."""
+
+    validation: Data | None = None
+    targets: Any = None  # of validation, as the user gave them
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    callbacks: Sequence[Any] = ()
+    progress: bool = False
+
+    def columns(self) -> tuple[str, ...]:
+        """Lists that History is to have."""
+        found = ["loss"] if self.validation is None else ["loss", "val_loss", *self.metrics]
+        return (*found, "time")
+
+    def tell(self, event: str, state: TrainingState) -> None:
+        """Call this method of each callback that has it."""
+        for callback in self.callbacks:
+            method = getattr(callback, event, None)
+            if method is not None:
+                method(state)
+
+    def tell_end(self, state: TrainingState) -> None:
+        """Tell every callback that fit ends, also those behind one that raises."""
+        with contextlib.ExitStack() as stack:  # which calls the last one first
+            for callback in reversed(self.callbacks):
+                method = getattr(callback, "on_fit_end", None)
+                if method is not None:
+                    stack.callback(method, state)
+
+    def end_epoch(self, state: TrainingState, loss: float, start: float) -> None:
+        """An epoch that began at `start` is over: note it, and tell who wants to know."""
+        numbers = {"loss": loss, **self._validated(state.net)}
+        if state.rule is not None:
+            numbers["lr"] = state.lr
+        state.history.note({**numbers, "time": clock() - start})
+        self.tell("on_epoch_end", state)
+
+    def _validated(self, net: Any) -> dict[str, float]:
+        """What there is to note of the validation data."""
+        if self.validation is None:
+            return {}
+        X, Y, weights = self.validation
+        model = net.model
+        work = memory.empty(kernels.workspace_size(model, len(X)), model.theta.dtype)
+        numbers = {"val_loss": float(kernels.loss(model, X, Y, work, weights))}
+        if self.metrics:
+            outputs = net.predict(X)
+            for name, metric in self.metrics.items():
+                numbers[name] = checks.number(metric(self.targets, outputs), f"metrics[{name!r}]")
+        return numbers
+
+
+@contextlib.contextmanager
+def watched(state: TrainingState, rng: np.random.Generator, watchers: Watchers) -> Iterator[None]:
+    """Tell callbacks when what is inside begins, and ends for whatever reason.
+
+    Where it fails before an epoch is done, theta and rng become what they were.
+    """
+    theta, drawn = state.theta.copy(), rng.bit_generator.state
+    try:
+        watchers.tell("on_fit_begin", state)
+        try:
+            yield
+        finally:
+            watchers.tell_end(state)
+    except BaseException:
+        if state.epoch == state.resumed:
+            state.theta[:], rng.bit_generator.state = theta, drawn
+        raise
