@@ -451,6 +451,23 @@ def test_divergence():
     assert np.isfinite(model.predict(X)).all()
 
 
+WARNED = {
+    "Maximum iterations": {"solver": "adam"},
+    "lbfgs failed": {"solver": "lbfgs", "max_iter": 1, "max_fun": 1},
+    "is more than the": {"batch_size": 1000},
+    "not finite": {"solver": "sgd", "learning_rate_init": 1e30, "early_stopping": True},
+}
+
+
+@pytest.mark.parametrize("message", WARNED)
+def test_warnings_point_at_the_line_that_calls_fit(message):
+    X, y = diabetes()
+    model = MLPRegressor(random_state=0, **{"max_iter": 3, **WARNED[message]})
+    with pytest.warns(match=message) as warned:
+        model.fit(X, y)
+    assert {w.filename for w in warned} == {__file__}
+
+
 def test_ctrl_c_ends_fit(monkeypatch):
     plain = descent.epochs
 

@@ -327,6 +327,8 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         history = Loop(state, note, len(order)).run(one_epoch)
         if history.interrupted:
             warnings.warn("Training interrupted by user.", stacklevel=4)
+        elif not math.isfinite(self.loss_):
+            self._warn(f"The loss is not finite in iteration {self.n_iter_}; fit ends")
         elif not state.stopped and not incremental:
             self._warn(f"Maximum iterations ({self.max_iter}) reached before convergence")
         if validation is not None:
@@ -453,7 +455,6 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         if not math.isfinite(self.loss_):
             if not self.early_stopping:
                 raise ValueError(NOT_FINITE)
-            self._warn(f"The loss is not finite in iteration {self.n_iter_}; fit ends")
             return True
         if self._no_improvement_count <= self.n_iter_no_change:
             return False
