@@ -19,8 +19,11 @@ OPSET, IR_VERSION = 17, 8  # old enough for runtimes of 2022
 def to_onnx(made: Architecture, theta: Array, path: Path) -> None:
     """Write `predict` as an ONNX model, which onnx.checker has checked."""
     check_forms(made, "to_onnx")
-    import onnx
-    from onnx import helper, numpy_helper
+    try:
+        import onnx
+        from onnx import helper, numpy_helper
+    except ImportError:
+        raise ImportError("to_onnx needs onnx: pip install 'deltajit[onnx]'") from None
 
     nodes: list[Any] = []
     constants: dict[str, Array] = {"slope": np.array(made.slope, made.dtype)}
