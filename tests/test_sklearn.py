@@ -491,6 +491,25 @@ def test_ctrl_c_ends_fit(monkeypatch):
     assert model.predict(X).shape == y.shape
 
 
+def test_ctrl_c_while_an_epoch_is_scored(monkeypatch):
+    """The epoch is in none of the curves, rather than in some."""
+    plain, count = descent.mean_loss, 0
+
+    def interrupted(*arguments):
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    monkeypatch.setattr(descent, "mean_loss", interrupted)
+    X, y = digits()
+    with pytest.warns(UserWarning, match="interrupted"):
+        model = MLPClassifier(8, early_stopping=True).fit(X, y)
+    curves = model.loss_curve_, model.validation_scores_, model.validation_loss_curve_
+    assert [model.n_iter_, *map(len, curves)] == [2, 2, 2, 2]
+
+
 @pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
 def test_warnings_of_ends():
     X, y = digits()
