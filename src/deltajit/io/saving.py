@@ -1,8 +1,8 @@
 """Networks in files, in the safetensors format.
 
-The tensors have the names and shapes that PyTorch gives them. What the network is stands in the
-file's metadata, as JSON, with the graph of the circuit that its loss may be. Nothing in a file is
-ever executed, and no file, however wrong, takes more memory than its own size and some MiB.
+Tensors have the names and shapes that PyTorch gives them. The architecture is JSON in the file's
+metadata, with the graph of the circuit if the loss is one. Nothing in a file is ever executed, and
+loading a file, however wrong, takes little more memory than its size.
 """
 
 from __future__ import annotations
@@ -29,20 +29,36 @@ from deltajit.model.memory import Array
 
 FORMAT = 1
 DTYPES = {"float32": "F32", "float64": "F64"}
-KEY = "deltajit"  # of the description, in __metadata__
+KEY = "deltajit"  # the description's, in __metadata__
 
-# Python's objects take up to 45 times the memory of the JSON that they come from: 12 MiB of this
-# many bytes, which are enough for 1,400 layers.
+# Python objects take up to 45 times the memory of their JSON: 12 MiB for a header of this size,
+# which is enough for 1,400 layers.
 LARGEST_HEADER = 2**18
 
-PIECE = 2**18  # elements that are read at once
+PIECE = 2**18  # elements read at a time
 UPDATE = "if a newer deltajit wrote it, update this one: pip install --upgrade deltajit"
 
 
 def save(path: Path, architecture: Architecture, theta: Array) -> None:
-    """Write a network to a file; a file that is there already is replaced as a whole or not at all.
+    """Write a network to a file, which replaces an existing one completely or not at all.
 
-    The description holds every field of `Architecture`, whatever these are.
+    The description holds every field of `Architecture`.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    architecture : Architecture
+        The network's architecture.
+    theta : ndarray, (n_params,)
+        Its parameters.
+
+    Raises
+    ------
+    ValueError
+        There are so many layers, or so large a loss, that `load` would refuse the header.
+    OSError
+        The file cannot be written.
     """
     tensors = {}
     for i, (W, b) in enumerate(zip(*architecture.unflatten(theta), strict=True)):
@@ -64,14 +80,26 @@ def save(path: Path, architecture: Architecture, theta: Array) -> None:
 
 
 def load(path: Path) -> tuple[Architecture, Array]:
-    """What `save` wrote: the architecture, and a theta of its own.
+    """Read the architecture and theta of a network that `save` wrote.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+
+    Returns
+    -------
+    architecture : Architecture
+        The network's architecture.
+    theta : ndarray, (n_params,)
+        A new vector of its parameters.
 
     Raises
     ------
     FormatError
-        Whatever is wrong with the file.
+        The file is damaged, or `save` did not write it.
     OSError
-        It cannot be read; FileNotFoundError where there is none.
+        The file cannot be read; FileNotFoundError if there is none.
     """
     name = os.fspath(path)
     try:
@@ -93,9 +121,9 @@ def load(path: Path) -> tuple[Architecture, Array]:
 
 
 def _text(architecture: Architecture) -> str:
-    """All fields as JSON: tuples become lists, a dtype its name."""
-    found = {field.name: getattr(architecture, field.name) for field in fields(architecture)}
-    return json.dumps(found, default=_name_of_dtype, allow_nan=False)
+    """Write all fields as JSON: tuples as lists, a dtype as its name."""
+    values = {field.name: getattr(architecture, field.name) for field in fields(architecture)}
+    return json.dumps(values, default=_name_of_dtype, allow_nan=False)
 
 
 def _name_of_dtype(value: object) -> str:
@@ -105,10 +133,10 @@ def _name_of_dtype(value: object) -> str:
 
 
 def _architecture(given: dict[str, Any]) -> Architecture:
-    """The architecture with these fields, checked as a user's arguments are.
+    """Make the architecture with these fields, checked as a user's arguments are.
 
-    The fields have the names of the arguments of `Architecture.checked`, but for `activations`. An
-    argument with a default may be absent: the file is then older than the field.
+    Fields have the names of the arguments of `Architecture.checked`, except `activations`. An
+    argument with a default may be missing: the file is then older than the field.
     """
     names = [field.name for field in fields(Architecture)]
     unknown = [name for name in given if name not in names]
@@ -128,23 +156,23 @@ def _architecture(given: dict[str, Any]) -> Architecture:
     options = dict(given)
     try:
         *hidden, last = options.pop("activations")
-        made = Architecture.checked(activation=hidden, output=last, **options)
+        architecture = Architecture.checked(activation=hidden, output=last, **options)
     except (ValueError, TypeError, OverflowError) as error:
         names = given["activations"] if isinstance(given["activations"], list) else []
         hints = "; ".join(filter(None, [custom.unknown(names, given["loss"]), UPDATE]))
         raise FormatError(f"its description is wrong: {str(error)[:400]}; {hints}") from None
-    written = json.loads(_text(made))
+    written = json.loads(_text(architecture))
     for name, value in given.items():
-        if value != written[name]:  # "auto", for example: a user's argument, but what none is
+        if value != written[name]:  # such as "auto", which a user may say, but no architecture has
             raise FormatError(f"its description has {name}={value!r} instead of {written[name]!r}")
-    return made
+    return architecture
 
 
 # ------------------------------------------------------------------ reading
 
 
 def _check_length(name: str | bytes) -> None:
-    """Refuse a header that Python could not hold in little memory."""
+    """Refuse a header whose Python objects would take much memory."""
     with open(name, "rb") as file:
         length, size = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
     if size < 8 or length > min(size - 8, LARGEST_HEADER):
@@ -155,33 +183,33 @@ def _check_length(name: str | bytes) -> None:
 
 
 def _read(file: Any) -> tuple[Architecture, Array]:
-    """The network in an open file: everything is checked before theta is allocated."""
-    made = _described(file.metadata() or {})
+    """Read the network of an open file; everything is checked before theta is allocated."""
+    architecture = _described(file.metadata() or {})
     tensors = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-    _check_tensors(tensors, made)
-    theta = memory.empty(made.n_params, made.dtype)
-    for i, (W, b) in enumerate(zip(*made.unflatten(theta), strict=True)):
+    _check_tensors(tensors, architecture)
+    theta = memory.empty(architecture.n_params, architecture.dtype)
+    for i, (W, b) in enumerate(zip(*architecture.unflatten(theta), strict=True)):
         _fill(W, tensors[f"layers.{i}.weight"])
         _fill(b, tensors[f"layers.{i}.bias"])
-    return made, theta
+    return architecture, theta
 
 
 def _parsed(text: str) -> dict[str, Any]:
-    """The description: a JSON object that names nothing twice, without NaN and infinities."""
+    """Parse the description, a JSON object without repeated names, NaN and infinities."""
     try:
-        found = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
+        description = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
     except ValueError as error:
         raise FormatError(f"its description is no JSON object as it should be: {error}") from None
-    if not isinstance(found, dict):
-        raise FormatError(f"its description is no JSON object, but {reprlib.repr(found)}")
-    return found
+    if not isinstance(description, dict):
+        raise FormatError(f"its description is no JSON object, but {reprlib.repr(description)}")
+    return description
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         raise ValueError("a name occurs twice")
-    return found
+    return values
 
 
 def _refuse(literal: str) -> Any:
@@ -189,27 +217,28 @@ def _refuse(literal: str) -> Any:
 
 
 def _described(metadata: dict[str, str]) -> Architecture:
-    """The architecture that the file's metadata describe."""
+    """Return the architecture that a file's metadata describe."""
     if KEY not in metadata:
         raise FormatError(
             f"its metadata have no {KEY!r}, so Network.save did not write it; for tensors by "
             "themselves there is Network.from_torch(safetensors.numpy.load_file(path), ...)"
         )
-    found = _parsed(metadata[KEY])
-    if type(found.get("format")) is not int or found["format"] != FORMAT:
-        raise FormatError(f"its format must be {FORMAT}, got {found.get('format')!r}; {UPDATE}")
-    parts = [name for name in found if name not in ("format", "architecture", "circuit")]
+    description = _parsed(metadata[KEY])
+    version = description.get("format")
+    if type(version) is not int or version != FORMAT:
+        raise FormatError(f"its format must be {FORMAT}, got {version!r}; {UPDATE}")
+    parts = [name for name in description if name not in ("format", "architecture", "circuit")]
     if parts:
         raise FormatError(f"it has the parts {parts}, which are unknown here; {UPDATE}")
-    if not isinstance(found.get("architecture"), dict):
+    if not isinstance(description.get("architecture"), dict):
         raise FormatError("its description has no architecture; save the network again")
-    if "circuit" in found:
-        _register(found["circuit"], found["architecture"].get("loss"))
-    return _architecture(found["architecture"])
+    if "circuit" in description:
+        _register(description["circuit"], description["architecture"].get("loss"))
+    return _architecture(description["architecture"])
 
 
 def _register(circuit: object, loss: object) -> None:
-    """Make the circuit in a file the loss of that name, if it is that one."""
+    """Register the circuit of a file as a loss, if it is the one that the description names."""
     try:
         graph = graphs.from_data(circuit)
     except ValueError as error:
@@ -219,26 +248,25 @@ def _register(circuit: object, loss: object) -> None:
     custom.register_circuit(graph)
 
 
-def _check_tensors(tensors: dict[str, Any], made: Architecture) -> None:
-    """Refuse tensors other than those of such a network."""
-    if len(tensors) != 2 * (len(made.sizes) - 1):
-        raise FormatError(
-            f"it has {len(tensors)} tensors, where {len(made.sizes) - 1} layers have two each"
-        )
-    for i, (n_in, n_out) in enumerate(pairwise(made.sizes)):
+def _check_tensors(tensors: dict[str, Any], architecture: Architecture) -> None:
+    """Refuse tensors whose number, names, dtypes or shapes do not fit the architecture."""
+    layers = len(architecture.sizes) - 1
+    if len(tensors) != 2 * layers:
+        raise FormatError(f"it has {len(tensors)} tensors, where {layers} layers have two each")
+    for i, (n_in, n_out) in enumerate(pairwise(architecture.sizes)):
         for name, shape in ((f"layers.{i}.weight", [n_out, n_in]), (f"layers.{i}.bias", [n_out])):
-            expected = DTYPES[made.dtype.name], shape
+            expected = DTYPES[architecture.dtype.name], shape
             tensor = tensors.get(name)
-            found = tensor and (tensor.get_dtype(), tensor.get_shape())
-            if found != expected:
+            actual = tensor and (tensor.get_dtype(), tensor.get_shape())
+            if actual != expected:
                 raise FormatError(
                     f"{name} must have dtype {expected[0]} and shape {reprlib.repr(shape)}, "
-                    f"got {reprlib.repr(found)}"
+                    f"got {reprlib.repr(actual)}"
                 )
 
 
 def _fill(part: Array, tensor: Any) -> None:
-    """Copy a tensor into a view of theta: some rows at a time, or pieces of rows that are long."""
+    """Copy a tensor into a view of theta, some rows at a time, or pieces of rows that are long."""
     steps = (max(1, PIECE // part.shape[-1]), min(PIECE, part.shape[-1]))[-part.ndim :]
     for at in product(*map(range, [0] * part.ndim, part.shape, steps)):
         ends = map(min, map(add, at, steps), part.shape)

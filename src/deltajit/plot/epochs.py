@@ -22,7 +22,29 @@ def draw(
     best: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the lists of a `History`: see `deltajit.plot.history`."""
+    """Draw losses epoch by epoch, as `deltajit.plot.history` describes.
+
+    Parameters
+    ----------
+    loss, val_loss : sequence of float, or of ndarray (members,)
+        One entry per epoch; val_loss may be empty.
+    log : bool
+        Make the axis of the loss logarithmic.
+    best : bool
+        Mark the epoch of the smallest loss.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The Axes with the curves.
+
+    Raises
+    ------
+    ValueError
+        There are no epochs, or no losses above 0 for a logarithmic axis.
+    """
     pairs = ("loss", loss), ("val_loss", val_loss)
     curves = {name: np.array(values, float) for name, values in pairs if len(values)}
     if "loss" not in curves:
@@ -32,7 +54,7 @@ def draw(
     ax = axes_of(ax)
     for color, (name, values) in zip(PALETTE, curves.items(), strict=False):
         middle = _curve(ax, values, color, name)
-    if best:  # of the last curve, which is val_loss where there is one
+    if best:  # of the last curve: val_loss if there is one
         epoch = int(np.nanargmin(middle))
         label = f"best epoch: {epoch + 1} ({middle[epoch]:.4g})"
         ax.plot(epoch + 1, middle[epoch], "o", color="black", fillstyle="none", label=label)
@@ -50,7 +72,7 @@ def _whole_numbers() -> Any:
 
 
 def _curve(ax: Axes, values: Array, color: str, name: str) -> Array:
-    """One line, with a band where there are many members; returns the line's heights."""
+    """Draw one line, for many members their median with a band, and return the line's heights."""
     epochs = np.arange(1, len(values) + 1)
     middle = values
     if values.ndim == 2:  # NaN is a member that has stopped
