@@ -9,10 +9,10 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from deltajit.circuits import graphs
 from deltajit.circuits.lowering import lower
@@ -24,6 +24,9 @@ from deltajit.model import checks, memory
 from deltajit.model.described import Described
 from deltajit.model.memory import Array
 from deltajit.plot import nodes
+
+if TYPE_CHECKING:
+    from deltajit.plot.axes import Axes
 
 __all__ = ["Circuit", "dot", "relu", "sigmoid", "softplus", "where"]
 
@@ -82,7 +85,12 @@ class Circuit(Described):
     )  # fmt: skip
 
     def __init__(
-        self, f: Callable[..., Any], n_inputs: int, *, ties: str = "both", dtype: Any = "float64"
+        self,
+        f: Callable[..., object],
+        n_inputs: int,
+        *,
+        ties: str = "both",
+        dtype: DTypeLike = "float64",
     ) -> None:
         if not callable(f):
             raise TypeError(f"f must be a function of n_inputs scalars, got {f!r}")
@@ -97,7 +105,7 @@ class Circuit(Described):
         self._bind(graph, argument_names(f, n_inputs), is_scalar, kind)
 
     def _bind(
-        self, graph: Graph | dict[str, Any], names: list[str], is_scalar: bool, dtype: Any
+        self, graph: Graph | dict[str, Any], names: list[str], is_scalar: bool, dtype: DTypeLike
     ) -> None:
         """Lower the graph, or the data that it was pickled as, to a program that runs here."""
         graph = graphs.from_data(graph) if isinstance(graph, dict) else graph
@@ -181,7 +189,7 @@ class Circuit(Described):
 
     # ---------------------------------------------------------------- what it computes
 
-    def __call__(self, x: ArrayLike) -> Any:
+    def __call__(self, x: ArrayLike) -> float | Array:
         """Compute the value of the function.
 
         Parameters
@@ -205,7 +213,7 @@ class Circuit(Described):
         compiled.evaluate(self._program, X, value, self._work())
         return self._value(value, single)
 
-    def value_and_grad(self, x: ArrayLike) -> tuple[Any, Array]:
+    def value_and_grad(self, x: ArrayLike) -> tuple[float | Array, Array]:
         """Compute a scalar function and its gradient, at a small multiple of its own cost.
 
         Parameters
@@ -317,29 +325,35 @@ class Circuit(Described):
     def trace(self, x: ArrayLike, output: int = 0) -> Trace:
         """Tabulate every node at one point: its value, local derivatives and adjoint.
 
-        It is computed by the NumPy reference in float64, node by node, to be read.
+            It is computed by the NumPy reference in float64, node by node, to be read.
 
-        Parameters
-        ----------
-        x : array_like, (n_inputs,)
-            The point.
-        output : int, >= 0
-            Index of the output that is differentiated.
+            Parameters
+            ----------
+            x : array_like, (n_inputs,)
+                The point.
+            output : int, >= 0
+                Index of the output that is differentiated.
 
-        Returns
-        -------
-        Trace
-            A table: ``print`` it, or look at its ``steps``.
+            Returns
+            -------
+            Trace
+                A table: ``print`` it, or look at its ``steps``.
 
-        Raises
-        ------
-        ValueError, TypeError
-            x is not one point, or there is no such output.
+            Raises
+            ------
+            ValueError, TypeError
+                x is not one point, or there is no such output.
 
-        Examples
-        --------
-        >>> import deltajit as dj
-        >>> print(dj.Circuit(lambda x, y: x * y + x, 2).trace([2, 3]))
+            Examples
+            --------
+            >>> import deltajit as dj
+            >>> dj.Circuit(lambda x, y: x * y + x, 2).trace([2, 3])
+        node  =       value  local derivatives        adjoint, dv2/dnode
+        ----------------------------------------------------------------
+        x             2                               4
+        y             3                               2
+        v1    x * y   6      dv1/dx = 3, dv1/dy = 2   1
+        v2    v1 + x  8      dv2/dv1 = 1, dv2/dx = 1  1
         """
         X, single = checks.matrix(x, "x", self.n_inputs, np.dtype(np.float64))
         if not single:
@@ -349,7 +363,7 @@ class Circuit(Described):
             raise ValueError(f"output must be less than {self.n_outputs}, got {which}")
         return tabulate(self._graph, X[0], self._names, which)
 
-    def plot(self, x: ArrayLike, *, output: int = 0, ax: Any = None) -> Any:
+    def plot(self, x: ArrayLike, *, output: int = 0, ax: Axes | None = None) -> Axes:
         """Draw the table of `trace` as a graph, as `deltajit.plot.circuit` does.
 
         Parameters
@@ -394,7 +408,7 @@ class Circuit(Described):
             work = self._scratch.work = memory.empty(size, self.dtype)
         return work
 
-    def _value(self, value: Array, single: bool) -> Any:
+    def _value(self, value: Array, single: bool) -> float | Array:
         if self._is_scalar:
             return float(value[0, 0]) if single else value[:, 0]
         return self._of_samples(value, single)
@@ -411,7 +425,7 @@ class Circuit(Described):
             )
 
 
-def _check_arguments(f: Callable[..., Any], arguments: list[Node]) -> None:
+def _check_arguments(f: Callable[..., object], arguments: list[Node]) -> None:
     """Raise TypeError unless f can be called with these arguments."""
     try:
         signature = inspect.signature(f)
@@ -426,7 +440,7 @@ def _check_arguments(f: Callable[..., Any], arguments: list[Node]) -> None:
         ) from None
 
 
-def _outputs(result: Any) -> tuple[list[Any], bool]:
+def _outputs(result: object) -> tuple[list[object], bool]:
     """Return what f returned as a list, and whether it was a scalar."""
     if isinstance(result, np.ndarray) and result.ndim == 0:
         result = result[()]

@@ -34,7 +34,7 @@ def to_data(graph: Graph) -> dict[str, Any]:
     }
 
 
-def from_data(data: Any) -> Graph:
+def from_data(data: object) -> Graph:
     """Rebuild a graph from the data of `to_data`; refuse any other data with a ValueError."""
     if not isinstance(data, dict) or set(data) != {"operations", "codes", *Graph._fields}:
         raise ValueError("a circuit must have operations, codes, x, y, constants, outputs, ...")
@@ -77,7 +77,7 @@ def digest(graph: Graph) -> str:
     return sha256.hexdigest()[:16]
 
 
-def _places(indices: list[Any], name: str, end: int) -> Array:
+def _places(indices: list[object], name: str, end: int) -> Array:
     """Convert a list of indices less than `end` to an array."""
     if not indices or not all(type(i) is int and 0 <= i < end for i in indices):
         raise ValueError(f"a circuit's {name} must be whole numbers from 0 to {end - 1}")
@@ -85,7 +85,7 @@ def _places(indices: list[Any], name: str, end: int) -> Array:
 
 
 def _check(graph: Graph) -> None:
-    """Refuse a graph that would lead the kernels astray: operands must precede what needs them."""
+    """Refuse a graph unless inputs come first, and operands before what needs them."""
     codes, x, y = graph[:3]
     if not codes.size == x.size == y.size:
         raise ValueError("a circuit must have as many codes as x and y")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +17,9 @@ from numpy.typing import ArrayLike
 from deltajit.kernels.circuit.operations import CODES
 from deltajit.kernels.circuit.schedule import CONSTANT, INPUT
 from deltajit.model.memory import Array
+
+# A float, a complex number, or an array of either: NumPy's types have no name for what ufuncs take.
+Number: TypeAlias = Any
 
 # Derivatives of max(x, y) and min(x, y) where x = y.
 TIES = {"both": (1.0, 1.0), "first": (1.0, 0.0), "split": (0.5, 0.5)}
@@ -38,29 +41,29 @@ class Operation(NamedTuple):
     """
 
     text: str
-    value: Callable[..., Any]
-    partials: Callable[..., tuple[Any, ...]]
+    value: Callable[..., Number]
+    partials: Callable[..., tuple[Number, ...]]
     selects: bool = False
 
 
-def sigmoid(x: Any) -> Any:
+def sigmoid(x: Number) -> Number:
     """Compute ``1 / (1 + exp(-x))`` of numbers or arrays, without overflow."""
     e = np.exp(np.where(np.real(x) < 0, x, -x))
     return np.where(np.real(x) < 0, e, 1) / (1 + e)
 
 
-def softplus(x: Any) -> Any:
+def softplus(x: Number) -> Number:
     """Compute ``log(1 + exp(x))`` of numbers or arrays, without overflow."""
     positive = np.real(x) > 0
     return np.where(positive, x, 0) + np.log1p(np.exp(np.where(positive, -x, x)))
 
 
-def exp2(x: Any) -> Any:
+def exp2(x: Number) -> Number:
     """Compute ``2**x`` of numbers or arrays."""
     return np.exp(x * math.log(2)) if np.iscomplexobj(x) else np.exp2(x)
 
 
-def logaddexp(x: Any, y: Any) -> Any:
+def logaddexp(x: Number, y: Number) -> Number:
     """Compute ``log(exp(x) + exp(y))`` of numbers or arrays, without overflow."""
     larger = np.real(x) > np.real(y)
     difference = np.where(larger, y - x, x - y)
@@ -68,33 +71,33 @@ def logaddexp(x: Any, y: Any) -> Any:
     return np.where(x == y, x + math.log(2), apart)  # inf - inf would be NaN
 
 
-def _share(x: Any, y: Any) -> Any:
+def _share(x: Number, y: Number) -> Number:
     """Compute the derivative of ``logaddexp(x, y)`` with respect to x."""
     return np.where(x == y, 0.5, sigmoid(x - y))
 
 
-def _larger(x: Any, y: Any) -> Any:
+def _larger(x: Number, y: Number) -> Number:
     """Return the number with the larger real part."""
     undefined = np.isnan(x) | np.isnan(y)
     return np.where(undefined, x + y, np.where(np.real(x) > np.real(y), x, y))
 
 
-def _log(x: Any) -> Any:
+def _log(x: Number) -> Number:
     """Compute log(x), which is NaN for a complex number that stands for a negative real one."""
     return np.log(np.where(np.real(x) < 0, np.nan, x)) if np.iscomplexobj(x) else np.log(x)
 
 
-def _sqrt(x: Any) -> Any:
+def _sqrt(x: Number) -> Number:
     """Compute sqrt(x), which is NaN for a complex number that stands for a negative real one."""
     return np.sqrt(np.where(np.real(x) < 0, np.nan, x)) if np.iscomplexobj(x) else np.sqrt(x)
 
 
-def _by_base(x: Any, y: Any) -> Any:
+def _by_base(x: Number, y: Number) -> Number:
     """Compute the derivative of ``x**y`` with respect to x."""
     return np.where(y == 0, 0, y * x ** (y - 1))
 
 
-def _by_exponent(v: Any, x: Any, y: Any) -> Any:
+def _by_exponent(v: Number, x: Number, y: Number) -> Number:
     """Compute the derivative of ``v = x**y`` with respect to y.
 
     It is 0 at x = 0, y >= 0, and where v is 0 and log(x) is infinite.
@@ -104,7 +107,7 @@ def _by_exponent(v: Any, x: Any, y: Any) -> Any:
     return np.where(is_0, 0, v * logarithm)
 
 
-def _comparison(sign: str, holds: Callable[[Any, Any], Any]) -> Operation:
+def _comparison(sign: str, holds: Callable[[Number, Number], Number]) -> Operation:
     """Make the operation that is 1 where `holds` is true, else 0, and has derivative 0."""
     return Operation(
         f"{{}} {sign} {{}}",
@@ -226,9 +229,9 @@ def operands(graph: Graph, k: int) -> tuple[int, ...]:
     return (int(graph.x[k]),) if code in UNARY else (int(graph.x[k]), int(graph.y[k]))
 
 
-def values(graph: Graph, X: ArrayLike) -> list[Any]:
+def values(graph: Graph, X: ArrayLike) -> list[Number]:
     """Compute every node at one point X (n_inputs,), or at several, along further axes of X."""
-    inputs, result = np.asarray(X), list[Any]()
+    inputs, result = np.asarray(X), list[Number]()
     with np.errstate(all="ignore"):
         for k, code in enumerate(graph.codes.tolist()):
             if code == INPUT:
@@ -240,7 +243,7 @@ def values(graph: Graph, X: ArrayLike) -> list[Any]:
     return result
 
 
-def partials(graph: Graph, k: int, node_values: list[Any]) -> tuple[Any, ...]:
+def partials(graph: Graph, k: int, node_values: list[Number]) -> tuple[Number, ...]:
     """Compute the derivatives of node k by its operands, given the values of all nodes."""
     at = [node_values[i] for i in operands(graph, k)]
     code = int(graph.codes[k])
@@ -255,13 +258,13 @@ def partials(graph: Graph, k: int, node_values: list[Any]) -> tuple[Any, ...]:
     return slopes
 
 
-def adjoints(graph: Graph, node_values: list[Any], output: int = 0) -> list[Any]:
+def adjoints(graph: Graph, node_values: list[Number], output: int = 0) -> list[Number]:
     """Compute the derivative of an output by every node, from the last node to the first.
 
     A node whose adjoint is 0 passes nothing on, even if its local derivative is infinite. Nothing
     goes to an operand that was not chosen, even if the node's adjoint is infinite.
     """
-    result: list[Any] = [np.zeros_like(value) for value in node_values]
+    result: list[Number] = [np.zeros_like(value) for value in node_values]
     result[graph.outputs[output]] = result[graph.outputs[output]] + 1.0
     for k in range(graph.codes.size - 1, -1, -1):
         if graph.codes[k] >= 0:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from numpy.typing import ArrayLike
 
 from deltajit.circuits import primitives
-from deltajit.circuits.primitives import Graph
+from deltajit.circuits.primitives import Graph, Number
 from deltajit.kernels.circuit.schedule import CONSTANT, INPUT
 
 
@@ -87,7 +87,7 @@ def _cells(step: Step) -> tuple[str, ...]:
     return step.name, step.text, f"{step.value:.6g}", ", ".join(slopes), f"{step.adjoint:.6g}"
 
 
-def argument_names(f: Callable[..., Any], n: int) -> list[str]:
+def argument_names(f: Callable[..., object], n: int) -> list[str]:
     """Return the names of the first n arguments of f if it names as many, else x1 to xn."""
     parameters: Iterable[inspect.Parameter]
     try:
@@ -109,7 +109,7 @@ def tabulate(graph: Graph, x: ArrayLike, inputs: list[str], output: int) -> Trac
         if code == CONSTANT:
             continue
         at, text = primitives.operands(graph, k), ""
-        slopes: tuple[Any, ...] = ()
+        slopes: tuple[Number, ...] = ()
         if code != INPUT:
             text = primitives.BY_CODE[code].text.format(*(names[i] for i in at))
             slopes = primitives.partials(graph, k, values)

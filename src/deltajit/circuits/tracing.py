@@ -8,16 +8,17 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from deltajit.circuits import primitives
-from deltajit.circuits.primitives import BY_CODE, UNARY, Graph
+from deltajit.circuits.primitives import BY_CODE, Graph
 from deltajit.kernels.circuit.operations import CODES
 from deltajit.kernels.circuit.schedule import CONSTANT, INPUT, mark_needed
+from deltajit.model.memory import Array
 
-Function = Callable[..., Any]
+Function = Callable[..., object]  # of nodes, numbers and arrays of these; so are its results
 
 # Whole exponents up to this one become products.
 LARGEST_EXPONENT = 64
@@ -39,7 +40,9 @@ class Node:
         self.tracer = tracer
         self.index = index
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, **options: object
+    ) -> object:
         function = FUNCTIONS.get(ufunc.__name__)
         if function is None or method != "__call__" or options:
             asked = f"np.{ufunc.__name__}" + (f".{method}" if method != "__call__" else "")
@@ -52,7 +55,9 @@ class Node:
             return np.frompyfunc(function, len(inputs), 1)(*map(_as_array, inputs))
         return function(*map(_as_scalar, inputs))
 
-    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+    def __array_function__(
+        self, function: Function, types: object, args: tuple[Any, ...], options: object
+    ) -> object:
         if function is np.where and len(args) == 3:
             return where(*args)
         if function is np.clip and len(args) == 3:
@@ -64,34 +69,31 @@ class Node:
 
     __hash__ = object.__hash__
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> NoReturn:
         raise TypeError(
             _NO_NUMBER + "for if, while, and, or, not, min and max write "
             "dj.circuit.where(x > 0, a, b), np.maximum(a, b) or np.minimum(a, b)"
         )
 
-    def __float__(self) -> float:
+    def __float__(self) -> NoReturn:
         raise TypeError(
             _NO_NUMBER + "for math.exp(x) write np.exp(x), and leave out float(x) and round(x)"
         )
 
     __int__ = __index__ = __round__ = __complex__ = __float__
 
-    def __and__(self, other: Any) -> Any:
+    def __and__(self, other: object = None) -> NoReturn:
         raise TypeError(
             "conditions are 1 or 0: write a * b for a & b, np.maximum(a, b) for a | b, 1 - a for ~a"
         )
 
-    __rand__ = __or__ = __ror__ = __and__
-
-    def __invert__(self) -> Any:
-        return self & None
+    __rand__ = __or__ = __ror__ = __invert__ = __and__
 
     def conjugate(self) -> Node:
         """Return the node itself, the conjugate of a real number; np.var calls this."""
         return self
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> NoReturn:
         raise TypeError(
             "the function of a Circuit takes scalars, f(x1, ..., xn), so x1 is no vector; write "
             "f(*x) to have all of them as x"
@@ -109,9 +111,9 @@ class Tracer:
         self.x = list(range(n_inputs))
         self.y = list(range(n_inputs))
         self.constants: list[float] = []
-        self.known: dict[Any, int] = {}  # nodes by (code, x, y), or by the bytes of a constant
+        self.known: dict[object, int] = {}  # nodes by (code, x, y), or by the bytes of a constant
 
-    def index_of(self, value: Any) -> int:
+    def index_of(self, value: object) -> int:
         """Return the index of an operand's node; a number gets a node when it first occurs."""
         if type(value) is Node:
             if value.tracer is not self:
@@ -128,11 +130,9 @@ class Tracer:
             self.constants.append(number)
         return self.known[key]
 
-    def emit(self, code: int, x: Any, y: Any) -> Any:
+    def emit(self, code: int, x: object, y: object) -> Node:
         """Return the node of an operation on x and y, an earlier one if it is the same."""
         i, j = self.index_of(x), self.index_of(y)
-        if self.codes[i] == CONSTANT and self.codes[j] == CONSTANT:
-            return self._folded(code, i, j)
         key = (code, j, i) if i > j and code in _COMMUTATIVE else (code, i, j)
         index = self.known.get(key)
         if index is None:
@@ -145,12 +145,7 @@ class Tracer:
         self.x.append(x)
         self.y.append(y)
 
-    def _folded(self, code: int, i: int, j: int) -> float:
-        at = [self.constants[self.x[k]] for k in ((i,) if code in UNARY else (i, j))]
-        with np.errstate(all="ignore"):
-            return float(BY_CODE[code].value(*map(np.float64, at)))
-
-    def graph(self, outputs: Sequence[Any], n_inputs: int, ties: tuple[float, float]) -> Graph:
+    def graph(self, outputs: Sequence[object], n_inputs: int, ties: tuple[float, float]) -> Graph:
         """Return the graph that was traced, without nodes that no output needs."""
         ends = np.array([self.index_of(output) for output in outputs], np.int32)
         codes, x, y = (np.array(part, np.int32) for part in (self.codes, self.x, self.y))
@@ -166,7 +161,7 @@ class Tracer:
         return Graph(codes, x, y, constants, number[ends], n_inputs, ties)
 
 
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     """Convert a constant operand to a float."""
     if isinstance(value, (int, float, np.integer, np.floating, np.bool_)) or (
         isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iufb"
@@ -175,7 +170,7 @@ def _number(value: Any) -> float:
     raise TypeError(f"a traced value goes with numbers and traced values, not with {value!r}")
 
 
-def _as_array(value: Any) -> Any:
+def _as_array(value: object) -> Any:
     """Wrap a node in an array of shape (), which NumPy broadcasts like any other."""
     if not isinstance(value, Node):
         return value
@@ -184,55 +179,56 @@ def _as_array(value: Any) -> Any:
     return array
 
 
-def _as_scalar(value: Any) -> Any:
+def _as_scalar(value: object) -> object:
     """Unwrap an array of shape (), as np.tensordot makes them from nodes."""
     return value[()] if isinstance(value, np.ndarray) else value
 
 
-def _tracer_of(*values: Any) -> Tracer | None:
+def _tracer_of(*values: object) -> Tracer | None:
     return next((value.tracer for value in values if isinstance(value, Node)), None)
 
 
-def _apply(name: str, x: Any, y: Any) -> Any:
+def _apply(name: str, x: object, y: object) -> Node:
     """Apply an operation to nodes and numbers, at least one of them a node."""
     tracer = _tracer_of(x, y)
     assert tracer is not None
     return tracer.emit(CODES[name], x, y)
 
 
-def _is(value: Any, number: float) -> bool:
+def _is(value: object, number: float) -> bool:
     return not isinstance(value, Node) and value == number
 
 
-def _is_same(x: Any, y: Any) -> bool:
-    both = isinstance(x, Node) and isinstance(y, Node)
-    return both and x.tracer is y.tracer and x.index == y.index
+def _is_same(x: object, y: object) -> bool:
+    return (
+        isinstance(x, Node) and isinstance(y, Node) and x.tracer is y.tracer and x.index == y.index
+    )
 
 
 # NumPy's functions, of nodes and numbers, by NumPy's names.
 
 
-def add(x: Any, y: Any) -> Any:
+def add(x: object, y: object) -> object:
     """Trace ``x + y``; adding 0 is no operation, since sum() begins with it."""
     return y if _is(x, 0) else x if _is(y, 0) else _apply("add", x, y)
 
 
-def subtract(x: Any, y: Any) -> Any:
+def subtract(x: object, y: object) -> object:
     """Trace ``x - y``."""
     return x if _is(y, 0) else _apply("subtract", x, y)
 
 
-def multiply(x: Any, y: Any) -> Any:
+def multiply(x: object, y: object) -> object:
     """Trace ``x * y``."""
     return y if _is(x, 1) else x if _is(y, 1) else _apply("multiply", x, y)
 
 
-def divide(x: Any, y: Any) -> Any:
+def divide(x: object, y: object) -> object:
     """Trace ``x / y``."""
     return x if _is(y, 1) else _apply("divide", x, y)
 
 
-def power(x: Any, y: Any) -> Any:
+def power(x: object, y: object) -> object:
     """Trace ``x ** y``; a whole exponent becomes products, and 1/2 a square root."""
     if isinstance(y, Node):
         return _apply("power", x, y)
@@ -241,10 +237,9 @@ def power(x: Any, y: Any) -> Any:
         return sqrt(x)
     if not (exponent.is_integer() and abs(exponent) <= LARGEST_EXPONENT):
         return _apply("constant_power", x, exponent)
-    base = (
-        divide(1.0, x) if exponent < 0 else x
-    )  # the derivative of 1 / x**n would overflow earlier
-    result: Any = 1.0
+    # Not 1 / x**n, whose derivative overflows earlier.
+    base = divide(1.0, x) if exponent < 0 else x
+    result: object = 1.0
     for bit in f"{abs(int(exponent)):b}":
         result = multiply(result, result)
         if bit == "1":
@@ -264,12 +259,12 @@ negative, absolute, sqrt, log = map(_unary, ["negative", "absolute", "sqrt", "lo
 equal, less, less_equal = map(_binary, ["equal", "less", "less_equal"])
 
 
-def maximum(x: Any, y: Any) -> Any:
+def maximum(x: object, y: object) -> object:
     """Trace the larger of x and y; x and itself are not a tie."""
     return x if _is_same(x, y) else _apply("maximum", x, y)
 
 
-def minimum(x: Any, y: Any) -> Any:
+def minimum(x: object, y: object) -> object:
     """Trace the smaller of x and y; x and itself are not a tie."""
     return x if _is_same(x, y) else _apply("minimum", x, y)
 
@@ -277,50 +272,50 @@ def minimum(x: Any, y: Any) -> Any:
 # Functions that NumPy does not have.
 
 
-def relu(x: Any) -> Any:
+def relu(x: object) -> Any:
     """Compute ``max(0, x)``, whose derivative at 0 is 0, as in a network.
 
     Parameters
     ----------
     x : traced value, float, or array_like of either
-        Argument, element by element.
+        Argument; an array element by element.
 
     Returns
     -------
     traced value, float or ndarray
-        Like x; numbers of numbers, so that a function can be called without a `Circuit` too.
+        Like x; a number for a number, so that a function also runs without a `Circuit`.
     """
     return _anywhere("relu", BY_CODE[CODES["relu"]].value, x)
 
 
-def sigmoid(x: Any) -> Any:
+def sigmoid(x: object) -> Any:
     """Compute ``1 / (1 + exp(-x))``, without overflow.
 
     Parameters
     ----------
     x : traced value, float, or array_like of either
-        Argument, element by element.
+        Argument; an array element by element.
 
     Returns
     -------
     traced value, float or ndarray
-        Like x; numbers of numbers, so that a function can be called without a `Circuit` too.
+        Like x; a number for a number, so that a function also runs without a `Circuit`.
     """
     return _anywhere("sigmoid", primitives.sigmoid, x)
 
 
-def softplus(x: Any) -> Any:
+def softplus(x: object) -> Any:
     """Compute ``log(1 + exp(x))``, without overflow.
 
     Parameters
     ----------
     x : traced value, float, or array_like of either
-        Argument, element by element.
+        Argument; an array element by element.
 
     Returns
     -------
     traced value, float or ndarray
-        Like x; numbers of numbers, so that a function can be called without a `Circuit` too.
+        Like x; a number for a number, so that a function also runs without a `Circuit`.
     """
     return _anywhere("softplus", primitives.softplus, x)
 
@@ -359,7 +354,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return add(kept, 0.0 if _is(y, 0) else _apply("drop", condition, y))
 
 
-def dot(x: Any, y: Any) -> Any:
+def dot(x: Sequence[Any], y: Sequence[Any]) -> Any:
     """Sum the products of corresponding elements of two lists.
 
     Parameters
@@ -382,7 +377,7 @@ def dot(x: Any, y: Any) -> Any:
     return sum(a * b for a, b in zip(x, y, strict=True))
 
 
-def _anywhere(name: str, function: Function, x: Any) -> Any:
+def _anywhere(name: str, function: Callable[[Array], Array], x: object) -> Any:
     """Apply a function to a node, to an array that holds nodes, or to numbers."""
     if isinstance(x, Node):
         return _apply(name, x, x)
@@ -409,7 +404,7 @@ FUNCTIONS: dict[str, Function] = {
     "greater": lambda x, y: less(y, x),
     "greater_equal": lambda x, y: less_equal(y, x),
     "equal": equal,
-    "not_equal": lambda x, y: 1 - equal(x, y),
+    "not_equal": lambda x, y: subtract(1, equal(x, y)),
     "logaddexp": _binary("logaddexp"),
     "negative": negative,
     "positive": lambda x: x,
@@ -419,8 +414,8 @@ FUNCTIONS: dict[str, Function] = {
     "reciprocal": lambda x: divide(1.0, x),
     "sqrt": sqrt,
     "log": log,
-    "log2": lambda x: log(x) / math.log(2),
-    "log10": lambda x: log(x) / math.log(10),
+    "log2": lambda x: divide(log(x), math.log(2)),
+    "log10": lambda x: divide(log(x), math.log(10)),
     **{name: _unary(name) for name in ELEMENTARY},
 }
 
@@ -428,7 +423,7 @@ FUNCTIONS: dict[str, Function] = {
 def _operator(function: Function, reflected: bool = False) -> Function:
     """Make a method of `Node` for an operator; an array operand takes over, element by element."""
 
-    def operator(self: Node, other: Any) -> Any:
+    def operator(self: Node, other: object) -> object:
         if isinstance(other, np.ndarray) and other.ndim > 0:
             return NotImplemented
         other = _as_scalar(other)

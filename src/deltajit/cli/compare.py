@@ -12,13 +12,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deltajit import kernels, reference
 from deltajit.cli.timing import medians, one_thread, readable
 from deltajit.model.memory import Array
 from deltajit.network import Network
-
-Run = Callable[[], Any]
 
 LAYER = (128, 128, 128)  # samples, inputs and outputs for the layer kernels
 
@@ -45,9 +44,9 @@ class Case(NamedTuple):
     """
 
     name: str
-    kernel: Run
-    twin: Run
-    exact: Any
+    kernel: Callable[[], ArrayLike]
+    twin: Callable[[], object]
+    exact: ArrayLike
 
 
 class Row(NamedTuple):
@@ -161,7 +160,7 @@ def _layer_cases(dtype: np.dtype[Any]) -> Iterator[Case]:
     )
 
 
-def _filled(kernel: Callable[..., Any], out: Array, *arguments: Any) -> Array:
+def _filled(kernel: Callable[..., object], out: Array, *arguments: object) -> Array:
     kernel(*arguments, out, 1)
     return out
 

@@ -79,7 +79,7 @@ def to_c(architecture: Architecture, theta: Array, path: Path, name: str | None)
     path : str or os.PathLike
         The header.
     name : str, optional
-        Prefix of what the header defines; by default made from the file's name.
+        Prefix of all names in the header; by default the file's name.
 
     Raises
     ------

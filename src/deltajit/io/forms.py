@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Form(NamedTuple):
         Replaces `onnx` in double precision, if not empty.
     """
 
-    torch: tuple[str, dict[str, Any]]
+    torch: tuple[str, dict[str, float | str]]
     onnx: str
     c: str = ""
     onnx_double: str = ""
@@ -150,7 +150,7 @@ def assembled(
     activation: object,
     output: object,
     loss: object,
-    options: dict[str, Any],
+    options: dict[str, object],
 ) -> tuple[Architecture, Array]:
     """Return an architecture and its theta from W (n_out, n_in) and b (n_out,) of each layer.
 

@@ -39,7 +39,7 @@ def to_onnx(architecture: Architecture, theta: Array, path: Path) -> None:
     import onnx
     from onnx import helper, numpy_helper
 
-    nodes: list[Any] = []
+    nodes: list[onnx.NodeProto] = []
     constants: dict[str, Array] = {"slope": np.array(architecture.slope, architecture.dtype)}
     x = "X"
     weights, biases = architecture.unflatten(theta)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,10 +12,13 @@ from deltajit.io.forms import FORMS, assembled, check_forms
 from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
 
+if TYPE_CHECKING:
+    import torch
+
 PASSIVE = {"Identity", "Dropout", "AlphaDropout", "Flatten"}  # change nothing in predict
 
 
-def to_torch(architecture: Architecture, theta: Array) -> Any:
+def to_torch(architecture: Architecture, theta: Array) -> torch.nn.Sequential:
     """Make a torch.nn.Sequential of Linear layers and activations, without identities.
 
     Parameters
@@ -38,7 +41,7 @@ def to_torch(architecture: Architecture, theta: Array) -> Any:
     check_forms(architecture, "to_torch")
     import torch
 
-    modules: list[Any] = []
+    modules: list[torch.nn.Module] = []
     for W, b, name in zip(*architecture.unflatten(theta), architecture.activations, strict=True):
         n_out, n_in = W.shape
         # No initial weights, which would draw from PyTorch's generator.
@@ -54,7 +57,7 @@ def to_torch(architecture: Architecture, theta: Array) -> Any:
     return torch.nn.Sequential(*modules)
 
 
-def _torch_module(name: str, slope: float) -> Any:
+def _torch_module(name: str, slope: float) -> torch.nn.Module:
     kind, options = FORMS[name].torch
     arguments = {key: slope if value == "slope" else value for key, value in options.items()}
     return _torch_class(kind)(**arguments)
@@ -70,7 +73,7 @@ def _torch_class(name: str) -> Any:
 
 
 def from_torch(
-    source: Any, activation: Any, output: str, loss: str, options: dict[str, Any]
+    source: object, activation: object, output: str, loss: str, options: dict[str, object]
 ) -> tuple[Architecture, Array]:
     """Return an architecture and theta from a Sequential, or from a state_dict and activations.
 
@@ -102,17 +105,16 @@ def from_torch(
         weights, biases = _of_state_dict(source)
         if activation is None and len(weights) > 1:
             raise TypeError("activation must be given with a state_dict, which has none; got None")
-        hidden = () if activation is None else activation
+        hidden: object = () if activation is None else activation
     else:
-        weights, biases, names, slopes = _of_sequential(source)
-        hidden = names[:-1]
-        same = activation in (None, hidden, tuple(hidden)) or hidden == [activation] * len(hidden)
-        if not same:
-            raise ValueError(f"activation must be the Sequential's, {hidden}; got {activation!r}")
-        if names[-1] != "identity":
-            if output not in ("auto", names[-1]):
-                raise ValueError(f"output must be the Sequential's, {names[-1]!r}; got {output!r}")
-            output = names[-1]
+        weights, biases, (*inner, last), slopes = _of_sequential(source)
+        hidden = inner
+        if activation not in (None, inner, tuple(inner)) and inner != [activation] * len(inner):
+            raise ValueError(f"activation must be the Sequential's, {inner}; got {activation!r}")
+        if last != "identity":
+            if output not in ("auto", last):
+                raise ValueError(f"output must be the Sequential's, {last!r}; got {output!r}")
+            output = last
         if slopes:
             options = {"slope": slopes[0], **options}
             if {*slopes} != {options["slope"]}:
@@ -122,7 +124,7 @@ def from_torch(
     return assembled(weights, biases, hidden, output, loss, options)
 
 
-def _of_state_dict(source: Mapping[str, Any]) -> tuple[list[Array], list[Array]]:
+def _of_state_dict(source: Mapping[str, object]) -> tuple[list[Array], list[Array]]:
     """Return weights and biases in order; a missing bias is 0."""
     weights, biases, used = [], [], set()
     for name in _in_order([name for name in source if name.split(".")[-1] == "weight"]):
@@ -151,7 +153,7 @@ def _in_order(names: list[str]) -> list[str]:
     return names
 
 
-def _of_sequential(source: Any) -> tuple[list[Array], list[Array], list[str], list[float]]:
+def _of_sequential(source: object) -> tuple[list[Array], list[Array], list[str], list[float]]:
     """Return (weights, biases, activation of each layer, slopes of leaky_relu)."""
     weights, biases, names, slopes = [], [], [], []
     for module in _leaves(source):
@@ -172,7 +174,7 @@ def _of_sequential(source: Any) -> tuple[list[Array], list[Array], list[str], li
     return weights, biases, names, slopes
 
 
-def _leaves(source: Any) -> Iterator[Any]:
+def _leaves(source: object) -> Iterator[Any]:
     """Yield the modules of a Sequential, and of those nested in it, in order."""
     import torch
 
@@ -204,7 +206,7 @@ def _name_of(module: Any) -> str:
     raise ValueError(f"{module!r} must be Linear or one of our activations, {', '.join(FORMS)}")
 
 
-def _is_alike(option: str, given: Any, ours: Any) -> bool:
+def _is_alike(option: str, given: float | str, ours: float | str) -> bool:
     """Return whether a module's option means the same as ours."""
     if option == "dim":
         return given in (1, -1)  # both are the last axis of (B, n_out)

@@ -15,7 +15,7 @@ import stat
 from dataclasses import fields
 from itertools import pairwise, product
 from operator import add
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import safetensors.numpy
@@ -205,14 +205,14 @@ def _parsed(text: str) -> dict[str, Any]:
     return description
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     values = dict(pairs)
     if len(values) < len(pairs):
         raise ValueError("a name occurs twice")
     return values
 
 
-def _refuse(literal: str) -> Any:
+def _refuse(literal: str) -> NoReturn:
     raise ValueError(f"{literal[:50]} has no place in it")
 
 

@@ -11,7 +11,7 @@ from deltajit.model.memory import Array
 OUR_NAMES = {"logistic": "sigmoid"}  # the other names are the same
 
 
-def from_sklearn(mlp: Any, options: dict[str, Any]) -> tuple[Architecture, Array]:
+def from_sklearn(mlp: Any, options: dict[str, object]) -> tuple[Architecture, Array]:
     """Return an architecture and theta from a fitted MLPClassifier or MLPRegressor.
 
     Parameters

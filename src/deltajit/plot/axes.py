@@ -9,7 +9,7 @@ import numpy as np
 from deltajit.model.memory import Array
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes
 
 # Okabe and Ito (2008): blue, vermilion, green, purple, orange, sky blue, black.
 PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]

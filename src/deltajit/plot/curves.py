@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -101,13 +101,15 @@ def decision_regions(
     x, y = ((edge[1:] + edge[:-1]) / 2 for edge in edges)
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     p = _probabilities(net.predict(grid)).reshape(points, points, -1)
-    _draw_regions(ax, x, y, p, (*edges[0][[0, -1]], *edges[1][[0, -1]]))
+    _draw_regions(ax, x, y, p, (edges[0][0], edges[0][-1], edges[1][0], edges[1][-1]))
     _draw_samples(ax, data.X, _classes(data.Y), p.shape[-1])
     ax.set(xlabel="X[:, 0]", ylabel="X[:, 1]")
     return ax
 
 
-def _draw_regions(ax: Axes, x: Array, y: Array, p: Array, extent: Any) -> None:
+def _draw_regions(
+    ax: Axes, x: Array, y: Array, p: Array, extent: tuple[float, float, float, float]
+) -> None:
     """Colour each point by its likeliest class, and draw lines where two are equally likely."""
     n = p.shape[-1]
     sure = (p.max(axis=-1) - 1 / n) / (1 - 1 / n)

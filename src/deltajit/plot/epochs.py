@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def draw(
-    loss: Sequence[Any],
-    val_loss: Sequence[Any],
+    loss: Sequence[float | Array],
+    val_loss: Sequence[float | Array],
     *,
     log: bool = False,
     best: bool = True,
@@ -52,6 +52,8 @@ def draw(
     if log and not all((values > 0).any() for values in curves.values()):
         raise ValueError("log=True needs losses above 0, and history has none")
     ax = axes_of(ax)
+    from matplotlib.ticker import MaxNLocator
+
     for color, (name, values) in zip(PALETTE, curves.items(), strict=False):
         middle = _curve(ax, values, color, name)
     if best:  # of the last curve: val_loss if there is one
@@ -59,16 +61,11 @@ def draw(
         label = f"best epoch: {epoch + 1} ({middle[epoch]:.4g})"
         ax.plot(epoch + 1, middle[epoch], "o", color="black", fillstyle="none", label=label)
     ax.set(xlabel="epoch", ylabel="loss", yscale="log" if log else "linear")
-    ax.xaxis.set_major_locator(_whole_numbers())
+    whole_numbers = MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
+    ax.xaxis.set_major_locator(whole_numbers)
     ax.grid(alpha=0.3)
     ax.legend()
     return ax
-
-
-def _whole_numbers() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
 
 
 def _curve(ax: Axes, values: Array, color: str, name: str) -> Array:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deltajit.circuits.trace import Trace
+from deltajit.circuits.trace import Step, Trace
 from deltajit.plot.axes import PALETTE, axes_of
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def circuit(trace: Trace, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _places(steps: list[Any]) -> dict[str, tuple[int, float]]:
+def _places(steps: list[Step]) -> dict[str, tuple[int, float]]:
     """Return (column, height) of each node, one column to the right of its rightmost operand."""
     depth: dict[str, int] = {}
     for step in steps:
@@ -97,7 +97,7 @@ def _draw_line(ax: Axes, left: tuple[int, float], right: tuple[int, float], text
     )
 
 
-def _draw_node(ax: Axes, place: tuple[int, float], step: Any) -> None:
+def _draw_node(ax: Axes, place: tuple[int, float], step: Step) -> None:
     """Draw a box with the node's name, formula and value, and its adjoint below."""
     what = f"{step.name} = {step.text}" if step.text else step.name
     ax.text(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ from deltajit.plot.axes import BINS, DIVERGING, axes_of, sequence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection
 
     from deltajit.network import Network
 
@@ -196,7 +197,9 @@ def graph(net: Network, *, max_units: int = 12, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _draw_weights(ax: Axes, columns: list[Column], weights: tuple[Array, ...], largest: Any) -> Any:
+def _draw_weights(
+    ax: Axes, columns: list[Column], weights: tuple[Array, ...], largest: float
+) -> LineCollection:
     """Draw all lines as one collection, the largest weights on top."""
     from matplotlib.collections import LineCollection
 
@@ -218,7 +221,7 @@ def _draw_weights(ax: Axes, columns: list[Column], weights: tuple[Array, ...], l
     return lines
 
 
-def _draw_units(ax: Axes, columns: list[Column], biases: tuple[Array, ...], largest: Any) -> None:
+def _draw_units(ax: Axes, columns: list[Column], biases: tuple[Array, ...], largest: float) -> None:
     """Draw circles coloured by biases, white for inputs, and dots for units left out."""
     no_bias = np.zeros(columns[0].size)
     for x, (column, b) in enumerate(zip(columns, (no_bias, *biases), strict=True)):

@@ -1,23 +1,19 @@
 """Activation functions: one record each, of the same name as the kernels'.
 
-An activation of one unit has three functions of z or a (B, n), and of the network's parameter p:
-
-    value(z, p)        a = f(z)
-    derivative(x, p)   f'(z), given x = a, or x = z if `of_z`
-    curvature(x, p)    given x = a: f''(z) / f'(z), and 0 where f is linear; given x = z: f''(z)
-
-They are analytic and branch on real parts, so that complex steps differentiate them correctly.
+The functions in a record are analytic and branch on real parts, so that complex steps differentiate
+them correctly. z, a and x are (B, n), and p is the parameter of the network's activations.
 """
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deltajit.reference.arrays import Array, of_numbers, quiet
 
-Function = Callable[[Array, float], Any]
+Function = Callable[[Array, float], ArrayLike]
 
 
 class Activation(NamedTuple):
@@ -49,8 +45,12 @@ def of_units(
 
     Parameters
     ----------
-    value, derivative, curvature : callable
-        Functions of (z, p), (x, p) and (x, p), as at the top of `deltajit.reference.activations`.
+    value : callable
+        ``value(z, p)`` is ``a = f(z)``.
+    derivative : callable
+        ``derivative(x, p)`` is f'(z), computed from x = a, or from x = z if `of_z`.
+    curvature : callable
+        ``curvature(x, p)`` is f''(z) if `of_z`, else f''(z) / f'(z), and 0 where f is linear.
     of_z : bool
         Whether x is z instead of a.
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
 
@@ -12,7 +12,7 @@ Array = NDArray[Any]
 quiet = np.errstate(all="ignore")
 
 
-def one_hot(labels: Array, n: int, dtype: Any) -> Array:
+def one_hot(labels: Array, n: int, dtype: DTypeLike) -> Array:
     """Convert class labels to rows of 0 and 1.
 
     Parameters

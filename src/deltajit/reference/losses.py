@@ -1,27 +1,22 @@
 """Losses of one sample, and the first factor of BP1: one record each, named as the kernels'.
 
-A loss that is a sum over outputs has three functions of logits z, outputs ``a = f(z)`` and targets
-y, all (B, n_out), and of the loss's parameter p:
-
-    value(z, a, y, p)   the loss of one output
-    slope(a, y, p)      d value / d a, which BP1 multiplies by f'(z). If the loss belongs to an
-                        `output`, f' cancels, and slope is delta itself, ``a - y``
-    curve(a, y, p)      d slope / d a; if the loss belongs to an output, the factor of Ra in the
-                        derivative of delta
+Logits z, outputs ``a = f(z)`` and targets Y are (B, n_out), and p is the parameter of the network's
+loss: huber's threshold, or the quantile.
 """
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deltajit.reference.activations import size, total
 from deltajit.reference.arrays import Array, quiet
 
 
 class Loss(NamedTuple):
-    """The record of a loss, with p the parameter of the network's loss.
+    """The record of a loss.
 
     Attributes
     ----------
@@ -47,18 +42,22 @@ class Loss(NamedTuple):
 
 
 def of_outputs(
-    value: Callable[[Array, Array, Array, float], Any],
-    slope: Callable[[Array, Array, float], Any],
-    curve: Callable[[Array, Array, float], Any],
+    value: Callable[[Array, Array, Array, float], Array],
+    slope: Callable[[Array, Array, float], ArrayLike],
+    curve: Callable[[Array, Array, float], ArrayLike],
     output: str | None = None,
 ) -> Loss:
     """Make the record of a loss that is a sum over outputs.
 
     Parameters
     ----------
-    value, slope, curve : callable
-        Functions of (z, a, y, p), (a, y, p) and (a, y, p), as at the top of
-        `deltajit.reference.losses`.
+    value : callable
+        ``value(z, a, y, p)`` is the loss of each output, (B, n_out).
+    slope : callable
+        ``slope(a, y, p)`` is d value / d a, which BP1 multiplies by f'(z). If the loss belongs to
+        an output, f' cancels, and it is delta itself, ``a - y``.
+    curve : callable
+        ``curve(a, y, p)`` is d slope / d a, for a loss that belongs to an output as well.
     output : str, optional
         Activation that the loss belongs to.
 

@@ -9,7 +9,6 @@ moves a parameter p in place along its gradient g. `state` has two arrays like p
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ Update = Callable[..., None]
 OPTIMIZERS: dict[str, Update] = {}
 
 
-def _optimizer(*names: str) -> Callable[[Any], Any]:
+def _optimizer(*names: str) -> Callable[[Update], Update]:
     """Return a decorator that registers an update under the names of its optimizers."""
 
     def register(update: Update) -> Update:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -149,11 +149,11 @@ class Sweep(NamedTuple):
     z: list[Array]
     a: list[Array]
     x: list[Array]
-    masks: list[Any]
+    masks: list[Array | float]
 
 
 @quiet
-def forward(model: Model, X: Array, masks: Sequence[Any] | None = None) -> Sweep:
+def forward(model: Model, X: Array, masks: Sequence[Array] | None = None) -> Sweep:
     """Compute logits and activations of all layers.
 
     Parameters
@@ -181,7 +181,9 @@ def forward(model: Model, X: Array, masks: Sequence[Any] | None = None) -> Sweep
     return sweep
 
 
-def dropout_masks(seed: int, keep: Sequence[float], shapes: Sequence[tuple[int, int]]) -> list[Any]:
+def dropout_masks(
+    seed: int, keep: Sequence[float], shapes: Sequence[tuple[int, int]]
+) -> list[Array]:
     """Draw dropout's masks of the hidden layers for a block of samples, exactly as the kernels do.
 
     Parameters
@@ -236,8 +238,8 @@ def loss(
     X: Array,
     Y: Array,
     weights: Array | None = None,
-    masks: Sequence[Any] | None = None,
-) -> Any:
+    masks: Sequence[Array] | None = None,
+) -> np.inexact:
     """Compute the weighted mean of the samples' losses, plus the penalty of the weights.
 
     Parameters
@@ -263,7 +265,9 @@ def loss(
     w = normalized(weights, len(X))
     data = (w * sample_losses(model.loss, z, a, as_rows(Y, a), model.bend)).sum()
     sizes = sum(np.where(W.real < 0, -W, W).sum() for W in model.weights)
-    return data + model.l2 / 2 * sum((W**2).sum() for W in model.weights) + model.l1 * sizes
+    squares = sum((W**2).sum() for W in model.weights)
+    value: np.inexact = data + model.l2 / 2 * squares + model.l1 * sizes
+    return value
 
 
 @quiet
@@ -282,7 +286,8 @@ def output_delta(model: Model, a: Array, Y: Array) -> Array:
     Returns
     -------
     ndarray, (B, n_out)
-        The delta of the output layer: ``a - Y`` where the loss belongs to the output, since f' cancels.
+        The delta of the output layer: ``a - Y`` if the loss belongs to the output, since f'
+        cancels.
     """
     record = LOSSES[model.loss]
     slopes = record.slopes(a, Y, model.bend)
@@ -330,8 +335,8 @@ def value_and_grad(
     X: Array,
     Y: Array,
     weights: Array | None = None,
-    masks: Sequence[Any] | None = None,
-) -> tuple[Any, list[Array], list[Array]]:
+    masks: Sequence[Array] | None = None,
+) -> tuple[np.inexact, list[Array], list[Array]]:
     """Compute the loss and its gradient by the four equations of backpropagation.
 
     Parameters

@@ -133,9 +133,9 @@ def gnvp(
 ) -> tuple[list[Array], list[Array]]:
     """Compute the Gauss-Newton matrix of the loss times a vector (Schraudolph 2002).
 
-    The matrix is ``J^T H J``, with J the Jacobian of the outputs (of the logits, if the loss belongs
-    to an output), and H the Hessian of the loss with respect to them (for "gaussian_nll" the Fisher
-    information).
+    The matrix is ``J^T H J``, with J the Jacobian of the outputs (of the logits, if the loss
+    belongs to an output), and H the Hessian of the loss with respect to them (for "gaussian_nll"
+    the Fisher information).
 
     Parameters
     ----------

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import numpy as np
 
 from deltajit.reference.arrays import Array, quiet
 from deltajit.reference.sweeps import Model, value_and_grad
 
 
 @quiet
-def sgd_step(model: Model, X: Array, Y: Array, lr: float, weights: Array | None = None) -> Any:
+def sgd_step(
+    model: Model, X: Array, Y: Array, lr: float, weights: Array | None = None
+) -> np.inexact:
     """Take a step of gradient descent on one batch, ``theta -= lr * grad``, in place.
 
     Parameters
