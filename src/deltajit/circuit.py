@@ -325,35 +325,31 @@ class Circuit(Described):
     def trace(self, x: ArrayLike, output: int = 0) -> Trace:
         """Tabulate every node at one point: its value, local derivatives and adjoint.
 
-            It is computed by the NumPy reference in float64, node by node, to be read.
+        It is computed by the NumPy reference in float64, node by node, to be read.
 
-            Parameters
-            ----------
-            x : array_like, (n_inputs,)
-                The point.
-            output : int, >= 0
-                Index of the output that is differentiated.
+        Parameters
+        ----------
+        x : array_like, (n_inputs,)
+            The point.
+        output : int, >= 0
+            Index of the output that is differentiated.
 
-            Returns
-            -------
-            Trace
-                A table: ``print`` it, or look at its ``steps``.
+        Returns
+        -------
+        Trace
+            A table: ``print`` it, or look at its ``steps``.
 
-            Raises
-            ------
-            ValueError, TypeError
-                x is not one point, or there is no such output.
+        Raises
+        ------
+        ValueError, TypeError
+            x is not one point, or there is no such output.
 
-            Examples
-            --------
-            >>> import deltajit as dj
-            >>> dj.Circuit(lambda x, y: x * y + x, 2).trace([2, 3])
-        node  =       value  local derivatives        adjoint, dv2/dnode
-        ----------------------------------------------------------------
-        x             2                               4
-        y             3                               2
-        v1    x * y   6      dv1/dx = 3, dv1/dy = 2   1
-        v2    v1 + x  8      dv2/dv1 = 1, dv2/dx = 1  1
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> product = dj.Circuit(lambda x, y: x * y + x, 2).trace([2, 3]).steps[2]
+        >>> product.text, product.value, product.derivatives, product.adjoint
+        ('x * y', 6.0, (3.0, 2.0), 1.0)
         """
         X, single = checks.matrix(x, "x", self.n_inputs, np.dtype(np.float64))
         if not single:
