@@ -354,10 +354,10 @@ class Circuit(Described):
         X, single = checks.matrix(x, "x", self.n_inputs, np.dtype(np.float64))
         if not single:
             raise ValueError(f"x must be one point ({self.n_inputs},), got shape {X.shape}")
-        which = checks.whole(output, "output", least=0)
-        if which >= self.n_outputs:
-            raise ValueError(f"output must be less than {self.n_outputs}, got {which}")
-        return tabulate(self._graph, X[0], self._names, which)
+        index = checks.whole(output, "output", least=0)
+        if index >= self.n_outputs:
+            raise ValueError(f"output must be less than {self.n_outputs}, got {index}")
+        return tabulate(self._graph, X[0], self._names, index)
 
     def plot(self, x: ArrayLike, *, output: int = 0, ax: Axes | None = None) -> Axes:
         """Draw the table of `trace` as a graph, as `deltajit.plot.circuit` does.

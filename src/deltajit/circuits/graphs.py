@@ -54,11 +54,11 @@ def from_data(data: object) -> Graph:
     if tuple(data["ties"]) not in TIES.values():
         raise ValueError(f"a circuit's ties must be among {list(TIES.values())}")
     graph = Graph(
-        codes[_places(data["codes"], "codes", len(codes))],
-        _places(data["x"], "x", count),
-        _places(data["y"], "y", count),
+        codes[_indices(data["codes"], "codes", len(codes))],
+        _indices(data["x"], "x", count),
+        _indices(data["y"], "y", count),
         constants,
-        _places(data["outputs"], "outputs", count),
+        _indices(data["outputs"], "outputs", count),
         data["n_inputs"],
         (float(data["ties"][0]), float(data["ties"][1])),
     )
@@ -77,11 +77,11 @@ def digest(graph: Graph) -> str:
     return sha256.hexdigest()[:16]
 
 
-def _places(indices: list[object], name: str, end: int) -> Array:
+def _indices(values: list[object], name: str, end: int) -> Array:
     """Convert a list of indices less than `end` to an array."""
-    if not indices or not all(type(i) is int and 0 <= i < end for i in indices):
+    if not values or not all(type(i) is int and 0 <= i < end for i in values):
         raise ValueError(f"a circuit's {name} must be whole numbers from 0 to {end - 1}")
-    return np.array(indices, np.int32)
+    return np.array(values, np.int32)
 
 
 def _check(graph: Graph) -> None:

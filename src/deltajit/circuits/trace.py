@@ -108,13 +108,13 @@ def tabulate(graph: Graph, x: ArrayLike, inputs: list[str], output: int) -> Trac
     for k, code in enumerate(graph.codes.tolist()):
         if code == CONSTANT:
             continue
-        at, text = primitives.operands(graph, k), ""
+        operands, text = primitives.operands(graph, k), ""
         slopes: tuple[Number, ...] = ()
         if code != INPUT:
-            text = primitives.BY_CODE[code].text.format(*(names[i] for i in at))
+            text = primitives.BY_CODE[code].text.format(*(names[i] for i in operands))
             slopes = primitives.partials(graph, k, values)
         total: dict[str, float] = {}
-        for i, slope in zip(at, slopes, strict=True):
+        for i, slope in zip(operands, slopes, strict=True):
             if graph.codes[i] != CONSTANT:
                 total[names[i]] = total.get(names[i], 0.0) + float(slope)  # 2 x for x * x
         derivatives = tuple(total.values())

@@ -99,10 +99,10 @@ def _draw_line(ax: Axes, left: tuple[int, float], right: tuple[int, float], text
 
 def _draw_node(ax: Axes, place: tuple[int, float], step: Step) -> None:
     """Draw a box with the node's name, formula and value, and its adjoint below."""
-    what = f"{step.name} = {step.text}" if step.text else step.name
+    title = f"{step.name} = {step.text}" if step.text else step.name
     ax.text(
         *place,
-        f"{what}\n{step.value:.4g}",
+        f"{title}\n{step.value:.4g}",
         fontsize=9,
         ha="center",
         va="center",
