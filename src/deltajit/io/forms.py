@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -150,7 +150,7 @@ def assembled(
     activation: object,
     output: object,
     loss: object,
-    options: dict[str, object],
+    options: Mapping[str, object],
 ) -> tuple[Architecture, Array]:
     """Return an architecture and its theta from W (n_out, n_in) and b (n_out,) of each layer.
 

@@ -73,7 +73,7 @@ def _torch_class(name: str) -> Any:
 
 
 def from_torch(
-    source: object, activation: object, output: str, loss: str, options: dict[str, object]
+    source: object, activation: object, output: str, loss: str, options: Mapping[str, object]
 ) -> tuple[Architecture, Array]:
     """Return an architecture and theta from a Sequential, or from a state_dict and activations.
 

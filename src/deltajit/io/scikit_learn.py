@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from deltajit.io.forms import assembled
@@ -11,7 +12,7 @@ from deltajit.model.memory import Array
 OUR_NAMES = {"logistic": "sigmoid"}  # the other names are the same
 
 
-def from_sklearn(mlp: Any, options: dict[str, object]) -> tuple[Architecture, Array]:
+def from_sklearn(mlp: Any, options: Mapping[str, object]) -> tuple[Architecture, Array]:
     """Return an architecture and theta from a fitted MLPClassifier or MLPRegressor.
 
     Parameters
