@@ -64,7 +64,7 @@ def _cuts(n: int) -> list[int]:
 
 
 def _order(graph: Graph, nodes: Array, cuts: list[int]) -> tuple[Array, Array, Array]:
-    """Return (nodes in the order of the steps, runs, index of each segment's first run)."""
+    """(nodes in the order of the steps, runs, where in `runs` each segment begins)."""
     lists = schedule.Lists(
         *(np.full(graph.codes.size * n, -1, np.int32) for n in (1, 2, 1)),
         ready=np.full(len(OPERATIONS), -1, np.int32),

@@ -70,7 +70,7 @@ def _forward(pair: tuple[int, int], m: int, width: int) -> Product:
         return Product(*what, "inputs", f"{width} sums", _filled(m, width) * _filled(k, width))
     if group == 1:
         return Product(*what, "outputs", *_tile(m, n, width))
-    if m == 1:  # `group` chains of sums, a vector each
+    if m == 1:  # as many chains, but a vector each
         return Product(*what, "outputs", f"1 x {group}", n / width * _filled(k, group))
     rows = MR_FEW if m < MR_NARROW else int(MR_NARROW)
     useful = _filled(m, rows) * _filled(k, group) * n * group / width
@@ -80,7 +80,7 @@ def _forward(pair: tuple[int, int], m: int, width: int) -> Product:
 def _delta(pair: tuple[int, int], m: int, width: int) -> Product:
     n, k = pair
     what = "-".join(map(str, pair)), "BP2", (m, k, n)
-    if m < MR and k > 1:  # lanes run along the sum, `width` rows at a time
+    if m < MR and k > 1:  # the lanes run along what is summed, of as many rows as there are lanes
         return Product(*what, "outputs", f"{width} sums", _filled(n, width) * _filled(k, width))
     return Product(*what, "inputs", *_tile(m, n, width))
 
@@ -98,7 +98,7 @@ def _gradient(pair: tuple[int, int], k: int, width: int) -> Product:
 
 
 def _tile(m: int, n: int, width: int) -> tuple[str, float]:
-    """Return (rows x vectors of the tiles of a product, their useful share)."""
+    """(rows x vectors of the tiles of a product, their useful share)."""
     tile = tile_of(m, n, width)
     if m == 1:
         return f"1 x {NR_ONE}", _filled(n, width)

@@ -1,8 +1,8 @@
 """Networks in files, in the safetensors format.
 
-Tensors have the names and shapes that PyTorch gives them. The architecture is JSON in the file's
-metadata, with the graph of the circuit if the loss is one. Nothing in a file is ever executed, and
-loading a file, however wrong, takes little more memory than its size.
+The tensors have the names and shapes that PyTorch gives them. What the network is stands in the
+file's metadata, as JSON, with the graph of the circuit that its loss may be. Nothing in a file is
+ever executed, and no file, however wrong, takes more memory than its own size and some MiB.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import stat
 from dataclasses import fields
 from itertools import pairwise, product
 from operator import add
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -172,7 +172,7 @@ def _architecture(given: dict[str, Any]) -> Architecture:
 
 
 def _check_length(name: str | bytes) -> None:
-    """Refuse a header whose Python objects would take much memory."""
+    """Refuse a header that Python could not hold in little memory."""
     with open(name, "rb") as file:
         length, size = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
     if size < 8 or length > min(size - 8, LARGEST_HEADER):
@@ -183,62 +183,61 @@ def _check_length(name: str | bytes) -> None:
 
 
 def _read(file: Any) -> tuple[Architecture, Array]:
-    """Read the network of an open file; everything is checked before theta is allocated."""
-    architecture = _described(file.metadata() or {})
+    """The network in an open file: everything is checked before theta is allocated."""
+    made = _described(file.metadata() or {})
     tensors = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-    _check_tensors(tensors, architecture)
-    theta = memory.empty(architecture.n_params, architecture.dtype)
-    for i, (W, b) in enumerate(zip(*architecture.unflatten(theta), strict=True)):
+    _check_tensors(tensors, made)
+    theta = memory.empty(made.n_params, made.dtype)
+    for i, (W, b) in enumerate(zip(*made.unflatten(theta), strict=True)):
         _fill(W, tensors[f"layers.{i}.weight"])
         _fill(b, tensors[f"layers.{i}.bias"])
-    return architecture, theta
+    return made, theta
 
 
 def _parsed(text: str) -> dict[str, Any]:
-    """Parse the description, a JSON object without repeated names, NaN and infinities."""
+    """The description: a JSON object that names nothing twice, without NaN and infinities."""
     try:
-        description = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
+        found = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
     except ValueError as error:
         raise FormatError(f"its description is no JSON object as it should be: {error}") from None
-    if not isinstance(description, dict):
-        raise FormatError(f"its description is no JSON object, but {reprlib.repr(description)}")
-    return description
+    if not isinstance(found, dict):
+        raise FormatError(f"its description is no JSON object, but {reprlib.repr(found)}")
+    return found
 
 
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
         raise ValueError("a name occurs twice")
-    return values
+    return found
 
 
-def _refuse(literal: str) -> NoReturn:
+def _refuse(literal: str) -> Any:
     raise ValueError(f"{literal[:50]} has no place in it")
 
 
 def _described(metadata: dict[str, str]) -> Architecture:
-    """Return the architecture that a file's metadata describe."""
+    """The architecture that the file's metadata describe."""
     if KEY not in metadata:
         raise FormatError(
             f"its metadata have no {KEY!r}, so Network.save did not write it; for tensors by "
             "themselves there is Network.from_torch(safetensors.numpy.load_file(path), ...)"
         )
-    description = _parsed(metadata[KEY])
-    version = description.get("format")
-    if type(version) is not int or version != FORMAT:
-        raise FormatError(f"its format must be {FORMAT}, got {version!r}; {UPDATE}")
-    parts = [name for name in description if name not in ("format", "architecture", "circuit")]
+    found = _parsed(metadata[KEY])
+    if type(found.get("format")) is not int or found["format"] != FORMAT:
+        raise FormatError(f"its format must be {FORMAT}, got {found.get('format')!r}; {UPDATE}")
+    parts = [name for name in found if name not in ("format", "architecture", "circuit")]
     if parts:
         raise FormatError(f"it has the parts {parts}, which are unknown here; {UPDATE}")
-    if not isinstance(description.get("architecture"), dict):
+    if not isinstance(found.get("architecture"), dict):
         raise FormatError("its description has no architecture; save the network again")
-    if "circuit" in description:
-        _register(description["circuit"], description["architecture"].get("loss"))
-    return _architecture(description["architecture"])
+    if "circuit" in found:
+        _register(found["circuit"], found["architecture"].get("loss"))
+    return _architecture(found["architecture"])
 
 
 def _register(circuit: object, loss: object) -> None:
-    """Register the circuit of a file as a loss, if it is the one that the description names."""
+    """Make the circuit in a file the loss of that name, if it is that one."""
     try:
         graph = graphs.from_data(circuit)
     except ValueError as error:
@@ -248,25 +247,26 @@ def _register(circuit: object, loss: object) -> None:
     custom.register_circuit(graph)
 
 
-def _check_tensors(tensors: dict[str, Any], architecture: Architecture) -> None:
-    """Refuse tensors whose number, names, dtypes or shapes do not fit the architecture."""
-    layers = len(architecture.sizes) - 1
-    if len(tensors) != 2 * layers:
-        raise FormatError(f"it has {len(tensors)} tensors, where {layers} layers have two each")
-    for i, (n_in, n_out) in enumerate(pairwise(architecture.sizes)):
+def _check_tensors(tensors: dict[str, Any], made: Architecture) -> None:
+    """Refuse tensors other than those of such a network."""
+    if len(tensors) != 2 * (len(made.sizes) - 1):
+        raise FormatError(
+            f"it has {len(tensors)} tensors, where {len(made.sizes) - 1} layers have two each"
+        )
+    for i, (n_in, n_out) in enumerate(pairwise(made.sizes)):
         for name, shape in ((f"layers.{i}.weight", [n_out, n_in]), (f"layers.{i}.bias", [n_out])):
-            expected = DTYPES[architecture.dtype.name], shape
+            expected = DTYPES[made.dtype.name], shape
             tensor = tensors.get(name)
-            actual = tensor and (tensor.get_dtype(), tensor.get_shape())
-            if actual != expected:
+            found = tensor and (tensor.get_dtype(), tensor.get_shape())
+            if found != expected:
                 raise FormatError(
                     f"{name} must have dtype {expected[0]} and shape {reprlib.repr(shape)}, "
-                    f"got {reprlib.repr(actual)}"
+                    f"got {reprlib.repr(found)}"
                 )
 
 
 def _fill(part: Array, tensor: Any) -> None:
-    """Copy a tensor into a view of theta, some rows at a time, or pieces of rows that are long."""
+    """Copy a tensor into a view of theta: some rows at a time, or pieces of rows that are long."""
     steps = (max(1, PIECE // part.shape[-1]), min(PIECE, part.shape[-1]))[-part.ndim :]
     for at in product(*map(range, [0] * part.ndim, part.shape, steps)):
         ends = map(min, map(add, at, steps), part.shape)
