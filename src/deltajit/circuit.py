@@ -61,8 +61,8 @@ class Circuit(Described):
     TypeError
         f is no function of n_inputs scalars, it depends on what a traced value is (as ``if x > 0``
         does), or it uses a function that cannot be traced; the error says what to write instead.
-    ValueError
-        n_inputs, ties or dtype is none of the above.
+    ValueError, TypeError
+        n_inputs, ties or dtype is not as above.
 
     Notes
     -----
