@@ -1,4 +1,4 @@
-"""``python -m deltajit`` is the command ``deltajit``."""
+"""Run the command line as ``python -m deltajit``."""
 
 import sys
 

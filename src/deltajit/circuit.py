@@ -1,7 +1,7 @@
-"""The `Circuit`: any function of scalars, traced once, with its gradient and more at cost O(N).
+"""Differentiable circuits: a traced function of scalars, its gradient, Jacobian and HVP.
 
-A face over `kernels.circuit`, as `Network` is over the sweeps. Beside it stand the functions that
-NumPy does not have: relu, sigmoid, softplus, where, dot.
+`Circuit` traces and delegates to `deltajit.kernels.circuit`; relu, sigmoid, softplus, where and dot
+are functions for traced values that NumPy does not have.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from deltajit.circuits import graphs
 from deltajit.circuits.lowering import lower
@@ -25,45 +25,51 @@ from deltajit.model.described import Described
 from deltajit.model.memory import Array
 from deltajit.plot import nodes
 
+if TYPE_CHECKING:
+    from deltajit.plot.axes import Axes
+
 __all__ = ["Circuit", "dot", "relu", "sigmoid", "softplus", "where"]
 
-# Inputs at most: each is an object while f is traced.
+# Most inputs: each is a Python object while f is traced.
 MOST_INPUTS = 2**24
 
 
 class Circuit(Described):
-    """A differentiable circuit: the operations that a Python function of scalars is made of.
+    """A differentiable circuit: the operations that a Python function of scalars consists of.
 
     The function is called once, with traced values, and never again. Nothing is compiled for it.
 
     Parameters
     ----------
     f : callable
-        ``f(x1, ..., xn)`` returns a scalar, or a list or vector of them. It may use + - * / ** abs,
-        comparisons, NumPy's functions (exp, expm1, log, log1p, sqrt, sin, cos, tan, tanh, maximum,
-        minimum, ...), and relu, sigmoid, softplus, where and dot of `deltajit.circuit`. Arrays of
-        arguments may be added, multiplied and summed, and all these functions take them, but
-        comparisons and NumPy's maximum and minimum only beside a traced value.
-    n_inputs : int
-        How many arguments f takes.
-    ties : "both", "first" or "split"
-        The derivatives of ``np.maximum(x, y)`` and ``np.minimum(x, y)`` where x = y: 1 by each of
-        them, 1 by x and 0 by y, or 1/2 by each. relu and abs have derivative 0 at 0.
-    dtype : "float64" or "float32"
-        Of everything that is computed.
+        ``f(x1, ..., xn)`` returns a scalar, or a list or vector of scalars. It may use + - * / **
+        abs, comparisons, NumPy's functions (exp, expm1, log, log1p, sqrt, sin, cos, tan, tanh,
+        maximum, minimum, ...), and relu, sigmoid, softplus, where and dot of `deltajit.circuit`.
+        Arguments may be put into arrays, which can be added, multiplied, summed and passed to these
+        functions; comparisons, and NumPy's maximum and minimum, of such an array need a traced
+        scalar as the other operand.
+    n_inputs : int, >= 1
+        Number n of arguments that f takes.
+    ties : {"both", "first", "split"}
+        Derivatives of ``np.maximum(x, y)`` and ``np.minimum(x, y)`` where x = y: 1 with respect to
+        each of them, 1 for x and 0 for y, or 1/2 for each. relu and abs have derivative 0 at 0.
+    dtype : {"float64", "float32"}
+        Dtype of all values and derivatives.
 
     Raises
     ------
     TypeError
-        f asks what a traced value is, or uses a function that is not known here; the error says
-        what to write instead.
+        f is no function of n_inputs scalars, it depends on what a traced value is (as ``if x > 0``
+        does), or it uses a function that cannot be traced; the error says what to write instead.
+    ValueError, TypeError
+        n_inputs, ties or dtype is not as above.
 
     Notes
     -----
-    Cost and memory are those of Baur & Strassen (1983), "The complexity of partial derivatives":
-    all derivatives of an output for a small multiple of its own cost; `hvp` applies the same to a
-    directional derivative (Pearlmutter 1994). Like kernels of a network, those of a circuit compute
-    a sample the same whatever others there are, and NaN is never swallowed.
+    Reverse mode gives all derivatives of one output for a small multiple of the cost of computing
+    it (Baur & Strassen 1983, "The complexity of partial derivatives"). `hvp` applies it to a
+    directional derivative (Pearlmutter 1994). The result for a sample does not depend on the rest
+    of its batch, and NaN is never swallowed.
 
     Examples
     --------
@@ -79,7 +85,12 @@ class Circuit(Described):
     )  # fmt: skip
 
     def __init__(
-        self, f: Callable[..., Any], n_inputs: int, *, ties: str = "both", dtype: Any = "float64"
+        self,
+        f: Callable[..., object],
+        n_inputs: int,
+        *,
+        ties: str = "both",
+        dtype: DTypeLike = "float64",
     ) -> None:
         if not callable(f):
             raise TypeError(f"f must be a function of n_inputs scalars, got {f!r}")
@@ -94,9 +105,9 @@ class Circuit(Described):
         self._bind(graph, argument_names(f, n_inputs), is_scalar, kind)
 
     def _bind(
-        self, graph: Graph | dict[str, Any], names: list[str], is_scalar: bool, dtype: Any
+        self, graph: Graph | dict[str, Any], names: list[str], is_scalar: bool, dtype: DTypeLike
     ) -> None:
-        """Make what the graph, or the data that it was pickled as, needs to run here."""
+        """Lower the graph, or the data that it was pickled as, to a program that runs here."""
         graph = graphs.from_data(graph) if isinstance(graph, dict) else graph
         self._graph = graph
         self._names = names
@@ -116,43 +127,54 @@ class Circuit(Described):
 
     @property
     def n_inputs(self) -> int:
-        """How many arguments the function takes."""
+        """Return n, the number of arguments that the function takes."""
         return self._graph.n_inputs
 
     @property
     def n_outputs(self) -> int:
-        """How many values it returns; 1 if it is a scalar."""
+        """Return m, the number of values that the function returns; 1 for a scalar."""
         return int(self._graph.outputs.size)
 
     @property
     def n_operations(self) -> int:
-        """N: operations that are left, after equal ones, constant ones and dead ones are gone."""
+        """Return N, the number of operations, without repeated and unused ones."""
         return len(self._program.steps)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """float64 or float32."""
+        """Return the dtype of values and derivatives, float64 or float32."""
         kind: np.dtype[Any] = self._program.constants.dtype
         return kind
 
     @property
     def graph(self) -> Graph:
-        """The operations as they were traced."""
+        """Return the graph of operations as it was traced."""
         return self._graph
 
     @property
     def program(self) -> compiled.Program:
-        """The circuit as `deltajit.kernels.circuit` takes it, for a user's jitted code."""
+        """Return the arrays that `deltajit.kernels.circuit` takes, for your own jitted code."""
         return self._program
 
     def workspace(self, batch: int = 1, order: int = 1) -> Array:
-        """Scratch memory that the kernels need for batches of up to `batch` samples.
+        """Return scratch memory for the kernels, enough for batches of up to `batch` samples.
 
         Parameters
         ----------
-        batch : int
-        order : 1 or 2
-            2 is for `hvp`.
+        batch : int, >= 1
+            Number B of samples.
+        order : {1, 2}
+            Order of the derivatives: 1 for values and first derivatives, 2 for `hvp`.
+
+        Returns
+        -------
+        ndarray
+            A vector of the circuit's dtype; its contents do not matter.
+
+        Raises
+        ------
+        ValueError, TypeError
+            order is neither 1 nor 2, or batch is not a whole number >= 1.
         """
         if order not in (1, 2):
             raise ValueError(f"order must be 1 or 2, got {order!r}")
@@ -167,34 +189,49 @@ class Circuit(Described):
 
     # ---------------------------------------------------------------- what it computes
 
-    def __call__(self, x: ArrayLike) -> Any:
-        """The value.
+    def __call__(self, x: ArrayLike) -> float | Array:
+        """Compute the value of the function.
 
         Parameters
         ----------
-        x : array_like, (n_inputs,) or a batch (B, n_inputs)
+        x : array_like, (n_inputs,) or (B, n_inputs)
+            One point, or a batch of them.
 
         Returns
         -------
         float or ndarray
-            A float, or (B,), of a function that returns a scalar; else (m,) or (B, m).
+            For a function that returns a scalar: a float, or (B,) for a batch. For one that returns
+            m values: (m,) or (B, m).
+
+        Raises
+        ------
+        ValueError, TypeError
+            x does not hold real numbers, or has another shape.
         """
         X, single = self._samples(x, "x")
         value = np.empty((X.shape[0], self.n_outputs), self.dtype)
         compiled.evaluate(self._program, X, value, self._work())
         return self._value(value, single)
 
-    def value_and_grad(self, x: ArrayLike) -> tuple[Any, Array]:
-        """The value of a scalar function, and its gradient, for a small multiple of its cost.
+    def value_and_grad(self, x: ArrayLike) -> tuple[float | Array, Array]:
+        """Compute a scalar function and its gradient, at a small multiple of its own cost.
 
         Parameters
         ----------
         x : array_like, (n_inputs,) or (B, n_inputs)
+            One point, or a batch of them.
 
         Returns
         -------
         value : float or ndarray (B,)
-        grad : ndarray, like x
+            Value at each point.
+        grad : ndarray, (n_inputs,) or (B, n_inputs)
+            Derivative of the value at each point with respect to each input.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The function returns more than a scalar, or x is not as above.
         """
         self._check_scalar("value_and_grad")
         X, single = self._samples(x, "x")
@@ -202,33 +239,77 @@ class Circuit(Described):
         return self._value(value, single), self._of_samples(jacobian[:, 0], single)
 
     def grad(self, x: ArrayLike) -> Array:
-        """The gradient of a scalar function; see `value_and_grad`."""
+        """Compute the gradient of a scalar function, as `value_and_grad` does.
+
+        Parameters
+        ----------
+        x : array_like, (n_inputs,) or (B, n_inputs)
+            One point, or a batch of them.
+
+        Returns
+        -------
+        ndarray, (n_inputs,) or (B, n_inputs)
+            Derivative of the value at each point with respect to each input.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The function returns more than a scalar, or x is not as above.
+        """
         self._check_scalar("grad")
         return self.value_and_grad(x)[1]
 
     def jacobian(self, x: ArrayLike) -> Array:
-        """Derivatives of all outputs by all inputs, each output for the cost of a gradient.
+        """Compute the derivatives of all outputs by all inputs, one reverse sweep per output.
+
+        Parameters
+        ----------
+        x : array_like, (n_inputs,) or (B, n_inputs)
+            One point, or a batch of them.
 
         Returns
         -------
         ndarray, (m, n_inputs) or (B, m, n_inputs)
-            Without the axis of m for a function that returns a scalar.
+            Jacobian at each point; without the axis of m if the function returns a scalar.
+
+        Raises
+        ------
+        ValueError, TypeError
+            x does not hold real numbers, or has another shape.
         """
         X, single = self._samples(x, "x")
         _, jacobian = self._value_and_jacobian(X)
         return self._of_samples(jacobian[:, 0] if self._is_scalar else jacobian, single)
 
     def hvp(self, x: ArrayLike, v: ArrayLike) -> Array:
-        """The Hessian of a scalar function times v, forward over reverse, without the Hessian.
+        """Compute the Hessian of a scalar function times v, without forming the Hessian.
+
+        Forward mode over reverse mode (Pearlmutter 1994).
 
         Parameters
         ----------
-        x, v : array_like, (n_inputs,) or (B, n_inputs)
-            One x goes with all v, and one v with all x: ``hvp(x, np.eye(n))`` is the Hessian.
+        x : array_like, (n_inputs,) or (B, n_inputs)
+            One point, or a batch of them.
+        v : array_like, (n_inputs,) or (B, n_inputs)
+            One direction per point. A single x is used with every v and a single v at every x, so
+            ``hvp(x, np.eye(n))`` is the whole Hessian at x.
 
         Returns
         -------
         ndarray, (n_inputs,) or (B, n_inputs)
+            H v at each point.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The function returns more than a scalar, or x or v is not as above.
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> dj.Circuit(lambda x, y: x**2 * y, 2).hvp([1, 3], [[1, 0], [0, 1]])
+        array([[6., 2.],
+               [2., 0.]])
         """
         self._check_scalar("hvp")
         (X, one_x), (V, one_v) = self._samples(x, "x"), self._samples(v, "v")
@@ -242,31 +323,65 @@ class Circuit(Described):
     # ---------------------------------------------------------------- step by step
 
     def trace(self, x: ArrayLike, output: int = 0) -> Trace:
-        """Every node at one point: its value, local derivatives, and adjoint.
+        """Tabulate every node at one point: its value, local derivatives and adjoint.
 
-        Computed by the NumPy reference in float64, one node after the other, to be read.
+        It is computed by the NumPy reference in float64, node by node, to be read.
 
         Parameters
         ----------
         x : array_like, (n_inputs,)
-        output : int
-            Which output the adjoints are of.
+            The point.
+        output : int, >= 0
+            Index of the output that is differentiated.
 
         Returns
         -------
         Trace
-            ``print`` it, or look at its ``steps``.
+            A table: ``print`` it, or look at its ``steps``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            x is not one point, or there is no such output.
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> product = dj.Circuit(lambda x, y: x * y + x, 2).trace([2, 3]).steps[2]
+        >>> product.text, product.value, product.derivatives, product.adjoint
+        ('x * y', 6.0, (3.0, 2.0), 1.0)
         """
         X, single = checks.matrix(x, "x", self.n_inputs, np.dtype(np.float64))
         if not single:
             raise ValueError(f"x must be one point ({self.n_inputs},), got shape {X.shape}")
-        which = checks.whole(output, "output", least=0)
-        if which >= self.n_outputs:
-            raise ValueError(f"output must be less than {self.n_outputs}, got {which}")
-        return tabulate(self._graph, X[0], self._names, which)
+        index = checks.whole(output, "output", least=0)
+        if index >= self.n_outputs:
+            raise ValueError(f"output must be less than {self.n_outputs}, got {index}")
+        return tabulate(self._graph, X[0], self._names, index)
 
-    def plot(self, x: ArrayLike, *, output: int = 0, ax: Any = None) -> Any:
-        """Draw what `trace` tells as a graph; see `deltajit.plot.circuit`."""
+    def plot(self, x: ArrayLike, *, output: int = 0, ax: Axes | None = None) -> Axes:
+        """Draw the table of `trace` as a graph, as `deltajit.plot.circuit` does.
+
+        Parameters
+        ----------
+        x : array_like, (n_inputs,)
+            The point.
+        output : int, >= 0
+            Index of the output that is differentiated.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default on a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The Axes with the graph.
+
+        Raises
+        ------
+        ValueError, TypeError
+            x is not one point, there is no such output, ax is no Axes, or the graph has more than
+            80 nodes.
+        """
         return nodes.circuit(self.trace(x, output), ax=ax)
 
     # ---------------------------------------------------------------- helpers
@@ -282,14 +397,14 @@ class Circuit(Described):
         return checks.matrix(x, name, self.n_inputs, self.dtype)
 
     def _work(self) -> Array:
-        """This thread's scratch memory, enough for any batch."""
+        """Return this thread's scratch memory, enough for any batch."""
         work: Array | None = getattr(self._scratch, "work", None)
         if work is None:
             size = compiled.largest_workspace(self._program)
             work = self._scratch.work = memory.empty(size, self.dtype)
         return work
 
-    def _value(self, value: Array, single: bool) -> Any:
+    def _value(self, value: Array, single: bool) -> float | Array:
         if self._is_scalar:
             return float(value[0, 0]) if single else value[:, 0]
         return self._of_samples(value, single)
@@ -306,11 +421,11 @@ class Circuit(Described):
             )
 
 
-def _check_arguments(f: Callable[..., Any], arguments: list[Node]) -> None:
-    """f must take so many."""
+def _check_arguments(f: Callable[..., object], arguments: list[Node]) -> None:
+    """Raise TypeError unless f can be called with these arguments."""
     try:
         signature = inspect.signature(f)
-    except (TypeError, ValueError):  # a callable without one
+    except (TypeError, ValueError):  # a callable without a signature
         return
     try:
         signature.bind(*arguments)
@@ -321,8 +436,8 @@ def _check_arguments(f: Callable[..., Any], arguments: list[Node]) -> None:
         ) from None
 
 
-def _outputs(result: Any) -> tuple[list[Any], bool]:
-    """(what f returned as a list, whether it was a scalar)."""
+def _outputs(result: object) -> tuple[list[object], bool]:
+    """Return what f returned as a list, and whether it was a scalar."""
     if isinstance(result, np.ndarray) and result.ndim == 0:
         result = result[()]
     is_scalar = isinstance(result, (Node, int, float, np.generic))

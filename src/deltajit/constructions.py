@@ -1,9 +1,9 @@
-"""What networks can compute, shown by networks whose weights are written down, not learnt.
+"""Networks that compute logic, polygons and functions of one variable by weights written down.
 
-Logic, polygons and functions of one variable. Every function returns a `Network` of float64, to be
-asked by `predict`, with ``X (B, n_in)`` or one sample ``(n_in,)``. Its units are the perceptron's,
-``step(z) = 1 if z > 0 else 0``: on where the weighted sum exceeds the threshold, and off where it
-equals it. All logic is made of two kinds of layers: `_all` is AND, `_any` is OR.
+Nothing is learnt: each function returns a `Network` of float64 whose ``predict(X)``, of X (B, n_in)
+or one sample (n_in,), is the answer. Hidden units are perceptrons, ``step(z) = 1 if z > 0 else 0``:
+1 where the weighted sum exceeds the threshold, 0 where it equals it. All logic consists of two
+kinds of layers, AND (`_all`) and OR (`_any`).
 """
 
 from __future__ import annotations
@@ -27,28 +27,31 @@ FLOAT64 = np.dtype(np.float64)
 
 
 def threshold_gate(weights: ArrayLike, threshold: float) -> Network:
-    """The perceptron: 1 where ``weights @ x > threshold``, and 0 where it is equal or less.
+    """Make a perceptron: 1 where ``weights @ x > threshold``, else 0.
 
-    McCulloch & Pitts (1943), whose unit is also on where they are equal; Rosenblatt (1958), who
-    lets the weights be any numbers. It is exact where the sum is, as it is for small integers.
+    McCulloch & Pitts (1943), whose unit is 1 also where they are equal; Rosenblatt (1958), whose
+    weights may be any numbers. The answer is exact where the sum is, as it is for small integers.
 
     Parameters
     ----------
-    weights : array_like, (n,)
+    weights : array_like of float, (n,)
+        One weight per input.
     threshold : float
+        What the weighted sum must exceed.
 
     Returns
     -------
     Network
-        n-1.
+        Sizes n-1: n inputs, 1 output.
 
     Raises
     ------
     ValueError, TypeError
-        weights is not a vector of finite numbers, or threshold not a finite number.
+        weights is not a vector of finite numbers, or threshold is not a finite number.
 
     Examples
     --------
+    >>> import deltajit as dj
     >>> majority = dj.constructions.threshold_gate([1, 1, 1], threshold=1.5)
     >>> majority.predict([1, 0, 1])
     array([1.])
@@ -61,16 +64,17 @@ def threshold_gate(weights: ArrayLike, threshold: float) -> Network:
 
 
 def and_gate(n: int = 2) -> Network:
-    """AND of n inputs, each 0 or 1: a threshold of ``n - 1/2`` (McCulloch & Pitts 1943).
+    """Make the AND of n inputs, each 0 or 1: a threshold of ``n - 1/2`` (McCulloch & Pitts 1943).
 
     Parameters
     ----------
     n : int, >= 1
+        Number of inputs.
 
     Returns
     -------
     Network
-        n-1.
+        Sizes n-1.
 
     Raises
     ------
@@ -81,16 +85,17 @@ def and_gate(n: int = 2) -> Network:
 
 
 def or_gate(n: int = 2) -> Network:
-    """OR of n inputs, each 0 or 1: a threshold of 1/2 (McCulloch & Pitts 1943).
+    """Make the OR of n inputs, each 0 or 1: a threshold of 1/2 (McCulloch & Pitts 1943).
 
     Parameters
     ----------
     n : int, >= 1
+        Number of inputs.
 
     Returns
     -------
     Network
-        n-1.
+        Sizes n-1.
 
     Raises
     ------
@@ -101,29 +106,30 @@ def or_gate(n: int = 2) -> Network:
 
 
 def not_gate() -> Network:
-    """NOT of one input, 0 or 1: a weight of -1, and a threshold of -1/2.
+    """Make the NOT of one input, 0 or 1: a weight of -1 and a threshold of -1/2.
 
     Returns
     -------
     Network
-        1-1.
+        Sizes 1-1.
     """
     return _network(_all(np.array([[-1.0]])))
 
 
 def xor() -> Network:
-    """1 where just one of two inputs, each 0 or 1, is 1.
+    """Make the XOR of two inputs, each 0 or 1: 1 where exactly one of them is 1.
 
-    No single perceptron computes it (Minsky & Papert 1969): its ones cannot be parted from its
-    zeros by a line. Here one hidden unit is on for (0, 1), the other for (1, 0): see `boolean`.
+    No single perceptron computes it (Minsky & Papert 1969), since no line separates its ones from
+    its zeros. Here one hidden unit is 1 for (0, 1), the other for (1, 0): see `boolean`.
 
     Returns
     -------
     Network
-        2-2-1.
+        Sizes 2-2-1.
 
     Examples
     --------
+    >>> import deltajit as dj
     >>> dj.constructions.xor().predict([[0, 0], [0, 1], [1, 0], [1, 1]]).ravel()
     array([0., 1., 1., 0.])
     """
@@ -131,28 +137,35 @@ def xor() -> Network:
 
 
 def boolean(table: ArrayLike) -> Network:
-    """Any function of n inputs, each 0 or 1, exactly: the OR of its minterms.
+    """Make any function of n inputs, each 0 or 1, from its truth table, as the OR of its minterms.
 
-    Each hidden unit is on for one true row of the table alone, with a weight of 1 for its ones and
-    of -1 for its zeros. So two layers suffice for any logic (McCulloch & Pitts 1943), if the hidden
-    one may be large: for the parity of n inputs it has 2**(n-1) units. A table without true rows
-    gets one hidden unit that is never on.
+    Each hidden unit is 1 for exactly one true row of the table, with a weight of 1 for the row's
+    ones and of -1 for its zeros. So two layers suffice for any logic (McCulloch & Pitts 1943), but
+    the hidden one may be large: 2**(n-1) units for the parity of n inputs. For a table without true
+    rows it has one unit that is always 0.
 
     Parameters
     ----------
     table : array_like of 0, 1 or bool, (2**n,), n >= 1
-        Row i is the output for the binary digits of i, the first input the most significant one:
-        the order of ``itertools.product((0, 1), repeat=n)``.
+        Output for the inputs that are the binary digits of the row's index, the first input the
+        most significant digit: the order of ``itertools.product((0, 1), repeat=n)``.
 
     Returns
     -------
     Network
-        n-m-1, for m true rows.
+        Sizes n-m-1, for m true rows.
 
     Raises
     ------
     ValueError, TypeError
-        table has not 2**n entries, n >= 1, or others than 0 and 1.
+        The number of entries is not 2**n with n >= 1, or one is neither 0 nor 1.
+
+    Examples
+    --------
+    >>> import deltajit as dj
+    >>> implies = dj.constructions.boolean([1, 1, 0, 1])
+    >>> implies.predict([1, 0])
+    array([0.])
     """
     outputs = checks.array(table, "table", FLOAT64)
     n = outputs.size.bit_length() - 1
@@ -172,29 +185,31 @@ def boolean(table: ArrayLike) -> Network:
 
 
 def convex_polygon(vertices: ArrayLike) -> Network:
-    """1 inside a convex polygon, 0 outside of it and on its sides.
+    """Make a network that is 1 inside a convex polygon, and 0 outside it and on its sides.
 
-    A hidden unit for each side is on at its inner side, and the output is the AND of them: two
-    layers give convex regions (Lippmann 1987). Within rounding errors of a side it may be either.
+    One hidden unit per side is 1 on the inner side of it, and the output is the AND of them: two
+    layers give convex regions (Lippmann 1987). Within rounding errors of a side the answer may be
+    either.
 
     Parameters
     ----------
-    vertices : array_like, (m, 2), m >= 3
-        In order around the polygon, either way; the first is not repeated at the end.
+    vertices : array_like of float, (m, 2), m >= 3
+        Vertices in order around the polygon, in either direction, without repeating the first.
 
     Returns
     -------
     Network
-        2-m-1.
+        Sizes 2-m-1.
 
     Raises
     ------
     ValueError, TypeError
-        vertices is of another shape, is not finite, or its polygon is not convex, crosses itself,
+        vertices has another shape or is not finite; or the polygon is not convex, crosses itself,
         or has three vertices on one line.
 
     Examples
     --------
+    >>> import deltajit as dj
     >>> triangle = dj.constructions.convex_polygon([[0, 0], [4, 0], [0, 4]])
     >>> triangle.predict([[1, 1], [3, 3], [2, 0]]).ravel()
     array([1., 0., 0.])
@@ -204,34 +219,34 @@ def convex_polygon(vertices: ArrayLike) -> Network:
 
 
 def union_of_polygons(polygons: Iterable[ArrayLike]) -> Network:
-    """1 inside any of some convex polygons, 0 elsewhere: any region that can be cut into such.
+    """Make a network that is 1 inside any of several convex polygons, and 0 elsewhere.
 
-    Half-planes, AND for each polygon, OR: three layers give regions that need be neither convex nor
-    in one piece (Lippmann 1987). Each polygon is without its sides, so one that two have in common
-    is outside: let them overlap where there should be no seam.
+    Half-planes, then an AND per polygon, then an OR: three layers give any region that can be cut
+    into convex polygons, connected or not (Lippmann 1987). A polygon does not contain its sides, so
+    a side that two have in common is outside both: let them overlap where there should be no seam.
 
     Parameters
     ----------
-    polygons : iterable of array_like, each (m, 2), m >= 3
-        Vertices of each, as for `convex_polygon`; they may overlap.
+    polygons : iterable of array_like of float, each (m, 2), m >= 3
+        Vertices of each polygon, as for `convex_polygon`; polygons may overlap.
 
     Returns
     -------
     Network
-        2-s-p-1, for p polygons of s sides in all.
+        Sizes 2-s-p-1, for p polygons with s sides in all.
 
     Raises
     ------
     ValueError, TypeError
-        There are no polygons, or one of them is none for `convex_polygon`.
+        polygons is empty, or `convex_polygon` would refuse one of them.
     """
     checks.has(polygons, "polygons", "a list of polygons", ["__iter__"])
     planes = [_half_planes(vertices, f"polygons[{i}]") for i, vertices in enumerate(polygons)]
     if not planes:
         raise ValueError("polygons has none; at least 1 is needed")
     W, b = (np.concatenate(parts) for parts in zip(*planes, strict=True))
-    own_sides = np.repeat(np.eye(len(planes)), [len(own_b) for _, own_b in planes], axis=1)
-    return _network((W, b), _all(own_sides), _any(len(planes)))
+    signs = np.repeat(np.eye(len(planes)), [len(sides) for _, sides in planes], axis=1)
+    return _network((W, b), _all(signs), _any(len(planes)))
 
 
 # -------------------------------------------------------------------- functions of one variable
@@ -240,29 +255,32 @@ def union_of_polygons(polygons: Iterable[ArrayLike]) -> Network:
 def pulse(
     begin: float, end: float, *, height: float = 1.0, steepness: float | None = None
 ) -> Network:
-    """A square pulse: `height` for ``begin < x <= end``, and 0 elsewhere.
+    """Make a square pulse: `height` for ``begin < x <= end``, and 0 elsewhere.
 
     One unit steps up at `begin`, the other at `end`, and the output is `height` times their
-    difference: the brick of the visual proof in Nielsen (2015), chapter 4.
+    difference: the building block of the visual proof in Nielsen (2015), chapter 4.
 
     Parameters
     ----------
     begin, end : float, begin < end
+        Where the pulse begins and ends.
     height : float
+        Value between them.
     steepness : float, > 0, optional
-        Units are ``sigmoid(steepness * (x - begin))`` and so on, not steps: the edges are smooth,
-        and the larger it is the nearer to the square pulse, except at the edges, where it is about
-        ``height / 2``.
+        Use the units ``sigmoid(steepness * (x - begin))`` and ``sigmoid(steepness * (x - end))``
+        instead of steps. The edges are then smooth, about ``height / 2`` at `begin` and `end`, and
+        the steeper, the closer to the square pulse elsewhere.
 
     Returns
     -------
     Network
-        1-2-1, whose output is the identity.
+        Sizes 1-2-1, with an identity output.
 
     Raises
     ------
     ValueError, TypeError
-        end is not greater than begin, steepness not greater than 0, or any no finite number.
+        end is not greater than begin, steepness is not greater than 0, or an argument is not a
+        finite number.
     """
     edges = np.array(_interval(begin, end))
     top = checks.real(height, "height")
@@ -279,38 +297,43 @@ def pulse(
 
 
 def staircase(f: Callable[[float], SupportsFloat], begin: float, end: float, n: int) -> Network:
-    """n stairs that approximate a continuous function on [begin, end], both included.
+    """Make a staircase of n steps that approximates a continuous function on [begin, end].
 
-    The stairs are n pulses of one width side by side, each as high as f at its midpoint. Where one
-    ends the next begins, so both share a hidden unit, whose output weight is the rise from one to
-    the next: n - 1 units in all. The first height is the output's bias, and beyond `begin` and
-    `end` the outermost stairs go on.
+    The stairs are n adjacent pulses of equal width, each as high as f at its midpoint. Where one
+    ends the next begins, so they share a hidden unit, whose output weight is the rise from one to
+    the next: n - 1 units in all. The first height is the output's bias. Beyond `begin` and `end`
+    the outermost stairs continue.
 
-    If ``|f(x) - f(y)| <= K |x - y|``, no error is larger than ``K (end - begin) / (2 n)``, rounding
-    apart: it halves when n doubles. That one hidden layer of sigmoid units comes as close as one
-    likes to any continuous function was proved by Cybenko (1989); Nielsen (2015), chapter 4, shows
-    it by pictures, of pulses.
+    If ``|f(x) - f(y)| <= K |x - y|``, no error exceeds ``K (end - begin) / (2 n)``, apart from
+    rounding: doubling n halves it. Cybenko (1989) proved that one hidden layer of sigmoid units
+    comes arbitrarily close to any continuous function; Nielsen (2015), chapter 4, shows it in
+    pictures, with pulses.
 
     Parameters
     ----------
-    f : function of one float
-        Its values are finite.
+    f : callable
+        Function of one float with finite values.
     begin, end : float, begin < end
+        Interval of the approximation, both ends included.
     n : int, >= 2
+        Number of stairs.
 
     Returns
     -------
     Network
-        1-(n-1)-1, whose output is the identity.
+        Sizes 1-(n-1)-1, with an identity output.
 
     Raises
     ------
     ValueError, TypeError
-        f is no function or its value not a finite number, end is not greater than begin, or n is
-        not a whole number >= 2.
+        f is not callable or one of its values is not a finite number, end is not greater than
+        begin, or n is not a whole number >= 2.
 
     Examples
     --------
+    >>> import math
+    >>> import numpy as np
+    >>> import deltajit as dj
     >>> net = dj.constructions.staircase(math.sin, 0, math.pi, n=100)
     >>> X = np.linspace(0, math.pi, 1000)[:, None]
     >>> bool(abs(net.predict(X) - np.sin(X)).max() < 0.016)
@@ -331,7 +354,7 @@ def staircase(f: Callable[[float], SupportsFloat], begin: float, end: float, n: 
 
 
 def _network(*layers: Layer, hidden: str = "step", output: str = "step") -> Network:
-    """A network of these layers, with their weights."""
+    """Make a network with these layers' weights and biases."""
     weights, biases = zip(*layers, strict=True)
     sizes = [np.shape(weights[0])[1], *map(len, biases)]
     net = Network(sizes, hidden, output, dtype=FLOAT64, init="zeros")
@@ -340,21 +363,21 @@ def _network(*layers: Layer, hidden: str = "step", output: str = "step") -> Netw
 
 
 def _all(signs: Array) -> tuple[Array, Array]:
-    """Units that are on where every input of sign 1 is 1, and every input of sign -1 is 0.
+    """Make units that are 1 where every input of sign 1 is 1 and every input of sign -1 is 0.
 
-    signs (units, inputs); where it is 0, the input does not matter. The sum is then the number of
-    signs 1, and at least 1 less for any other inputs: the threshold is halfway between.
+    signs (units, inputs); an input of sign 0 does not matter. The weighted sum is then the number
+    of signs that are 1, and for any other inputs at least 1 less: the threshold is halfway between.
     """
     return signs, 0.5 - (signs > 0).sum(axis=1)
 
 
 def _any(n: int) -> tuple[Array, Array]:
-    """One unit that is on where any of n inputs is 1."""
+    """Make one unit that is 1 where any of n inputs is 1."""
     return np.ones((1, n)), np.array([-0.5])
 
 
 def _half_planes(vertices: ArrayLike, name: str) -> tuple[Array, Array]:
-    """Units (W (m, 2), b (m,)) that are on at the inner side of each side of a convex polygon."""
+    """Make one unit per side of a convex polygon, 1 on its inner side: W (m, 2) and b (m,)."""
     corners = checks.array(vertices, name, FLOAT64)
     m = len(corners) if corners.ndim else 0
     if m < 3 or corners.shape != (m, 2):
@@ -362,12 +385,12 @@ def _half_planes(vertices: ArrayLike, name: str) -> tuple[Array, Array]:
     checks.finite(corners, name)
     x, y = (np.roll(corners, -1, axis=0) - corners).T
     inward = np.column_stack([-y, x])  # a quarter turn to the left of each side
-    # [i, j] is how far corner j lies to the left of side i, times the length of that side.
+    # [i, j]: distance of corner j to the left of side i, times that side's length.
     heights = ((corners - corners[:, None]) * inward[:, None]).sum(axis=-1)
     if heights.sum() < 0:  # clockwise
         inward, heights = -inward, -heights
-    own = np.eye(m, dtype=bool)
-    beyond = np.argwhere((heights <= 0) & ~own & ~np.roll(own, 1, axis=1))
+    starts = np.eye(m, dtype=bool)  # [i, j]: corner j is where side i starts
+    beyond = np.argwhere((heights <= 0) & ~starts & ~np.roll(starts, 1, axis=1))
     if beyond.size:
         i, j = beyond[0]
         raise ValueError(
@@ -378,7 +401,7 @@ def _half_planes(vertices: ArrayLike, name: str) -> tuple[Array, Array]:
 
 
 def _interval(begin: object, end: object) -> tuple[float, float]:
-    """Two finite numbers, the second of which is greater."""
+    """Check that begin and end are finite numbers with begin < end, and return them."""
     ends = checks.real(begin, "begin"), checks.real(end, "end")
     if not ends[0] < ends[1]:
         raise ValueError(f"end must be greater than begin={ends[0]}, got {ends[1]}")

@@ -1,1 +1,1 @@
-"""Differentiable circuits: functions of scalars, traced to a graph, lowered to a program."""
+"""Differentiable circuits: functions of scalars, traced to graphs, lowered to programs."""

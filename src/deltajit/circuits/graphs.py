@@ -1,4 +1,4 @@
-"""Graphs of circuits as plain data, which go into pickles and files."""
+"""Graphs of circuits as plain data, for pickles and files."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ NAMES = {code: name for name, code in CODES.items()}
 
 
 def to_data(graph: Graph) -> dict[str, Any]:
-    """Lists of numbers and strings; operations have names there, since their codes may change."""
+    """Convert a graph to lists of numbers and strings.
+
+    Operations are stored by name, since their codes may change from version to version.
+    """
     used, index = np.unique(graph.codes, return_inverse=True)
     return {
         "operations": [NAMES[code] for code in used.tolist()],
-        "codes": index.tolist(),  # among these
+        "codes": index.tolist(),  # indices of operations
         "x": graph.x.tolist(),
         "y": graph.y.tolist(),
         "constants": [constant.hex() for constant in graph.constants.tolist()],
@@ -31,8 +34,8 @@ def to_data(graph: Graph) -> dict[str, Any]:
     }
 
 
-def from_data(data: Any) -> Graph:
-    """The graph that `to_data` was given; a ValueError says what is wrong with anything else."""
+def from_data(data: object) -> Graph:
+    """Rebuild a graph from the data of `to_data`; refuse any other data with a ValueError."""
     if not isinstance(data, dict) or set(data) != {"operations", "codes", *Graph._fields}:
         raise ValueError("a circuit must have operations, codes, x, y, constants, outputs, ...")
     if not all(isinstance(data[name], list) for name in data if name != "n_inputs"):
@@ -51,11 +54,11 @@ def from_data(data: Any) -> Graph:
     if tuple(data["ties"]) not in TIES.values():
         raise ValueError(f"a circuit's ties must be among {list(TIES.values())}")
     graph = Graph(
-        codes[_places(data["codes"], "codes", len(codes))],
-        _places(data["x"], "x", count),
-        _places(data["y"], "y", count),
+        codes[_indices(data["codes"], "codes", len(codes))],
+        _indices(data["x"], "x", count),
+        _indices(data["y"], "y", count),
         constants,
-        _places(data["outputs"], "outputs", count),
+        _indices(data["outputs"], "outputs", count),
         data["n_inputs"],
         (float(data["ties"][0]), float(data["ties"][1])),
     )
@@ -64,24 +67,25 @@ def from_data(data: Any) -> Graph:
 
 
 def digest(graph: Graph) -> str:
-    """What tells one graph from another, in every process and on every machine."""
-    names = {code: name for name, code in operations.CODES.items()}  # numbers may change
-    found = hashlib.sha256("".join(names.get(code, " ") for code in graph.codes.tolist()).encode())
-    constants = np.where(np.isnan(graph.constants), np.nan, graph.constants)  # there are many NaNs
+    """Return a hash of a graph, the same in every process and on every machine."""
+    names = {code: name for name, code in operations.CODES.items()}  # codes may change
+    sha256 = hashlib.sha256("".join(names.get(code, " ") for code in graph.codes.tolist()).encode())
+    # One NaN for all, since they have many bit patterns.
+    constants = np.where(np.isnan(graph.constants), np.nan, graph.constants)
     for part in graph._replace(constants=constants)[1:]:
-        found.update(np.asarray(part).tobytes())
-    return found.hexdigest()[:16]
+        sha256.update(np.asarray(part).tobytes())
+    return sha256.hexdigest()[:16]
 
 
-def _places(given: list[Any], name: str, end: int) -> Array:
-    """Indices less than `end`."""
-    if not given or not all(type(i) is int and 0 <= i < end for i in given):
+def _indices(values: list[object], name: str, end: int) -> Array:
+    """Convert a list of indices less than `end` to an array."""
+    if not values or not all(type(i) is int and 0 <= i < end for i in values):
         raise ValueError(f"a circuit's {name} must be whole numbers from 0 to {end - 1}")
-    return np.array(given, np.int32)
+    return np.array(values, np.int32)
 
 
 def _check(graph: Graph) -> None:
-    """Kernels go by what is in a graph: operands stand before what is computed from them."""
+    """Refuse a graph unless inputs come first, and operands before what needs them."""
     codes, x, y = graph[:3]
     if not codes.size == x.size == y.size:
         raise ValueError("a circuit must have as many codes as x and y")

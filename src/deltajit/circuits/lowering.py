@@ -14,19 +14,20 @@ from deltajit.kernels.circuit.operations import OPERATIONS, slots_of
 from deltajit.kernels.simd.vectors import VECTOR_BYTES
 from deltajit.model.memory import Array
 
-# Share of values that are kept from which on segments are not worth computing twice.
+# If segments would keep more than this share of the values, there is only one segment, since
+# computing the others twice does not pay.
 WORTH = 0.5
 
-# Samples in a row at most.
+# Most samples in a row.
 WIDEST = 64
 
-# Floats of all values up to which rows are as wide as that: those of one segment should stay in the
-# L2 cache; where there are several, most of what is kept is written once and read once, in order.
+# Most floats in all rows together; more rows are narrower. With one segment they should stay in the
+# L2 cache; with several, most of what is kept is written once and read once, in order.
 MANY_OF_ONE, MANY = 2**17, 2**20
 
 
 def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
-    """The program of a graph, for floats of one kind."""
+    """Lower a graph to a program for floats of one dtype."""
     nodes = np.flatnonzero(graph.codes >= 0).astype(np.int32)
     cuts = _cuts(nodes.size)
     is_kept = _is_kept(graph, nodes, cuts)
@@ -36,7 +37,7 @@ def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
     order, runs, segments = _order(graph, nodes, cuts)
     rows, n_rows = _rows(graph, order, cuts, is_kept[order])
     steps = np.stack([rows[order], rows[graph.x[order]], rows[graph.y[order]]], axis=1)
-    with np.errstate(all="ignore"):  # a constant may be too large for float32, or too small
+    with np.errstate(all="ignore"):  # constants may overflow or underflow float32
         constants = graph.constants.astype(dtype)
     limit = MANY if len(cuts) > 2 else MANY_OF_ONE
     width = WIDEST
@@ -57,7 +58,7 @@ def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
 
 
 def _cuts(n: int) -> list[int]:
-    """Where segments of n operations begin and end: as few as can be, and of one size."""
+    """Return where segments of n operations begin and end: as few as possible, of equal size."""
     count = max(1, -(-n // blocks.SEGMENT))
     return [n * i // count for i in range(count + 1)]
 
@@ -71,16 +72,16 @@ def _order(graph: Graph, nodes: Array, cuts: list[int]) -> tuple[Array, Array, A
     )
     order, segments, runs = np.empty_like(nodes), [0], [np.empty((0, 3), np.int32)]
     for first, last in pairwise(cuts):
-        found = np.empty((last - first, 3), np.int32)
-        count = schedule.arrange(*graph[:3], nodes[first:last], lists, order[first:last], found)
-        found[:count, 1:] += first
-        runs.append(found[:count])
+        part = np.empty((last - first, 3), np.int32)
+        count = schedule.arrange(*graph[:3], nodes[first:last], lists, order[first:last], part)
+        part[:count, 1:] += first
+        runs.append(part[:count])
         segments.append(segments[-1] + count)
     return order, np.concatenate(runs), np.array(segments, np.int32)
 
 
 def _is_kept(graph: Graph, nodes: Array, cuts: list[int]) -> Array:
-    """Which nodes are outputs, or operands in another segment than their own."""
+    """Mark the nodes that are outputs, or operands in a segment other than their own."""
     segment = np.full(graph.codes.size, -1)
     segment[nodes] = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
     is_kept = np.zeros(graph.codes.size, np.bool_)
@@ -91,7 +92,7 @@ def _is_kept(graph: Graph, nodes: Array, cuts: list[int]) -> Array:
 
 
 def _rows(graph: Graph, order: Array, cuts: list[int], is_kept: Array) -> tuple[Array, int]:
-    """(the row of each node, how many rows there are); `is_kept` is of the nodes in `order`."""
+    """Return (the row of each node, the number of rows); `is_kept` follows `order`."""
     kept = order[is_kept]
     rows = np.full(graph.codes.size, -1)
     n_constants = graph.constants.size

@@ -1,4 +1,4 @@
-"""A circuit at one point, node by node: values, local derivatives and adjoints, as a table."""
+"""The table of a circuit at one point: value, local derivatives and adjoint of each node."""
 
 from __future__ import annotations
 
@@ -11,15 +11,27 @@ from typing import Any, NamedTuple
 from numpy.typing import ArrayLike
 
 from deltajit.circuits import primitives
-from deltajit.circuits.primitives import Graph
+from deltajit.circuits.primitives import Graph, Number
 from deltajit.kernels.circuit.schedule import CONSTANT, INPUT
 
 
 class Step(NamedTuple):
     """One row of the table: a node ``v = op(x, y)``.
 
-    name : of the node. text : what it is computed from. value : v. operands : their names, of those
-    that are no constants. derivatives : dv/dx and dv/dy, of the same. adjoint : of the output by v.
+    Attributes
+    ----------
+    name : str
+        Name of the node.
+    text : str
+        Formula that it is computed by; empty for an input.
+    value : float
+        The value v.
+    operands : tuple of str
+        Names of the operands, constants left out.
+    derivatives : tuple of float
+        dv/dx of each of these operands.
+    adjoint : float
+        Derivative of the output with respect to v.
     """
 
     name: str
@@ -32,21 +44,29 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Trace:
-    """The table; ``print`` shows it, and ``to_dict`` is what a pandas.DataFrame takes.
+    """The table of a circuit at one point.
+
+    ``print`` shows it, and ``pandas.DataFrame(trace.to_dict())`` makes a data frame of it.
 
     Attributes
     ----------
     steps : list of Step
-        Inputs first, then every node after those that it is computed from.
+        Inputs first, then every node after its operands.
     output : str
-        The name of the output that the adjoints are of.
+        Name of the output that is differentiated.
     """
 
     steps: list[Step]
     output: str
 
     def to_dict(self) -> dict[str, list[Any]]:
-        """Columns by name."""
+        """Return the columns of the table by name.
+
+        Returns
+        -------
+        dict of list
+            One list per field of `Step`, with one entry per node.
+        """
         return {field: [getattr(step, field) for step in self.steps] for field in Step._fields}
 
     def __str__(self) -> str:
@@ -67,8 +87,8 @@ def _cells(step: Step) -> tuple[str, ...]:
     return step.name, step.text, f"{step.value:.6g}", ", ".join(slopes), f"{step.adjoint:.6g}"
 
 
-def argument_names(f: Callable[..., Any], n: int) -> list[str]:
-    """Those of f if it names so many, else x1 to xn."""
+def argument_names(f: Callable[..., object], n: int) -> list[str]:
+    """Return the names of the first n arguments of f if it names as many, else x1 to xn."""
     parameters: Iterable[inspect.Parameter]
     try:
         parameters = inspect.signature(f).parameters.values()
@@ -80,7 +100,7 @@ def argument_names(f: Callable[..., Any], n: int) -> list[str]:
 
 
 def tabulate(graph: Graph, x: ArrayLike, inputs: list[str], output: int) -> Trace:
-    """The `Trace` of a graph at x (n_inputs,), from the NumPy reference."""
+    """Compute the `Trace` of a graph at x (n_inputs,) by the NumPy reference."""
     values = primitives.values(graph, x)
     adjoints = primitives.adjoints(graph, values, output)
     names = _names(graph, inputs)
@@ -88,15 +108,15 @@ def tabulate(graph: Graph, x: ArrayLike, inputs: list[str], output: int) -> Trac
     for k, code in enumerate(graph.codes.tolist()):
         if code == CONSTANT:
             continue
-        at, text = primitives.operands(graph, k), ""
-        slopes: tuple[Any, ...] = ()
+        operands, text = primitives.operands(graph, k), ""
+        slopes: tuple[Number, ...] = ()
         if code != INPUT:
-            text = primitives.BY_CODE[code].text.format(*(names[i] for i in at))
+            text = primitives.BY_CODE[code].text.format(*(names[i] for i in operands))
             slopes = primitives.partials(graph, k, values)
         total: dict[str, float] = {}
-        for i, slope in zip(at, slopes, strict=True):
+        for i, slope in zip(operands, slopes, strict=True):
             if graph.codes[i] != CONSTANT:
-                total[names[i]] = total.get(names[i], 0.0) + float(slope)  # of x * x it is 2 x
+                total[names[i]] = total.get(names[i], 0.0) + float(slope)  # 2 x for x * x
         derivatives = tuple(total.values())
         value, adjoint = float(values[k]), float(adjoints[k])
         steps.append(Step(names[k], text, value, tuple(total), derivatives, adjoint))
@@ -104,7 +124,7 @@ def tabulate(graph: Graph, x: ArrayLike, inputs: list[str], output: int) -> Trac
 
 
 def _names(graph: Graph, inputs: list[str]) -> list[str]:
-    """Of all nodes: inputs by theirs, constants by their values, operations by numbers."""
+    """Name all nodes: inputs by their arguments, constants by value, operations by number."""
     names, count = [], 0
     letter = "v" if not any(re.fullmatch(r"v\d+", name) for name in inputs) else "node"
     for code, x in zip(graph.codes.tolist(), graph.x.tolist(), strict=True):

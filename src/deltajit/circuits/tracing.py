@@ -1,7 +1,6 @@
 """Tracing: a Python function of scalars, called once with nodes, becomes a graph of operations.
 
-Equal subexpressions are one node, what depends on constants alone is a constant, and what no output
-needs is left out.
+Equal subexpressions share one node, and nodes that no output needs are left out.
 """
 
 from __future__ import annotations
@@ -9,18 +8,19 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from deltajit.circuits import primitives
-from deltajit.circuits.primitives import BY_CODE, UNARY, Graph
+from deltajit.circuits.primitives import BY_CODE, Graph
 from deltajit.kernels.circuit.operations import CODES
 from deltajit.kernels.circuit.schedule import CONSTANT, INPUT, mark_needed
+from deltajit.model.memory import Array
 
-Function = Callable[..., Any]
+Function = Callable[..., object]  # of nodes, numbers and arrays of these; so are its results
 
-# Whole exponents up to here become products.
+# Whole exponents up to this one become products.
 LARGEST_EXPONENT = 64
 
 _COMMUTATIVE = {CODES["add"], CODES["multiply"]}
@@ -32,7 +32,7 @@ _NO_NUMBER = (
 
 
 class Node:
-    """A traced value: what stands for a number while a `Circuit` looks at its function."""
+    """A traced value, which stands for a number while a `Circuit` calls its function."""
 
     __slots__ = ("index", "tracer")
 
@@ -40,7 +40,9 @@ class Node:
         self.tracer = tracer
         self.index = index
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, **options: object
+    ) -> object:
         function = FUNCTIONS.get(ufunc.__name__)
         if function is None or method != "__call__" or options:
             asked = f"np.{ufunc.__name__}" + (f".{method}" if method != "__call__" else "")
@@ -53,7 +55,9 @@ class Node:
             return np.frompyfunc(function, len(inputs), 1)(*map(_as_array, inputs))
         return function(*map(_as_scalar, inputs))
 
-    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+    def __array_function__(
+        self, function: Function, types: object, args: tuple[Any, ...], options: object
+    ) -> object:
         if function is np.where and len(args) == 3:
             return where(*args)
         if function is np.clip and len(args) == 3:
@@ -65,34 +69,31 @@ class Node:
 
     __hash__ = object.__hash__
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> NoReturn:
         raise TypeError(
             _NO_NUMBER + "for if, while, and, or, not, min and max write "
             "dj.circuit.where(x > 0, a, b), np.maximum(a, b) or np.minimum(a, b)"
         )
 
-    def __float__(self) -> float:
+    def __float__(self) -> NoReturn:
         raise TypeError(
             _NO_NUMBER + "for math.exp(x) write np.exp(x), and leave out float(x) and round(x)"
         )
 
     __int__ = __index__ = __round__ = __complex__ = __float__
 
-    def __and__(self, other: Any) -> Any:
+    def __and__(self, other: object = None) -> NoReturn:
         raise TypeError(
             "conditions are 1 or 0: write a * b for a & b, np.maximum(a, b) for a | b, 1 - a for ~a"
         )
 
-    __rand__ = __or__ = __ror__ = __and__
-
-    def __invert__(self) -> Any:
-        return self & None
+    __rand__ = __or__ = __ror__ = __invert__ = __and__
 
     def conjugate(self) -> Node:
-        """Itself, as of any real number: np.var asks for it."""
+        """Return the node itself, the conjugate of a real number; np.var calls this."""
         return self
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> NoReturn:
         raise TypeError(
             "the function of a Circuit takes scalars, f(x1, ..., xn), so x1 is no vector; write "
             "f(*x) to have all of them as x"
@@ -103,17 +104,17 @@ class Node:
 
 
 class Tracer:
-    """The graph as it grows."""
+    """A graph that grows while a function is traced."""
 
     def __init__(self, n_inputs: int) -> None:
         self.codes = [INPUT] * n_inputs
         self.x = list(range(n_inputs))
         self.y = list(range(n_inputs))
         self.constants: list[float] = []
-        self.known: dict[Any, int] = {}  # nodes by what they are
+        self.known: dict[object, int] = {}  # nodes by (code, x, y), or by the bytes of a constant
 
-    def index_of(self, value: Any) -> int:
-        """The node of an operand."""
+    def index_of(self, value: object) -> int:
+        """Return the index of an operand's node; a number gets a node when it first occurs."""
         if type(value) is Node:
             if value.tracer is not self:
                 raise ValueError(
@@ -122,18 +123,16 @@ class Tracer:
                 )
             return value.index
         number = _number(value)
-        key = struct.pack("d", number)  # 0.0 and -0.0 differ, NaN is itself
+        key = struct.pack("d", number)  # 0.0 and -0.0 differ, NaN equals itself
         if key not in self.known:
             self.known[key] = len(self.codes)
             self._append(CONSTANT, len(self.constants), len(self.constants))
             self.constants.append(number)
         return self.known[key]
 
-    def emit(self, code: int, x: Any, y: Any) -> Any:
-        """The node of an operation, which may be there already, or a number where x and y are."""
+    def emit(self, code: int, x: object, y: object) -> Node:
+        """Return the node of an operation on x and y, an earlier one if it is the same."""
         i, j = self.index_of(x), self.index_of(y)
-        if self.codes[i] == CONSTANT and self.codes[j] == CONSTANT:
-            return self._folded(code, i, j)
         key = (code, j, i) if i > j and code in _COMMUTATIVE else (code, i, j)
         index = self.known.get(key)
         if index is None:
@@ -146,13 +145,8 @@ class Tracer:
         self.x.append(x)
         self.y.append(y)
 
-    def _folded(self, code: int, i: int, j: int) -> float:
-        at = [self.constants[self.x[k]] for k in ((i,) if code in UNARY else (i, j))]
-        with np.errstate(all="ignore"):
-            return float(BY_CODE[code].value(*map(np.float64, at)))
-
-    def graph(self, outputs: Sequence[Any], n_inputs: int, ties: tuple[float, float]) -> Graph:
-        """What was traced, without what no output needs."""
+    def graph(self, outputs: Sequence[object], n_inputs: int, ties: tuple[float, float]) -> Graph:
+        """Return the graph that was traced, without nodes that no output needs."""
         ends = np.array([self.index_of(output) for output in outputs], np.int32)
         codes, x, y = (np.array(part, np.int32) for part in (self.codes, self.x, self.y))
         needed = np.zeros(codes.size, np.bool_)
@@ -160,15 +154,15 @@ class Tracer:
         mark_needed(codes, x, y, needed)
         needed |= codes == INPUT
         constants = np.array(self.constants, np.float64)[x[needed & (codes == CONSTANT)]]
-        number = np.cumsum(needed, dtype=np.int32) - 1  # of each node, among those that are left
+        number = np.cumsum(needed, dtype=np.int32) - 1  # a node's new index
         codes, x, y = codes[needed], x[needed], y[needed]
         x[codes >= 0], y[codes >= 0] = number[x[codes >= 0]], number[y[codes >= 0]]
         x[codes == CONSTANT] = y[codes == CONSTANT] = np.arange(constants.size)
         return Graph(codes, x, y, constants, number[ends], n_inputs, ties)
 
 
-def _number(value: Any) -> float:
-    """A constant operand."""
+def _number(value: object) -> float:
+    """Convert a constant operand to a float."""
     if isinstance(value, (int, float, np.integer, np.floating, np.bool_)) or (
         isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iufb"
     ):
@@ -176,8 +170,8 @@ def _number(value: Any) -> float:
     raise TypeError(f"a traced value goes with numbers and traced values, not with {value!r}")
 
 
-def _as_array(value: Any) -> Any:
-    """A node as an array without axes, which NumPy goes through like any other."""
+def _as_array(value: object) -> Any:
+    """Wrap a node in an array of shape (), which NumPy broadcasts like any other."""
     if not isinstance(value, Node):
         return value
     array = np.empty((), object)
@@ -185,56 +179,57 @@ def _as_array(value: Any) -> Any:
     return array
 
 
-def _as_scalar(value: Any) -> Any:
-    """What is in an array without axes: np.tensordot makes such of nodes."""
+def _as_scalar(value: object) -> object:
+    """Unwrap an array of shape (), as np.tensordot makes them from nodes."""
     return value[()] if isinstance(value, np.ndarray) else value
 
 
-def _tracer_of(*values: Any) -> Tracer | None:
+def _tracer_of(*values: object) -> Tracer | None:
     return next((value.tracer for value in values if isinstance(value, Node)), None)
 
 
-def _apply(name: str, x: Any, y: Any) -> Any:
-    """An operation on nodes and numbers, of which one is a node."""
+def _apply(name: str, x: object, y: object) -> Node:
+    """Apply an operation to nodes and numbers, at least one of them a node."""
     tracer = _tracer_of(x, y)
     assert tracer is not None
     return tracer.emit(CODES[name], x, y)
 
 
-def _is(value: Any, number: float) -> bool:
+def _is(value: object, number: float) -> bool:
     return not isinstance(value, Node) and value == number
 
 
-def _is_same(x: Any, y: Any) -> bool:
-    both = isinstance(x, Node) and isinstance(y, Node)
-    return both and x.tracer is y.tracer and x.index == y.index
+def _is_same(x: object, y: object) -> bool:
+    return (
+        isinstance(x, Node) and isinstance(y, Node) and x.tracer is y.tracer and x.index == y.index
+    )
 
 
-# What NumPy calls the functions, each of nodes and numbers.
+# NumPy's functions, of nodes and numbers, by NumPy's names.
 
 
-def add(x: Any, y: Any) -> Any:
-    """x + y; sum() begins with 0."""
+def add(x: object, y: object) -> object:
+    """Trace ``x + y``; adding 0 is no operation, since sum() begins with it."""
     return y if _is(x, 0) else x if _is(y, 0) else _apply("add", x, y)
 
 
-def subtract(x: Any, y: Any) -> Any:
-    """x - y."""
+def subtract(x: object, y: object) -> object:
+    """Trace ``x - y``."""
     return x if _is(y, 0) else _apply("subtract", x, y)
 
 
-def multiply(x: Any, y: Any) -> Any:
-    """x * y."""
+def multiply(x: object, y: object) -> object:
+    """Trace ``x * y``."""
     return y if _is(x, 1) else x if _is(y, 1) else _apply("multiply", x, y)
 
 
-def divide(x: Any, y: Any) -> Any:
-    """x / y."""
+def divide(x: object, y: object) -> object:
+    """Trace ``x / y``."""
     return x if _is(y, 1) else _apply("divide", x, y)
 
 
-def power(x: Any, y: Any) -> Any:
-    """x ** y; a whole exponent makes products, one half a square root."""
+def power(x: object, y: object) -> object:
+    """Trace ``x ** y``; a whole exponent becomes products, and 1/2 a square root."""
     if isinstance(y, Node):
         return _apply("power", x, y)
     exponent = _number(y)
@@ -242,8 +237,9 @@ def power(x: Any, y: Any) -> Any:
         return sqrt(x)
     if not (exponent.is_integer() and abs(exponent) <= LARGEST_EXPONENT):
         return _apply("constant_power", x, exponent)
-    base = divide(1.0, x) if exponent < 0 else x  # 1 / x**n would lose range on the way back
-    result: Any = 1.0
+    # Not 1 / x**n, whose derivative overflows earlier.
+    base = divide(1.0, x) if exponent < 0 else x
+    result: object = 1.0
     for bit in f"{abs(int(exponent)):b}":
         result = multiply(result, result)
         if bit == "1":
@@ -263,39 +259,92 @@ negative, absolute, sqrt, log = map(_unary, ["negative", "absolute", "sqrt", "lo
 equal, less, less_equal = map(_binary, ["equal", "less", "less_equal"])
 
 
-def maximum(x: Any, y: Any) -> Any:
-    """The larger one; of a value and itself that is no tie."""
+def maximum(x: object, y: object) -> object:
+    """Trace the larger of x and y; x and itself are not a tie."""
     return x if _is_same(x, y) else _apply("maximum", x, y)
 
 
-def minimum(x: Any, y: Any) -> Any:
-    """The smaller one, likewise."""
+def minimum(x: object, y: object) -> object:
+    """Trace the smaller of x and y; x and itself are not a tie."""
     return x if _is_same(x, y) else _apply("minimum", x, y)
 
 
-# What NumPy has no function for.
+# Functions that NumPy does not have.
 
 
-def relu(x: Any) -> Any:
-    """``max(0, x)``; its derivative at 0 is 0, as a network's."""
+def relu(x: object) -> Any:
+    """Compute ``max(0, x)``, whose derivative at 0 is 0, as in a network.
+
+    Parameters
+    ----------
+    x : traced value, float, or array_like of either
+        Argument; an array element by element.
+
+    Returns
+    -------
+    traced value, float or ndarray
+        Like x; a number for a number, so that a function also runs without a `Circuit`.
+    """
     return _anywhere("relu", BY_CODE[CODES["relu"]].value, x)
 
 
-def sigmoid(x: Any) -> Any:
-    """``1 / (1 + exp(-x))``, without overflow."""
+def sigmoid(x: object) -> Any:
+    """Compute ``1 / (1 + exp(-x))``, without overflow.
+
+    Parameters
+    ----------
+    x : traced value, float, or array_like of either
+        Argument; an array element by element.
+
+    Returns
+    -------
+    traced value, float or ndarray
+        Like x; a number for a number, so that a function also runs without a `Circuit`.
+    """
     return _anywhere("sigmoid", primitives.sigmoid, x)
 
 
-def softplus(x: Any) -> Any:
-    """``log(1 + exp(x))``, without overflow."""
+def softplus(x: object) -> Any:
+    """Compute ``log(1 + exp(x))``, without overflow.
+
+    Parameters
+    ----------
+    x : traced value, float, or array_like of either
+        Argument; an array element by element.
+
+    Returns
+    -------
+    traced value, float or ndarray
+        Like x; a number for a number, so that a function also runs without a `Circuit`.
+    """
     return _anywhere("softplus", primitives.softplus, x)
 
 
 def where(condition: Any, x: Any, y: Any) -> Any:
-    """x where the condition holds, else y; both are computed, and only one is used.
+    """Choose x where the condition holds, and y elsewhere; both are computed.
 
-    The derivative goes to the one that is used. The other, and the condition, pass nothing back,
-    even where their own derivatives are infinite.
+    The derivative goes to the one that is chosen. The other one and the condition get 0, even where
+    their own derivatives are infinite.
+
+    Parameters
+    ----------
+    condition : traced value, bool, float, or array_like of these
+        Such as ``x > 0``; holds where it is not 0.
+    x, y : traced value, float, or array_like of either
+        What to choose from.
+
+    Returns
+    -------
+    traced value, float or ndarray
+        x or y, element by element.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deltajit as dj
+    >>> f = lambda x: dj.circuit.where(x > 0, np.sqrt(x), 0)
+    >>> dj.Circuit(f, 1).value_and_grad([0.0])
+    (0.0, array([0.]))
     """
     if any(np.ndim(each) > 0 for each in (condition, x, y) if not isinstance(each, Node)):
         return np.frompyfunc(where, 3, 1)(*map(_as_array, (condition, x, y)))
@@ -305,15 +354,31 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return add(kept, 0.0 if _is(y, 0) else _apply("drop", condition, y))
 
 
-def dot(x: Any, y: Any) -> Any:
-    """Sum of the products of two lists of one length."""
+def dot(x: Sequence[Any], y: Sequence[Any]) -> Any:
+    """Sum the products of corresponding elements of two lists.
+
+    Parameters
+    ----------
+    x, y : sequence of traced values or floats
+        Two lists of one length.
+
+    Returns
+    -------
+    traced value or float
+        ``x[0] * y[0] + x[1] * y[1] + ...``.
+
+    Raises
+    ------
+    ValueError
+        x and y differ in length.
+    """
     if len(x) != len(y):
         raise ValueError(f"dot needs two lists of one length, got {len(x)} and {len(y)} elements")
     return sum(a * b for a, b in zip(x, y, strict=True))
 
 
-def _anywhere(name: str, function: Function, x: Any) -> Any:
-    """Of a node, of an array in which there are nodes, or of numbers."""
+def _anywhere(name: str, function: Callable[[Array], Array], x: object) -> Any:
+    """Apply a function to a node, to an array that holds nodes, or to numbers."""
     if isinstance(x, Node):
         return _apply(name, x, x)
     array = np.asarray(x)
@@ -339,7 +404,7 @@ FUNCTIONS: dict[str, Function] = {
     "greater": lambda x, y: less(y, x),
     "greater_equal": lambda x, y: less_equal(y, x),
     "equal": equal,
-    "not_equal": lambda x, y: 1 - equal(x, y),
+    "not_equal": lambda x, y: subtract(1, equal(x, y)),
     "logaddexp": _binary("logaddexp"),
     "negative": negative,
     "positive": lambda x: x,
@@ -349,16 +414,16 @@ FUNCTIONS: dict[str, Function] = {
     "reciprocal": lambda x: divide(1.0, x),
     "sqrt": sqrt,
     "log": log,
-    "log2": lambda x: log(x) / math.log(2),
-    "log10": lambda x: log(x) / math.log(10),
+    "log2": lambda x: divide(log(x), math.log(2)),
+    "log10": lambda x: divide(log(x), math.log(10)),
     **{name: _unary(name) for name in ELEMENTARY},
 }
 
 
 def _operator(function: Function, reflected: bool = False) -> Function:
-    """A method of `Node`; an array goes by itself, element by element."""
+    """Make a method of `Node` for an operator; an array operand takes over, element by element."""
 
-    def operator(self: Node, other: Any) -> Any:
+    def operator(self: Node, other: object) -> object:
         if isinstance(other, np.ndarray) and other.ndim > 0:
             return NotImplemented
         other = _as_scalar(other)
@@ -368,7 +433,7 @@ def _operator(function: Function, reflected: bool = False) -> Function:
 
 
 def _add_methods() -> None:
-    """Operators, and the methods that NumPy's functions of an array of nodes call."""
+    """Give `Node` its operators, and the methods that NumPy calls on elements of arrays."""
     for name, ufunc in [
         ("add", "add"), ("sub", "subtract"), ("mul", "multiply"), ("truediv", "divide"),
         ("pow", "power"),

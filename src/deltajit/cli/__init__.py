@@ -9,7 +9,23 @@ from pathlib import Path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command and its options; by default those of this process.
+
+    Returns
+    -------
+    int
+        Exit status: 0, 1 if an optional package is missing, 2 if `info` was asked for a wrong plan.
+
+    Raises
+    ------
+    SystemExit
+        There is no such command or option, or help was asked for.
+    """
     options = _parser().parse_args(arguments)
     try:
         _run(options)
@@ -48,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> None:
-    # Each command's own imports: a command must not need what only another one uses.
+    # Imported here, since a command must not need packages that only another one uses.
     if options.command == "demo":
         from deltajit.cli import demo
 

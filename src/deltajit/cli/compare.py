@@ -1,7 +1,7 @@
 """``deltajit compare``: every kernel, and whole networks, against the NumPy reference.
 
-The error is the largest difference to the reference in float64, in ULP of the largest element:
-1 means that the last bit of the largest number is uncertain.
+The error is the largest difference from the reference in float64, in ULP of the largest element: 1
+means that the last bit of the largest number is uncertain.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deltajit import kernels, reference
 from deltajit.cli.timing import medians, one_thread, readable
 from deltajit.model.memory import Array
 from deltajit.network import Network
 
-Run = Callable[[], Any]
+LAYER = (128, 128, 128)  # samples, inputs and outputs for the layer kernels
 
-# One layer for the kernels, and whole networks: (sizes, activation, output, batch).
-LAYER = (128, 128, 128)  # samples, inputs, outputs
+# (sizes, activation, output, batch) of whole networks.
 NETWORKS = [
     ((2, 16, 1), "tanh", "identity", 32),
     ((64, 128, 10), "relu", "softmax", 128),
@@ -31,16 +31,36 @@ NETWORKS = [
 
 
 class Case(NamedTuple):
-    """One comparison: the kernel, its twin in the same dtype, and the result in float64."""
+    """One comparison.
+
+    Attributes
+    ----------
+    name : str
+        What is compared.
+    kernel, twin : callable
+        Call the kernel, or the reference in the same dtype.
+    exact : float or ndarray
+        The reference's result in float64.
+    """
 
     name: str
-    kernel: Run
-    twin: Run
-    exact: Any
+    kernel: Callable[[], ArrayLike]
+    twin: Callable[[], object]
+    exact: ArrayLike
 
 
 class Row(NamedTuple):
-    """One line of the table; times in seconds."""
+    """One line of the table.
+
+    Attributes
+    ----------
+    name, dtype : str
+        What was compared, and in which dtype.
+    ulp : float
+        Error in ULP of the largest element.
+    kernel_time, reference_time : float
+        Median seconds of a call.
+    """
 
     name: str
     dtype: str
@@ -50,12 +70,20 @@ class Row(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """Time of the reference over time of the kernel."""
+        """Return the time of the reference over that of the kernel."""
         return self.reference_time / self.kernel_time
 
 
 def run(as_json: bool = False, seconds: float = 0.2) -> None:
-    """Print the table, or its rows as JSON."""
+    """Print the table, or its rows as JSON.
+
+    Parameters
+    ----------
+    as_json : bool
+        Print JSON instead of a table.
+    seconds : float
+        How long to time each case.
+    """
     rows = []
     with one_thread():
         if not as_json:
@@ -73,16 +101,16 @@ def run(as_json: bool = False, seconds: float = 0.2) -> None:
 
 
 def measure(case: Case, dtype: str, seconds: float) -> Row:
-    """Error and times of one case."""
-    found = np.asarray(case.kernel(), np.float64)
+    """Measure the error and the times of one case."""
+    result = np.asarray(case.kernel(), np.float64)
     exact = np.asarray(case.exact, np.float64)
-    ulp = np.abs(found - exact).max() / np.spacing(np.abs(exact).max().astype(dtype))
+    ulp = np.abs(result - exact).max() / np.spacing(np.abs(exact).max().astype(dtype))
     kernel_time, reference_time = medians(case.kernel, case.twin, seconds=seconds)
     return Row(case.name, dtype, float(ulp), kernel_time, reference_time)
 
 
 def cases(dtype: np.dtype[Any]) -> Iterator[Case]:
-    """Everything that is compared, in one dtype."""
+    """Yield everything that is compared, in one dtype."""
     yield from _layer_cases(dtype)
     for sizes, activation, output, batch in NETWORKS:
         yield from _network_cases(dtype, list(sizes), activation, output, batch)
@@ -131,7 +159,7 @@ def _layer_cases(dtype: np.dtype[Any]) -> Iterator[Case]:
     )
 
 
-def _filled(kernel: Callable[..., Any], out: Array, *arguments: Any) -> Array:
+def _filled(kernel: Callable[..., object], out: Array, *arguments: object) -> Array:
     kernel(*arguments, out, 1)
     return out
 

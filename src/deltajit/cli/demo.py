@@ -20,7 +20,15 @@ BATCH = 32
 
 
 class Digits(NamedTuple):
-    """8 x 8 images as rows of 64 numbers in [0, 1], and their labels, split at random."""
+    """Images of 8 x 8 pixels and their labels, split at random into training and test samples.
+
+    Attributes
+    ----------
+    X, X_test : ndarray of float, (B, 64)
+        Brightness of each pixel, from 0 to 1.
+    Y, Y_test : ndarray of int, (B,)
+        Digits 0 to 9.
+    """
 
     X: Array
     Y: Array
@@ -29,7 +37,15 @@ class Digits(NamedTuple):
 
 
 def run(figure: Path, epochs: int = 40) -> None:
-    """Train, check, time, and save a figure; prints what it finds."""
+    """Train, check, time, and save a figure; print the results.
+
+    Parameters
+    ----------
+    figure : pathlib.Path
+        File for the figure.
+    epochs : int
+        Epochs of training.
+    """
     digits = load()
     print(f"1. Training on {len(digits.X)} of scikit-learn's handwritten digits")
     net = Network(SIZES, activation="relu", output="softmax", rng=0)
@@ -65,7 +81,7 @@ def run(figure: Path, epochs: int = 40) -> None:
 
 
 def load() -> Digits:
-    """The 1,797 digits that scikit-learn carries; every fifth, at random, for testing."""
+    """Load scikit-learn's 1,797 digits, and set a fifth, drawn at random, aside for tests."""
     from sklearn.datasets import load_digits
 
     X, Y = load_digits(return_X_y=True)
@@ -76,7 +92,7 @@ def load() -> Digits:
 
 
 def check_gradient(net: Network, digits: Digits) -> tuple[float, float]:
-    """Largest relative difference to the reference's gradient and to complex step's."""
+    """Return the largest relative difference from the reference, and from complex steps."""
     double = Network(SIZES, activation="relu", output="softmax", dtype="float64", l2=1e-3)
     double.theta = net.theta
     X, Y = digits.X[:8], digits.Y[:8]
@@ -89,7 +105,10 @@ def check_gradient(net: Network, digits: Digits) -> tuple[float, float]:
 
 
 def complex_step(net: Network, X: Array, Y: Array) -> Array:
-    """Gradient as ``Im loss(theta + ih e_k) / h`` for each k: no differences, no rounding."""
+    """Compute the gradient as ``Im loss(theta + ih e_k) / h`` for each k, exact to rounding errors.
+
+    No difference of nearby numbers is taken, so nothing cancels (Squire & Trapp 1998).
+    """
     step = 1e-30
     theta = net.theta.astype(complex)
     weights, biases = net.unflatten(theta)
@@ -103,25 +122,27 @@ def complex_step(net: Network, X: Array, Y: Array) -> Array:
 
 
 def report_times(net: Network, digits: Digits) -> None:
-    """Loss beside gradient, and an epoch of plain SGD beside the NumPy reference's."""
+    """Print the times of loss and gradient, and of an epoch of SGD, here and in NumPy."""
     X, Y = digits.X.astype(np.float32), digits.Y
     loss, gradient = medians(lambda: net.loss(X, Y), lambda: net.value_and_grad(X, Y))
     print(f"   loss of {len(X)} samples         {readable(loss)}")
     print(f"   loss and gradient            {readable(gradient)}: {gradient / loss:.2f} x the loss")
 
     order = np.arange(len(X))
-    own, twin = (Network(SIZES, activation="relu", output="softmax") for _ in range(2))
+    compiled, twin = (Network(SIZES, activation="relu", output="softmax") for _ in range(2))
     sgd = SGD(0.05)
-    ours, numpy = medians(
-        lambda: own.fit(X, Y, epochs=1, batch_size=BATCH, optimizer=sgd, progress=False),
+    jitted, in_numpy = medians(
+        lambda: compiled.fit(X, Y, epochs=1, batch_size=BATCH, optimizer=sgd, progress=False),
         lambda: reference.fit_epoch(twin.reference, X, Y, order, BATCH, lr=0.05),
     )
-    print(f"   an epoch of SGD, batch {BATCH}    {readable(ours)}")
-    print(f"   the same in NumPy            {readable(numpy)}: {numpy / ours:.1f} x as long")
+    print(f"   an epoch of SGD, batch {BATCH}    {readable(jitted)}")
+    print(
+        f"   the same in NumPy            {readable(in_numpy)}: {in_numpy / jitted:.1f} x as long"
+    )
 
 
 def save_figure(path: Path, history: History, digits: Digits, guess: Array) -> None:
-    """Loss curves, and test digits with the network's answers, the wrong ones first, in red."""
+    """Save loss curves, and test digits with the predicted labels, wrong ones first and in red."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")

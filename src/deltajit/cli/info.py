@@ -1,4 +1,4 @@
-"""``deltajit info``: the CPU that the kernels are compiled for, threads, the cache, versions."""
+"""``deltajit info``: the CPU that kernels are compiled for, threads, cache and versions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deltajit.version import VERSION
 
 
 def rows() -> list[tuple[str, str]]:
-    """(what, value) pairs."""
+    """Return (name, value) of each line."""
     return [
         ("deltajit", VERSION),
         ("python", platform.python_version()),
@@ -33,15 +33,16 @@ def rows() -> list[tuple[str, str]]:
 
 
 def _threading_layers() -> list[str]:
-    found = []
+    """Return the names of Numba's threading layers that can be imported."""
+    layers = []
     for name in ("omp", "tbb", "workqueue"):
         module = "numba.np.ufunc." + {"omp": "omppool", "tbb": "tbbpool"}.get(name, name)
         try:
             import_module(module)
         except ImportError:
             continue
-        found.append(name)
-    return found
+        layers.append(name)
+    return layers
 
 
 def run() -> None:

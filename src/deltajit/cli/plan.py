@@ -1,4 +1,4 @@
-"""``deltajit info --plan 784,128,10 --batch 64``: which tiles the products of a step go through."""
+"""``deltajit info --plan 784,128,10 --batch 64``: the tiles that compute each product of a step."""
 
 from __future__ import annotations
 
@@ -22,14 +22,24 @@ from deltajit.kernels.mlp.model import block_size
 from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
 from deltajit.model import checks
 
-WIDTHS = (12, 9, 25, 19, 9)  # of the columns that are printed
+WIDTHS = (12, 9, 25, 19, 9)  # of the printed columns
 
 
 class Product(NamedTuple):
-    """One product of matrices, (m, k) @ (k, n), and how it is done.
+    """One product of matrices, (m, k) @ (k, n), and how it is computed.
 
-    lanes : what a vector's lanes run along. tile : rows x vectors. useful : share of the
-    multiply-adds whose result is kept; the others fill up tiles at the edges.
+    Attributes
+    ----------
+    layer, name : str
+        Sizes of the layer, and forward, BP2 or BP3.
+    shape : tuple of int
+        (m, k, n).
+    lanes : str
+        What the lanes of a vector run along.
+    tile : str
+        Rows x vectors.
+    useful : float
+        Share of the multiply-adds whose result is kept; the rest fills up tiles at the edges.
     """
 
     layer: str
@@ -41,7 +51,7 @@ class Product(NamedTuple):
 
 
 def plan(sizes: tuple[int, ...], batch: int, width: int) -> list[Product]:
-    """Every product of a training step, in the order of the sweeps; `width` lanes a vector."""
+    """Return every product of a training step in order, for vectors of `width` lanes."""
     block = block_size(batch)
     forward = [_forward(pair, block, width) for pair in pairwise(sizes)]
     backward = []
@@ -103,12 +113,27 @@ def _tile(m: int, n: int, width: int) -> tuple[str, float]:
 
 
 def _filled(count: int, step: int) -> float:
-    """What share of whole steps `count` fills."""
+    """Return which share of whole steps `count` fills."""
     return count / (-(-count // step) * step)
 
 
 def run(sizes: str, batch: int, dtype: str) -> None:
-    """Print the plan as a table."""
+    """Print the plan as a table.
+
+    Parameters
+    ----------
+    sizes : str
+        Units of each layer, such as "784,128,10".
+    batch : int
+        Samples per step.
+    dtype : {"float32", "float64"}
+        Dtype of the network.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is not as above.
+    """
     units = checks.sizes([int(n) if n.isdigit() else n for n in sizes.split(",")])
     samples = checks.whole(batch, "batch")
     width = LANES_F32 if checks.dtype(dtype).name == "float32" else LANES_F64

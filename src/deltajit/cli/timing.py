@@ -1,4 +1,4 @@
-"""Timing of things that are to be compared: interleaved, so that the machine's drift hits all."""
+"""Timing of functions to compare, interleaved, so that drift of the machine affects all."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from contextlib import contextmanager
 
 
 def medians(*functions: Callable[[], object], seconds: float = 0.5) -> list[float]:
-    """Median seconds of a call of each, taken in turns for about `seconds`, at least 5 rounds."""
+    """Return the median seconds of a call of each function.
+
+    The functions take turns, for about `seconds` in all and for at least 5 rounds.
+    """
     for function in functions:
-        function()  # compiles, and warms the caches
+        function()  # compiles, and fills the caches
     times: list[list[float]] = [[] for _ in functions]
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times[0]) < 5:
-        for function, found in zip(functions, times, strict=True):
+        for function, measured in zip(functions, times, strict=True):
             start = time.perf_counter()
             function()
-            found.append(time.perf_counter() - start)
-    return [statistics.median(found) for found in times]
+            measured.append(time.perf_counter() - start)
+    return [statistics.median(measured) for measured in times]
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Hold NumPy's BLAS to one thread: then both sides of a comparison have one core."""
+    """Limit NumPy's BLAS to one thread, so that both sides of a comparison use one core."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, user_api="blas"):
@@ -32,7 +35,7 @@ def one_thread() -> Iterator[None]:
 
 
 def readable(seconds: float) -> str:
-    """Seconds with a unit that leaves three digits: ``12.3 us``."""
+    """Format seconds with three digits and a unit, such as ``12.3 us``."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"

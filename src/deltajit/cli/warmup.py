@@ -1,4 +1,4 @@
-"""``deltajit warmup``: compiles every kernel, so that nobody waits for one later."""
+"""``deltajit warmup``: compile every kernel now, so that nobody waits for one later."""
 
 from __future__ import annotations
 
@@ -16,7 +16,18 @@ DTYPES = ("float32", "float64")
 
 
 def run(dtype: str) -> None:
-    """Compile what is not kept yet of one dtype, or of "all"; says where it is."""
+    """Compile the kernels that are not in the cache yet, and print where it is.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float64", "all"}
+        Which kernels to compile.
+
+    Raises
+    ------
+    SystemExit
+        No folder for the cache can be written.
+    """
     if not cache.is_on():
         raise SystemExit("deltajit warmup: no folder for the cache can be written")
     dtypes = DTYPES if dtype == "all" else (dtype,)
@@ -33,9 +44,9 @@ def run(dtype: str) -> None:
 
 
 def call_from_python(dtype: str) -> None:
-    """Call what Numba compiles for callers in Python, with each type of arguments.
+    """Compile the wrappers for Python by calling everything once with each argument type.
 
-    It asks for little else: the kernels are there.
+    The kernels themselves must be in the cache already.
     """
     net = Network([2, 3, 1], dtype=dtype)
     X, Y, weights = np.ones((2, 2), dtype), np.ones((2, 1), dtype), np.ones(2, dtype)

@@ -1,4 +1,4 @@
-"""Networks in C99 headers."""
+"""Networks as C99 headers."""
 
 from __future__ import annotations
 
@@ -67,56 +67,75 @@ HEADER = """\
 """
 
 
-def to_c(made: Architecture, theta: Array, path: Path, name: str | None) -> None:
-    """Write `predict` of one sample as a C99 header."""
-    check_forms(made, "to_c")
+def to_c(architecture: Architecture, theta: Array, path: Path, name: str | None) -> None:
+    """Write `predict` of one sample as a C99 header.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        The network's architecture.
+    theta : ndarray, (n_params,)
+        Its parameters.
+    path : str or os.PathLike
+        The header.
+    name : str, optional
+        Prefix of all names in the header; by default the file's name.
+
+    Raises
+    ------
+    ValueError
+        An activation has no form in C, or name is no identifier.
+    OSError
+        The file cannot be written.
+    """
+    check_forms(architecture, "to_c")
     file = os.path.basename(os.fspath(path))
     if name is None:
         name = re.sub(r"\W", "_", os.path.splitext(file)[0], flags=re.ASCII)
         name = f"_{name}" if name[:1].isdigit() else name
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError(f"name must be a name in C, of letters, digits and _; got {name!r}")
-    single = made.dtype == np.float32
+    single = architecture.dtype == np.float32
     words = {"name": name, "T": "float" if single else "double", "f": "f" if single else ""}
-    buffers = _buffers(made)
+    sizes, buffers = architecture.sizes, _buffers(architecture)
     parts = [
         HEADER.format(
-            about=f"{'-'.join(map(str, made.sizes))}, {' -> '.join(made.activations)}",
+            about=f"{'-'.join(map(str, sizes))}, {' -> '.join(architecture.activations)}",
             file=re.sub(r"[^\w.\- ]", "_", file),
-            n_in=made.sizes[0],
-            n_out=made.sizes[-1],
-            stack=sum(buffers.values()) * made.dtype.itemsize,
+            n_in=sizes[0],
+            n_out=sizes[-1],
+            stack=sum(buffers.values()) * architecture.dtype.itemsize,
             guard=f"{name.upper()}_H",
             **words,
         )
     ]
-    for i, (W, b) in enumerate(zip(*made.unflatten(theta), strict=True)):
+    for i, (W, b) in enumerate(zip(*architecture.unflatten(theta), strict=True)):
         parts += [_array(f"{name}_W{i}", W, words), _array(f"{name}_b{i}", b, words)]
     parts.append(LINEAR.format(**words))
-    for activation in sorted({*made.activations} - {"identity"}):
-        expression = FORMS[activation].c.format(slope=_number(made.slope, words), **words)
+    for activation in sorted({*architecture.activations} - {"identity"}):
+        expression = FORMS[activation].c.format(slope=_number(architecture.slope, words), **words)
         text = ELEMENTWISE if expression else SOFTMAX
         parts.append(text.format(activation=activation, c=expression, **words))
-    parts += [_predict(made, buffers, words), "#endif\n"]
+    parts += [_predict(architecture, buffers, words), "#endif\n"]
     replace(path, "\n".join(parts).encode())
 
 
-def _buffers(made: Architecture) -> dict[str, int]:
-    """Sizes of the two between which layers go to and fro, by name: those that are needed."""
-    hidden = made.sizes[1:-1]
+def _buffers(architecture: Architecture) -> dict[str, int]:
+    """Return the sizes, by name, of the one or two buffers that layers write to in turns."""
+    hidden = architecture.sizes[1:-1]
     pairs = {"even": hidden[::2], "odd": hidden[1::2]}
     return {name: max(sizes) for name, sizes in pairs.items() if sizes}
 
 
-def _predict(made: Architecture, buffers: dict[str, int], words: dict[str, str]) -> str:
-    """The function that calls a layer after the other."""
-    name, T, last = words["name"], words["T"], len(made.sizes) - 2
+def _predict(architecture: Architecture, buffers: dict[str, int], words: dict[str, str]) -> str:
+    """Write the function that calls one layer after the other."""
+    name, T, last = words["name"], words["T"], len(architecture.sizes) - 2
     lines = [f"static inline void {name}_predict(const {T} *x, {T} *out)", "{"]
     lines += [f"    {T} {buffer}[{size}];" for buffer, size in buffers.items()]
     x = "x"
-    for i, activation in enumerate(made.activations):
+    for i, activation in enumerate(architecture.activations):
         z = "out" if i == last else ("even", "odd")[i % 2]
-        n_in, n_out = made.sizes[i : i + 2]
+        n_in, n_out = architecture.sizes[i : i + 2]
         lines.append(f"    {name}_linear({name}_W{i}, {name}_b{i}, {n_in}, {n_out}, {x}, {z});")
         if activation != "identity":
             lines.append(f"    {name}_{activation}({z}, {n_out});")
@@ -132,7 +151,7 @@ def _array(name: str, values: Array, words: dict[str, str]) -> str:
 
 
 def _number(value: float, words: dict[str, str]) -> str:
-    """A literal with all digits that the type has."""
+    """Write a literal with all digits of its type."""
     if not np.isfinite(value):
         return "NAN" if np.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
     return f"{value:.8e}f" if words["f"] else f"{value:.16e}"

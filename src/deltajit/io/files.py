@@ -1,4 +1,4 @@
-"""Files: written as a whole or not at all, and an error for those that are not ours."""
+"""Files: written completely or not at all, and the error for those that cannot be read."""
 
 from __future__ import annotations
 
@@ -11,12 +11,30 @@ Path = str | os.PathLike[str]
 
 
 class FormatError(ValueError):
-    """A file is not what it should be: damaged, made by something else, or by a newer deltajit."""
+    """A file is damaged, was written by another program, or by a newer deltajit."""
 
 
 def target_of(path: Path, name: str = "path") -> str:
-    """Find the file that `replace` would make or replace; raise OSError where it can't."""
-    target = os.path.realpath(os.fspath(path))  # a link stays one, its target is replaced
+    """Find the file that `replace` would write.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        An existing file or a new one.
+    name : str
+        What the caller calls the path, for errors.
+
+    Returns
+    -------
+    str
+        The real path, with symbolic links resolved.
+
+    Raises
+    ------
+    OSError
+        A file cannot be written there.
+    """
+    target = os.path.realpath(os.fspath(path))  # a symbolic link stays, its target is replaced
     folder, given = os.path.dirname(target), repr(os.fspath(path))
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{name} must be in a folder that exists, got {given}")
@@ -28,7 +46,20 @@ def target_of(path: Path, name: str = "path") -> str:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Make `content` the file at `path`: after any failure the old file is there as it was."""
+    """Write a file; after any failure the old one is there unchanged.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file, which need not exist.
+    content : bytes
+        All of its content.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
     target = target_of(path)
     folder = os.path.dirname(target)
     temporary = os.path.join(folder, f".deltajit-{secrets.token_hex(8)}")
@@ -44,7 +75,7 @@ def replace(path: Path, content: bytes) -> None:
         with suppress(OSError):
             os.unlink(temporary)
         raise
-    with suppress(OSError):  # where folders can be opened, the new name reaches the disk too
+    with suppress(OSError):  # flush the new name to the disk too, where folders can be opened
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)

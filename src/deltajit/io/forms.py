@@ -1,9 +1,9 @@
-"""Activations in other languages. Those that have no row in `FORMS` are refused there."""
+"""Activations in other languages. Exporters refuse those that have no row in `FORMS`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,25 +14,32 @@ from deltajit.model.memory import Array
 
 
 class Form(NamedTuple):
-    """An activation in other languages; `slope` is the network's.
+    """An activation in other languages; `slope` stands for the network's.
 
-    torch : a class of torch.nn, or of `torch_modules`, and its options.
-    onnx : assignments of y, a function of x; numbers are constants of x's type. ONNX Runtime has
-        the operators used here in double precision too, which goes for few others (not for Erf),
-        and with few ULP of error (not so Sigmoid, Softplus and Elu where they are small).
-    c : an expression in x, which is z[i], and n, the size of z, in C99 with <math.h>; {f} is the
-        suffix of float's functions and literals. NaN must come out as NaN. Softmax has none.
-    onnx_double : what serves in double precision instead of `onnx`.
+    Attributes
+    ----------
+    torch : tuple
+        A class of torch.nn or of `torch_modules`, and its options.
+    onnx : str
+        Assignments that compute y from x; numbers are constants of x's type. ONNX Runtime has these
+        operators in double precision too, unlike many others (Erf, for one), and accurate to a few
+        ULP (unlike Sigmoid, Softplus and Elu near 0).
+    c : str
+        An expression in C99 with <math.h>, of x, which is z[i], and n, the size of z. {f} is the
+        suffix of functions and literals of type float. It must be NaN where x is NaN. Empty for
+        softmax.
+    onnx_double : str
+        Replaces `onnx` in double precision, if not empty.
     """
 
-    torch: tuple[str, dict[str, Any]]
+    torch: tuple[str, dict[str, float | str]]
     onnx: str
     c: str = ""
     onnx_double: str = ""
 
 
 def _polynomial(y: str, x: str, coefficients: Sequence[float]) -> str:
-    """Assignments of ``y0 = c[0] + c[1] x + c[2] x**2 + ...``, by Horner's rule."""
+    """Write assignments of ``y0 = c[0] + c[1] x + c[2] x**2 + ...``, by Horner's rule."""
     *others, value = [repr(float(c)) for c in coefficients]
     steps = []
     for i, c in reversed(list(enumerate(others))):
@@ -45,16 +52,16 @@ def _polynomial(y: str, x: str, coefficients: Sequence[float]) -> str:
 _DECAY = "m = Abs(x); n = Neg(m); e = Exp(n)"
 _SIGMOID = f"{_DECAY}; d = Add(e, 1); low = LessOrEqual(x, 0); p = Where(low, e, 1)"
 
-# log(1 + e), whose rounding error is in u - 1 too (W. Kahan).
+# log(1 + e), corrected by the rounding error of u = 1 + e, which u - 1 has too (W. Kahan).
 _LOG1P = (
     "u = Add(e, 1); l = Log(u); d = Sub(u, 1); q = Div(e, d); c = Mul(l, q);"
     "same = LessOrEqual(u, 1); k = Where(same, e, c)"
 )
 
-# exp(x) - 1 without its cancellation.
+# exp(x) - 1 = (exp(x) + 1) tanh(x / 2), which does not cancel.
 _EXPM1 = "e = Exp(x); p = Add(e, 1); h = Mul(x, 0.5); t = Tanh(h); m = Mul(p, t)"
 
-# erf(r) by the kernels' polynomials: of r**2 below 1, above of the logarithm of 1 - erf(r).
+# erf(r) by the kernels' polynomials: in r**2 where |r| < 1, else for the logarithm of 1 - erf(|r|).
 _ERF = (
     "m = Abs(r); b = Min(m, 6); square = Mul(b, b);"
     f"{_polynomial('P', 'square', _F64.erf)}; w = Mul(b, P0); near = Add(b, w);"
@@ -101,7 +108,7 @@ FORMS = {
         "x * (x < 0 ? exp{f}(x) / (1 + exp{f}(x)) : 1 / (1 + exp{f}(-x)))",
     ),
     "softplus": Form(
-        ("Softplus", {"beta": 1.0, "threshold": 40.0}),  # above which it returns x
+        ("Softplus", {"beta": 1.0, "threshold": 40.0}),  # it returns x above 40
         f"{_DECAY}; {_LOG1P}; r = Relu(x); y = Add(r, k)",
         "(x > 0 ? x : 0) + log1p{f}(exp{f}(-fabs{f}(x)))",
     ),
@@ -128,9 +135,9 @@ FORMS = {
 }
 
 
-def check_forms(made: Architecture, method: str) -> None:
-    """Refuse activations without a form; a loss is no part of `predict`."""
-    for name in made.activations:
+def check_forms(architecture: Architecture, method: str) -> None:
+    """Refuse activations without a form; the loss does not matter to `predict`."""
+    for name in architecture.activations:
         if name not in FORMS:
             raise ValueError(
                 f"{method} cannot express activation={name!r}; it knows {', '.join(FORMS)}"
@@ -143,9 +150,32 @@ def assembled(
     activation: object,
     output: object,
     loss: object,
-    options: dict[str, Any],
+    options: Mapping[str, object],
 ) -> tuple[Architecture, Array]:
-    """An architecture and its theta from W (n_out, n_in) and b (n_out,) of each layer."""
+    """Return an architecture and its theta from W (n_out, n_in) and b (n_out,) of each layer.
+
+    Parameters
+    ----------
+    weights, biases : sequence of ndarray
+        One array per layer.
+    activation, output, loss : object
+        As for `Network`; checked here.
+    options : dict
+        Further arguments of `Architecture.checked`.
+
+    Returns
+    -------
+    architecture : Architecture
+        Its sizes are the shapes'; its dtype is float64 if one of the arrays is, unless options say
+        otherwise.
+    theta : ndarray, (n_params,)
+        All weights and biases.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Shapes do not fit each other, or an argument is wrong.
+    """
     for i, (W, b) in enumerate(zip(weights, biases, strict=True)):
         n_in = len(weights[i - 1]) if i else W.shape[-1] if W.ndim else 1
         if W.ndim != 2 or W.shape[1] != n_in or b.shape != W.shape[:1]:
@@ -156,9 +186,9 @@ def assembled(
     sizes = [weights[0].shape[1], *(len(W) for W in weights)]
     kind = np.result_type(np.float32, *weights, *biases)
     options = {"l2": 0.0, "slope": 0.01, "dtype": kind, **options}
-    made = Architecture.checked(sizes, activation, output, loss, **options)
-    theta = memory.empty(made.n_params, made.dtype)
-    for views, given in zip(made.unflatten(theta), (weights, biases), strict=True):
+    architecture = Architecture.checked(sizes, activation, output, loss, **options)
+    theta = memory.empty(architecture.n_params, architecture.dtype)
+    for views, given in zip(architecture.unflatten(theta), (weights, biases), strict=True):
         for view, values in zip(views, given, strict=True):
             view[...] = values
-    return made, theta
+    return architecture, theta

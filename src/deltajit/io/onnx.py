@@ -1,4 +1,4 @@
-"""Networks in ONNX files."""
+"""Networks as ONNX files."""
 
 from __future__ import annotations
 
@@ -16,43 +16,63 @@ from deltajit.model.memory import Array
 OPSET, IR_VERSION = 17, 8  # old enough for runtimes of 2022
 
 
-def to_onnx(made: Architecture, theta: Array, path: Path) -> None:
-    """Write `predict` as an ONNX model, which onnx.checker has checked."""
-    check_forms(made, "to_onnx")
+def to_onnx(architecture: Architecture, theta: Array, path: Path) -> None:
+    """Write `predict` as an ONNX model that passes onnx.checker.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        The network's architecture.
+    theta : ndarray, (n_params,)
+        Its parameters.
+    path : str or os.PathLike
+        The file.
+
+    Raises
+    ------
+    ValueError
+        An activation has no form in ONNX.
+    OSError
+        The file cannot be written.
+    ImportError
+        There is no onnx.
+    """
+    check_forms(architecture, "to_onnx")
     try:
         import onnx
         from onnx import helper, numpy_helper
     except ImportError:
         raise ImportError("to_onnx needs onnx: pip install 'deltajit[onnx]'") from None
 
-    nodes: list[Any] = []
-    constants: dict[str, Array] = {"slope": np.array(made.slope, made.dtype)}
+    nodes: list[onnx.NodeProto] = []
+    constants: dict[str, Array] = {"slope": np.array(architecture.slope, architecture.dtype)}
     x = "X"
-    for i, (W, b, name) in enumerate(zip(*made.unflatten(theta), made.activations, strict=True)):
+    weights, biases = architecture.unflatten(theta)
+    for i, (W, b, name) in enumerate(zip(weights, biases, architecture.activations, strict=True)):
         layer = f"layers.{i}"
         constants |= {f"{layer}.weight": np.ascontiguousarray(W), f"{layer}.bias": b}
-        z, a = f"{layer}.z", "Y" if i == len(made.sizes) - 2 else f"{layer}.a"
+        z, a = f"{layer}.z", "Y" if i == len(architecture.sizes) - 2 else f"{layer}.a"
         inputs = [x, f"{layer}.weight", f"{layer}.bias"]
         nodes.append(helper.make_node("Gemm", inputs, [z], transB=1))
         form = FORMS[name]
-        text = (made.dtype == np.float64 and form.onnx_double) or form.onnx
+        text = (architecture.dtype == np.float64 and form.onnx_double) or form.onnx
         for targets, operator, options, arguments in _statements(text):
             here = {"x": z, "y": a, "slope": "slope"}
             for argument in arguments:
                 if re.match(r"-?\d", argument):
-                    constants[argument] = np.array(float(argument), made.dtype)
+                    constants[argument] = np.array(float(argument), architecture.dtype)
                     here[argument] = argument
             operands = [here.get(other, f"{layer}.{other}") for other in arguments]
             results = [here.get(target, f"{layer}.{target}") for target in targets]
             nodes.append(helper.make_node(operator, operands, results, **options))
         x = a
-    kind = helper.np_dtype_to_tensor_dtype(made.dtype)
+    kind = helper.np_dtype_to_tensor_dtype(architecture.dtype)
     used = {name for node in nodes for name in node.input}
     graph = helper.make_graph(
         nodes,
         "deltajit",
-        [helper.make_tensor_value_info("X", kind, ["batch", made.sizes[0]])],
-        [helper.make_tensor_value_info("Y", kind, ["batch", made.sizes[-1]])],
+        [helper.make_tensor_value_info("X", kind, ["batch", architecture.sizes[0]])],
+        [helper.make_tensor_value_info("Y", kind, ["batch", architecture.sizes[-1]])],
         [numpy_helper.from_array(value, key) for key, value in constants.items() if key in used],
     )
     model = helper.make_model(
@@ -63,7 +83,7 @@ def to_onnx(made: Architecture, theta: Array, path: Path) -> None:
 
 
 def _statements(text: str) -> Iterator[tuple[list[str], str, dict[str, Any], list[str]]]:
-    """(targets, operator, options, arguments) of each assignment ``m, v = Split[axis=1](x)``."""
+    """Yield (targets, operator, options, arguments) of assignments ``m, v = Split[axis=1](x)``."""
     pattern = r"(\w+(?:, \w+)*) = (\w+)(?:\[(\w+)=(\d+)\])?\(([^)]*)\)"
     for targets, operator, option, value, arguments in re.findall(pattern, text):
         options: dict[str, Any] = {option: int(value)} if option else {}

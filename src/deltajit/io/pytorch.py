@@ -1,10 +1,10 @@
-"""Networks for PyTorch, and from it."""
+"""Networks to and from PyTorch."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,38 +12,59 @@ from deltajit.io.forms import FORMS, assembled, check_forms
 from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
 
-PASSIVE = {"Identity", "Dropout", "AlphaDropout", "Flatten"}  # do nothing to samples in predict
-
-
-def to_torch(made: Architecture, theta: Array) -> Any:
-    """A torch.nn.Sequential of Linear layers and activations, identity ones left out."""
-    check_forms(made, "to_torch")
+if TYPE_CHECKING:
     import torch
 
-    modules: list[Any] = []
-    for W, b, name in zip(*made.unflatten(theta), made.activations, strict=True):
+PASSIVE = {"Identity", "Dropout", "AlphaDropout", "Flatten"}  # change nothing in predict
+
+
+def to_torch(architecture: Architecture, theta: Array) -> torch.nn.Sequential:
+    """Make a torch.nn.Sequential of Linear layers and activations, without identities.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        The network's architecture.
+    theta : ndarray, (n_params,)
+        Its parameters, which are copied.
+
+    Returns
+    -------
+    torch.nn.Sequential
+        Computes `predict`.
+
+    Raises
+    ------
+    ValueError
+        An activation has no form in PyTorch.
+    """
+    check_forms(architecture, "to_torch")
+    import torch
+
+    modules: list[torch.nn.Module] = []
+    for W, b, name in zip(*architecture.unflatten(theta), architecture.activations, strict=True):
         n_out, n_in = W.shape
-        # It draws nothing from PyTorch's generator.
+        # No initial weights, which would draw from PyTorch's generator.
         linear = torch.nn.utils.skip_init(  # type: ignore[no-untyped-call, unused-ignore]
-            torch.nn.Linear, n_in, n_out, dtype=getattr(torch, made.dtype.name)
+            torch.nn.Linear, n_in, n_out, dtype=getattr(torch, architecture.dtype.name)
         )
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(np.array(W)))
             linear.bias.copy_(torch.from_numpy(np.array(b)))
         modules.append(linear)
         if name != "identity":
-            modules.append(_torch_module(name, made.slope))
+            modules.append(_torch_module(name, architecture.slope))
     return torch.nn.Sequential(*modules)
 
 
-def _torch_module(name: str, slope: float) -> Any:
+def _torch_module(name: str, slope: float) -> torch.nn.Module:
     kind, options = FORMS[name].torch
-    given = {key: slope if value == "slope" else value for key, value in options.items()}
-    return _torch_class(kind)(**given)
+    arguments = {key: slope if value == "slope" else value for key, value in options.items()}
+    return _torch_class(kind)(**arguments)
 
 
 def _torch_class(name: str) -> Any:
-    """A class of ours, or else of torch.nn."""
+    """Return the class of this name in `torch_modules`, or else in torch.nn."""
     import torch
 
     from deltajit.io import torch_modules
@@ -52,24 +73,48 @@ def _torch_class(name: str) -> Any:
 
 
 def from_torch(
-    source: Any, activation: Any, output: str, loss: str, options: dict[str, Any]
+    source: object, activation: object, output: str, loss: str, options: Mapping[str, object]
 ) -> tuple[Architecture, Array]:
-    """From a Sequential, or from a state_dict and the names of activations: see `Network`."""
+    """Return an architecture and theta from a Sequential, or from a state_dict and activations.
+
+    Parameters
+    ----------
+    source : torch.nn.Sequential or mapping
+        Linear layers with activations, or a state_dict of Linear layers.
+    activation : str, list of str, or None
+        Hidden activations, which a state_dict does not have; None takes those of the Sequential.
+    output, loss : str
+        As for `Network`; "auto" is the Sequential's.
+    options : dict
+        Further arguments of `Network`.
+
+    Returns
+    -------
+    architecture : Architecture
+        The network's architecture.
+    theta : ndarray, (n_params,)
+        Its parameters, copied.
+
+    Raises
+    ------
+    ValueError, TypeError
+        The source has other layers, its shapes do not fit each other, or it contradicts an
+        argument.
+    """
     if isinstance(source, Mapping):
         weights, biases = _of_state_dict(source)
         if activation is None and len(weights) > 1:
             raise TypeError("activation must be given with a state_dict, which has none; got None")
-        hidden = () if activation is None else activation
+        hidden: object = () if activation is None else activation
     else:
-        weights, biases, names, slopes = _of_sequential(source)
-        hidden = names[:-1]
-        same = activation in (None, hidden, tuple(hidden)) or hidden == [activation] * len(hidden)
-        if not same:
-            raise ValueError(f"activation must be the Sequential's, {hidden}; got {activation!r}")
-        if names[-1] != "identity":
-            if output not in ("auto", names[-1]):
-                raise ValueError(f"output must be the Sequential's, {names[-1]!r}; got {output!r}")
-            output = names[-1]
+        weights, biases, (*inner, last), slopes = _of_sequential(source)
+        hidden = inner
+        if activation not in (None, inner, tuple(inner)) and inner != [activation] * len(inner):
+            raise ValueError(f"activation must be the Sequential's, {inner}; got {activation!r}")
+        if last != "identity":
+            if output not in ("auto", last):
+                raise ValueError(f"output must be the Sequential's, {last!r}; got {output!r}")
+            output = last
         if slopes:
             options = {"slope": slopes[0], **options}
             if {*slopes} != {options["slope"]}:
@@ -79,8 +124,8 @@ def from_torch(
     return assembled(weights, biases, hidden, output, loss, options)
 
 
-def _of_state_dict(source: Mapping[str, Any]) -> tuple[list[Array], list[Array]]:
-    """Weights and biases, in order; a missing bias is 0."""
+def _of_state_dict(source: Mapping[str, object]) -> tuple[list[Array], list[Array]]:
+    """Return weights and biases in order; a missing bias is 0."""
     weights, biases, used = [], [], set()
     for name in _in_order([name for name in source if name.split(".")[-1] == "weight"]):
         W, bias = _numpy(source[name]), name.removesuffix("weight") + "bias"
@@ -97,19 +142,19 @@ def _of_state_dict(source: Mapping[str, Any]) -> tuple[list[Array], list[Array]]
 
 
 def _in_order(names: list[str]) -> list[str]:
-    """By number, if that is all that tells them apart (files are sorted otherwise); else as given.
+    """Sort names by number if they differ in nothing else (some files sort them as text).
 
-    A state_dict of PyTorch's has the order in which the layers were made.
+    Otherwise keep the given order: PyTorch's state_dict has that in which the layers were made.
     """
-    found = [re.fullmatch(r"(|.*\D)(\d+)\.weight", name) for name in names]
-    numbers = {name: int(match[2]) for name, match in zip(names, found, strict=True) if match}
-    if len(numbers) == len(names) and len({match[1] for match in found if match}) == 1:
+    matches = [re.fullmatch(r"(|.*\D)(\d+)\.weight", name) for name in names]
+    numbers = {name: int(match[2]) for name, match in zip(names, matches, strict=True) if match}
+    if len(numbers) == len(names) and len({match[1] for match in matches if match}) == 1:
         return sorted(names, key=numbers.__getitem__)
     return names
 
 
-def _of_sequential(source: Any) -> tuple[list[Array], list[Array], list[str], list[float]]:
-    """(weights, biases, name of each layer's activation, slopes of leaky_relu)."""
+def _of_sequential(source: object) -> tuple[list[Array], list[Array], list[str], list[float]]:
+    """Return (weights, biases, activation of each layer, slopes of leaky_relu)."""
     weights, biases, names, slopes = [], [], [], []
     for module in _leaves(source):
         kind = type(module).__name__
@@ -129,8 +174,8 @@ def _of_sequential(source: Any) -> tuple[list[Array], list[Array], list[str], li
     return weights, biases, names, slopes
 
 
-def _leaves(source: Any) -> Iterator[Any]:
-    """Modules of a Sequential and of those in it, in order."""
+def _leaves(source: object) -> Iterator[Any]:
+    """Yield the modules of a Sequential, and of those nested in it, in order."""
     import torch
 
     if not isinstance(source, torch.nn.Sequential):
@@ -146,7 +191,7 @@ def _leaves(source: Any) -> Iterator[Any]:
 
 
 def _name_of(module: Any) -> str:
-    """Our name of a module's activation, options included."""
+    """Return our name of a module's activation, after checking its options."""
     for name, (kind, options) in ((name, form.torch) for name, form in FORMS.items()):
         if type(module) is not _torch_class(kind):
             continue
@@ -161,21 +206,21 @@ def _name_of(module: Any) -> str:
     raise ValueError(f"{module!r} must be Linear or one of our activations, {', '.join(FORMS)}")
 
 
-def _is_alike(option: str, given: Any, ours: Any) -> bool:
-    """Whether a module's option means what ours does."""
+def _is_alike(option: str, given: float | str, ours: float | str) -> bool:
+    """Return whether a module's option means the same as ours."""
     if option == "dim":
-        return given in (1, -1)  # of (B, n_out) both are the last
+        return given in (1, -1)  # both are the last axis of (B, n_out)
     if option == "threshold":
-        return float(given) >= 20  # PyTorch's own: 2e-9 too little, at most
+        return float(given) >= 20  # PyTorch's default, too small by 2e-9 at most
     return bool(ours == "slope" or given == ours)
 
 
 def _numpy(tensor: Any) -> Array:
-    """A tensor, or an array, as float32, or float64 where it is that."""
+    """Convert a tensor or array to float64 if it is that already, else to float32."""
     if hasattr(tensor, "detach"):
         tensor = tensor.detach().cpu().double() if "float64" in str(tensor.dtype) else (
             tensor.detach().cpu().float()
         )  # fmt: skip
         return np.asarray(tensor.numpy())
-    found = np.asarray(tensor)
-    return found if found.dtype == np.float64 else found.astype(np.float32)
+    array = np.asarray(tensor)
+    return array if array.dtype == np.float64 else array.astype(np.float32)

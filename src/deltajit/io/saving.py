@@ -33,20 +33,36 @@ from deltajit.model.memory import Array
 
 FORMAT = 1
 DTYPES = {"float32": "F32", "float64": "F64"}
-KEY = "deltajit"  # of the description, in __metadata__
+KEY = "deltajit"  # the description's, in __metadata__
 
-# Python's objects take up to 45 times the memory of the JSON that they come from: 12 MiB of this
-# many bytes, which are enough for 1,400 layers.
+# Python objects take up to 45 times the memory of their JSON: 12 MiB for a header of this size,
+# which is enough for 1,400 layers.
 LARGEST_HEADER = 2**18
 
-PIECE = 2**18  # elements that are read at once
+PIECE = 2**18  # elements read at a time
 UPDATE = "if a newer deltajit wrote it, update this one: pip install --upgrade deltajit"
 
 
 def save(path: Path, architecture: Architecture, theta: Array) -> None:
-    """Write a network to a file; a file that is there already is replaced as a whole or not at all.
+    """Write a network to a file, which replaces an existing one completely or not at all.
 
-    The description holds every field of `Architecture`, whatever these are.
+    The description holds every field of `Architecture`.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    architecture : Architecture
+        The network's architecture.
+    theta : ndarray, (n_params,)
+        Its parameters.
+
+    Raises
+    ------
+    ValueError
+        There are so many layers, or so large a loss, that `load` would refuse the header.
+    OSError
+        The file cannot be written.
     """
     tensors = {}
     for i, (W, b) in enumerate(zip(*architecture.unflatten(theta), strict=True)):
@@ -68,14 +84,26 @@ def save(path: Path, architecture: Architecture, theta: Array) -> None:
 
 
 def load(path: Path) -> tuple[Architecture, Array]:
-    """What `save` wrote: the architecture, and a theta of its own.
+    """Read the architecture and theta of a network that `save` wrote.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+
+    Returns
+    -------
+    architecture : Architecture
+        The network's architecture.
+    theta : ndarray, (n_params,)
+        A new vector of its parameters.
 
     Raises
     ------
     FormatError
-        Whatever is wrong with the file.
+        The file is damaged, or `save` did not write it.
     OSError
-        It cannot be read; FileNotFoundError where there is none.
+        The file cannot be read; FileNotFoundError if there is none.
     """
     name = os.fspath(path)
     try:
@@ -93,9 +121,9 @@ def load(path: Path) -> tuple[Architecture, Array]:
 
 
 def _text(architecture: Architecture) -> str:
-    """All fields as JSON: tuples become lists, a dtype its name."""
-    found = {field.name: getattr(architecture, field.name) for field in fields(architecture)}
-    return json.dumps(found, default=_name_of_dtype, allow_nan=False)
+    """Write all fields as JSON: tuples as lists, a dtype as its name."""
+    values = {field.name: getattr(architecture, field.name) for field in fields(architecture)}
+    return json.dumps(values, default=_name_of_dtype, allow_nan=False)
 
 
 def _name_of_dtype(value: object) -> str:
@@ -105,10 +133,10 @@ def _name_of_dtype(value: object) -> str:
 
 
 def _architecture(given: dict[str, Any]) -> Architecture:
-    """The architecture with these fields, checked as a user's arguments are.
+    """Make the architecture with these fields, checked as a user's arguments are.
 
-    The fields have the names of the arguments of `Architecture.checked`, but for `activations`. An
-    argument with a default may be absent: the file is then older than the field.
+    Fields have the names of the arguments of `Architecture.checked`, except `activations`. An
+    argument with a default may be missing: the file is then older than the field.
     """
     names = [field.name for field in fields(Architecture)]
     unknown = [name for name in given if name not in names]
@@ -128,16 +156,16 @@ def _architecture(given: dict[str, Any]) -> Architecture:
     options = dict(given)
     try:
         *hidden, last = options.pop("activations")
-        made = Architecture.checked(activation=hidden, output=last, **options)
+        architecture = Architecture.checked(activation=hidden, output=last, **options)
     except (ValueError, TypeError, OverflowError) as error:
         names = given["activations"] if isinstance(given["activations"], list) else []
         hints = "; ".join(filter(None, [custom.unknown(names, given["loss"]), UPDATE]))
         raise FormatError(f"its description is wrong: {str(error)[:400]}; {hints}") from None
-    written = json.loads(_text(made))
+    written = json.loads(_text(architecture))
     for name, value in given.items():
-        if value != written[name]:  # "auto", for example: a user's argument, but what none is
+        if value != written[name]:  # such as "auto", which a user may say, but no architecture has
             raise FormatError(f"its description has {name}={value!r} instead of {written[name]!r}")
-    return made
+    return architecture
 
 
 # ------------------------------------------------------------------ reading

@@ -1,7 +1,8 @@
-"""Networks from scikit-learn's estimators, and from ours."""
+"""Networks from scikit-learn's estimators, and from those of deltajit.sklearn."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from deltajit.io.forms import assembled
@@ -11,8 +12,28 @@ from deltajit.model.memory import Array
 OUR_NAMES = {"logistic": "sigmoid"}  # the other names are the same
 
 
-def from_sklearn(mlp: Any, options: dict[str, Any]) -> tuple[Architecture, Array]:
-    """From a fitted MLPClassifier or MLPRegressor: see `Network`."""
+def from_sklearn(mlp: Any, options: Mapping[str, object]) -> tuple[Architecture, Array]:
+    """Return an architecture and theta from a fitted MLPClassifier or MLPRegressor.
+
+    Parameters
+    ----------
+    mlp : estimator
+        Of scikit-learn or of deltajit.sklearn.
+    options : dict
+        Further arguments of `Network`.
+
+    Returns
+    -------
+    architecture : Architecture
+        The network's architecture.
+    theta : ndarray, (n_params,)
+        Its parameters, copied. The standardization of inputs is part of the first layer.
+
+    Raises
+    ------
+    TypeError
+        mlp is no such estimator, or is not fitted.
+    """
     missing = [
         name
         for name in ("coefs_", "intercepts_", "activation", "out_activation_")
@@ -23,14 +44,14 @@ def from_sklearn(mlp: Any, options: dict[str, Any]) -> tuple[Architecture, Array
             "mlp must be a fitted MLPClassifier or MLPRegressor, "
             f"got {mlp!r} without {', '.join(missing)}"
         )
-    if hasattr(mlp, "_architecture"):  # ours: what fit has made, whatever the parameters are now
+    if hasattr(mlp, "_architecture"):  # ours: what fit used, since parameters may have changed
         hidden = list(mlp._architecture.activations[:-1])
     else:
         hidden = [OUR_NAMES.get(mlp.activation, mlp.activation)] * (len(mlp.coefs_) - 1)
     output = OUR_NAMES.get(mlp.out_activation_, mlp.out_activation_)
     weights, biases = [W.T for W in mlp.coefs_], list(mlp.intercepts_)
     scaler = getattr(mlp, "standardizer_", None)
-    if scaler is not None:  # ours again: W (x - mean) / scale + b
+    if scaler is not None:  # ours too: W (x - mean) / scale + b
         weights[0] = (weights[0] / scaler.scale_).astype(weights[0].dtype)
         if scaler.with_mean:
             biases[0] = (biases[0] - weights[0] @ scaler.mean_).astype(biases[0].dtype)

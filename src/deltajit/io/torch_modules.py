@@ -1,7 +1,7 @@
 """Activations that torch.nn has no module for.
 
-Classes of a module, so that `torch.save` finds them by their names and `torch.jit.script` their
-source. This imports PyTorch, so nothing may import it before PyTorch is asked for.
+They are classes of a module, so that `torch.save` finds them by name and `torch.jit.script` finds
+their source. This module imports PyTorch, so it may be imported only where PyTorch is asked for.
 """
 
 import torch
@@ -24,7 +24,7 @@ class Exp(torch.nn.Module):  # type: ignore[misc, unused-ignore]
 
 
 class Step(torch.nn.Module):  # type: ignore[misc, unused-ignore]
-    """The step from 0 to 1 behind 0."""
+    """The step from 0 to 1, which is 0 at 0."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return 1 where x > 0, else 0, and NaN of NaN."""
@@ -32,9 +32,9 @@ class Step(torch.nn.Module):  # type: ignore[misc, unused-ignore]
 
 
 class Gaussian(torch.nn.Module):  # type: ignore[misc, unused-ignore]
-    """Means and variances."""
+    """Means, and variances from their logarithms."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the first half of x, means, and exp of the second, logarithms of variances."""
+        """Return the first half of x, the means, and exp of the second half, the variances."""
         mean, log_variance = x.chunk(2, -1)
         return torch.cat([mean, log_variance.exp()], -1)

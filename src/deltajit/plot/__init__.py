@@ -1,7 +1,8 @@
-"""Pictures of a network and of its training, by matplotlib, which only a picture imports.
+"""Pictures of a network and of its training, drawn by matplotlib.
 
-Every function draws on the Axes `ax`, or on a new figure without one, and returns the Axes, so
-that titles and labels are yours to change. Colours are those that colour-blind readers tell apart.
+Every function draws on the Axes `ax`, or on a new figure without one, and returns the Axes, so that
+titles and labels are yours to change. Colour-blind readers can tell the colours apart. matplotlib
+is imported by the first picture, not by this package.
 """
 
 from deltajit.plot.axes import DIVERGING, PALETTE, SEQUENTIAL

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,11 +12,7 @@ from deltajit.model.architecture import Architecture
 from deltajit.model.data import checked
 from deltajit.model.memory import Array
 from deltajit.plot import epochs
-from deltajit.plot.axes import (
-    MARKERS,
-    axes_of,
-    colors,
-)
+from deltajit.plot.axes import MARKERS, axes_of, colors
 from deltajit.plot.parameters import architecture_of
 
 if TYPE_CHECKING:
@@ -29,22 +25,30 @@ if TYPE_CHECKING:
 def history(
     history: History, *, log: bool = False, best: bool = True, ax: Axes | None = None
 ) -> Axes:
-    """Loss and validation loss against the epoch, counted from 1.
+    """Draw loss and validation loss against the epoch, counted from 1.
 
     Parameters
     ----------
     history : History
-        As `fit` returns it. Of an `Ensemble`, the median over its members is drawn, and the band
-        between the 10th and the 90th percentile.
+        What `fit` returned. For an `Ensemble`, the median over its members is drawn, with a band
+        from the 10th to the 90th percentile.
     log : bool
-        Logarithmic losses.
+        Make the axis of the loss logarithmic.
     best : bool
-        Mark the epoch of the smallest validation loss, or of the smallest loss without one.
+        Mark the epoch of the smallest validation loss, or of the smallest loss without validation.
     ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
+        The Axes with the curves.
+
+    Raises
+    ------
+    ValueError, TypeError
+        history has no epochs, or no loss above 0 for a logarithmic axis; or history or ax is of
+        another type.
     """
     checks.has(history, "history", "a History", ["loss", "val_loss"])
     return epochs.draw(history.loss, history.val_loss, log=log, best=best, ax=ax)
@@ -53,25 +57,36 @@ def history(
 def decision_regions(
     net: Network, X: ArrayLike, Y: ArrayLike, *, resolution: int = 200, ax: Axes | None = None
 ) -> Axes:
-    """Which class a classifier of two inputs sees where, the stronger the surer, and samples.
+    """Draw which class a classifier of two inputs predicts where, and the samples.
+
+    The stronger the colour, the higher the probability of the class; lines separate classes.
 
     Parameters
     ----------
     net : Network
-        With 2 inputs, and a softmax or one sigmoid as its output.
+        A classifier with 2 inputs, and a softmax or a single sigmoid as output.
     X : array_like, (B, 2)
+        Samples.
     Y : array_like
-        As for `Network.loss`.
-    resolution : int
-        Predictions along each side of the picture.
+        Classes, as for `Network.loss`.
+    resolution : int, >= 2
+        Number of predictions along each side of the picture.
     ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
+        The Axes with the regions.
+
+    Raises
+    ------
+    ValueError, TypeError
+        net is no such classifier or has weights that are not finite, X or Y does not fit it,
+        resolution is not a whole number >= 2, or ax is no Axes.
     """
-    made_of = architecture_of(net)
-    n_in, n_out, output = made_of.sizes[0], made_of.sizes[-1], made_of.activations[-1]
+    architecture = architecture_of(net)
+    (n_in, *_, n_out), output = architecture.sizes, architecture.activations[-1]
     if n_in != 2:
         raise ValueError(f"net must have 2 inputs for decision regions, got {n_in}")
     if output != "softmax" and (output, n_out) != ("sigmoid", 1):
@@ -80,32 +95,34 @@ def decision_regions(
             f"got {n_out} x {output}"
         )
     points = checks.whole(resolution, "resolution", least=2)
-    data = checked(made_of, X, Y, None, finite=True)
+    data = checked(architecture, X, Y, None, finite=True)
     ax = axes_of(ax)
     edges = [_span(column, points + 1, margin=0.1) for column in data.X.T]
     x, y = ((edge[1:] + edge[:-1]) / 2 for edge in edges)
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     p = _probabilities(net.predict(grid)).reshape(points, points, -1)
-    _draw_regions(ax, x, y, p, (*edges[0][[0, -1]], *edges[1][[0, -1]]))
+    _draw_regions(ax, x, y, p, (edges[0][0], edges[0][-1], edges[1][0], edges[1][-1]))
     _draw_samples(ax, data.X, _classes(data.Y), p.shape[-1])
     ax.set(xlabel="X[:, 0]", ylabel="X[:, 1]")
     return ax
 
 
-def _draw_regions(ax: Axes, x: Array, y: Array, p: Array, extent: Any) -> None:
-    """The likeliest class's colour, and lines where two are equally likely."""
+def _draw_regions(
+    ax: Axes, x: Array, y: Array, p: Array, extent: tuple[float, float, float, float]
+) -> None:
+    """Colour each point by its likeliest class, and draw lines where two are equally likely."""
     n = p.shape[-1]
     sure = (p.max(axis=-1) - 1 / n) / (1 - 1 / n)
     picture = np.dstack([colors(n)[p.argmax(axis=-1)], 0.1 + 0.4 * sure.clip(0, 1)])
     ax.imshow(picture, origin="lower", extent=extent, aspect="auto")
-    for k in range(n - 1):  # the last class meets only others
+    for k in range(n - 1):  # the last class has no borders but these
         lead = p[..., k] - np.delete(p, k, axis=-1).max(axis=-1)
         if lead.min() < 0 < lead.max():
             ax.contour(x, y, lead, levels=[0], colors="black", linewidths=0.8)
 
 
 def _draw_samples(ax: Axes, X: Array, classes: Array, n: int) -> None:
-    """A colour and a marker each class; the legend stands beside the picture, not on samples."""
+    """Draw the samples, a colour and a marker per class, and a legend beside the picture."""
     for k, color in enumerate(colors(n)):
         ax.scatter(
             X[classes == k, 0],
@@ -123,23 +140,36 @@ def _draw_samples(ax: Axes, X: Array, classes: Array, n: int) -> None:
 
 
 def regression(net: Network, X: ArrayLike, Y: ArrayLike, *, ax: Axes | None = None) -> Axes:
-    """Samples and the curve through them; with more than one input, `predicted_against_true`.
+    """Draw samples and predictions of a regressor against its input.
+
+    For a network with more than one input it draws `predicted_against_true`.
 
     Parameters
     ----------
     net : Network
+        A regressor.
     X : array_like, (B, n_in)
-    Y : array_like, (B, n_out), also (B,) if n_out is 1
+        Samples.
+    Y : array_like, (B, n_out), or (B,) if n_out is 1
+        Targets.
     ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
+        The Axes with the curves, one per output.
+
+    Raises
+    ------
+    ValueError, TypeError
+        net is a classifier of loss "cross_entropy" or has weights that are not finite, X or Y does
+        not fit it, or ax is no Axes.
     """
-    made_of = architecture_of(net)
-    if made_of.sizes[0] > 1:
+    architecture = architecture_of(net)
+    if architecture.sizes[0] > 1:
         return predicted_against_true(net, X, Y, ax=ax)
-    samples, targets = _regression_data(made_of, X, Y)
+    samples, targets = _regression_data(architecture, X, Y)
     ax = axes_of(ax)
     x = _span(samples[:, 0], 500, margin=0.02)
     curves = net.predict(x[:, None])
@@ -156,25 +186,41 @@ def regression(net: Network, X: ArrayLike, Y: ArrayLike, *, ax: Axes | None = No
 def predicted_against_true(
     net: Network, X: ArrayLike, Y: ArrayLike, *, ax: Axes | None = None
 ) -> Axes:
-    """Predictions against targets, for any number of inputs; the better, the nearer the diagonal.
+    """Draw predictions of a regressor against targets, for any number of inputs.
+
+    The better the predictions, the closer they are to the diagonal. The legend has each output's
+    root mean squared error, in units of Y.
 
     Parameters
     ----------
-    net, X, Y, ax
-        As for `regression`.
+    net : Network
+        A regressor.
+    X : array_like, (B, n_in)
+        Samples.
+    Y : array_like, (B, n_out), or (B,) if n_out is 1
+        Targets.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
+        The Axes with the points.
+
+    Raises
+    ------
+    ValueError, TypeError
+        net is a classifier of loss "cross_entropy" or has weights that are not finite, X or Y does
+        not fit it, or ax is no Axes.
     """
     samples, targets = _regression_data(architecture_of(net), X, Y)
     ax = axes_of(ax)
-    found = net.predict(samples)
-    errors = np.sqrt(np.mean((found - targets) ** 2, axis=0))
+    predicted = net.predict(samples)
+    errors = np.sqrt(np.mean((predicted - targets) ** 2, axis=0))
     for k, color in enumerate(colors(len(targets.T))):
         label = f"output {k}, RMSE {errors[k]:.3g}"
-        ax.plot(targets[:, k], found[:, k], ".", color=color, alpha=0.5, label=label)
-    ends = _span(np.concatenate([targets, found]), 2, margin=0.05)
+        ax.plot(targets[:, k], predicted[:, k], ".", color=color, alpha=0.5, label=label)
+    ends = _span(np.concatenate([targets, predicted]), 2, margin=0.05)
     ax.plot(ends, ends, color="black", linewidth=0.8, label="equal")
     ax.set(xlabel="true", ylabel="predicted", aspect="equal", xlim=ends, ylim=ends)
     ax.grid(alpha=0.3)
@@ -182,27 +228,27 @@ def predicted_against_true(
     return ax
 
 
-def _regression_data(made_of: Architecture, X: ArrayLike, Y: ArrayLike) -> tuple[Array, Array]:
-    """Samples and targets; class labels are no regression."""
-    if made_of.loss == "cross_entropy":
+def _regression_data(architecture: Architecture, X: ArrayLike, Y: ArrayLike) -> tuple[Array, Array]:
+    """Check samples and targets of a regressor; refuse a network that takes class labels."""
+    if architecture.loss == "cross_entropy":
         raise ValueError("net must be a regressor, got one with loss='cross_entropy'")
-    data = checked(made_of, X, Y, None, finite=True)
+    data = checked(architecture, X, Y, None, finite=True)
     return data.X, data.Y
 
 
 def _probabilities(outputs: Array) -> Array:
-    """One column a class: one sigmoid is the second class's probability."""
+    """Return one column per class: a single sigmoid is the probability of the second class."""
     return np.hstack([1 - outputs, outputs]) if outputs.shape[-1] == 1 else outputs
 
 
 def _classes(Y: Array) -> Array:
-    """The class of each sample, from labels (B, 1) or rows of probabilities."""
-    found: Array = np.rint(Y[:, 0]) if Y.shape[-1] == 1 else Y.argmax(axis=-1)
-    return found
+    """Return the class of each sample, from labels (B, 1) or rows of probabilities."""
+    classes: Array = np.rint(Y[:, 0]) if Y.shape[-1] == 1 else Y.argmax(axis=-1)
+    return classes
 
 
 def _span(x: Array, points: int, margin: float) -> Array:
-    """Evenly from the smallest to the largest element, and a share of their distance beyond."""
+    """Space points evenly over the range of x, and by `margin` of it beyond both ends."""
     low, high = float(x.min()), float(x.max())
     beyond = margin * (high - low) or 1.0
     return np.linspace(low - beyond, high + beyond, points)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,14 +15,36 @@ if TYPE_CHECKING:
 
 
 def draw(
-    loss: Sequence[Any],
-    val_loss: Sequence[Any],
+    loss: Sequence[float | Array],
+    val_loss: Sequence[float | Array],
     *,
     log: bool = False,
     best: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the lists of a `History`: see `deltajit.plot.history`."""
+    """Draw losses epoch by epoch, as `deltajit.plot.history` describes.
+
+    Parameters
+    ----------
+    loss, val_loss : sequence of float, or of ndarray (members,)
+        One entry per epoch; val_loss may be empty.
+    log : bool
+        Make the axis of the loss logarithmic.
+    best : bool
+        Mark the epoch of the smallest loss.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The Axes with the curves.
+
+    Raises
+    ------
+    ValueError
+        There are no epochs, or no losses above 0 for a logarithmic axis.
+    """
     pairs = ("loss", loss), ("val_loss", val_loss)
     curves = {name: np.array(values, float) for name, values in pairs if len(values)}
     if "loss" not in curves:
@@ -30,27 +52,24 @@ def draw(
     if log and not all((values > 0).any() for values in curves.values()):
         raise ValueError("log=True needs losses above 0, and history has none")
     ax = axes_of(ax)
+    from matplotlib.ticker import MaxNLocator
+
     for color, (name, values) in zip(PALETTE, curves.items(), strict=False):
         middle = _curve(ax, values, color, name)
-    if best:  # of the last curve, which is val_loss where there is one
+    if best:  # of the last curve: val_loss if there is one
         epoch = int(np.nanargmin(middle))
         label = f"best epoch: {epoch + 1} ({middle[epoch]:.4g})"
         ax.plot(epoch + 1, middle[epoch], "o", color="black", fillstyle="none", label=label)
     ax.set(xlabel="epoch", ylabel="loss", yscale="log" if log else "linear")
-    ax.xaxis.set_major_locator(_whole_numbers())
+    whole_numbers = MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
+    ax.xaxis.set_major_locator(whole_numbers)
     ax.grid(alpha=0.3)
     ax.legend()
     return ax
 
 
-def _whole_numbers() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
-
-
 def _curve(ax: Axes, values: Array, color: str, name: str) -> Array:
-    """One line, with a band where there are many members; returns the line's heights."""
+    """Draw one line, for many members their median with a band, and return the line's heights."""
     epochs = np.arange(1, len(values) + 1)
     middle = values
     if values.ndim == 2:  # NaN is a member that has stopped

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deltajit.circuits.trace import Trace
+from deltajit.circuits.trace import Step, Trace
 from deltajit.plot.axes import PALETTE, axes_of
 
 if TYPE_CHECKING:
@@ -16,20 +16,27 @@ MOST_NODES = 80
 
 
 def circuit(trace: Trace, *, ax: Axes | None = None) -> Axes:
-    """A circuit at one point, inputs on the left: values in boxes, adjoints below them.
+    """Draw a circuit at one point, inputs on the left: values in boxes, adjoints below.
 
-    Beside each line is the derivative of the node on its right by the one on its left; an adjoint
-    is the sum, over all ways to the output, of the products of these.
+    The number on a line is the derivative of its right node by its left one. An adjoint is the sum
+    over all paths to the output of the products of these numbers.
 
     Parameters
     ----------
     trace : Trace
-        As `Circuit.trace` returns it, of at most 80 nodes.
+        What `Circuit.trace` returned, with at most 80 nodes.
     ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
+        The Axes with the graph.
+
+    Raises
+    ------
+    ValueError, TypeError
+        trace has more than 80 nodes, or ax is no Axes.
     """
     steps = trace.steps
     if len(steps) > MOST_NODES:
@@ -55,8 +62,8 @@ def circuit(trace: Trace, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _places(steps: list[Any]) -> dict[str, tuple[int, float]]:
-    """(column, height) of each node: one to the right of the last one that it needs."""
+def _places(steps: list[Step]) -> dict[str, tuple[int, float]]:
+    """Return (column, height) of each node, one column to the right of its rightmost operand."""
     depth: dict[str, int] = {}
     for step in steps:
         depth[step.name] = 1 + max((depth[name] for name in step.operands), default=-1)
@@ -69,7 +76,7 @@ def _places(steps: list[Any]) -> dict[str, tuple[int, float]]:
 
 
 def _draw_line(ax: Axes, left: tuple[int, float], right: tuple[int, float], text: str) -> None:
-    """A line below the boxes, its derivative before the right one; past other columns in a bow."""
+    """Draw a line, bowed around the columns it skips, with its derivative at the right end."""
     ends, columns = np.array([left, right], float), right[0] - left[0]
     t = np.linspace(0, 1, 33)[:, None]
     outward = -1 if left[1] + right[1] < 0 else 1
@@ -90,12 +97,12 @@ def _draw_line(ax: Axes, left: tuple[int, float], right: tuple[int, float], text
     )
 
 
-def _draw_node(ax: Axes, place: tuple[int, float], step: Any) -> None:
-    """A box with the node's name, what it is and its value, and its adjoint below."""
-    what = f"{step.name} = {step.text}" if step.text else step.name
+def _draw_node(ax: Axes, place: tuple[int, float], step: Step) -> None:
+    """Draw a box with the node's name, formula and value, and its adjoint below."""
+    title = f"{step.name} = {step.text}" if step.text else step.name
     ax.text(
         *place,
-        f"{what}\n{step.value:.4g}",
+        f"{title}\n{step.value:.4g}",
         fontsize=9,
         ha="center",
         va="center",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,27 +15,36 @@ from deltajit.plot.axes import BINS, DIVERGING, axes_of, sequence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection
 
     from deltajit.network import Network
 
 
 def weight_histograms(net: Network, *, ax: Axes | None = None) -> Axes:
-    """How the weights of each layer are distributed, a row a layer, from the inputs down.
+    """Draw how the weights of each layer are distributed, the first layer on top.
 
     Parameters
     ----------
     net : Network
+        The network.
     ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
+        The Axes with one histogram per layer.
+
+    Raises
+    ------
+    ValueError, TypeError
+        net is no Network or has weights that are not finite, or ax is no Axes.
     """
-    made_of = architecture_of(net)
+    architecture = architecture_of(net)
     largest = max(np.abs(W).max() for W in net.weights) or 1.0
     edges = np.linspace(-largest, largest, BINS + 1)
     ax = axes_of(ax, height=0.5 * len(net.weights))
-    _rows(ax, net.weights, edges, _layer_names(made_of))
+    _rows(ax, net.weights, edges, _layer_names(architecture))
     ax.set(xlabel="weight")
     return ax
 
@@ -43,31 +52,40 @@ def weight_histograms(net: Network, *, ax: Axes | None = None) -> Axes:
 def gradient_histograms(
     net: Network, X: ArrayLike, Y: ArrayLike, *, ax: Axes | None = None
 ) -> Axes:
-    """How large the loss's derivatives by each layer's weights are: do they vanish on their way?
+    """Draw the sizes of dLoss/dW in each layer, which show whether gradients vanish.
 
-    The axis is logarithmic, so zeros (of inputs that are always 0, or of dead ReLUs) have no place
-    on it: their share stands beside the layer.
+    The axis is logarithmic, so derivatives that are 0 (of inputs that are always 0, or of dead
+    ReLUs) cannot be drawn; their share is written beside the layer.
 
     Parameters
     ----------
     net : Network
+        The network.
     X, Y : array_like
-        As for `Network.loss`.
+        Samples and targets, as for `Network.loss`.
     ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
+        The Axes with one histogram per layer, the first layer on top.
+
+    Raises
+    ------
+    ValueError, TypeError
+        net is no Network, its weights or the gradient are not finite, X or Y does not fit it, or ax
+        is no Axes.
     """
-    made_of = architecture_of(net)
+    architecture = architecture_of(net)
     dW, _ = net.unflatten(net.grad(X, Y))
     for i, part in enumerate(dW):
         checks.finite(part, f"the gradient dW[{i}] of net at X, Y")
     sizes = [np.abs(part[part != 0], dtype="float64") for part in dW]
-    found = np.concatenate(sizes) if any(map(len, sizes)) else np.ones(1)
-    low, high = np.floor(np.log10(found.min())), np.ceil(np.log10(found.max()))
+    nonzero = np.concatenate(sizes) if any(map(len, sizes)) else np.ones(1)
+    low, high = np.floor(np.log10(nonzero.min())), np.ceil(np.log10(nonzero.max()))
     edges = np.logspace(low, max(high, low + 1), BINS + 1)
-    names = _layer_names(made_of)
+    names = _layer_names(architecture)
     for i, part in enumerate(dW):
         zeros = np.mean(part == 0)
         names[i] += f"\n{zeros:.0%} are 0" if zeros else ""
@@ -78,7 +96,7 @@ def gradient_histograms(
 
 
 def _rows(ax: Axes, values: Sequence[Array], edges: Array, names: list[str]) -> None:
-    """A histogram each, one above the other, the first on top; each fills its own row."""
+    """Draw one histogram per layer, the first on top, each scaled to fill its row."""
     bottoms = np.arange(len(values))[::-1]
     colors = sequence(len(values))
     for row, bottom, color in zip(values, bottoms, colors, strict=True):
@@ -93,7 +111,17 @@ def _rows(ax: Axes, values: Sequence[Array], edges: Array, names: list[str]) -> 
 
 
 class Column(NamedTuple):
-    """The units of one layer that `graph` draws, and at what heights."""
+    """The units of one layer that `graph` draws, and their heights.
+
+    Attributes
+    ----------
+    size : int
+        Number of units of the layer.
+    units : ndarray of intp, (k,)
+        Indices of those that are drawn.
+    heights : ndarray of float, (k,)
+        Where each is drawn, in units of the Axes.
+    """
 
     size: int
     units: NDArray[np.intp]
@@ -101,7 +129,20 @@ class Column(NamedTuple):
 
     @classmethod
     def of(cls, size: int, most: int) -> Column:
-        """All units, or the first and the last with one place left free between them."""
+        """Place all units, or only the first and last ones, with a gap between them.
+
+        Parameters
+        ----------
+        size : int
+            Number of units of the layer.
+        most : int
+            Most units to draw.
+
+        Returns
+        -------
+        Column
+            The units and their heights.
+        """
         units = np.arange(size)
         places = units
         if size > most:
@@ -111,33 +152,42 @@ class Column(NamedTuple):
         return cls(size, units, places[-1] / 2 - places)
 
     def gap(self) -> Array:
-        """Heights of three dots for what is left out."""
+        """Return the heights of three dots for the units left out."""
         above = np.flatnonzero(np.diff(self.units) > 1)
         return (self.heights[above, None] - [0.7, 1.0, 1.3]).ravel()
 
 
 def graph(net: Network, *, max_units: int = 12, ax: Axes | None = None) -> Axes:
-    """The network's units and weights: lines are coloured by weights, circles by biases.
+    """Draw the units and weights of a network: lines are coloured by weights, circles by biases.
 
     Parameters
     ----------
     net : Network
-    max_units : int
+        The network.
+    max_units : int, >= 2
         Of a layer with more units only the first and last are drawn, and the picture says so.
     ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
+        The Axes with the graph, layers from left to right.
+
+    Raises
+    ------
+    ValueError, TypeError
+        net is no Network or has weights that are not finite, max_units is not a whole number >= 2,
+        or ax is no Axes.
     """
-    made_of = architecture_of(net)
+    architecture = architecture_of(net)
     most = checks.whole(max_units, "max_units", least=2)
-    columns = [Column.of(size, most) for size in made_of.sizes]
+    columns = [Column.of(size, most) for size in architecture.sizes]
     largest = max(np.abs(part).max() for part in (*net.weights, *net.biases)) or 1.0
     ax = axes_of(ax, width=1.2 * len(columns))
     lines = _draw_weights(ax, columns, net.weights, largest)
     _draw_units(ax, columns, net.biases, largest)
-    ax.set_xticks(range(len(columns)), _column_names(made_of, columns))
+    ax.set_xticks(range(len(columns)), _column_names(architecture, columns))
     ax.set_yticks([])
     ax.tick_params(axis="x", length=0)
     ax.margins(0.08)
@@ -147,8 +197,10 @@ def graph(net: Network, *, max_units: int = 12, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _draw_weights(ax: Axes, columns: list[Column], weights: tuple[Array, ...], largest: Any) -> Any:
-    """All lines as one collection, the largest weights on top."""
+def _draw_weights(
+    ax: Axes, columns: list[Column], weights: tuple[Array, ...], largest: float
+) -> LineCollection:
+    """Draw all lines as one collection, the largest weights on top."""
     from matplotlib.collections import LineCollection
 
     ends, values = [], []
@@ -169,8 +221,8 @@ def _draw_weights(ax: Axes, columns: list[Column], weights: tuple[Array, ...], l
     return lines
 
 
-def _draw_units(ax: Axes, columns: list[Column], biases: tuple[Array, ...], largest: Any) -> None:
-    """Circles, white ones for inputs, and dots for units that are left out."""
+def _draw_units(ax: Axes, columns: list[Column], biases: tuple[Array, ...], largest: float) -> None:
+    """Draw circles coloured by biases, white for inputs, and dots for units left out."""
     no_bias = np.zeros(columns[0].size)
     for x, (column, b) in enumerate(zip(columns, (no_bias, *biases), strict=True)):
         ax.scatter(
@@ -189,17 +241,33 @@ def _draw_units(ax: Axes, columns: list[Column], biases: tuple[Array, ...], larg
         ax.plot(np.full_like(gap, x), gap, ".", color="black", markersize=3, zorder=3)
 
 
-def _column_names(made_of: Architecture, columns: list[Column]) -> list[str]:
-    """What each layer is, how many units it has, and how many of them are shown."""
+def _column_names(architecture: Architecture, columns: list[Column]) -> list[str]:
+    """Label each layer by its activation, its number of units, and how many of them are shown."""
     names = []
-    for column, activation in zip(columns, ("inputs", *made_of.activations), strict=True):
+    for column, activation in zip(columns, ("inputs", *architecture.activations), strict=True):
         some = len(column.units) < column.size
         names.append(f"{activation}\n{column.size:,}" + f"\n({len(column.units)} shown)" * some)
     return names
 
 
 def architecture_of(net: Network) -> Architecture:
-    """Of a Network whose parameters can be drawn."""
+    """Return the architecture of a Network whose parameters can be drawn.
+
+    Parameters
+    ----------
+    net : Network
+        A user's argument.
+
+    Returns
+    -------
+    Architecture
+        The network's.
+
+    Raises
+    ------
+    ValueError, TypeError
+        The argument is no Network, or its parameters are not finite.
+    """
     checks.has(net, "net", "a Network", ["architecture", "weights", "predict"])
     for name, parts in (("weights", net.weights), ("biases", net.biases)):
         for i, part in enumerate(parts):
@@ -207,7 +275,7 @@ def architecture_of(net: Network) -> Architecture:
     return net.architecture
 
 
-def _layer_names(made_of: Architecture) -> list[str]:
-    """Layers as they are counted in W[l], with their widths."""
-    pairs = zip(made_of.sizes[:-1], made_of.sizes[1:], strict=True)
+def _layer_names(architecture: Architecture) -> list[str]:
+    """Label layers as W[l] is indexed, with their widths."""
+    pairs = zip(architecture.sizes[:-1], architecture.sizes[1:], strict=True)
     return [f"W[{i}] {n_in:,}-{n_out:,}" for i, (n_in, n_out) in enumerate(pairs)]

@@ -1,11 +1,11 @@
 """Backpropagation as the equations read, in NumPy: the twin of every kernel, without Numba.
 
-Nothing here is optimized, so that it can be checked by eye, and everything accepts float32,
-float64 and complex arrays: with a complex theta, ``loss(theta + 1e-30j * v).imag / 1e-30`` is the
-derivative along v to machine precision (complex step: Squire & Trapp 1998), which is how the
-gradient itself is checked.
+Nothing here is optimized, so that it can be checked by eye. Everything accepts float32, float64 and
+complex arrays: with a complex theta, ``loss(theta + 1e-30j * v).imag / 1e-30`` is the derivative
+along v to machine precision (complex step: Squire & Trapp 1998), which is how the gradient itself
+is checked.
 
-Floors, each importing only from those before it: arrays, activations, losses, sweeps, tangents,
+Modules, each importing only those before it: arrays, activations, losses, sweeps, tangents,
 optimizers, training.
 """
 

@@ -1,32 +1,35 @@
-"""Activation functions: a record each, of the same name as the kernels'.
+"""Activation functions: one record each, of the same name as the kernels'.
 
-A record of one unit has three functions of z or a (B, n), and of the layer's parameter p:
-
-    value(z, p)        a = f(z)
-    derivative(x, p)   f'(z), given x = a, or x = z where `of_z`
-    curvature(x, p)    f''(z) / f'(z), given x = a, and 0 where f is straight; f''(z) itself `of_z`
-
-They are analytic, and choose by real parts: so complex-step differentiation sees them as they are.
+The functions in a record are analytic and branch on real parts, so that complex steps differentiate
+them correctly. z, a and x are (B, n), and p is the parameter of the network's activations.
 """
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deltajit.reference.arrays import Array, of_numbers, quiet
 
-Function = Callable[[Array, float], Any]
+Function = Callable[[Array, float], ArrayLike]
 
 
 class Activation(NamedTuple):
-    """What there is to know of an activation function; x is a, or z where `of_z`.
+    """The record of an activation function; x is a, or z if `of_z`, and p the network's parameter.
 
-    value : of z and p: ``a = f(z)``.
-    tangent : of x, Rz and p: ``Ra = f'(z) * Rz``; softmax's Jacobian is symmetric, so BP2's factor.
-    curve : of x, u, Rz and p: how ``f'(z) * u`` moves when z does, by Rz, and u stays.
-    of_z : whether hidden layers keep z for f'.
+    Attributes
+    ----------
+    value : callable
+        ``value(z, p)`` is ``a = f(z)``, (B, n).
+    tangent : callable
+        ``tangent(x, Rz, p)`` is ``Ra = f'(z) * Rz``, the derivative of a along Rz. BP2 uses it too,
+        as softmax's Jacobian is symmetric.
+    curve : callable
+        ``curve(x, u, Rz, p)`` is the derivative of ``f'(z) * u`` along Rz for constant u.
+    of_z : bool
+        Whether f' is computed from z, so that hidden layers keep it.
     """
 
     value: Callable[[Array, float], Array]
@@ -38,14 +41,41 @@ class Activation(NamedTuple):
 def of_units(
     value: Function, derivative: Function, curvature: Function, of_z: bool = False
 ) -> Activation:
-    """Make the record of a function of one unit."""
+    """Make the record of an activation that acts on each unit by itself.
+
+    Parameters
+    ----------
+    value : callable
+        ``value(z, p)`` is ``a = f(z)``.
+    derivative : callable
+        ``derivative(x, p)`` is f'(z), computed from x = a, or from x = z if `of_z`.
+    curvature : callable
+        ``curvature(x, p)`` is f''(z) if `of_z`, else f''(z) / f'(z), and 0 where f is linear.
+    of_z : bool
+        Whether x is z instead of a.
+
+    Returns
+    -------
+    Activation
+        The record.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deltajit import reference
+    >>> square = reference.of_units(
+    ...     lambda z, p: z * z, lambda z, p: 2 * z, lambda z, p: 2, of_z=True
+    ... )
+    >>> square.tangent(np.array([[3.0]]), np.array([[1.0]]), 0.0)
+    array([[6.]])
+    """
 
     def first(x: Array, p: float) -> Array:
         return np.asarray(derivative(x, p), x.dtype)
 
     def second(x: Array, p: float) -> Array:
-        found = np.asarray(curvature(x, p), x.dtype)
-        return found if of_z else np.asarray(first(x, p) * found)
+        curved = np.asarray(curvature(x, p), x.dtype)
+        return curved if of_z else np.asarray(first(x, p) * curved)
 
     return Activation(
         lambda z, p: np.asarray(value(z, p), z.dtype),
@@ -57,30 +87,92 @@ def of_units(
 
 ACTIVATIONS: dict[str, Activation] = {}
 
-# ------------------------------------------------------------------ functions of any of them
+# ------------------------------------------------------------------ functions by name
 
 
 @quiet
 def activate(activation: str, z: Array, slope: float = 0.01) -> Array:
-    """``a = f(z)``, the same shape as z (B, n)."""
+    """Compute ``a = f(z)``.
+
+    Parameters
+    ----------
+    activation : str
+        Name of the activation.
+    z : ndarray, (B, n)
+        Pre-activations, real or complex.
+    slope : float
+        Slope of leaky_relu below 0.
+
+    Returns
+    -------
+    ndarray, (B, n)
+        Activations, in z's dtype.
+    """
     return ACTIVATIONS[activation].value(z, slope)
 
 
 @quiet
 def derivative(activation: str, x: Array, slope: float = 0.01) -> Array:
-    """f'(z) of one unit's activations, given ``x = f(z)``, or z itself where `of_z`."""
+    """Compute f'(z) of an activation that acts on each unit by itself.
+
+    Parameters
+    ----------
+    activation : str
+        Name of the activation.
+    x : ndarray, (B, n)
+        ``a = f(z)``, or z if the activation's `of_z` is true.
+    slope : float
+        Slope of leaky_relu below 0.
+
+    Returns
+    -------
+    ndarray, (B, n)
+        The derivative.
+    """
     return ACTIVATIONS[activation].tangent(x, np.ones_like(x), slope)
 
 
 @quiet
 def second_derivative(activation: str, x: Array, slope: float = 0.01) -> Array:
-    """f''(z), given what `derivative` is given."""
+    """Compute f''(z) of an activation that acts on each unit by itself.
+
+    Parameters
+    ----------
+    activation : str
+        Name of the activation.
+    x : ndarray, (B, n)
+        ``a = f(z)``, or z if the activation's `of_z` is true.
+    slope : float
+        Slope of leaky_relu below 0.
+
+    Returns
+    -------
+    ndarray, (B, n)
+        The second derivative.
+    """
     return ACTIVATIONS[activation].curve(x, np.ones_like(x), np.ones_like(x), slope)
 
 
 @quiet
 def times_derivative(activation: str, x: Array, g: Array, slope: float = 0.01) -> Array:
-    """``g * f'(z)``; for softmax g times the Jacobian ``diag(a) - a a^T``."""
+    """Compute ``g * f'(z)``; for softmax, g times its Jacobian ``diag(a) - a a^T``.
+
+    Parameters
+    ----------
+    activation : str
+        Name of the activation.
+    x : ndarray, (B, n)
+        ``a = f(z)``, or z if the activation's `of_z` is true.
+    g : ndarray, (B, n)
+        What is multiplied, such as dLoss/da.
+    slope : float
+        Slope of leaky_relu below 0.
+
+    Returns
+    -------
+    ndarray, (B, n)
+        The product.
+    """
     return ACTIVATIONS[activation].tangent(x, g, slope)
 
 
@@ -94,15 +186,15 @@ ACTIVATIONS["identity"] = of_units(
 )
 
 
-def logistic(z: Array) -> Array:
-    """``1 / (1 + exp(-z))``."""
-    positive = z.real > 0  # either form overflows on the other side
+def _logistic(z: Array) -> Array:
+    """Compute ``1 / (1 + exp(-z))``, without overflow."""
+    positive = z.real > 0  # each form would overflow on the other side
     e = np.exp(np.where(positive, -z, z))
     return np.asarray(np.where(positive, 1, e) / (1 + e))
 
 
 ACTIVATIONS["sigmoid"] = of_units(
-    value=lambda z, p: logistic(z),
+    value=lambda z, p: _logistic(z),
     derivative=lambda a, p: a * (1 - a),
     curvature=lambda a, p: 1 - 2 * a,
 )
@@ -126,13 +218,13 @@ ACTIVATIONS["leaky_relu"] = of_units(
 )
 
 
-def expm1_below(z: Array) -> Array:
-    """``exp(z) - 1``, and 0 above 0, where it would overflow."""
+def _expm1_below(z: Array) -> Array:
+    """Compute ``exp(z) - 1`` where z <= 0, and 0 elsewhere, where exp would overflow."""
     return np.asarray(np.expm1(np.where(z.real <= 0, z, 0)))
 
 
 ACTIVATIONS["elu"] = of_units(
-    value=lambda z, p: np.where(z.real <= 0, expm1_below(z), z),
+    value=lambda z, p: np.where(z.real <= 0, _expm1_below(z), z),
     derivative=lambda a, p: np.where(a.real <= 0, a + 1, 1),
     curvature=lambda a, p: np.where(a.real <= 0, 1, 0),
 )
@@ -141,14 +233,25 @@ ACTIVATIONS["elu"] = of_units(
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 ACTIVATIONS["selu"] = of_units(
-    value=lambda z, p: SELU_SCALE * np.where(z.real <= 0, SELU_ALPHA * expm1_below(z), z),
+    value=lambda z, p: SELU_SCALE * np.where(z.real <= 0, SELU_ALPHA * _expm1_below(z), z),
     derivative=lambda a, p: np.where(a.real <= 0, a + SELU_SCALE * SELU_ALPHA, SELU_SCALE),
     curvature=lambda a, p: np.where(a.real <= 0, 1, 0),
 )
 
 
 def size(z: Array) -> Array:
-    """|z|, with z's derivative or its negative."""
+    """Compute the absolute value, for complex z as the analytic function that is z or -z.
+
+    Parameters
+    ----------
+    z : ndarray
+        Real or complex numbers.
+
+    Returns
+    -------
+    ndarray
+        Numbers with real parts >= 0.
+    """
     return np.asarray(np.where(z.real < 0, -z, z))
 
 
@@ -183,25 +286,25 @@ ACTIVATIONS["exp"] = of_units(
 )
 
 
-def normal_density(z: Array) -> Array:
-    """The standard normal distribution's density."""
+def _normal_density(z: Array) -> Array:
+    """Compute the density of the standard normal distribution."""
     return np.asarray(np.exp(-z * z / 2) / math.sqrt(2 * math.pi))
 
 
-# And its distribution function.
-normal_cdf = of_numbers(lambda x: (1 + math.erf(x / math.sqrt(2))) / 2, normal_density)
+# The standard normal distribution function.
+_normal_cdf = of_numbers(lambda x: (1 + math.erf(x / math.sqrt(2))) / 2, _normal_density)
 
 ACTIVATIONS["gelu"] = of_units(
-    value=lambda z, p: z * normal_cdf(z),
-    derivative=lambda z, p: normal_cdf(z) + z * normal_density(z),
-    curvature=lambda z, p: normal_density(z) * (2 - z * z),
+    value=lambda z, p: z * _normal_cdf(z),
+    derivative=lambda z, p: _normal_cdf(z) + z * _normal_density(z),
+    curvature=lambda z, p: _normal_density(z) * (2 - z * z),
     of_z=True,
 )
 
 ACTIVATIONS["silu"] = of_units(
-    value=lambda z, p: z * logistic(z),
-    derivative=lambda z, p: logistic(z) * (1 + z * (1 - logistic(z))),
-    curvature=lambda z, p: logistic(z) * (1 - logistic(z)) * (2 + z * (1 - 2 * logistic(z))),
+    value=lambda z, p: z * _logistic(z),
+    derivative=lambda z, p: _logistic(z) * (1 + z * (1 - _logistic(z))),
+    curvature=lambda z, p: _logistic(z) * (1 - _logistic(z)) * (2 + z * (1 - 2 * _logistic(z))),
     of_z=True,
 )
 
@@ -213,30 +316,30 @@ ACTIVATIONS["sin"] = of_units(
 )
 
 
-def tanh_softplus(z: Array) -> tuple[Array, Array]:
-    """``t = tanh(log(1 + exp(z)))``, and its derivative ``(1 - t**2) sigmoid(z)``."""
+def _tanh_softplus(z: Array) -> tuple[Array, Array]:
+    """Compute ``t = tanh(log(1 + exp(z)))`` and its derivative ``(1 - t**2) sigmoid(z)``."""
     above = z.real > 0
     w = np.exp(np.where(above, -z, z))
     n, d = np.where(above, 1 + 2 * w, w * (w + 2)), np.where(above, 2 * w * w, 2)
-    return np.asarray(n / (n + d)), d * (2 * n + d) / (n + d) ** 2 * logistic(z)
+    return np.asarray(n / (n + d)), d * (2 * n + d) / (n + d) ** 2 * _logistic(z)
 
 
-def mish_derivative(z: Array, p: float) -> Array:
-    """f' of mish."""
-    t, slope = tanh_softplus(z)
+def _mish_derivative(z: Array, p: float) -> Array:
+    """Compute f'(z) of mish."""
+    t, slope = _tanh_softplus(z)
     return np.asarray(t + z * slope)
 
 
-def mish_curvature(z: Array, p: float) -> Array:
-    """f'' of mish."""
-    t, slope = tanh_softplus(z)
-    return np.asarray(slope * (2 + z * (1 - logistic(z) * (1 + 2 * t))))
+def _mish_curvature(z: Array, p: float) -> Array:
+    """Compute f''(z) of mish."""
+    t, slope = _tanh_softplus(z)
+    return np.asarray(slope * (2 + z * (1 - _logistic(z) * (1 + 2 * t))))
 
 
 ACTIVATIONS["mish"] = of_units(
-    value=lambda z, p: z * tanh_softplus(z)[0],
-    derivative=mish_derivative,
-    curvature=mish_curvature,
+    value=lambda z, p: z * _tanh_softplus(z)[0],
+    derivative=_mish_derivative,
+    curvature=_mish_curvature,
     of_z=True,
 )
 
@@ -247,50 +350,61 @@ ACTIVATIONS["hardswish"] = of_units(
     of_z=True,
 )
 
-# ------------------------------------------------------------------ functions of a row
+# ------------------------------------------------------------------ records of whole rows
 
 
 def total(x: Array) -> Array:
-    """Sum of each row, (B, 1)."""
+    """Sum each row.
+
+    Parameters
+    ----------
+    x : ndarray, (B, n)
+        Real or complex numbers.
+
+    Returns
+    -------
+    ndarray, (B, 1)
+        The sums.
+    """
     return np.asarray(x.sum(axis=1, keepdims=True))
 
 
-def softmax(z: Array, p: float) -> Array:
-    """``exp(z) / sum(exp(z))`` of each row; its maximum goes first, against overflow."""
+def _softmax(z: Array, p: float) -> Array:
+    """Compute ``exp(z) / sum(exp(z))`` of each row, from which its maximum is subtracted first."""
     e = np.exp(z - z.real.max(axis=1, keepdims=True))
     return np.asarray(e / total(e))
 
 
-def softmax_tangent(a: Array, Rz: Array, p: float) -> Array:
-    """``(diag(a) - a a^T) Rz``."""
+def _softmax_tangent(a: Array, Rz: Array, p: float) -> Array:
+    """Compute ``(diag(a) - a a^T) Rz`` of each row."""
     return np.asarray(a * (Rz - total(a * Rz)))
 
 
-def softmax_curve(a: Array, u: Array, Rz: Array, p: float) -> Array:
-    """How ``a (u - sum(a u))`` moves when a does."""
-    Ra = softmax_tangent(a, Rz, p)
+def _softmax_curve(a: Array, u: Array, Rz: Array, p: float) -> Array:
+    """Compute the derivative of ``a (u - sum(a u))`` along Rz."""
+    Ra = _softmax_tangent(a, Rz, p)
     return np.asarray(Ra * (u - total(a * u)) - a * total(Ra * u))
 
 
-ACTIVATIONS["softmax"] = Activation(softmax, softmax_tangent, softmax_curve)
+ACTIVATIONS["softmax"] = Activation(_softmax, _softmax_tangent, _softmax_curve)
 
 
-def gaussian(z: Array, p: float) -> Array:
-    """Means as they are, and variances from their logarithms."""
+def _gaussian(z: Array, p: float) -> Array:
+    """Return means as they are, and variances as exp of their logarithms."""
     m = z.shape[1] // 2
     return np.concatenate([z[:, :m], np.exp(z[:, m:])], axis=1)
 
 
-def gaussian_tangent(a: Array, Rz: Array, p: float) -> Array:
-    """``Ra = Rz`` of the means, and ``a Rz`` of the variances."""
+def _gaussian_tangent(a: Array, Rz: Array, p: float) -> Array:
+    """Compute ``Ra``: Rz for the means, and ``a Rz`` for the variances."""
     m = a.shape[1] // 2
     return np.concatenate([Rz[:, :m], a[:, m:] * Rz[:, m:]], axis=1)
 
 
-def gaussian_curve(a: Array, u: Array, Rz: Array, p: float) -> Array:
-    """How that moves when a does."""
+def _gaussian_curve(a: Array, u: Array, Rz: Array, p: float) -> Array:
+    """Compute the derivative of `_gaussian_tangent` along Rz: 0 for the means, and ``u a Rz``."""
     m = a.shape[1] // 2
     return np.concatenate([0 * Rz[:, :m], u[:, m:] * a[:, m:] * Rz[:, m:]], axis=1)
 
 
-ACTIVATIONS["gaussian"] = Activation(gaussian, gaussian_tangent, gaussian_curve)
+ACTIVATIONS["gaussian"] = Activation(_gaussian, _gaussian_tangent, _gaussian_curve)

@@ -1,32 +1,37 @@
-"""Losses of one sample, and BP1's first factor: a record each, of the same name as the kernels'.
+"""Losses of one sample, and the first factor of BP1: one record each, named as the kernels'.
 
-A loss that is a sum over outputs has three functions of logits z, outputs ``a = f(z)`` and targets
-y, all (B, n_out), and of the parameter p of the network's loss:
-
-    value(z, a, y, p)   the loss of one output
-    slope(a, y, p)      d value / d a, which BP1 multiplies by f'(z). Where the loss belongs to an
-                        `output`, f' cancels, and it is delta itself, ``a - y``
-    curve(a, y, p)      d slope / d a; where the loss belongs to an output, d delta / d a
+Logits z, outputs ``a = f(z)`` and targets Y are (B, n_out), and p is the parameter of the network's
+loss: huber's threshold, or the quantile.
 """
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deltajit.reference.activations import size, total
 from deltajit.reference.arrays import Array, quiet
 
 
 class Loss(NamedTuple):
-    """What there is to know of a loss.
+    """The record of a loss.
 
-    total : of z, a, Y and p: the loss of each sample, (B,).
-    slopes : of a, Y and p: BP1 but for f' where the loss has no output, (B, n_out).
-    curved : of a, Y, Rz, Ra and p: how these move when z does, by Rz, and a by Ra; Gauss-Newton's.
-    turned : likewise, exactly.
-    output : the output activation that it belongs to; None: any but gaussian.
+    Attributes
+    ----------
+    total : callable
+        ``total(z, a, Y, p)`` is the loss of each sample, (B,).
+    slopes : callable
+        ``slopes(a, Y, p)``, (B, n_out), is delta[L] if the loss belongs to an output, else
+        dLoss/da.
+    curved : callable
+        ``curved(a, Y, Rz, Ra, p)``, (B, n_out), is the Gauss-Newton part of the derivative of
+        `slopes` along Rz, where a moves by Ra.
+    turned : callable
+        ``turned(a, Y, Rz, Ra, p)``, (B, n_out), is the whole derivative of `slopes` along Rz.
+    output : str or None
+        Activation that the loss belongs to; with None, any output but gaussian will do.
     """
 
     total: Callable[[Array, Array, Array, float], Array]
@@ -37,12 +42,30 @@ class Loss(NamedTuple):
 
 
 def of_outputs(
-    value: Callable[[Array, Array, Array, float], Any],
-    slope: Callable[[Array, Array, float], Any],
-    curve: Callable[[Array, Array, float], Any],
+    value: Callable[[Array, Array, Array, float], Array],
+    slope: Callable[[Array, Array, float], ArrayLike],
+    curve: Callable[[Array, Array, float], ArrayLike],
     output: str | None = None,
 ) -> Loss:
-    """Make the record of a loss that is a sum over outputs."""
+    """Make the record of a loss that is a sum over outputs.
+
+    Parameters
+    ----------
+    value : callable
+        ``value(z, a, y, p)`` is the loss of each output, (B, n_out).
+    slope : callable
+        ``slope(a, y, p)`` is d value / d a, which BP1 multiplies by f'(z). If the loss belongs to
+        an output, f' cancels, and it is delta itself, ``a - y``.
+    curve : callable
+        ``curve(a, y, p)`` is d slope / d a, for a loss that belongs to an output as well.
+    output : str, optional
+        Activation that the loss belongs to.
+
+    Returns
+    -------
+    Loss
+        The record.
+    """
 
     def curved(a: Array, Y: Array, Rz: Array, Ra: Array, p: float) -> Array:
         return np.asarray(np.asarray(curve(a, Y, p), a.dtype) * Ra)
@@ -61,7 +84,24 @@ LOSSES: dict[str, Loss] = {}
 
 @quiet
 def sample_losses(loss: str, z: Array, a: Array, Y: Array, bend: float = 1.0) -> Array:
-    """Loss of each sample, (B,), from logits z and activations a of the output, (B, n_out)."""
+    """Compute the loss of each sample.
+
+    Parameters
+    ----------
+    loss : str
+        Name of the loss.
+    z, a : ndarray, (B, n_out)
+        Logits and activations of the output layer.
+    Y : ndarray, (B, n_out)
+        Targets.
+    bend : float
+        Parameter of the loss: huber's threshold, or the quantile.
+
+    Returns
+    -------
+    ndarray, (B,)
+        Losses, without weights and penalty.
+    """
     return LOSSES[loss].total(z, a, Y, bend)
 
 
@@ -118,67 +158,75 @@ LOSSES["poisson"] = of_outputs(
     output="exp",
 )
 
-# ------------------------------------------------------------------ cross_entropy, of a row
+# ------------------------------------------------------------------ cross_entropy, of whole rows
 
 
-def cross_entropy_total(z: Array, a: Array, Y: Array, p: float) -> Array:
-    """``-sum(y log softmax(z))``."""
+def _cross_entropy_total(z: Array, a: Array, Y: Array, p: float) -> Array:
+    """Compute ``-sum(y log softmax(z))``."""
     shifted = z - z.real.max(axis=1, keepdims=True)
     return np.asarray((Y * (np.log(total(np.exp(shifted))) - shifted)).sum(axis=1))
 
 
-def cross_entropy_slopes(a: Array, Y: Array, p: float) -> Array:
-    """``a - y``; rows of Y need not sum to 1, hence ``a sum(y) - y``."""
+def _cross_entropy_slopes(a: Array, Y: Array, p: float) -> Array:
+    """Compute delta, ``a sum(y) - y``: rows of Y need not sum to 1."""
     return np.asarray(a * total(Y) - Y)
 
 
-def cross_entropy_curved(a: Array, Y: Array, Rz: Array, Ra: Array, p: float) -> Array:
-    """``sum(y) Ra``."""
+def _cross_entropy_curved(a: Array, Y: Array, Rz: Array, Ra: Array, p: float) -> Array:
+    """Compute the derivative of delta, ``sum(y) Ra``."""
     return np.asarray(total(Y) * Ra)
 
 
 LOSSES["cross_entropy"] = Loss(
-    cross_entropy_total, cross_entropy_slopes, cross_entropy_curved, cross_entropy_curved, "softmax"
+    _cross_entropy_total,
+    _cross_entropy_slopes,
+    _cross_entropy_curved,
+    _cross_entropy_curved,
+    "softmax",
 )
 
-# ------------------------------------------------------------------ gaussian_nll, of a row
+# ------------------------------------------------------------------ gaussian_nll, of whole rows
 
 
-def ratio(r: Array, variance: Array) -> Array:
-    """``r / variance``; 0 where both are, as the variance then is only too small for a float."""
+def _ratio(r: Array, variance: Array) -> Array:
+    """Compute ``r / variance``, and 0 where both are 0: then the variance has underflowed."""
     return np.asarray(r / np.where((r == 0) & (variance == 0), 1, variance))
 
 
-def gaussian_nll_total(z: Array, a: Array, Y: Array, p: float) -> Array:
-    """``1/2 sum(log(variance) + (y - mean)**2 / variance)``; without the constant."""
+def _gaussian_nll_total(z: Array, a: Array, Y: Array, p: float) -> Array:
+    """Compute ``1/2 sum(log(variance) + (y - mean)**2 / variance)``, without the constant."""
     m = Y.shape[1]
     r = a[:, :m] - Y
-    return np.asarray((z[:, m:] + r * ratio(r, a[:, m:])).sum(axis=1) / 2)
+    return np.asarray((z[:, m:] + r * _ratio(r, a[:, m:])).sum(axis=1) / 2)
 
 
-def gaussian_nll_slopes(a: Array, Y: Array, p: float) -> Array:
-    """``r / variance`` and ``(1 - r**2 / variance) / 2`` with ``r = mean - y``."""
+def _gaussian_nll_slopes(a: Array, Y: Array, p: float) -> Array:
+    """Compute delta, ``r / variance`` and ``(1 - r**2 / variance) / 2`` with ``r = mean - y``."""
     m = Y.shape[1]
     r = a[:, :m] - Y
-    q = ratio(r, a[:, m:])
+    q = _ratio(r, a[:, m:])
     return np.concatenate([q, (1 - r * q) / 2], axis=1)
 
 
-def gaussian_nll_curved(a: Array, Y: Array, Rz: Array, Ra: Array, p: float) -> Array:
-    """The mean over y of what `gaussian_nll_turned` gives: the Fisher information."""
+def _gaussian_nll_curved(a: Array, Y: Array, Rz: Array, Ra: Array, p: float) -> Array:
+    """Compute the expectation of `_gaussian_nll_turned` over y: the Fisher information times Rz."""
     m = Y.shape[1]
-    return np.concatenate([ratio(Rz[:, :m], a[:, m:]), Rz[:, m:] / 2], axis=1)
+    return np.concatenate([_ratio(Rz[:, :m], a[:, m:]), Rz[:, m:] / 2], axis=1)
 
 
-def gaussian_nll_turned(a: Array, Y: Array, Rz: Array, Ra: Array, p: float) -> Array:
-    """How `gaussian_nll_slopes` move."""
+def _gaussian_nll_turned(a: Array, Y: Array, Rz: Array, Ra: Array, p: float) -> Array:
+    """Compute the derivative of `_gaussian_nll_slopes` along Rz."""
     m = Y.shape[1]
     r, moved = a[:, :m] - Y, Rz[:, m:]
-    q = ratio(r, a[:, m:])
-    turned = ratio(Rz[:, :m], a[:, m:]) - q * moved
+    q = _ratio(r, a[:, m:])
+    turned = _ratio(Rz[:, :m], a[:, m:]) - q * moved
     return np.concatenate([turned, r * q * moved / 2 - q * Rz[:, :m]], axis=1)
 
 
 LOSSES["gaussian_nll"] = Loss(
-    gaussian_nll_total, gaussian_nll_slopes, gaussian_nll_curved, gaussian_nll_turned, "gaussian"
+    _gaussian_nll_total,
+    _gaussian_nll_slopes,
+    _gaussian_nll_curved,
+    _gaussian_nll_turned,
+    "gaussian",
 )

@@ -1,4 +1,4 @@
-"""The sweeps: the four equations of backpropagation, as they read.
+"""The forward and backward sweeps: the four equations of backpropagation, as they read.
 
 Shapes: X (B, n_in), Y (B, n_out) or class labels (B,), W[l] (n_l, n_{l-1}), b[l] (n_l,).
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,12 +17,24 @@ from deltajit.reference.losses import LOSSES, sample_losses
 
 
 class Model(NamedTuple):
-    """A network: one weight matrix, bias vector and activation name a layer.
+    """A network of L layers, as the reference takes it; `Network.reference` makes one.
 
-    weights, biases : tuples of (n_l, n_{l-1}) and (n_l,) arrays.
-    activations : tuple of names, the output's last.
-    loss : name of the loss. l2, l1 : penalty ``l2/2 * sum(W**2) + l1 * sum(|W|)``. slope : of
-    leaky_relu below 0. bend : huber's threshold, or the quantile.
+    Attributes
+    ----------
+    weights : tuple of ndarray, (n_l, n_{l-1})
+        W[l] of each layer.
+    biases : tuple of ndarray, (n_l,)
+        b[l] of each layer.
+    activations : tuple of str
+        Name of each layer's activation, the output's last.
+    loss : str
+        Name of the loss.
+    l2, l1 : float
+        Penalty ``l2/2 * sum(W**2) + l1 * sum(|W|)``.
+    slope : float
+        Slope of leaky_relu below 0.
+    bend : float
+        Parameter of the loss: huber's threshold, or the quantile.
     """
 
     weights: tuple[Array, ...]
@@ -42,7 +54,28 @@ class Model(NamedTuple):
 def linear_activation_forward(
     a_prev: Array, W: Array, b: Array, activation: str, slope: float = 0.01
 ) -> tuple[Array, Array]:
-    """``z = a_prev @ W.T + b`` and ``a = f(z)``, both (B, n_out)."""
+    """Compute ``z = a_prev @ W.T + b`` and ``a = f(z)`` of one layer.
+
+    Parameters
+    ----------
+    a_prev : ndarray, (B, n_in)
+        Activations of the layer below, or X.
+    W : ndarray, (n_out, n_in)
+        Weights.
+    b : ndarray, (n_out,)
+        Biases.
+    activation : str
+        Name of f.
+    slope : float
+        Slope of leaky_relu below 0.
+
+    Returns
+    -------
+    z : ndarray, (B, n_out)
+        Pre-activations.
+    a : ndarray, (B, n_out)
+        Activations.
+    """
     z = a_prev @ W.T + b
     return z, activate(activation, z, slope)
 
@@ -51,16 +84,47 @@ def linear_activation_forward(
 def propagate_delta(
     delta: Array, W: Array, x_prev: Array, activation: str, slope: float = 0.01
 ) -> Array:
-    """BP2: ``delta_prev = (delta @ W) * f'(z_prev)``, (B, n_in), with f' of the layer below.
+    """Compute BP2, ``delta_prev = (delta @ W) * f'(z_prev)``.
 
-    x_prev : what f' is computed from, a_prev, or z_prev (see `Activation`).
+    Parameters
+    ----------
+    delta : ndarray, (B, n_out)
+        Derivatives dLoss/dz of this layer.
+    W : ndarray, (n_out, n_in)
+        Weights of this layer.
+    x_prev : ndarray, (B, n_in)
+        What f' of the layer below is computed from, a_prev or z_prev: see `Activation`.
+    activation : str
+        Name of that layer's f.
+    slope : float
+        Slope of leaky_relu below 0.
+
+    Returns
+    -------
+    ndarray, (B, n_in)
+        Derivatives dLoss/dz of the layer below.
     """
     return times_derivative(activation, x_prev, delta @ W, slope)
 
 
 @quiet
 def accumulate_gradient(delta: Array, a_prev: Array) -> tuple[Array, Array]:
-    """BP3 ``dW = delta.T @ a_prev`` and BP4 ``db = delta.sum(axis=0)``."""
+    """Compute BP3, ``dW = delta.T @ a_prev``, and BP4, ``db = delta.sum(axis=0)``.
+
+    Parameters
+    ----------
+    delta : ndarray, (B, n_out)
+        Derivatives dLoss/dz of this layer.
+    a_prev : ndarray, (B, n_in)
+        Activations of the layer below, or X.
+
+    Returns
+    -------
+    dW : ndarray, (n_out, n_in)
+        Derivatives dLoss/dW.
+    db : ndarray, (n_out,)
+        Derivatives dLoss/db.
+    """
     return delta.T @ a_prev, delta.sum(axis=0)
 
 
@@ -68,34 +132,74 @@ def accumulate_gradient(delta: Array, a_prev: Array) -> tuple[Array, Array]:
 
 
 class Sweep(NamedTuple):
-    """What a sweep forward leaves for the sweep back.
+    """What the forward sweep keeps for the backward sweep.
 
-    z : of each layer. a : ``[X, a[1], ..., a[L]]``. x : what each layer's f' is computed from.
-    masks : of dropout, of each layer: 0, or 1 / keep.
+    Attributes
+    ----------
+    z : list of ndarray, (B, n_l)
+        ``[z[1], ..., z[L]]``.
+    a : list of ndarray, (B, n_l)
+        ``[X, a[1], ..., a[L]]``.
+    x : list of ndarray, (B, n_l)
+        What f' of each layer is computed from, a or z before dropout.
+    masks : list of ndarray or 1
+        Dropout's mask of each layer: 0 or 1 / keep; 1 without dropout.
     """
 
     z: list[Array]
     a: list[Array]
     x: list[Array]
-    masks: list[Any]
+    masks: list[Array | float]
 
 
 @quiet
-def forward(model: Model, X: Array, masks: Sequence[Any] | None = None) -> Sweep:
-    """Logits and activations of all layers; `masks` multiply those of the hidden layers."""
+def forward(model: Model, X: Array, masks: Sequence[Array] | None = None) -> Sweep:
+    """Compute logits and activations of all layers.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    X : ndarray, (B, n_in)
+        Samples.
+    masks : sequence of ndarray, (B, n_l), optional
+        Dropout's mask of each hidden layer, which multiplies its activations.
+
+    Returns
+    -------
+    Sweep
+        Every z and a.
+    """
     depth = len(model.weights)
-    found = Sweep([], [X], [], [1] * depth if masks is None else [*masks, 1])
-    layers = zip(model.weights, model.biases, model.activations, found.masks, strict=True)
+    sweep = Sweep([], [X], [], [1] * depth if masks is None else [*masks, 1])
+    layers = zip(model.weights, model.biases, model.activations, sweep.masks, strict=True)
     for W, b, name, mask in layers:
-        z, a = linear_activation_forward(found.a[-1], W, b, name, model.slope)
-        found.z.append(z)
-        found.a.append(a * mask)
-        found.x.append(z if ACTIVATIONS[name].of_z else a)
-    return found
+        z, a = linear_activation_forward(sweep.a[-1], W, b, name, model.slope)
+        sweep.z.append(z)
+        sweep.a.append(a * mask)
+        sweep.x.append(z if ACTIVATIONS[name].of_z else a)
+    return sweep
 
 
-def dropout_masks(seed: int, keep: Sequence[float], shapes: Sequence[tuple[int, int]]) -> list[Any]:
-    """Masks (B, n) of the hidden layers for a block of samples, as the kernels draw them."""
+def dropout_masks(
+    seed: int, keep: Sequence[float], shapes: Sequence[tuple[int, int]]
+) -> list[Array]:
+    """Draw dropout's masks of the hidden layers for a block of samples, exactly as the kernels do.
+
+    Parameters
+    ----------
+    seed : int
+        The block's seed.
+    keep : sequence of float
+        Probability that a unit of each hidden layer is kept.
+    shapes : sequence of tuple of int
+        (B, n_l) of each hidden layer.
+
+    Returns
+    -------
+    list of ndarray, (B, n_l)
+        Masks: 0, or 1 / keep.
+    """
     golden, word, masks = 0x9E3779B97F4A7C15, 2**64, []
     for k, (share, shape) in enumerate(zip(keep, shapes, strict=True)):
         x = (seed + golden * (k + 1)) % word
@@ -111,7 +215,20 @@ def dropout_masks(seed: int, keep: Sequence[float], shapes: Sequence[tuple[int, 
 
 
 def predict(model: Model, X: Array) -> Array:
-    """Outputs (B, n_out)."""
+    """Compute the outputs of the network.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    X : ndarray, (B, n_in)
+        Samples.
+
+    Returns
+    -------
+    ndarray, (B, n_out)
+        Activations of the last layer.
+    """
     return forward(model, X).a[-1]
 
 
@@ -121,30 +238,84 @@ def loss(
     X: Array,
     Y: Array,
     weights: Array | None = None,
-    masks: Sequence[Any] | None = None,
-) -> Any:
-    """Weighted mean over samples of the loss, plus the penalty of the weights; a scalar."""
+    masks: Sequence[Array] | None = None,
+) -> np.inexact:
+    """Compute the weighted mean of the samples' losses, plus the penalty of the weights.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    X : ndarray, (B, n_in)
+        Samples.
+    Y : ndarray, (B, n_out) or (B,)
+        Targets, or class labels.
+    weights : ndarray, (B,), optional
+        Weights of the samples; equal by default.
+    masks : sequence of ndarray, (B, n_l), optional
+        Dropout's mask of each hidden layer.
+
+    Returns
+    -------
+    numpy.floating or numpy.complexfloating
+        ``sum(w * loss) / sum(w) + l2/2 * sum(W**2) + l1 * sum(|W|)``.
+    """
     sweep = forward(model, X, masks)
     z, a = sweep.z[-1], sweep.a[-1]
     w = normalized(weights, len(X))
     data = (w * sample_losses(model.loss, z, a, as_rows(Y, a), model.bend)).sum()
     sizes = sum(np.where(W.real < 0, -W, W).sum() for W in model.weights)
-    return data + model.l2 / 2 * sum((W**2).sum() for W in model.weights) + model.l1 * sizes
+    squares = sum((W**2).sum() for W in model.weights)
+    value: np.inexact = data + model.l2 / 2 * squares + model.l1 * sizes
+    return value
 
 
 @quiet
 def output_delta(model: Model, a: Array, Y: Array) -> Array:
-    """BP1: ``delta[L] = dLoss/da[L] * f'(z[L])`` of each sample; `a - Y` where f' cancels."""
-    found = LOSSES[model.loss]
-    slopes = found.slopes(a, Y, model.bend)
-    if found.output is not None:
+    """Compute BP1, ``delta[L] = dLoss/da[L] * f'(z[L])``, of each sample's own loss.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    a : ndarray, (B, n_out)
+        Activations of the output layer.
+    Y : ndarray, (B, n_out)
+        Targets.
+
+    Returns
+    -------
+    ndarray, (B, n_out)
+        The delta of the output layer: ``a - Y`` if the loss belongs to the output, since f'
+        cancels.
+    """
+    record = LOSSES[model.loss]
+    slopes = record.slopes(a, Y, model.bend)
+    if record.output is not None:
         return slopes
     return times_derivative(model.activations[-1], a, slopes, model.slope)
 
 
 @quiet
 def backward(model: Model, sweep: Sweep, delta: Array) -> tuple[list[Array], list[Array]]:
-    """BP2, BP3 and BP4 from a delta of the output layer: dW and db of every layer, without l2."""
+    """Compute BP2, BP3 and BP4 from the output layer's delta.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    sweep : Sweep
+        What `forward` returned.
+    delta : ndarray, (B, n_out)
+        The delta of the output layer.
+
+    Returns
+    -------
+    dW : list of ndarray, (n_l, n_{l-1})
+        Gradients of each layer's weights, without the penalty.
+    db : list of ndarray, (n_l,)
+        Gradients of each layer's biases.
+    """
     dW: list[Array] = []
     db: list[Array] = []
     for k in reversed(range(len(model.weights))):
@@ -164,9 +335,42 @@ def value_and_grad(
     X: Array,
     Y: Array,
     weights: Array | None = None,
-    masks: Sequence[Any] | None = None,
-) -> tuple[Any, list[Array], list[Array]]:
-    """The loss, and dW[l] and db[l] of every layer: the four equations of backpropagation."""
+    masks: Sequence[Array] | None = None,
+) -> tuple[np.inexact, list[Array], list[Array]]:
+    """Compute the loss and its gradient by the four equations of backpropagation.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    X : ndarray, (B, n_in)
+        Samples.
+    Y : ndarray, (B, n_out) or (B,)
+        Targets, or class labels.
+    weights : ndarray, (B,), optional
+        Weights of the samples; equal by default.
+    masks : sequence of ndarray, (B, n_l), optional
+        Dropout's mask of each hidden layer.
+
+    Returns
+    -------
+    value : numpy.floating or numpy.complexfloating
+        What `loss` returns.
+    dW : list of ndarray, (n_l, n_{l-1})
+        Gradients of each layer's weights, with the penalty.
+    db : list of ndarray, (n_l,)
+        Gradients of each layer's biases.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deltajit as dj
+    >>> net = dj.Network([2, 3, 1], dtype="float64", rng=0)
+    >>> X, Y = np.ones((4, 2)), np.zeros((4, 1))
+    >>> value, dW, db = dj.reference.value_and_grad(net.reference, X, Y)
+    >>> bool(np.allclose(net.grad(X, Y), net.flatten(dW, db)))
+    True
+    """
     sweep = forward(model, X, masks)
     w, a = normalized(weights, len(X)), sweep.a[-1]
     delta = output_delta(model, a, as_rows(Y, a)) * w[:, None].astype(a.real.dtype)
@@ -180,11 +384,37 @@ def value_and_grad(
 
 
 def as_rows(Y: Array, a: Array) -> Array:
-    """Class labels (B,) as rows of 0 and 1; anything else as it is."""
+    """Convert class labels to rows of 0 and 1; return any other targets as they are.
+
+    Parameters
+    ----------
+    Y : ndarray, (B, n_out) or (B,)
+        Targets, or class labels.
+    a : ndarray, (B, n_out)
+        Activations of the output layer, for shape and dtype.
+
+    Returns
+    -------
+    ndarray, (B, n_out)
+        Targets.
+    """
     return one_hot(Y, a.shape[1], a.real.dtype) if Y.ndim == 1 else Y
 
 
 def normalized(weights: Array | None, n: int) -> Array:
-    """Weights whose sum is 1, (n,); the same for all where there are none."""
+    """Return the weights of samples, scaled so that their sum is 1.
+
+    Parameters
+    ----------
+    weights : ndarray, (n,), or None
+        Weights; equal ones if None.
+    n : int
+        Number of samples.
+
+    Returns
+    -------
+    ndarray, (n,)
+        Scaled weights.
+    """
     w = np.ones(n) if weights is None else np.asarray(weights, float)
     return np.asarray(w / w.sum())

@@ -1,4 +1,4 @@
-"""Derivatives beyond the gradient: along a vector, of each sample, of the inputs."""
+"""Derivatives beyond the gradient: along a vector, per sample, and with respect to inputs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,46 @@ from deltajit.reference.sweeps import (
 
 @quiet
 def jvp(model: Model, X: Array, VW: Sequence[Array], vb: Sequence[Array]) -> Array:
-    """Derivative of `predict` along (VW, vb), (B, n_out)."""
+    """Compute the derivative of `predict` along a direction in the space of parameters.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    X : ndarray, (B, n_in)
+        Samples.
+    VW, vb : sequence of ndarray, (n_l, n_{l-1}) and (n_l,)
+        The direction, like weights and biases.
+
+    Returns
+    -------
+    ndarray, (B, n_out)
+        J v.
+    """
     _, Ra = _tangents(model, forward(model, X), VW, vb)
     return Ra[-1]
 
 
 @quiet
 def vjp(model: Model, X: Array, u: Array) -> tuple[list[Array], list[Array]]:
-    """``sum(u * predict)``'s gradient, u (B, n_out): dW and db of every layer."""
+    """Compute the gradient of ``sum(u * predict(X))``, with u constant.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    X : ndarray, (B, n_in)
+        Samples.
+    u : ndarray, (B, n_out)
+        One factor per output.
+
+    Returns
+    -------
+    dW : list of ndarray, (n_l, n_{l-1})
+        Part of J^T u that belongs to the weights.
+    db : list of ndarray, (n_l,)
+        Part that belongs to the biases.
+    """
     sweep = forward(model, X)
     delta = times_derivative(model.activations[-1], sweep.a[-1], u, model.slope)
     return backward(model, sweep, delta)
@@ -45,7 +77,30 @@ def hvp(
     vb: Sequence[Array],
     weights: Array | None = None,
 ) -> tuple[list[Array], list[Array]]:
-    """H v by the R-operator (Pearlmutter 1994): the derivative of every line of the gradient."""
+    """Compute the Hessian of the loss times a vector, by the R-operator (Pearlmutter 1994).
+
+    R x is the derivative of x along v; every line of the gradient is differentiated in turn.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    X : ndarray, (B, n_in)
+        Samples.
+    Y : ndarray, (B, n_out) or (B,)
+        Targets, or class labels.
+    VW, vb : sequence of ndarray, (n_l, n_{l-1}) and (n_l,)
+        The vector v, like weights and biases.
+    weights : ndarray, (B,), optional
+        Weights of the samples; equal by default.
+
+    Returns
+    -------
+    RdW : list of ndarray, (n_l, n_{l-1})
+        Part of H v that belongs to the weights, with that of l2.
+    Rdb : list of ndarray, (n_l,)
+        Part that belongs to the biases.
+    """
     sweep = forward(model, X)
     a, x = sweep.a, sweep.x
     w = normalized(weights, len(X))[:, None].astype(a[-1].real.dtype)
@@ -76,7 +131,32 @@ def gnvp(
     vb: Sequence[Array],
     weights: Array | None = None,
 ) -> tuple[list[Array], list[Array]]:
-    """Gauss-Newton's ``J^T (d2 loss / d out2) J v`` (Schraudolph 2002), plus the penalty's part."""
+    """Compute the Gauss-Newton matrix of the loss times a vector (Schraudolph 2002).
+
+    The matrix is ``J^T H J``, with J the Jacobian of the outputs (of the logits, if the loss
+    belongs to an output), and H the Hessian of the loss with respect to them (for "gaussian_nll"
+    the Fisher information).
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    X : ndarray, (B, n_in)
+        Samples.
+    Y : ndarray, (B, n_out) or (B,)
+        Targets, or class labels.
+    VW, vb : sequence of ndarray, (n_l, n_{l-1}) and (n_l,)
+        The vector v, like weights and biases.
+    weights : ndarray, (B,), optional
+        Weights of the samples; equal by default.
+
+    Returns
+    -------
+    dW : list of ndarray, (n_l, n_{l-1})
+        Part of ``J^T H J v`` that belongs to the weights, with that of l2.
+    db : list of ndarray, (n_l,)
+        Part that belongs to the biases.
+    """
     sweep = forward(model, X)
     a = sweep.a[-1]
     w = normalized(weights, len(X))[:, None].astype(a.real.dtype)
@@ -88,7 +168,24 @@ def gnvp(
 
 @quiet
 def per_sample_grads(model: Model, X: Array, Y: Array) -> tuple[list[Array], list[Array]]:
-    """dW (B, n_out, n_in) and db (B, n_out) of each sample's own loss, every layer, without l2."""
+    """Compute the gradient of each sample's own loss, without weights and penalty.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    X : ndarray, (B, n_in)
+        Samples.
+    Y : ndarray, (B, n_out) or (B,)
+        Targets, or class labels.
+
+    Returns
+    -------
+    dW : list of ndarray, (B, n_l, n_{l-1})
+        Gradients of each layer's weights.
+    db : list of ndarray, (B, n_l)
+        Gradients of each layer's biases.
+    """
     sweep = forward(model, X)
     a = sweep.a
     delta = output_delta(model, a[-1], as_rows(Y, a[-1]))
@@ -105,7 +202,22 @@ def per_sample_grads(model: Model, X: Array, Y: Array) -> tuple[list[Array], lis
 
 @quiet
 def input_grad(model: Model, X: Array, Y: Array) -> Array:
-    """Gradient of each sample's own loss with respect to its inputs, (B, n_in)."""
+    """Compute the gradient of each sample's own loss with respect to its inputs.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    X : ndarray, (B, n_in)
+        Samples.
+    Y : ndarray, (B, n_out) or (B,)
+        Targets, or class labels.
+
+    Returns
+    -------
+    ndarray, (B, n_in)
+        The derivatives dLoss/dX.
+    """
     sweep = forward(model, X)
     a = sweep.a[-1]
     return _to_inputs(model, sweep, output_delta(model, a, as_rows(Y, a)))
@@ -113,7 +225,20 @@ def input_grad(model: Model, X: Array, Y: Array) -> Array:
 
 @quiet
 def jacobian(model: Model, X: Array) -> Array:
-    """Derivatives of the outputs with respect to the inputs, (B, n_out, n_in)."""
+    """Compute the derivatives of the outputs with respect to the inputs.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    X : ndarray, (B, n_in)
+        Samples.
+
+    Returns
+    -------
+    ndarray, (B, n_out, n_in)
+        Jacobian of each sample.
+    """
     sweep = forward(model, X)
     a, columns = sweep.a[-1], []
     for o in range(a.shape[1]):
@@ -126,7 +251,7 @@ def jacobian(model: Model, X: Array) -> Array:
 def _tangents(
     model: Model, sweep: Sweep, VW: Sequence[Array], vb: Sequence[Array]
 ) -> tuple[list[Array], list[Array]]:
-    """Rz of every layer, and ``[R X = 0, Ra[1], ..., Ra[L]]``."""
+    """Compute Rz of every layer, and ``[R X = 0, Ra[1], ..., Ra[L]]``."""
     Rz: list[Array] = []
     a, Ra = sweep.a, [np.zeros_like(sweep.a[0])]
     layers = zip(model.weights, model.activations, VW, vb, strict=True)
@@ -137,26 +262,26 @@ def _tangents(
 
 
 def _output_curvature(model: Model, a: Array, Y: Array, Rz: Array, Ra: Array) -> Array:
-    """The loss' second derivative times Ra, as a delta."""
-    found = LOSSES[model.loss]
-    curved = found.curved(a, Y, Rz, Ra, model.bend)
-    if found.output is not None:
+    """Compute the Gauss-Newton part of the derivative of `output_delta`."""
+    record = LOSSES[model.loss]
+    curved = record.curved(a, Y, Rz, Ra, model.bend)
+    if record.output is not None:
         return curved
     return times_derivative(model.activations[-1], a, curved, model.slope)
 
 
 def _output_tangent(model: Model, a: Array, Y: Array, Rz: Array, Ra: Array) -> Array:
-    """Derivative of `output_delta`."""
-    found, name = LOSSES[model.loss], model.activations[-1]
-    turned = found.turned(a, Y, Rz, Ra, model.bend)
-    if found.output is not None:
+    """Compute the derivative of `output_delta`."""
+    record, name = LOSSES[model.loss], model.activations[-1]
+    turned = record.turned(a, Y, Rz, Ra, model.bend)
+    if record.output is not None:
         return turned
-    bent = ACTIVATIONS[name].curve(a, found.slopes(a, Y, model.bend), Rz, model.slope)
+    bent = ACTIVATIONS[name].curve(a, record.slopes(a, Y, model.bend), Rz, model.slope)
     return times_derivative(name, a, turned, model.slope) + bent
 
 
 def _to_inputs(model: Model, sweep: Sweep, delta: Array) -> Array:
-    """What a delta of the output layer is for the inputs."""
+    """Propagate the output layer's delta to the inputs."""
     for k in reversed(range(1, len(model.weights))):
         name = model.activations[k - 1]
         delta = propagate_delta(delta, model.weights[k], sweep.x[k - 1], name, model.slope)
