@@ -67,6 +67,22 @@ def test_stop(optimizer):
     assert len(history.loss) == len(history.val_loss) == 4
 
 
+@pytest.mark.parametrize("optimizer", [None, dj.LBFGS(), dj.LevenbergMarquardt()], ids=str)
+@pytest.mark.parametrize("epochs", [0, 3])
+def test_no_epoch(optimizer, epochs):
+    """None is asked for, or a callback stops fit before the first: no weight moves."""
+    net, X, Y, _ = problem()
+    before = net.theta.copy()
+    history = net.fit(X, Y, epochs, optimizer=optimizer, callbacks=[StopsFirst()] if epochs else [])
+    assert history.to_dict() == {}
+    np.testing.assert_array_equal(net.theta, before)
+
+
+class StopsFirst:
+    def on_fit_begin(self, state):
+        state.stop()
+
+
 class StopAt:
     def __init__(self, epoch):
         self.epoch = epoch

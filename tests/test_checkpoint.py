@@ -1,5 +1,7 @@
 """Checkpoints: a fit that is killed at any moment goes on to the same bits."""
 
+import copy
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from matplotlib.figure import Figure
 
 import deltajit as dj
@@ -69,6 +72,30 @@ def test_more_epochs(tmp_path):
     assert (again.tobytes(), unchanged.loss) == (theta.tobytes(), history.loss)
 
 
+class Explodes:
+    """A callback that makes the epoch after a checkpoint the first to diverge, or a later one."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def _look(self, state):
+        if state.epoch == self.epoch:
+            state.theta[:] = 1e30
+
+    on_fit_resume = on_epoch_end = _look
+
+
+@pytest.mark.parametrize(("epoch", "where"), [(5, "before fit"), (6, "after epoch 6")])
+def test_divergence_says_where_theta_went_back_to(epoch, where, tmp_path):
+    path = tmp_path / "run.ckpt"
+    net, X, Y = make_case([3, 9, 2], "tanh", "identity", "squared_error", "float32", 30)
+    net.fit(X, Y, 5, checkpoint=path)
+    before = net.theta.copy()
+    with pytest.raises(dj.DivergedError, match=f"what it was {where}"):
+        net.fit(X, Y, 9, checkpoint=path, resume=True, callbacks=[Explodes(epoch)])
+    assert (net.theta == before).all() == (epoch == 5)
+
+
 def test_with_a_schedule(tmp_path):
     path, schedule = tmp_path / "run.ckpt", dj.schedules.CosineDecay(warmup=2)
     whole, _, _ = fit(schedule=schedule)
@@ -121,6 +148,39 @@ def test_what_is_no_checkpoint_is_refused(how, tmp_path):
     whole = path.read_bytes()
     other = whole.replace(b"deltajit checkpoint 1", b"deltajit checkpoint 7")
     path.write_bytes({"empty": b"", "cut": whole[:-9], "garbage": b"x" * 99, "other": other}[how])
+    with pytest.raises(dj.FormatError, match="is not a checkpoint"):
+        fit(path, resume=True)
+
+
+WRONG = [1, "x", [], {}, [1], [None], {"a": 1}, ["x"] * 2, [["x", 1]], [1, 2, 3]]
+PLACES = [("history", name) for name in ("loss", "val_loss", "metrics", "lr", "time")]
+PLACES += [(name,) for name in ("fit", "history", "rng", "callbacks")]
+
+
+@pytest.mark.parametrize("place", PLACES, ids="-".join)
+def test_text_of_the_wrong_kind_is_refused(place, tmp_path):
+    """Before anything is changed, and by an error that names the file."""
+    path = tmp_path / "run.ckpt"
+    fit(path, 2)
+    arrays, content = safetensors.numpy.load_file(path), path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    text = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["deltajit"])
+    for wrong in WRONG:
+        bad = copy.deepcopy(text)
+        inner = bad[place[0]] if len(place) == 2 else bad
+        if isinstance(wrong, list if place[-1] != "metrics" else dict) and not wrong:
+            continue  # as an empty column, or no metrics
+        inner[place[-1]] = wrong
+        path.write_bytes(safetensors.numpy.save(arrays, {"deltajit": json.dumps(bad)}))
+        with pytest.raises(ValueError, match=r"run\.ckpt"):
+            fit(path, resume=True)
+
+
+def test_a_nested_text_is_refused(tmp_path):
+    path = tmp_path / "run.ckpt"
+    fit(path, 2)
+    arrays = safetensors.numpy.load_file(path)
+    path.write_bytes(safetensors.numpy.save(arrays, {"deltajit": "[" * 100_000}))
     with pytest.raises(dj.FormatError, match="is not a checkpoint"):
         fit(path, resume=True)
 

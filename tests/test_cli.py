@@ -63,10 +63,16 @@ def test_installed_command():
     assert "compare" in run.stdout
 
 
-def test_missing_extra_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    assert cli.main(["demo"]) == 1
-    assert "pip install 'deltajit[demo]'" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("command", "module"), [("demo", "sklearn.datasets"), ("compare", "threadpoolctl")]
+)
+def test_missing_extra_says_what_to_install(command, module, monkeypatch, capsys):
+    """Before anything else is printed."""
+    monkeypatch.setitem(sys.modules, module, None)
+    assert cli.main([command]) == 1
+    printed = capsys.readouterr()
+    assert "pip install 'deltajit[demo]'" in printed.err
+    assert printed.out == ""
 
 
 def test_complex_step_of_the_demo_can_disagree(digits):

@@ -98,10 +98,19 @@ def test_help_names_what_exists():
 
 def test_kernels_of_the_table_exist():
     found = re.findall(r"`(\w+)` in `kernels/([\w/]+)\.py`", README)
-    assert len(found) == 5
+    assert len(found) == 7
     for name, path in found:
         module = importlib.import_module(f"deltajit.kernels.{path.replace('/', '.')}")
         assert hasattr(module, name), (name, path)
+
+
+@pytest.mark.parametrize("text", ["README.md", "CONTRIBUTING.md"])
+def test_paths_in_texts_exist(text):
+    paths = re.findall(
+        r"`((?:kernels|src|tests|bench|docs|examples)/[\w/.]*)`", (ROOT / text).read_text()
+    )
+    assert len(paths) > 5
+    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,25 @@ def test_a_member_is_a_network_on_the_same_theta():
     assert repr(nets).startswith("Ensemble(5 x 3-9-2, tanh -> identity")
 
 
+@pytest.mark.parametrize("noted", [False, True])
+def test_ctrl_c_while_an_epoch_is_noted(noted, monkeypatch):
+    """Theta is that of the last epoch in History, on whichever side of it the signal comes."""
+    plain, nets, (X, Y) = dj.History.note, dj.Ensemble([3, 9, 2], M), data()
+
+    def note(history, numbers):
+        if len(history.loss) == 2:
+            raise KeyboardInterrupt
+        plain(history, numbers)
+        if len(history.loss) == 2 and noted:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(dj.History, "note", note)
+    history = nets.fit(X, Y, 5, validation_data=(X, Y), progress=False)
+    assert history.interrupted
+    assert len(history.loss) == 2
+    np.testing.assert_array_equal(nets.loss(X, Y), history.val_loss[-1])
+
+
 def test_a_member_that_diverges_stops_alone():
     X, Y = data()
     nets = dj.Ensemble([3, 9, 2], M, "identity", rng=7)

@@ -337,6 +337,12 @@ def test_bad_sklearn():
 # ------------------------------------------------------------------ ONNX
 
 
+def test_without_onnx_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r"pip install 'deltajit\[onnx\]'"):
+        dj.Network([2, 1]).to_onnx(tmp_path / "net.onnx")
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NAMES)
 def test_onnx(name, dtype, tmp_path):

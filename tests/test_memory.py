@@ -174,6 +174,19 @@ def test_labels_that_do_not_fit_are_refused():
         assert_refused(kernels.value_and_grad, {**named, "Y": np.ones(shape, np.float32)})
 
 
+@pytest.mark.parametrize("name", guarded.KERNELS)
+def test_none_in_place_of_an_array_is_refused(name):
+    """All but weights are needed; without a kept point a product takes the sweeps itself."""
+    names = f"model {guarded.KERNELS[name]}"
+    for argument, right in guarded.arguments(names, case_of()).items():
+        if isinstance(right, np.ndarray) and argument not in ("weights", "kept"):
+            named = {**guarded.arguments(names, case_of()), argument: None}
+            before = guarded.bits_of(named)
+            with pytest.raises((ValueError, TypeError), match=r"must|too small"):
+                getattr(kernels, name)(*named.values())
+            assert guarded.bits_of(named) == before
+
+
 @pytest.mark.parametrize(
     ("name", "argument"),
     [("predict", "outputs"), ("value_and_grad", "Y"), ("vjp", "u"), ("jacobian", "jacobian")],

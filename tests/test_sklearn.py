@@ -451,6 +451,23 @@ def test_divergence():
     assert np.isfinite(model.predict(X)).all()
 
 
+WARNED = {
+    "Maximum iterations": {"solver": "adam"},
+    "lbfgs failed": {"solver": "lbfgs", "max_iter": 1, "max_fun": 1},
+    "is more than the": {"batch_size": 1000},
+    "not finite": {"solver": "sgd", "learning_rate_init": 1e30, "early_stopping": True},
+}
+
+
+@pytest.mark.parametrize("message", WARNED)
+def test_warnings_point_at_the_line_that_calls_fit(message):
+    X, y = diabetes()
+    model = MLPRegressor(random_state=0, **{"max_iter": 3, **WARNED[message]})
+    with pytest.warns(match=message) as warned:
+        model.fit(X, y)
+    assert {w.filename for w in warned} == {__file__}
+
+
 def test_ctrl_c_ends_fit(monkeypatch):
     plain = descent.epochs
 
@@ -472,6 +489,25 @@ def test_ctrl_c_ends_fit(monkeypatch):
         model = MLPClassifier(8).fit(X, y)
     assert model.n_iter_ == len(model.loss_curve_) == 2
     assert model.predict(X).shape == y.shape
+
+
+def test_ctrl_c_while_an_epoch_is_scored(monkeypatch):
+    """The epoch is in none of the curves, rather than in some."""
+    plain, count = descent.mean_loss, 0
+
+    def interrupted(*arguments):
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    monkeypatch.setattr(descent, "mean_loss", interrupted)
+    X, y = digits()
+    with pytest.warns(UserWarning, match="interrupted"):
+        model = MLPClassifier(8, early_stopping=True).fit(X, y)
+    curves = model.loss_curve_, model.validation_scores_, model.validation_loss_curve_
+    assert [model.n_iter_, *map(len, curves)] == [2, 2, 2, 2]
 
 
 @pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")

@@ -7,8 +7,8 @@ block of samples is in `tangents`.
 
 from ..abi import Doubles, Matrix, Vector, Word
 from ..compiler import inlined, kernel, njit
-from ..simd.views import copy, doubles, fill, matrix, no_vector, vector
-from ..status import OK, VERSION, refuse
+from ..simd.views import copy, doubles, fill, is_none, matrix, no_vector, vector
+from ..status import OK, SMALL_POINTS, VERSION, refuse
 from .entry import (
     OutMatrix,
     OutTensor,
@@ -165,6 +165,7 @@ def _linearize(
         check(version, model, X, Y, weights, work, 2)
         or check_gradient(model, grad)
         or check_points(model, points, batch)
+        or (SMALL_POINTS if is_none(points) else OK)
     )
     if status == OK:
         samples, mass = Block(X, targets(Y, batch), weights), weight_sum(weights, batch)

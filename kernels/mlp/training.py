@@ -143,7 +143,7 @@ def _check_dropout(model, dropout):
 @inlined
 def _check_order(order, count):
     """Every index that `order` lists must be one of a sample."""
-    status = OK
+    status = BAD_ORDER if is_none(order) else OK
     for i in range(order.size):
         if order[i] < 0 or order[i] >= count:
             status = BAD_ORDER

@@ -85,18 +85,17 @@ def run(as_json: bool = False, seconds: float = 0.2) -> None:
         How long to time each case.
     """
     rows = []
-    if not as_json:
-        print(f"{'':48}{'dtype':9}{'error/ULP':>10}{'kernel':>10}{'NumPy':>10}{'ratio':>8}")
-    for dtype in ("float32", "float64"):
-        for case in cases(np.dtype(dtype)):
-            with one_thread():
-                row = measure(case, dtype, seconds)
-            rows.append(row)
-            if not as_json:
-                print(
-                    f"{row.name:48}{row.dtype:9}{row.ulp:10.2f}{readable(row.kernel_time):>10}"
-                    f"{readable(row.reference_time):>10}{row.ratio:7.1f}x"
-                )
+    with one_thread():
+        if not as_json:
+            print(f"{'':48}{'dtype':9}{'error/ULP':>10}{'kernel':>10}{'NumPy':>10}{'ratio':>8}")
+        for dtype in ("float32", "float64"):
+            for case in cases(np.dtype(dtype)):
+                rows.append(row := measure(case, dtype, seconds))
+                if not as_json:
+                    print(
+                        f"{row.name:48}{row.dtype:9}{row.ulp:10.2f}{readable(row.kernel_time):>10}"
+                        f"{readable(row.reference_time):>10}{row.ratio:7.1f}x"
+                    )
     if as_json:
         print(json.dumps([{**row._asdict(), "ratio": row.ratio} for row in rows], indent=1))
 

@@ -34,10 +34,15 @@ def to_onnx(architecture: Architecture, theta: Array, path: Path) -> None:
         An activation has no form in ONNX.
     OSError
         The file cannot be written.
+    ImportError
+        There is no onnx.
     """
     check_forms(architecture, "to_onnx")
-    import onnx
-    from onnx import helper, numpy_helper
+    try:
+        import onnx
+        from onnx import helper, numpy_helper
+    except ImportError:
+        raise ImportError("to_onnx needs onnx: pip install 'deltajit[onnx]'") from None
 
     nodes: list[onnx.NodeProto] = []
     constants: dict[str, Array] = {"slope": np.array(architecture.slope, architecture.dtype)}

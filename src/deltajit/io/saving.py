@@ -3,23 +3,27 @@
 The tensors have the names and shapes that PyTorch gives them. What the network is stands in the
 file's metadata, as JSON, with the graph of the circuit that its loss may be. Nothing in a file is
 ever executed, and no file, however wrong, takes more memory than its own size and some MiB.
+
+The safetensors library writes. It reads from a map of the file in memory, and a file that somebody
+else cuts short meanwhile would end the process; so here a file is opened once, its header is
+checked, and the tensors are read straight into theta.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 import reprlib
 import stat
 from dataclasses import fields
-from itertools import pairwise, product
-from operator import add
+from io import BufferedReader
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError, safe_open
 
 from deltajit.circuits import graphs
 from deltajit.io.files import FormatError, Path, replace
@@ -105,14 +109,10 @@ def load(path: Path) -> tuple[Architecture, Array]:
     try:
         if not stat.S_ISREG(os.stat(name).st_mode):
             raise FormatError("it is a folder or a device, not a file")
-        _check_length(name)
-        with safe_open(os.fsdecode(name), framework="numpy") as file:
-            return _read(file)
+        with open(name, "rb") as file:
+            return _read(file, os.fstat(file.fileno()).st_size)
     except FormatError as error:
         raise FormatError(f"{name!r} can't be loaded: {str(error)[:750]}") from None
-    except SafetensorError as error:
-        problem = f"it is not in safetensors format: {str(error)[:750]}"
-        raise FormatError(f"{name!r} can't be loaded: {problem}") from None
     except RecursionError:
         raise FormatError(f"{name!r} can't be loaded: it is too nested") from None
 
@@ -171,37 +171,36 @@ def _architecture(given: dict[str, Any]) -> Architecture:
 # ------------------------------------------------------------------ reading
 
 
-def _check_length(name: str | bytes) -> None:
-    """Refuse a header that Python could not hold in little memory."""
-    with open(name, "rb") as file:
-        length, size = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
+def _read(file: BufferedReader, size: int) -> tuple[Architecture, Array]:
+    """The network in a file of `size` bytes: everything is checked before theta is allocated."""
+    length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(size - 8, LARGEST_HEADER):
         raise FormatError(
             f"it is truncated, or not in safetensors format: of {size:,} bytes the first 8 promise "
             f"a header of {length:,}, which may have at most {LARGEST_HEADER:,}"
         )
-
-
-def _read(file: Any) -> tuple[Architecture, Array]:
-    """The network in an open file: everything is checked before theta is allocated."""
-    made = _described(file.metadata() or {})
-    tensors = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-    _check_tensors(tensors, made)
+    header = _parsed(file.read(length), "its header")
+    made = _described(header.pop("__metadata__", None))
+    begins = _begins(header, made, size - 8 - length)
     theta = memory.empty(made.n_params, made.dtype)
     for i, (W, b) in enumerate(zip(*made.unflatten(theta), strict=True)):
-        _fill(W, tensors[f"layers.{i}.weight"])
-        _fill(b, tensors[f"layers.{i}.bias"])
+        for name, part in ((f"layers.{i}.weight", W), (f"layers.{i}.bias", b[None])):
+            file.seek(8 + length + begins[name])
+            _fill(part, file)
     return made, theta
 
 
-def _parsed(text: str) -> dict[str, Any]:
-    """The description: a JSON object that names nothing twice, without NaN and infinities."""
+def _parsed(text: bytes | str, what: str) -> dict[str, Any]:
+    """A JSON object that names nothing twice, without NaN and infinities."""
     try:
-        found = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
+        decoded = text if isinstance(text, str) else text.decode()
+        if not decoded.startswith("{"):
+            raise ValueError("it must begin with {")
+        found: dict[str, Any] = json.loads(
+            decoded, object_pairs_hook=_object, parse_constant=_refuse
+        )
     except ValueError as error:
-        raise FormatError(f"its description is no JSON object as it should be: {error}") from None
-    if not isinstance(found, dict):
-        raise FormatError(f"its description is no JSON object, but {reprlib.repr(found)}")
+        raise FormatError(f"{what} is no JSON object as it should be: {error}") from None
     return found
 
 
@@ -216,14 +215,16 @@ def _refuse(literal: str) -> Any:
     raise ValueError(f"{literal[:50]} has no place in it")
 
 
-def _described(metadata: dict[str, str]) -> Architecture:
+def _described(metadata: object) -> Architecture:
     """The architecture that the file's metadata describe."""
-    if KEY not in metadata:
+    if not isinstance(metadata, dict) or KEY not in metadata:
         raise FormatError(
             f"its metadata have no {KEY!r}, so Network.save did not write it; for tensors by "
             "themselves there is Network.from_torch(safetensors.numpy.load_file(path), ...)"
         )
-    found = _parsed(metadata[KEY])
+    if not all(isinstance(value, str) for value in metadata.values()):
+        raise FormatError("its metadata must be strings")
+    found = _parsed(metadata[KEY], "its description")
     if type(found.get("format")) is not int or found["format"] != FORMAT:
         raise FormatError(f"its format must be {FORMAT}, got {found.get('format')!r}; {UPDATE}")
     parts = [name for name in found if name not in ("format", "architecture", "circuit")]
@@ -247,28 +248,53 @@ def _register(circuit: object, loss: object) -> None:
     custom.register_circuit(graph)
 
 
-def _check_tensors(tensors: dict[str, Any], made: Architecture) -> None:
-    """Refuse tensors other than those of such a network."""
-    if len(tensors) != 2 * (len(made.sizes) - 1):
+def _begins(header: dict[str, Any], made: Architecture, size: int) -> dict[str, int]:
+    """Where each tensor begins among the `size` bytes behind the header, which they must fill."""
+    if len(header) != 2 * (len(made.sizes) - 1):
         raise FormatError(
-            f"it has {len(tensors)} tensors, where {len(made.sizes) - 1} layers have two each"
+            f"it has {len(header)} tensors, where {len(made.sizes) - 1} layers have two each"
         )
+    if made.n_params * made.dtype.itemsize != size:
+        raise FormatError(
+            f"layers of {reprlib.repr(made.sizes)} units in {made.dtype} are not what the {size:,} "
+            "bytes behind its header hold"
+        )
+    begins, ends, kind = {}, {}, DTYPES[made.dtype.name]
     for i, (n_in, n_out) in enumerate(pairwise(made.sizes)):
         for name, shape in ((f"layers.{i}.weight", [n_out, n_in]), (f"layers.{i}.bias", [n_out])):
-            expected = DTYPES[made.dtype.name], shape
-            tensor = tensors.get(name)
-            found = tensor and (tensor.get_dtype(), tensor.get_shape())
-            if found != expected:
+            begin = begins[name] = _begin(header.get(name))
+            end = ends[begin] = begin + math.prod(shape) * made.dtype.itemsize
+            expected = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
+            if _sorted(header.get(name)) != _sorted(expected):
                 raise FormatError(
-                    f"{name} must have dtype {expected[0]} and shape {reprlib.repr(shape)}, "
-                    f"got {reprlib.repr(found)}"
+                    f"{name} must have dtype {kind} and shape {shape}, {end - begin:,} bytes, "
+                    f"got {reprlib.repr(header.get(name))}"
                 )
+    if [0, *sorted(ends.values())] != [*sorted(ends), size]:
+        raise FormatError("its tensors have gaps between them, or overlap")
+    return begins
 
 
-def _fill(part: Array, tensor: Any) -> None:
-    """Copy a tensor into a view of theta: some rows at a time, or pieces of rows that are long."""
-    steps = (max(1, PIECE // part.shape[-1]), min(PIECE, part.shape[-1]))[-part.ndim :]
-    for at in product(*map(range, [0] * part.ndim, part.shape, steps)):
-        ends = map(min, map(add, at, steps), part.shape)
-        piece = tuple(map(slice, at, ends))
-        part[piece] = tensor[piece]
+def _begin(tensor: object) -> int:
+    """Where a tensor of the header says that it begins; 0 if it says nothing."""
+    match tensor:
+        case {"data_offsets": [int(begin), _]}:
+            return int(begin)  # false is no 0 here
+    return 0
+
+
+def _sorted(value: object) -> str:
+    """JSON of a value in one order, where 1, 1.0 and true are not the same."""
+    return json.dumps(value, sort_keys=True)
+
+
+def _fill(W: Array, file: BufferedReader) -> None:
+    """Read the rows of `W`, a view of theta: some at a time, or parts of rows that are long."""
+    rows, columns = max(1, PIECE // W.shape[1]), min(PIECE, W.shape[1])
+    for i in range(0, W.shape[0], rows):
+        for j in range(0, W.shape[1], columns):
+            part = W[i : i + rows, j : j + columns]
+            piece = np.empty(part.shape, W.dtype.newbyteorder("<"))
+            if file.readinto(piece.data) != piece.nbytes:
+                raise FormatError("it became shorter while it was read")
+            part[...] = piece

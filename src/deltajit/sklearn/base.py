@@ -327,6 +327,8 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         history = Loop(state, note, len(order)).run(one_epoch)
         if history.interrupted:
             warnings.warn("Training interrupted by user.", stacklevel=4)
+        elif not math.isfinite(self.loss_):
+            self._warn(f"The loss is not finite in iteration {self.n_iter_}; fit ends")
         elif not state.stopped and not incremental:
             self._warn(f"Maximum iterations ({self.max_iter}) reached before convergence")
         if validation is not None:
@@ -417,29 +419,34 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
 
     def _note(self, loss: float, seen: int, net: Network, validation: Samples | None) -> None:
         """An epoch over `seen` samples is done: extend the curves, see whether they improve."""
-        self.n_iter_ += 1
+        held_out = None if validation is None else self._held_out(net, validation)
+        self.n_iter_ += 1  # from here on all at once, for Ctrl-C
         self.t_ += seen
         self.loss_ = loss
         self.loss_curve_.append(loss)
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {loss:.8f}")
-        if validation is None:
+        if held_out is None:
             stuck = bool(loss > self.best_loss_ - self.tol)
             self.best_loss_ = min(loss, self.best_loss_)
         else:
-            stuck = self._validate(net, validation)
+            stuck = self._validate(net, *held_out)
         self._no_improvement_count = self._no_improvement_count + 1 if stuck else 0
         self._optimizer.epoch_ends(self.t_)
 
-    def _validate(self, net: Network, validation: Samples) -> bool:
-        """Score what is held out; whether the score has not improved."""
+    def _held_out(self, net: Network, validation: Samples) -> tuple[float, float]:
+        """Score and loss of what is held out."""
         outputs = descent.outputs(net, validation.X)
         score = math.nan
         if np.isfinite(outputs).all():
             score = self._score_of(outputs, validation)
         loss = descent.mean_loss(net, validation) / self._averaged()
+        return score, loss + self._beyond(validation.Y, validation.weights)
+
+    def _validate(self, net: Network, score: float, loss: float) -> bool:
+        """Extend the curves of what is held out; whether the score has not improved."""
         self.validation_scores_.append(score)
-        self.validation_loss_curve_.append(loss + self._beyond(validation.Y, validation.weights))
+        self.validation_loss_curve_.append(loss)
         if self.verbose:
             print(f"Validation score: {score:f}")
         stuck = bool(score < self.best_validation_score_ + self.tol)
@@ -453,7 +460,6 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         if not math.isfinite(self.loss_):
             if not self.early_stopping:
                 raise ValueError(NOT_FINITE)
-            self._warn(f"The loss is not finite in iteration {self.n_iter_}; fit ends")
             return True
         if self._no_improvement_count <= self.n_iter_no_change:
             return False

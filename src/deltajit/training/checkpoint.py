@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, SupportsFloat
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from deltajit.io.files import FormatError, replace
 from deltajit.model.memory import Array
@@ -85,11 +85,8 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            with safe_open(self.path, framework="numpy") as file:
-                text = (file.metadata() or {}).get("deltajit", "{}")
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            saved = Saved(json.loads(text), arrays)
-        except (SafetensorError, ValueError, OSError) as error:
+            saved = _decoded(self.path.read_bytes())
+        except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
             raise FormatError(f"{self.path} is not a checkpoint: {error}") from None
         if not _is_whole(saved):
             raise FormatError(f"{self.path} is not a checkpoint of this version of deltajit")
@@ -121,7 +118,7 @@ class Checkpoint:
             )
         try:
             copy.deepcopy(rng.bit_generator).state = saved.text["rng"]
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, OverflowError, TypeError, ValueError):
             raise ValueError(
                 f"{name} is of a fit whose rng was a {saved.text['rng'].get('bit_generator')}, "
                 f"where this one has a {type(rng.bit_generator).__name__}"
@@ -195,6 +192,14 @@ def _state_of(callback: Any) -> tuple[dict[str, Array], dict[str, Any]]:
     return arrays, {key: x for key, x in kept.items() if key not in arrays}
 
 
+def _decoded(content: bytes) -> Saved:
+    """What is in a file of this content."""
+    arrays = load(content)  # which has checked the header
+    length = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+    return Saved(json.loads(metadata.get("deltajit", "{}")), arrays)
+
+
 def _is_whole(saved: Saved) -> bool:
     """Whether the text has all parts, of the right kinds."""
     text = saved.text
@@ -203,5 +208,20 @@ def _is_whole(saved: Saved) -> bool:
         and text.get("version") == VERSION
         and text.keys() >= PARTS
         and all(isinstance(text[name], dict) for name in ("fit", "history", "rng"))
-        and text["history"].keys() >= set(COLUMNS)
+        and _is_history(text["history"])
+        and isinstance(text["callbacks"], list)
+        and all(isinstance(x, list) and [*map(type, x)] == [str, dict] for x in text["callbacks"])
     )
+
+
+def _is_history(columns: dict[str, Any]) -> bool:
+    """Whether these are History's columns: lists of numbers, of one length or empty."""
+    if not (columns.keys() >= set(COLUMNS) and isinstance(columns["metrics"], dict)):
+        return False
+    lists = [columns[name] for name in COLUMNS if name != "metrics"] + [
+        *columns["metrics"].values()
+    ]
+    if not all(isinstance(x, list) and {*map(type, x)} <= {int, float} for x in lists):
+        return False
+    epochs = len(columns["loss"])
+    return len(columns["time"]) == epochs and all(len(x) in (0, epochs) for x in lists)

@@ -58,7 +58,8 @@ class LBFGS(FullBatch):
             from scipy.optimize import minimize
         except ImportError:
             raise ImportError("dj.LBFGS needs scipy: pip install 'deltajit[scipy]'") from None
-
+        if epochs == 0:  # scipy takes at least one step
+            return
         before = objective.fun(theta)
 
         def after_iteration(intermediate_result: Any) -> None:
@@ -156,7 +157,8 @@ def train(loop: Loop, objective: Objective, optimizer: FullBatch) -> History:
     def steps() -> None:
         check_next(theta)
         try:
-            optimizer.minimize(objective, theta.copy(), state.epochs, report)
+            epochs = 0 if state.is_over else state.epochs
+            optimizer.minimize(objective, theta.copy(), epochs, report)
         except _ReportError as end:
             if end.__cause__ is not None:
                 raise end.__cause__ from None

@@ -30,16 +30,17 @@ class DivergedError(ArithmeticError):
         Of the epochs before.
     """
 
-    def __init__(self, epoch: int, step: int, history: History) -> None:
-        before = f"after epoch {epoch - 1}" if epoch > 1 else "before fit"
+    def __init__(self, epoch: int, step: int, history: History, resumed: int = 0) -> None:
+        before = f"after epoch {epoch - 1}" if epoch > resumed + 1 else "before fit"
         super().__init__(
             f"the loss is not finite in epoch {epoch}, step {step}; theta went back to what it was "
             f"{before}. A smaller learning rate, or scaled inputs and targets, may help"
         )
-        self.epoch, self.step, self.history = epoch, step, history
+        self.epoch, self.step, self.history, self._resumed = epoch, step, history, resumed
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.epoch, self.step, self.history), self.__dict__
+        given = self.epoch, self.step, self.history, self._resumed
+        return type(self), given, self.__dict__
 
 
 class Loop:

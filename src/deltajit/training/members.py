@@ -34,7 +34,9 @@ def fit(
     """
     theta, rule = state.theta, state.rule
     assert rule is not None
-    alive, last_good = np.ones(len(theta), bool), theta.copy()
+    alive = np.ones(len(theta), bool)
+    # After even epochs and after odd ones: whichever Ctrl-C finds noted is the last.
+    good = np.stack([theta, theta])
     order = np.tile(np.arange(data.X.shape[-2]), (len(theta), 1))
 
     def epoch() -> Array:
@@ -43,7 +45,7 @@ def fit(
         losses = _epoch(model, data, order, batch_size, rule, alive)
         bad = alive & ~(np.isfinite(losses) & np.isfinite(theta).all(axis=1))
         if bad.any():
-            theta[bad], losses[bad], alive[bad] = last_good[bad], np.nan, False
+            theta[bad], losses[bad], alive[bad] = good[state.epoch % 2, bad], np.nan, False
             _warn(bad, state.epoch + 1)
         if not alive.any():
             raise DivergedError(state.epoch + 1, int(rule.count.max()) + 1, state.history)
@@ -51,12 +53,12 @@ def fit(
 
     def note(losses: Any, start: float) -> None:
         numbers = {"loss": losses} if val_loss is None else {"loss": losses, "val_loss": val_loss()}
-        last_good[:] = theta
+        good[(state.epoch + 1) % 2] = theta
         state.history.note({**numbers, "time": clock() - start})
 
     history = Loop(state, note, order.size, progress).run(epoch)
     if history.interrupted:
-        theta[:] = last_good
+        theta[:] = good[state.epoch % 2]
     return history
 
 

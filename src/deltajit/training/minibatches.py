@@ -62,7 +62,7 @@ def epochs(
         if not (math.isfinite(loss) and np.isfinite(theta).all()):
             theta[:] = last_good
             step = done + (not math.isfinite(loss))
-            raise DivergedError(state.epoch + 1, step, state.history)
+            raise DivergedError(state.epoch + 1, step, state.history, state.resumed)
         return loss
 
     return epoch
