@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deltajit.kernels import LOSSES, ranges
 from deltajit.kernels.blocks import MOST_THREADS
@@ -27,6 +28,9 @@ pair, fractions = ranges.pair, ranges.fractions
 
 REAL = "real numbers (float16, float32, float64, integers or bools)"
 NUMBERS = (bool, int, float, np.bool_, np.number)
+
+Seed = int | np.random.Generator | None
+Validation = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike | None]
 
 
 def choice(value: object, name: str, options: Iterable[str]) -> str:
