@@ -206,7 +206,7 @@ class TrainingState:
 
     @property
     def lr(self) -> float:
-        """Return the next update's learning rate; setting it scales the later ones of a schedule."""
+        """Return the learning rate of the next update; setting it scales all later ones too."""
         rates, i = self._rates()
         return float(rates[i])
 
