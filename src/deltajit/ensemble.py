@@ -103,7 +103,7 @@ class Ensemble(Described):
         self._architecture, self._rngs = architecture, rngs
         self._model = architecture.model(theta, min(threads, len(theta)))
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {
             "architecture": self._architecture,
             "theta": self.theta,

@@ -199,7 +199,7 @@ class Network(Described):
             f"{architecture.dtype.name}, {architecture.n_params:,} parameters)"
         )
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {
             "architecture": self._architecture,
             "theta": self.theta,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -84,7 +83,7 @@ class Linearization(Described):
         self.grad, self.value = memory.ready(grad), value
         self._scratch = threading.local()
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {
             "architecture": self._architecture,
             "theta": self._model.theta,

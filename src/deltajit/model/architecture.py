@@ -106,7 +106,7 @@ class Architecture:
             quantile=checks.real(quantile, "quantile"),
         )
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Return the fields, and the circuit that the loss may be, but no address."""
         named = {part.name: getattr(self, part.name) for part in fields(self)}
         return {**named, "circuit": self.circuit}

@@ -14,11 +14,11 @@ class Described:
 
     __slots__ = ()
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         """Return arguments of `_bind`, by name, that mean the same in every process."""
         raise NotImplementedError
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self._describe(), "attributes": dict(vars(self))}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

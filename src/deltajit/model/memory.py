@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
-DType = np.dtype[Any]  # mostly float32 or float64, which a call alone knows
+DType = np.dtype[Any]  # float32 or float64, known only at run time
 
 LINE = 64
 

@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from deltajit.io.scikit_learn import OUR_NAMES
@@ -77,13 +77,13 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
     validation_loss_curve_: Any
     best_validation_score_: Any
 
-    def _keep(self, arguments: dict[str, Any]) -> None:
+    def _keep(self, arguments: dict[str, object]) -> None:
         """Set the arguments of __init__ as attributes, unchanged, as scikit-learn requires."""
         for name, value in arguments.items():
             if name != "self":
                 setattr(self, name, value)
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
@@ -188,7 +188,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         """Return float32 or float64, whichever holds `coefs_`."""
         return np.result_type(np.asarray(self.coefs_[0]), np.float32)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         state = dict(super().__getstate__())
         state.pop("_bound", None)  # coefs_, intercepts_ and the architecture say it all
         return state

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
+from sklearn.utils import Tags
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
@@ -161,7 +162,7 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
     ) -> None:
         self._keep(locals())
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
@@ -280,7 +281,7 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         return loss_of_output(OUR_NAMES.get(self.out_activation_, self.out_activation_))
 
     def _targets(
-        self, y: Any, weights: Array | None, dtype: DType, first: bool, incremental: bool
+        self, y: Matrix, weights: Array | None, dtype: DType, first: bool, incremental: bool
     ) -> tuple[Array, Array | None]:
         """Return labels 0, 1, ... as the kernels take them, and weights times class weights."""
         check_classification_targets(y)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 from scipy.sparse import issparse
 
 from deltajit import kernels
@@ -128,9 +128,9 @@ def lbfgs(
     net: Network,
     samples: Samples,
     penalty: Penalty,
-    options: dict[str, Any],
+    options: dict[str, float],
     report: Callable[[float], None],
-) -> Any:
+) -> OptimizeResult:
     """Minimize the loss of all samples; theta changes in place. Return scipy's result.
 
     `options` are those of scipy's L-BFGS-B; ``report(loss)`` is called after each iteration.

@@ -23,7 +23,7 @@ def progress_bar(
     """Show a progress bar; a line that deltajit logs takes its place, and the bar moves below."""
     from tqdm import tqdm  # 10 ms, which a first gradient need not wait for
 
-    disable = None if progress else True  # None: only without a terminal
+    disable = None if progress else True  # None: tqdm shows it if there is a terminal
     with tqdm(total=total, initial=done, unit=unit, disable=disable) as bar:
 
         def clear(record: logging.LogRecord) -> bool:
