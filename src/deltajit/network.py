@@ -441,7 +441,7 @@ class Network(Described):
         Returns
         -------
         ndarray, (n_params,)
-            The product ``H @ v``.
+            The product ``H @ v`` [1]_.
 
         References
         ----------
@@ -454,7 +454,7 @@ class Network(Described):
     ) -> Array:
         """Compute the Gauss-Newton matrix of the loss times v, without the matrix.
 
-        The matrix is the Hessian without the curvature of the network: ``J.T @ B @ J``, J the
+        The matrix is the Hessian without the curvature of the network [1]_: ``J.T @ B @ J``, J the
         Jacobian of z[L] and B the loss's curvature in z[L].
 
         Parameters

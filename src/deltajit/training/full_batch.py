@@ -43,7 +43,7 @@ class FullBatch:
 
 @dataclass(frozen=True)
 class LBFGS(FullBatch):  # numpydoc ignore=PR02
-    """Minimize by limited-memory BFGS, of scipy (``pip install 'deltajit[scipy]'``).
+    """Minimize by limited-memory BFGS [1]_, of scipy (``pip install 'deltajit[scipy]'``).
 
     An epoch of `fit` is one iteration; `batch_size` and `shuffle` are ignored.
 
@@ -113,9 +113,10 @@ class LBFGS(FullBatch):  # numpydoc ignore=PR02
 class LevenbergMarquardt(FullBatch):  # numpydoc ignore=PR02
     """Minimize squared_error by steps ``-(G + damping I)^-1 grad``, G the Gauss-Newton matrix.
 
-    The damping grows tenfold until a step lowers the loss, and shrinks tenfold after it. Up to
-    2,000 parameters G is solved as a matrix; beyond, conjugate gradients need only products with
-    it. An epoch of `fit` is one step; `batch_size` and `shuffle` are ignored.
+    The damping grows tenfold until a step lowers the loss, and shrinks tenfold after it [1]_ [2]_.
+    Up to 2,000 parameters the equations are solved with the matrix; beyond, conjugate gradients
+    need only products with it. An epoch of `fit` is one step; `batch_size` and `shuffle` are
+    ignored.
 
     Parameters
     ----------

@@ -115,7 +115,7 @@ class ExponentialDecay:  # numpydoc ignore=PR02
 
 @dataclass(frozen=True)
 class CosineDecay:  # numpydoc ignore=PR02
-    """Lower the learning rate from lr to ``floor * lr`` along half a cosine wave.
+    """Lower the learning rate from lr to ``floor * lr`` along half a cosine wave [1]_.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ class CosineDecay:  # numpydoc ignore=PR02
 
 @dataclass(frozen=True)
 class OneCycle:  # numpydoc ignore=PR02
-    """Raise the learning rate from ``lr / start`` to lr, and lower it to ``lr / end``.
+    """Raise the learning rate from ``lr / start`` to lr, and lower it to ``lr / end`` [1]_.
 
     Parameters
     ----------
