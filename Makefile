@@ -55,6 +55,7 @@ lint: .venv/test .venv/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/numpydoc lint `find src/deltajit -name '*.py'`
 
 docs: .venv/docs
 	$(BIN)/sphinx-build -W --keep-going docs docs/_build/html

@@ -1,7 +1,6 @@
 """Networks whose weights are written down compute what they are said to, all of it."""
 
 import copy
-import doctest
 import itertools
 import math
 import pickle
@@ -189,13 +188,6 @@ def test_networks_like_any_other():
     assert smooth.architecture.activations == ("sigmoid", "identity")
     assert net.predict([1, 0]) == [1]
     np.testing.assert_array_equal(outputs(pickle.loads(pickle.dumps(net)), rows(2)), [0, 1, 1, 0])
-
-
-def test_examples_in_docstrings():
-    names = {"dj": dj, "np": np, "math": math}
-    failed, attempted = doctest.testmod(constructions, extraglobs=names)
-    assert failed == 0
-    assert attempted > 0
 
 
 PENTAGRAM = [[np.cos(0.8 * np.pi * i), np.sin(0.8 * np.pi * i)] for i in range(5)]

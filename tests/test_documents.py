@@ -1,12 +1,15 @@
-"""README and the documentation: their code blocks run, and they name what exists, and all of it."""
+"""README and the documentation: their examples run, and they name what exists, and all of it."""
 
+import doctest
 import importlib
+import math
 import operator
 import re
 from pathlib import Path
 from types import ModuleType
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from deltajit.kernels import ACTIVATIONS, LOSSES
 from sybil import Sybil
@@ -51,6 +54,25 @@ def test_code_blocks_run(page, tmp_path, monkeypatch):
     for example in document.examples():
         example.evaluate()
     plt.close("all")
+
+
+FOLDERS = {"deltajit": ROOT / "src/deltajit", "deltajit.kernels": ROOT / "kernels"}
+WITH_EXAMPLES = sorted(
+    ".".join([package, *path.relative_to(folder).with_suffix("").parts]).removesuffix(".__init__")
+    for package, folder in FOLDERS.items()
+    for path in folder.rglob("*.py")
+    if ">>> " in path.read_text()
+)
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("module", WITH_EXAMPLES)
+def test_examples_in_docstrings_run(module):
+    """Each docstring's by themselves: all that they may take for granted is three names."""
+    names = {"dj": dj, "np": np, "math": math}
+    failed, attempted = doctest.testmod(importlib.import_module(module), globs=names)
+    assert failed == 0
+    assert attempted > 0
 
 
 def test_there_are_code_blocks():

@@ -1,7 +1,7 @@
-"""deltajit: the fastest gradient of a multilayer perceptron on a CPU, in Python.
+"""Compute the gradient of a multilayer perceptron on a CPU, as fast as it goes, from Python.
 
-``Network`` is the face; ``kernels`` are the compiled functions under it, for your own ``@njit``
-code; ``reference`` is the same in NumPy.
+``Network`` is where to start. ``kernels`` holds the compiled functions that it calls, for use in
+``@njit`` code; ``reference`` holds the same functions in NumPy.
 """
 
 from deltajit import circuit, constructions, kernels, plot, reference

@@ -1,19 +1,22 @@
-"""Ensembles: many networks of one shape, trained and evaluated in one call."""
+"""Define `Ensemble`: many networks of one shape, trained and evaluated in one call."""
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, SupportsIndex, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from deltajit import kernels
+from deltajit.circuit import Circuit
 from deltajit.kernels.mlp import ensemble
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
 from deltajit.model import checks, data, memory
 from deltajit.model.architecture import MOST_PARAMS, Architecture
+from deltajit.model.checks import Seed
 from deltajit.model.custom import loss_name
 from deltajit.model.data import Data
 from deltajit.model.described import Described
@@ -25,16 +28,27 @@ from deltajit.training.history import History, TrainingState
 
 
 class Ensemble(Described):
-    """Many networks of one shape; each is, bit for bit, what it would be alone.
+    """Train and evaluate many networks of one shape at once.
+
+    Each member computes, bit for bit, what it would compute alone.
 
     Parameters
     ----------
-    sizes, activation, output, loss, l2, dtype, init, l1, slope, threshold, quantile, sigma, threads
-        As for `Network`.
+    sizes : sequence of int
+        Number of units of each layer: inputs first, outputs last.
     n_members : int
-        How many networks.
+        Number of networks.
+    activation, output, loss, l2, dtype, init : optional
+        Description of each member, as for `Network`.
     rng : None, int or numpy.random.Generator
-        Where the members' seeds come from. With an int, member i is ``Network(..., rng=rng + i)``.
+        Source of the members' seeds. With an int, member i is ``Network(..., rng=rng + i)``.
+    l1, slope, threshold, quantile, sigma, threads : optional
+        Further options, as for `Network`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is wrong: the message names it, what it was, and what was expected.
 
     Examples
     --------
@@ -48,15 +62,15 @@ class Ensemble(Described):
 
     def __init__(
         self,
-        sizes: Any,
+        sizes: Sequence[int],
         n_members: int,
-        activation: Any = "tanh",
+        activation: str | Sequence[str] = "tanh",
         output: str = "auto",
-        loss: str = "auto",
+        loss: str | Circuit = "auto",
         l2: float = 0.0,
-        dtype: Any = "float32",
+        dtype: DTypeLike = "float32",
         init: str = "auto",
-        rng: Any = 0,
+        rng: Seed = 0,
         *,
         l1: float = 0.0,
         slope: float = 0.01,
@@ -65,17 +79,18 @@ class Ensemble(Described):
         sigma: float = 1.0,
         threads: int | None = None,
     ) -> None:
-        made_of = Architecture.checked(
+        architecture = Architecture.checked(
             sizes, activation, output, loss_name(loss), l2, slope, dtype, l1, threshold, quantile
         )
-        made_of.check_size()
-        most, workers = MOST_PARAMS // made_of.n_params, checks.threads(threads)
-        count = checks.whole(n_members, "n_members", most=most)
-        theta = memory.empty(count * made_of.n_params, made_of.dtype).reshape(count, -1)
+        architecture.check_size()
+        n_params = architecture.n_params
+        workers = checks.threads(threads)
+        count = checks.whole(n_members, "n_members", most=MOST_PARAMS // n_params)
+        theta = memory.empty(count * n_params, architecture.dtype).reshape(count, -1)
         rngs = [np.random.default_rng(seed) for seed in _seeds(rng, count)]
         for row, generator in zip(theta, rngs, strict=True):
-            row[:] = initial_theta(made_of, init, sigma, generator)
-        self._bind(made_of, theta, rngs, workers)
+            row[:] = initial_theta(architecture, init, sigma, generator)
+        self._bind(architecture, theta, rngs, workers)
 
     def _bind(
         self,
@@ -84,11 +99,11 @@ class Ensemble(Described):
         rngs: list[np.random.Generator],
         threads: int,
     ) -> None:
-        """Hold `theta` itself, a row for each member, and what the kernels work with."""
+        """Keep `theta`, a row for each member, and make what the kernels work with."""
         self._architecture, self._rngs = architecture, rngs
         self._model = architecture.model(theta, min(threads, len(theta)))
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {
             "architecture": self._architecture,
             "theta": self.theta,
@@ -104,22 +119,22 @@ class Ensemble(Described):
 
     @property
     def theta(self) -> Array:
-        """Parameters of all members, (n_members, n_params); assigning copies into it."""
+        """Return the parameters of all members (n_members, n_params); assigning copies into it."""
         theta: Array = self._model.theta
         return theta
 
     @theta.setter
-    def theta(self, value: ArrayLike) -> None:
+    def theta(self, value: ArrayLike) -> None:  # numpydoc ignore=GL08
         self.theta[:] = checks.shaped(value, "theta", self.theta.shape, self._architecture.dtype)
 
     @property
     def architecture(self) -> Architecture:
-        """Sizes, activations and loss of each member."""
+        """Return a member without its parameters: sizes, activations and loss."""
         return self._architecture
 
     @property
     def n_members(self) -> int:
-        """How many networks there are."""
+        """Return the number of networks."""
         return len(self.theta)
 
     def __len__(self) -> int:
@@ -132,9 +147,9 @@ class Ensemble(Described):
     def __getitem__(self, i: slice) -> Ensemble: ...
 
     def __getitem__(self, i: int | slice) -> Network | Ensemble:
-        """Member i as a `Network`, or neighbours ``i:j`` as an `Ensemble`.
+        """Return member i as a `Network`, or members ``i:j`` as an `Ensemble`.
 
-        Both are on the same theta, and have the members' own generators.
+        Either shares the memory of `theta`, and the members' generators.
         """
         if not isinstance(i, slice):
             return self._member(i)
@@ -144,10 +159,10 @@ class Ensemble(Described):
                 f"a slice of an ensemble must have step 1 and at least one of its {self.n_members} "
                 f"members, got {i}"
             )
-        some = type(self).__new__(type(self))
+        part = type(self).__new__(type(self))
         theta, rngs = self.theta[first:last], self._rngs[first:last]
-        some._bind(self._architecture, theta, rngs, self._model.threads)
-        return some
+        part._bind(self._architecture, theta, rngs, self._model.threads)
+        return part
 
     def _member(self, i: int) -> Network:
         if isinstance(i, bool | np.bool_) or not isinstance(i, SupportsIndex):
@@ -164,50 +179,96 @@ class Ensemble(Described):
     # ---------------------------------------------------------------- what it computes
 
     def predict(self, X: ArrayLike) -> Array:
-        """Outputs of all members.
+        """Compute the outputs of all members.
 
         Parameters
         ----------
-        X : array_like, (B, n_in) for all members, or (n_members, B, n_in), or one sample (n_in,)
+        X : array_like, (B, n_in) or one sample (n_in,), or (n_members, B, n_in)
+            Inputs, the same for all members or some for each.
 
         Returns
         -------
         ndarray, (n_members, B, n_out), or (n_members, n_out) of one sample
+            Outputs.
         """
-        made_of, M = self._architecture, self.n_members
-        inputs = np.asarray(X)
+        (n_in, *_, n_out), dtype = self._architecture.sizes, self._architecture.dtype
+        M, inputs = self.n_members, np.asarray(X)
         if inputs.ndim == 3:
-            samples = checks.shaped(X, "X", (M, inputs.shape[1], made_of.sizes[0]), made_of.dtype)
+            samples = checks.shaped(X, "X", (M, inputs.shape[1], n_in), dtype)
         else:
-            samples = checks.matrix(X, "X", made_of.sizes[0], made_of.dtype)[0]
+            samples = checks.matrix(X, "X", n_in, dtype)[0]
         batch = samples.shape[-2]
-        out = np.empty((M, batch, made_of.sizes[-1]), made_of.dtype)
+        out = np.empty((M, batch, n_out), dtype)
         ensemble.predict(self._model, samples, out, self._work(batch))
         return out[:, 0] if inputs.ndim == 1 else out
 
     @np.errstate(all="ignore")
     def mean(self, X: ArrayLike) -> Array:
-        """Mean of the members' predictions, (B, n_out)."""
+        """Compute the mean of the members' predictions.
+
+        Parameters
+        ----------
+        X : array_like
+            Inputs, as for `predict`.
+
+        Returns
+        -------
+        ndarray, (B, n_out) or (n_out,)
+            The mean over members.
+        """
         mean: Array = self.predict(X).mean(axis=0)
         return mean
 
     @np.errstate(all="ignore")
     def std(self, X: ArrayLike) -> Array:
-        """Standard deviation of the members' predictions, (B, n_out): where they disagree."""
+        """Compute the standard deviation of the members' predictions, by which they disagree.
+
+        Parameters
+        ----------
+        X : array_like
+            Inputs, as for `predict`.
+
+        Returns
+        -------
+        ndarray, (B, n_out) or (n_out,)
+            The standard deviation over members.
+        """
         spread: Array = self.predict(X).std(axis=0)
         return spread
 
     def loss(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
-        """Loss of each member, (n_members,).
+        """Compute the loss of each member.
 
-        X, Y and sample_weight as for `Network.loss`, or with an axis of members in front.
+        Parameters
+        ----------
+        X, Y, sample_weight : array_like
+            Samples, as for `Network.loss`, for all members; with an axis of members in front, some
+            for each.
+
+        Returns
+        -------
+        ndarray, (n_members,)
+            The losses.
         """
         return self._loss(self._data(X, Y, sample_weight))
 
     def value_and_grad(
         self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[Array, Array]:
-        """Losses (n_members,) and gradients (n_members, n_params); arguments as for `loss`."""
+        """Compute the loss of each member, and its gradient with respect to the member's theta.
+
+        Parameters
+        ----------
+        X, Y, sample_weight : array_like
+            Samples, as for `loss`.
+
+        Returns
+        -------
+        values : ndarray, (n_members,)
+            The losses.
+        grads : ndarray, (n_members, n_params)
+            The gradients, laid out like theta.
+        """
         samples = self._data(X, Y, sample_weight)
         values, grads = np.empty(self.n_members), np.empty_like(self.theta)
         work = self._work(samples.X.shape[-2])
@@ -222,33 +283,44 @@ class Ensemble(Described):
         batch_size: int = 32,
         optimizer: Optimizer | None = None,
         *,
-        validation_data: tuple[Any, ...] | None = None,
+        validation_data: checks.Validation | None = None,
         sample_weight: ArrayLike | None = None,
         progress: bool = True,
         shuffle: bool = True,
     ) -> History:
-        """Train every member by minibatch descent, each with an order of samples of its own.
+        """Train every member by minibatch descent, each on its own order of the samples.
 
-        A member whose loss is no longer finite goes back to its last good epoch and stays there,
-        with a warning.
+        A member whose loss is no longer finite returns to its last good epoch and stays there, with
+        a warning.
 
         Parameters
         ----------
-        X, Y, sample_weight
-            As for `Network.fit`; with an axis of members in front, each has its own data.
-        epochs, batch_size, optimizer, validation_data, progress, shuffle
-            As for `Network.fit`; each member has an optimizer of its own.
+        X, Y : array_like
+            Finite samples, as for `loss`.
+        epochs, batch_size : int
+            Passes over the samples, and samples of one step.
+        optimizer : Optimizer, optional
+            Rule by which theta moves, ``dj.Adam()`` by default; each member has its own state.
+        validation_data : (X, Y) or (X, Y, sample_weight), optional
+            Samples on which the losses are taken after each epoch.
+        sample_weight : array_like, (B,) or (n_members, B), optional
+            Weights of the samples.
+        progress : bool
+            Whether to show a progress bar, if there is a terminal.
+        shuffle : bool
+            Whether each epoch takes the samples in a new order.
 
         Returns
         -------
         History
-            Each loss is an array (n_members,), NaN where a member has stopped. After Ctrl-C all
-            members are at the end of the last finished epoch.
+            Losses, validation losses and seconds, one for each epoch. A loss is an array
+            (n_members,), NaN where a member has stopped. Ctrl-C ends the fit, and returns all
+            members to the last finished epoch.
 
         Raises
         ------
         DivergedError
-            No member is left.
+            No member has a finite loss.
         """
         samples = self._data(X, Y, sample_weight, finite=True)
         validation = None
@@ -277,39 +349,45 @@ class Ensemble(Described):
         return values
 
     def _work(self, batch: int) -> Array:
-        """Scratch memory, a row for each thread."""
+        """Allocate scratch memory, a row for each thread."""
         size = kernels.workspace_size(self._model, batch)
         return memory.rows(self._model.threads, size, self.theta.dtype)
 
     def _data(
-        self, X: Any, Y: Any, weights: Any, source: str = "", *, finite: bool = False
+        self,
+        X: ArrayLike,
+        Y: ArrayLike,
+        weights: ArrayLike | None,
+        source: str = "",
+        *,
+        finite: bool = False,
     ) -> Data:
-        """Samples for all members, or with an axis of members for each."""
-        made_of, M = self._architecture, self.n_members
+        """Check samples, for all members or with an axis of members in front."""
+        architecture, M = self._architecture, self.n_members
         inputs, targets = np.asarray(X), np.asarray(Y)
         if inputs.ndim < 3:
-            return data.checked(made_of, X, Y, weights, source, finite=finite)
+            return data.checked(architecture, X, Y, weights, source, finite=finite)
         name = f"{source}[0]" if source else "X"
         if inputs.shape[0] != M or targets.shape[:2] != inputs.shape[:2]:
             raise ValueError(
-                f"{name} of three axes must be ({M}, batch, {made_of.sizes[0]}) and Y ({M}, batch, "
-                f"...), got {inputs.shape} and {targets.shape}"
+                f"{name} of three axes must be ({M}, batch, {architecture.sizes[0]}) and Y "
+                f"({M}, batch, ...), got {inputs.shape} and {targets.shape}"
             )
         B = inputs.shape[1]
         flat_weights = None if weights is None else self._weights(weights, B, source)
         flat = data.checked(
-            made_of,
+            architecture,
             inputs.reshape(M * B, -1),
             targets.reshape(M * B, *targets.shape[2:]),
             flat_weights,
             source,
             finite=finite,
         )
-        own_weights = None if flat.weights is None else flat.weights.reshape(M, B)
-        return Data(flat.X.reshape(M, B, -1), flat.Y.reshape(M, B, -1), own_weights)
+        rows = None if flat.weights is None else flat.weights.reshape(M, B)
+        return Data(flat.X.reshape(M, B, -1), flat.Y.reshape(M, B, -1), rows)
 
-    def _weights(self, weights: Any, B: int, source: str) -> Array:
-        """Weights (n_members * B,), of which no member's are all 0."""
+    def _weights(self, weights: ArrayLike, B: int, source: str) -> Array:
+        """Return weights (n_members * B,), of which no member's are all 0."""
         name, M = f"{source}[2]" if source else "sample_weight", self.n_members
         given = checks.array(weights, name, self._architecture.dtype)
         try:
@@ -318,17 +396,17 @@ class Ensemble(Described):
             raise ValueError(
                 f"{name} must have shape ({M}, {B}) or ({B},), got {given.shape}"
             ) from None
-        weighty = rows.any(axis=1)
-        if B and not weighty.all():
+        has_weight = rows.any(axis=1)
+        if B and not has_weight.all():
             raise ValueError(
                 f"{name} must not be 0 for every sample of a member, as it is for member "
-                f"{weighty.argmin()}"
+                f"{has_weight.argmin()}"
             )
         return rows.reshape(-1)
 
 
-def _seeds(rng: Any, count: int) -> list[int]:
-    """One seed a member."""
+def _seeds(rng: Seed, count: int) -> list[int]:
+    """Return a seed for each member."""
     generator = checks.generator(rng)
     if isinstance(rng, (int, np.integer)):
         return [int(rng) + i for i in range(count)]

@@ -1,15 +1,15 @@
-"""The `Network`: a thin face over the kernels. It checks, allocates once, and calls one kernel."""
+"""Define `Network`: each method checks its arguments, allocates once, and calls one kernel."""
 
 from __future__ import annotations
 
 import copy
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from deltajit import kernels, reference
 from deltajit.circuit import Circuit
@@ -22,11 +22,12 @@ from deltajit.kernels.mlp import handle
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
 from deltajit.model import checks, custom, memory
 from deltajit.model.architecture import Architecture, with_names
+from deltajit.model.checks import Seed
 from deltajit.model.collapse import collapsed
 from deltajit.model.data import Data, checked
 from deltajit.model.described import Described
 from deltajit.model.initializers import initial_theta
-from deltajit.model.memory import Array
+from deltajit.model.memory import Array, DType
 from deltajit.training import fitting
 from deltajit.training.fitting import Options
 from deltajit.training.full_batch import FullBatch
@@ -37,54 +38,57 @@ from deltajit.training.watchers import Metric
 
 @with_names
 class Network(Described):
-    """A multilayer perceptron: predictions, loss, gradient and training.
+    """Compute a multilayer perceptron's predictions, loss and derivatives, and train it.
+
+    Layer l computes ``z[l] = a[l-1] @ W[l].T + b[l]`` and ``a[l] = f(z[l])``, from ``a[0] = X``
+    (B, n_in), one sample a row, to the predictions ``a[L]`` (B, n_out).
 
     Parameters
     ----------
-    sizes : list of int
-        Units of each layer, inputs first, outputs last.
-    activation : str or list of str
-        Of the hidden layers, one name for all or one name each. There are
+    sizes : sequence of int
+        Number of units of each layer: inputs first, outputs last.
+    activation : str or sequence of str
+        Activation of the hidden layers: one name for all, or one name for each. It is one of
         {hidden},
-        and your own, by `register_activation`. The derivative of "step", the perceptron's
+        or a custom one, by `register_activation`. The derivative of "step", the perceptron's
         threshold, is 0.
     output : str
-        Activation of the output layer. There are
+        Activation of the output layer: "auto", which is the one that belongs to the loss (identity
+        if none does), or one of
         {outputs}.
-        "gaussian" is means first, then as many variances. "auto" is the one that belongs to the
-        loss, and identity if there is none.
+        The outputs of "gaussian" are means, followed by as many variances.
     loss : str or Circuit
-        There are
+        Loss of one sample: "auto", which is the one that belongs to the output, or one of
         {losses},
-        and your own, by `register_loss`. Where none is said, any output will do but gaussian.
-        "auto" is the one that belongs to the output. Or a `Circuit`, the loss of one sample as a
-        function of its outputs, then of its targets, one or more.
-    l2, l1 : float
-        Add ``l2/2 * sum(W**2) + l1 * sum(|W|)`` to the loss; biases are not penalized.
+        or a custom one, by `register_loss`. A loss listed without an output takes any but gaussian.
+        A `Circuit` is a function of the sample's outputs, then of its targets, one or more.
+    l2 : float
+        Penalty ``l2/2 * sum(W**2)`` on the weights, added to the loss; biases are not penalized.
     dtype : "float32" or "float64"
-        Of theta and of everything that is computed.
+        Type of theta and of everything that is computed.
     init : str
-        "auto" (he for layers of the relu family, glorot for others), "he", "glorot", "lecun",
-        "normal", "zeros". Biases start at 0.
+        Distribution of the initial weights: "auto" (he for layers of the relu family, glorot for
+        others), "he", "glorot", "lecun", "normal" or "zeros". Biases start at 0.
     rng : None, int or numpy.random.Generator
-        Draws the initial weights, and the order of samples in `fit`.
+        Seed or generator that draws the initial weights, and the order of samples in `fit`.
+    l1 : float
+        Penalty ``l1 * sum(|W|)`` on the weights, added to the loss.
     slope : float
         Slope of leaky_relu below 0.
     threshold : float
-        Residuals larger than this count linearly in the loss "huber".
+        Size of a residual above which the loss "huber" is linear.
     quantile : float
-        That the loss "quantile" asks for, between 0 and 1.
+        Quantile, between 0 and 1, that the loss "quantile" estimates.
     sigma : float
-        Standard deviation of init="normal".
+        Standard deviation of the weights for ``init="normal"``.
     threads : int, optional
-        How many threads a batch may use that is large enough for it to pay; None is one for each
-        core that this process may use, and without OpenMP it is 1. The results are the same bits
-        for any number.
+        Number of threads that a large batch may use; None is one for each core that this process
+        may use (1 without OpenMP). Results are the same bits for any number of threads.
 
     Raises
     ------
     ValueError, TypeError
-        Naming the wrong argument, what it was, and what was expected.
+        An argument is wrong: the message names it, what it was, and what was expected.
 
     Examples
     --------
@@ -101,14 +105,14 @@ class Network(Described):
 
     def __init__(
         self,
-        sizes: Any,
-        activation: Any = "tanh",
+        sizes: Sequence[int],
+        activation: str | Sequence[str] = "tanh",
         output: str = "auto",
         loss: str | Circuit = "auto",
         l2: float = 0.0,
-        dtype: Any = "float32",
+        dtype: DTypeLike = "float32",
         init: str = "auto",
-        rng: Any = 0,
+        rng: Seed = 0,
         *,
         l1: float = 0.0,
         slope: float = 0.01,
@@ -129,7 +133,7 @@ class Network(Described):
     def _bind(
         self, architecture: Architecture, theta: Array, rng: np.random.Generator, threads: int
     ) -> None:
-        """Hold `theta` and the views of it that kernels and users work with."""
+        """Keep `theta`, and make the views of it that kernels and users work with."""
         self._architecture = architecture
         self._rng = rng
         self._weights, self._biases = architecture.unflatten(theta)
@@ -141,61 +145,61 @@ class Network(Described):
 
     @property
     def theta(self) -> Array:
-        """Every parameter in one vector (n_params,); assigning copies into it."""
+        """Return every parameter in one vector (n_params,); assigning copies into it."""
         theta: Array = self._model.theta
         return theta
 
     @theta.setter
-    def theta(self, value: ArrayLike) -> None:
+    def theta(self, value: ArrayLike) -> None:  # numpydoc ignore=GL08
         self.theta[:] = checks.shaped(value, "theta", self.theta.shape, self.dtype)
 
     @property
     def weights(self) -> tuple[Array, ...]:
-        """W[l] (n_l, n_{l-1}) of each layer, views of theta."""
+        """Return the weights W[l] (n_l, n_{l-1}) of each layer, as views of theta."""
         return self._weights
 
     @property
     def biases(self) -> tuple[Array, ...]:
-        """b[l] (n_l,) of each layer, views of theta."""
+        """Return the biases b[l] (n_l,) of each layer, as views of theta."""
         return self._biases
 
     @property
     def architecture(self) -> Architecture:
-        """Sizes, activations and loss: what the network is, without its parameters."""
+        """Return the network without its parameters: sizes, activations and loss."""
         return self._architecture
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Units of each layer, inputs first."""
+        """Return the number of units of each layer, inputs first."""
         return self._architecture.sizes
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """float32 or float64."""
+    def dtype(self) -> DType:
+        """Return the type of theta and of everything that is computed: float32 or float64."""
         return self._architecture.dtype
 
     @property
     def n_params(self) -> int:
-        """Number of weights and biases."""
+        """Return the number of weights and biases."""
         return self._architecture.n_params
 
     @property
     def threads(self) -> int:
-        """How many threads a large batch may use; the results are the same bits for any number."""
+        """Return the number of threads that a large batch may use."""
         threads: int = self._model.threads
         return threads
 
     def __repr__(self) -> str:
-        made_of = self._architecture
-        hidden = made_of.activations[:-1]
+        architecture = self._architecture
+        *hidden, output = architecture.activations
         names = hidden[:1] if len(set(hidden)) == 1 else hidden
         return (
-            f"Network({'-'.join(map(str, made_of.sizes))}, "
-            f"{' -> '.join((*names, made_of.activations[-1]))}, {made_of.loss}, "
-            f"{made_of.dtype.name}, {made_of.n_params:,} parameters)"
+            f"Network({'-'.join(map(str, architecture.sizes))}, "
+            f"{' -> '.join((*names, output))}, {architecture.loss}, "
+            f"{architecture.dtype.name}, {architecture.n_params:,} parameters)"
         )
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {
             "architecture": self._architecture,
             "theta": self.theta,
@@ -210,7 +214,24 @@ class Network(Described):
     def sharing(
         cls, architecture: Architecture, theta: Array, rng: np.random.Generator, threads: int = 1
     ) -> Network:
-        """A network on `theta` (n_params,) itself: what is done to one is done to the other."""
+        """Return a network that shares the memory of `theta`, without a copy.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            Sizes, activations and loss, as another network's `architecture` gives them.
+        theta : ndarray, (n_params,)
+            Parameters, of the architecture's dtype; training the network changes them.
+        rng : numpy.random.Generator
+            Generator that shuffles the samples in `fit`.
+        threads : int
+            Number of threads that a large batch may use.
+
+        Returns
+        -------
+        Network
+            The network whose `theta` is that array.
+        """
         net = cls.__new__(cls)
         net._bind(architecture, theta, rng, threads)
         return net
@@ -219,23 +240,25 @@ class Network(Described):
 
     @property
     def model(self) -> kernels.Model:
-        """The network as the kernels take it; theta is shared with it, not copied."""
+        """Return the network as the kernels take it, a tuple of arrays; theta is not copied."""
         return self._model
 
     def workspace(self, batch: int, order: int = 1, threads: int | None = None) -> Array:
-        """Scratch memory that the kernels need for batches of up to `batch` samples.
+        """Allocate the scratch memory that the kernels need for batches of up to `batch` samples.
 
         Parameters
         ----------
         batch : int
+            Number of samples at most.
         order : 1 or 2
-            1 is enough to predict, for loss and gradient, and to train; 2 for all derivatives.
+            Order of the derivatives: 1 for predictions, loss, gradient and training, 2 for all.
         threads : int, optional
-            How many threads of your own call kernels at once: each needs a row of the result.
+            Number of threads that call kernels at the same time, each with a row of the result.
 
         Returns
         -------
         ndarray, (size,), or (threads, at least size) where threads is given
+            Uninitialized elements of the network's dtype.
         """
         samples = checks.whole(batch, "batch")
         if order not in (1, 2):
@@ -246,60 +269,90 @@ class Network(Described):
         return memory.rows(checks.whole(threads, "threads"), size, self.dtype)
 
     def handle(self, batch: int = 1, order: int = 1) -> NDArray[np.int64]:
-        """The network and a workspace as one array of addresses, for C callbacks.
+        """Return the addresses of the network and of a workspace in one array, for C callbacks.
 
-        A ``numba.cfunc`` may use it as a global: ``model, work = kernels.from_handle(handle, x)``
-        gives back what every kernel takes, with the weights as they are now. It is valid as long
-        as this network lives, in this process (so never with cache=True), for one thread at a time.
+        A ``numba.cfunc`` may use the handle as a global variable: ``model, work =
+        kernels.from_handle(handle, x)`` gives what every kernel takes, with the weights of the
+        moment. The handle is valid as long as this network lives, in this process (so never with
+        ``cache=True``), for one thread at a time.
 
         Parameters
         ----------
-        batch, order
-            As for `workspace`.
+        batch : int
+            Number of samples that the workspace is for, at most.
+        order : 1 or 2
+            Order of the derivatives that the workspace is for.
+
+        Returns
+        -------
+        ndarray of int64
+            The handle.
         """
         work = self.workspace(batch, order)
         self._lent.append(work)
-        made: NDArray[np.int64] = handle.make_handle(self._model, work)
-        return made
+        addresses: NDArray[np.int64] = handle.make_handle(self._model, work)
+        return addresses
 
     @property
     def reference(self) -> reference.Model:
-        """The same network for `deltajit.reference`, on views of the same theta."""
-        it = self._architecture
+        """Return the network as `deltajit.reference` takes it, on views of the same theta."""
+        its = self._architecture
         return reference.Model(
-            self.weights, self.biases, it.activations, it.loss, it.l2, it.slope, it.l1, it.bend
+            self.weights,
+            self.biases,
+            its.activations,
+            its.loss,
+            its.l2,
+            its.slope,
+            its.l1,
+            its.bend,
         )
 
     # ---------------------------------------------------------------- what it computes
 
     def predict(self, X: ArrayLike) -> Array:
-        """Outputs of the network.
+        """Compute the outputs ``a[L]`` of the network.
 
         Parameters
         ----------
         X : array_like, (B, n_in) or one sample (n_in,)
+            Inputs.
 
         Returns
         -------
         ndarray, (B, n_out) or (n_out,)
-            Probabilities for softmax and sigmoid outputs.
+            Outputs; probabilities for softmax and sigmoid.
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> net = dj.Network([2, 3, 1], init="zeros")
+        >>> net.predict([[0.0, 1.0], [1.0, 0.0]])
+        array([[0.],
+               [0.]], dtype=float32)
         """
-        made_of = self._architecture
-        samples = checks.samples(X, "X", made_of.sizes[0], made_of.dtype)
-        out = np.empty((*samples.shape[:-1], made_of.sizes[-1]), made_of.dtype)
+        architecture = self._architecture
+        samples = checks.samples(X, "X", architecture.sizes[0], architecture.dtype)
+        out = np.empty((*samples.shape[:-1], architecture.sizes[-1]), architecture.dtype)
         handle.predict(self._handle(), samples, out)
         return out
 
     def loss(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Weighted mean over samples of the loss, plus ``l2/2 * sum(W**2) + l1 * sum(|W|)``.
+        """Compute the mean loss of the samples, plus ``l2/2 * sum(W**2) + l1 * sum(|W|)``.
 
         Parameters
         ----------
         X : array_like, (B, n_in) or one sample (n_in,)
+            Inputs.
         Y : array_like, (B, n_out), also (B,) if n_out is 1
-            For cross_entropy also integer class labels (B,).
+            Targets; for cross_entropy rows of probabilities, or integer class labels (B,).
         sample_weight : array_like, (B,), optional
-            ``sum(w * loss) / sum(w)`` replaces the mean.
+            Weights w >= 0: ``sum(w * loss) / sum(w)`` replaces the mean.
+
+        Returns
+        -------
+        float
+            The loss.
         """
         data = self._data(X, Y, sample_weight)
         return float(handle.loss(self._handle(), data.X, data.Y, data.weights))
@@ -311,20 +364,42 @@ class Network(Described):
         sample_weight: ArrayLike | None = None,
         out: Array | None = None,
     ) -> tuple[float, Array]:
-        """The loss and its gradient with respect to theta.
+        """Compute the loss and its gradient with respect to theta, by backpropagation.
 
         Parameters
         ----------
-        X, Y, sample_weight
-            As for `loss`.
+        X, Y, sample_weight : array_like
+            Samples, as for `loss`.
         out : ndarray, (n_params,), optional
-            Where to write the gradient.
+            Contiguous array of the network's dtype into which the gradient is written.
 
         Returns
         -------
         value : float
+            The loss, as `loss` returns it.
         grad : ndarray, (n_params,)
-            Laid out like theta; `unflatten` gives its dW and db.
+            The gradient, laid out like theta; `unflatten` splits it into dW and db.
+
+        Notes
+        -----
+        With ``delta[l] = dLoss/dz[l]`` and f the activation of layer l [1]_::
+
+            delta[L] = dLoss/da[L] * f'(z[L])                   (BP1)
+            delta[l] = (delta[l+1] @ W[l+1]) * f'(z[l])         (BP2)
+            dW[l] = delta[l].T @ a[l-1]                         (BP3)
+            db[l] = delta[l].sum(axis=0)                        (BP4)
+
+        References
+        ----------
+        .. [1] Rumelhart, Hinton & Williams (1986), Learning representations by back-propagating
+           errors, Nature 323.
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> net = dj.Network([1, 1], init="zeros")
+        >>> net.value_and_grad([[2.0]], [[1.0]])  # 1/2 (0 - 1)**2; delta = 0 - 1
+        (0.5, array([-2., -1.], dtype=float32))
         """
         data = self._data(X, Y, sample_weight)
         if out is None:
@@ -335,50 +410,117 @@ class Network(Described):
         return float(value), grad
 
     def grad(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
-        """Gradient of `loss` with respect to theta, (n_params,)."""
+        """Compute the gradient of the loss with respect to theta.
+
+        Parameters
+        ----------
+        X, Y, sample_weight : array_like
+            Samples, as for `loss`.
+
+        Returns
+        -------
+        ndarray, (n_params,)
+            The gradient, laid out like theta.
+        """
         return self.value_and_grad(X, Y, sample_weight)[1]
 
     def hvp(
         self, X: ArrayLike, Y: ArrayLike, v: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Array:
-        """Hessian of `loss` times v, without the Hessian: about 2.7 gradients (Pearlmutter 1994).
+        """Compute the Hessian of the loss times v, without the Hessian, for about 2.7 gradients.
 
         Parameters
         ----------
-        X, Y, sample_weight
-            As for `loss`.
+        X, Y : array_like
+            Samples, as for `loss`.
         v : array_like, (n_params,)
-            Finite, laid out like theta.
+            Finite vector, laid out like theta.
+        sample_weight : array_like, (B,), optional
+            Weights of the samples, as for `loss`.
 
         Returns
         -------
         ndarray, (n_params,)
+            The product ``H @ v`` [1]_.
+
+        References
+        ----------
+        .. [1] Pearlmutter (1994), Fast exact multiplication by the Hessian, Neural Computation 6.
         """
         return self._product(kernels.hvp, X, Y, v, sample_weight)
 
     def gnvp(
         self, X: ArrayLike, Y: ArrayLike, v: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Array:
-        """Gauss-Newton matrix of `loss` times v (Schraudolph 2002), as for `hvp`.
+        """Compute the Gauss-Newton matrix of the loss times v, without the matrix.
 
-        It is the Hessian without the network's own curvature, and never indefinite.
+        The matrix is the Hessian without the curvature of the network [1]_: ``J.T @ B @ J``, J the
+        Jacobian of z[L] and B the loss's curvature in z[L].
+
+        Parameters
+        ----------
+        X, Y : array_like
+            Samples, as for `loss`.
+        v : array_like, (n_params,)
+            Finite vector, laid out like theta.
+        sample_weight : array_like, (B,), optional
+            Weights of the samples, as for `loss`.
+
+        Returns
+        -------
+        ndarray, (n_params,)
+            The product ``G @ v``.
+
+        References
+        ----------
+        .. [1] Schraudolph (2002), Fast curvature matrix-vector products for second-order gradient
+           descent, Neural Computation 14.
         """
         return self._product(kernels.gnvp, X, Y, v, sample_weight)
 
     def hessian(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
-        """Hessian of `loss`, (n_params, n_params): for small networks, at most 1 GiB."""
+        """Compute the Hessian of the loss, one product with a unit vector after the other.
+
+        Parameters
+        ----------
+        X, Y, sample_weight : array_like
+            Samples, as for `loss`.
+
+        Returns
+        -------
+        ndarray, (n_params, n_params)
+            The Hessian.
+
+        Raises
+        ------
+        ValueError
+            The matrix would need more than 1 GiB.
+        """
         checks.dense("hessian", self.n_params, self.dtype)
         return self.linearize(X, Y, sample_weight).hessian()
 
     def linearize(
         self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Linearization:
-        """Forward and backward once; the result's products reuse both.
+        """Sweep forward and backward once, for any number of products that reuse both sweeps.
+
+        Parameters
+        ----------
+        X, Y, sample_weight : array_like
+            Samples, as for `loss`; they are copied.
 
         Returns
         -------
         Linearization
-            With ``.value .grad .hvp(v) .gnvp(v) .jvp(v) .vjp(u)``.
+            The network at its present theta: ``.value .grad .hvp(v) .gnvp(v) .jvp(v) .vjp(u)``.
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> net = dj.Network([1, 1], init="zeros")
+        >>> at = net.linearize([[2.0]], [[1.0]])
+        >>> at.jvp([1.0, 0.0])
+        array([[2.]], dtype=float32)
         """
         data = self._data(X, Y, sample_weight).copied()
         return Linearization.at(self._architecture, self.theta, data, self.threads)
@@ -386,30 +528,68 @@ class Network(Described):
     def objective(
         self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> Objective:
-        """`loss` as a function of theta, with derivatives, for scipy.optimize.
+        """Return the loss as a function of theta, with derivatives, for scipy.optimize.
 
-        It is of the samples as they are now: it keeps a copy.
+        Parameters
+        ----------
+        X, Y, sample_weight : array_like
+            Samples, as for `loss`; they are copied.
+
+        Returns
+        -------
+        Objective
+            Functions of theta: ``.fun .jac .hessp .fun_and_jac``.
         """
         return Objective(self._architecture, self._data(X, Y, sample_weight).copied(), self.threads)
 
     def per_sample_grads(self, X: ArrayLike, Y: ArrayLike) -> Array:
-        """Gradient of each sample's own loss, without l2 and weights: (B, n_params)."""
+        """Compute the gradient of each sample's loss with respect to theta, without penalties.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            Samples, as for `loss`.
+
+        Returns
+        -------
+        ndarray, (B, n_params)
+            A gradient in each row, laid out like theta.
+        """
         data = self._data(X, Y, None)
         out = np.empty((len(data.X), self.n_params), self.dtype)
         kernels.per_sample_grads(self._model, data.X, data.Y, out, self._work_of_order_2())
         return out
 
     def input_grad(self, X: ArrayLike, Y: ArrayLike) -> Array:
-        """Gradient of each sample's own loss with respect to its inputs: like X."""
+        """Compute the gradient of each sample's loss with respect to its inputs.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            Samples, as for `loss`.
+
+        Returns
+        -------
+        ndarray, (B, n_in) or (n_in,)
+            The gradients, of the shape of X.
+        """
         data = self._data(X, Y, None)
         out = np.empty_like(data.X)
         kernels.input_grad(self._model, data.X, data.Y, out, self._work_of_order_2())
         return out[0] if np.ndim(X) == 1 else out
 
     def jacobian(self, X: ArrayLike) -> Array:
-        """Derivatives of the outputs with respect to the inputs, (B, n_out, n_in).
+        """Compute the derivatives of the outputs with respect to the inputs.
 
-        One sample (n_in,) gives (n_out, n_in).
+        Parameters
+        ----------
+        X : array_like, (B, n_in) or one sample (n_in,)
+            Inputs.
+
+        Returns
+        -------
+        ndarray, (B, n_out, n_in) or (n_out, n_in)
+            The Jacobian of `predict` at each sample.
         """
         samples, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
         out = np.empty((len(samples), self.sizes[-1], self.sizes[0]), self.dtype)
@@ -417,32 +597,65 @@ class Network(Described):
         return out[0] if single else out
 
     def unflatten(self, grad: ArrayLike) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Views (dW tuple, db tuple) of a vector laid out like theta; dW[l] is like W[l]."""
-        found = np.asarray(grad)
-        if found.shape != (self.n_params,):
-            found = checks.shaped(grad, "grad", self.theta.shape, self.dtype)
-        return self._architecture.unflatten(found)
+        """Split a vector laid out like theta into arrays of each layer.
+
+        Parameters
+        ----------
+        grad : array_like, (n_params,)
+            Vector such as a gradient.
+
+        Returns
+        -------
+        dW : tuple of ndarray, (n_l, n_{l-1})
+            Parts of the shapes of `weights`; views if `grad` is an array.
+        db : tuple of ndarray, (n_l,)
+            Parts of the shapes of `biases`, likewise.
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> net = dj.Network([2, 1])
+        >>> net.unflatten([1.0, 2.0, 3.0])
+        ((array([[1., 2.]]),), (array([3.]),))
+        """
+        flat = np.asarray(grad)
+        if flat.shape != (self.n_params,):
+            flat = checks.shaped(grad, "grad", self.theta.shape, self.dtype)
+        return self._architecture.unflatten(flat)
 
     def flatten(self, dW: Sequence[ArrayLike], db: Sequence[ArrayLike]) -> Array:
-        """One new vector like theta from dW and db of every layer: the inverse of `unflatten`."""
+        """Join arrays of each layer into one vector laid out like theta, as `unflatten` splits it.
+
+        Parameters
+        ----------
+        dW : sequence of array_like, (n_l, n_{l-1})
+            Arrays of the shapes of `weights`.
+        db : sequence of array_like, (n_l,)
+            Arrays of the shapes of `biases`.
+
+        Returns
+        -------
+        ndarray, (n_params,)
+            A new vector.
+        """
         return self._architecture.flatten(dW, db)
 
     def collapse(self) -> Network:
-        """The same function by one layer: ``W = W[L] ... W[1]``, for identity hidden layers only.
+        """Multiply layers without activations into one: ``W = W[L] ... W[1]``.
 
-        However many such layers there are, they compute no more than one. The product is taken in
-        float64. Output activation, loss, dtype and all else are as here; l2 and l1 too, but they
-        penalize the entries of the product then, so `loss` is another one unless both are 0.
+        A network whose hidden layers are all identity computes no more than one layer does. The
+        product is taken in float64. The penalties l2 and l1 stay, but apply to the entries of the
+        product, so that `loss` changes unless both are 0.
 
         Returns
         -------
         Network
-            Of sizes [n_in, n_out], with a copy of this one's generator.
+            A network of sizes [n_in, n_out] with the same predictions, and a copy of the generator.
 
         Raises
         ------
         ValueError
-            A hidden layer has another activation.
+            A hidden layer has an activation other than identity.
         """
         one = collapsed(self._architecture, self.theta)
         return Network.sharing(*one, copy.deepcopy(self._rng), self.threads)
@@ -455,77 +668,89 @@ class Network(Described):
         batch_size: int = 32,
         optimizer: Optimizer | FullBatch | None = None,
         *,
-        validation_data: tuple[Any, ...] | None = None,
+        validation_data: checks.Validation | None = None,
         sample_weight: ArrayLike | None = None,
         schedule: Schedule | None = None,
         clip_norm: float | None = None,
         dropout: float | Sequence[float] = 0.0,
         metrics: Mapping[str, Metric] | None = None,
-        callbacks: Sequence[Any] = (),
+        callbacks: Sequence[object] = (),
         checkpoint: str | os.PathLike[str] | None = None,
         every: int = 1,
         resume: bool = False,
         progress: bool = True,
-        rng: Any = None,
+        rng: Seed = None,
         shuffle: bool = True,
     ) -> History:
-        """Train by minibatch descent; theta changes in place.
+        """Train the network by minibatch descent; theta changes in place.
 
-        What raises an error before the first epoch is done has changed neither theta nor rng.
+        A call that raises an error before its first epoch ends changes neither theta nor rng.
 
         Parameters
         ----------
-        X, Y, sample_weight
-            As for `loss`; finite.
+        X, Y : array_like
+            Finite samples, of the shapes that `loss` takes.
         epochs : int
-            Passes over the data.
+            Number of passes over the samples.
         batch_size : int
-            Samples a step; the last step of an epoch takes what is left.
+            Samples of one step; the last step of an epoch takes those that are left.
         optimizer : Optimizer, optional
-            ``dj.Adam()`` by default. ``dj.LBFGS()``, ``dj.LevenbergMarquardt()`` and ``dj.Rprop()``
-            take every step on all samples, whatever batch_size is; the first two stop early when
-            they are done.
+            Rule by which theta moves: ``dj.Adam()`` by default. ``dj.LBFGS()``,
+            ``dj.LevenbergMarquardt()`` and ``dj.Rprop()`` take every step on all samples, whatever
+            batch_size is; the first two may end before `epochs` steps, when they have converged.
         validation_data : (X, Y) or (X, Y, sample_weight), optional
-            Its loss is taken after each epoch.
+            Samples on which the loss is taken after each epoch.
+        sample_weight : array_like, (B,), optional
+            Weights of the samples, as for `loss`.
         schedule : Schedule, optional
-            Changes the optimizer's learning rate from update to update: see ``dj.schedules``.
+            Learning rate of each update, as a multiple of the optimizer's: see ``dj.schedules``.
         clip_norm : float, > 0, optional
-            Longer gradients are shortened to this Euclidean length.
+            Euclidean length to which longer gradients are shortened.
         dropout : float, or one for each hidden layer
-            Share of units that a step leaves out; the others are scaled up, so that predictions
-            need not be. Losses of training are those with units left out.
+            Share of units that a step leaves out, in [0, 1). The others are scaled up, so that
+            `predict` needs no scaling. Training losses are those with units left out.
         metrics : dict of functions, optional
-            ``name: f(Y, outputs)``, taken on validation_data after each epoch, into
-            ``History.metrics``; Y is as it was given.
+            Functions ``name: f(Y, outputs)``, evaluated on validation_data after each epoch and
+            kept in ``History.metrics``; Y is passed as it was given.
         callbacks : sequence of Callback
-            Told of each epoch, and able to end fit: see ``dj.callbacks``.
+            Objects that are told of each epoch and may end the fit: see ``dj.callbacks``.
         checkpoint : path, optional
-            Where the state of fit is kept, written after `every` epochs and after the last.
+            File that keeps the state of the fit.
+        every : int
+            Epochs between two writes of `checkpoint`; the last epoch is always written.
         resume : bool
-            Go on from `checkpoint`, if the file is there; the weights become the very same bits
-            that they would have become without the interruption. Network, number of samples and
-            what decides the steps must have the same values, a schedule the same rates; epochs,
-            validation_data, metrics and the arguments of callbacks may change.
+            Whether to go on from `checkpoint`, if the file exists, to the same bits as without the
+            interruption. The network's shape, the number of samples and what decides the steps must
+            be equal, and a schedule must give the same rates; epochs, validation_data, metrics and
+            the arguments of callbacks may change.
         progress : bool
-            Show a progress bar, if there is a terminal.
+            Whether to show a progress bar, if there is a terminal.
         rng : None, int or numpy.random.Generator
-            Shuffles the samples; None goes on with the network's own generator.
+            Seed or generator that shuffles the samples; None goes on with the network's generator.
         shuffle : bool
-            A new order each epoch; else the order given.
+            Whether each epoch takes the samples in a new order.
 
         Returns
         -------
         History
-            Loss of each epoch (the mean of its minibatches' losses, each before its step),
-            validation loss, and seconds. Ctrl-C ends fit after the step that is under way: theta
-            is then that step's, and `interrupted` is True. A process that ignores SIGINT, as shells
-            let jobs in the background do, goes on.
+            Losses, validation losses and seconds, one for each epoch. Ctrl-C ends the fit after the
+            step under way, with that step's theta and ``interrupted=True``; a process that ignores
+            SIGINT, as a shell's background job does, goes on.
 
         Raises
         ------
         DivergedError
-            The loss became NaN or infinite; theta is what it was after the last good epoch, or what
-            a callback makes of it.
+            The loss became NaN or infinite. Theta is that of the last good epoch, unless a callback
+            changes it.
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> net = dj.Network([1, 4, 1], rng=0)
+        >>> X, Y = [[0.0], [0.5], [1.0]], [0.0, 1.0, 0.0]
+        >>> history = net.fit(X, Y, epochs=20, optimizer=dj.Adam(0.1), progress=False)
+        >>> history.loss[-1] < history.loss[0]
+        True
         """
         data = checked(self._architecture, X, Y, sample_weight, finite=True)
         options = Options(
@@ -551,34 +776,60 @@ class Network(Described):
     def save(self, path: Path) -> None:
         """Write the network to a safetensors file, which `deltajit.load` reads.
 
-        A file that is there already is replaced as a whole; after any failure it is as it was.
         The tensors are named "layers.0.weight" (n_out, n_in) and "layers.0.bias", for other tools.
-        """
-        saving.save(path, self._architecture, self.theta)
-
-    @classmethod
-    def load(cls, path: Path, *, rng: Any = 0, threads: int | None = None) -> Network:
-        """The network that `save` wrote; nothing in the file is executed.
 
         Parameters
         ----------
         path : str or os.PathLike
-        rng, threads
-            As for `Network`: they are not in the file. rng shuffles samples in `fit`.
+            File to write. An existing file is replaced as a whole, and kept after any failure.
+
+        Examples
+        --------
+        >>> import deltajit as dj, os, tempfile
+        >>> net = dj.Network([2, 3, 1])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.save(os.path.join(folder, "net.safetensors"))
+        ...     same = dj.load(os.path.join(folder, "net.safetensors"))
+        >>> bool((same.theta == net.theta).all())
+        True
+        """
+        saving.save(path, self._architecture, self.theta)
+
+    @classmethod
+    def load(cls, path: Path, *, rng: Seed = 0, threads: int | None = None) -> Network:
+        """Read a network from a file that `save` wrote; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            File to read.
+        rng : None, int or numpy.random.Generator
+            Seed or generator that shuffles the samples in `fit`; the file holds none.
+        threads : int, optional
+            Number of threads that a large batch may use, as for `Network`.
+
+        Returns
+        -------
+        Network
+            The network.
 
         Raises
         ------
         FormatError
             The file is no saved network, is damaged, or needs a newer deltajit.
         FileNotFoundError
+            There is no such file.
         """
         return cls._holding(saving.load(path), rng, threads)
 
     def to_torch(self) -> Any:
-        """A ``torch.nn.Sequential`` with copies of the weights, and outputs equal to `predict`'s.
+        """Return the network as a ``torch.nn.Sequential``, with copies of the weights.
 
-        It ends with the output activation, so softmax and sigmoid outputs are probabilities there
-        too; PyTorch's losses for logits want ``net.to_torch()[:-1]``.
+        Returns
+        -------
+        torch.nn.Sequential
+            Module whose outputs are those of `predict`. It ends with the output activation; for
+            PyTorch's losses of logits take ``net.to_torch()[:-1]``.
         """
         return pytorch.to_torch(self._architecture, self.theta)
 
@@ -586,56 +837,79 @@ class Network(Described):
     def from_torch(
         cls,
         source: Any,
-        activation: Any = None,
+        activation: str | Sequence[str] | None = None,
         output: str = "auto",
         loss: str = "auto",
         *,
-        rng: Any = 0,
+        rng: Seed = 0,
         threads: int | None = None,
-        **options: Any,
+        **options: float,
     ) -> Network:
-        """A network with copies of a PyTorch network's weights.
+        """Make a network with copies of a PyTorch network's weights.
 
         Parameters
         ----------
         source : torch.nn.Sequential, or a state_dict
-            Of Linear layers; a mapping of names to NumPy arrays will do. Layers of a state_dict
-            are in the order of their numbers, if they have such ("layers.0.weight"), else in its.
-        activation : str or list of str
-            Of the hidden layers; needed for a state_dict, which has none. A Sequential has its own.
+            Linear layers and their activations, or a mapping of names to tensors or NumPy arrays.
+            Layers of a mapping are sorted by the numbers in their names ("layers.0.weight"), or
+            else in its order.
+        activation : str or sequence of str
+            Activation of the hidden layers, for a state_dict; a Sequential has its own.
         output : str
-            "auto" is the last module's activation if it has one, else the one that belongs to the
-            loss: a network that ends in logits for ``CrossEntropyLoss`` wants
-            loss="cross_entropy", and `predict` then gives probabilities.
-        loss, rng, threads
-            As for `Network`.
-        **options
-            slope (a Sequential has its own), l2, l1, threshold, quantile, as for `Network`.
+            Activation of the outputs. "auto" is the Sequential's last activation, if it ends with
+            one, else the one that belongs to the loss: for a network whose logits go into
+            ``CrossEntropyLoss`` pass ``loss="cross_entropy"``; `predict` then gives probabilities.
+        loss : str
+            Loss of one sample, as for `Network`.
+        rng : None, int or numpy.random.Generator
+            Seed or generator that shuffles the samples in `fit`.
+        threads : int, optional
+            Number of threads that a large batch may use, as for `Network`.
+        **options : float
+            Arguments slope (a Sequential has its own), l2, l1, threshold and quantile of `Network`.
+
+        Returns
+        -------
+        Network
+            The network.
         """
-        made = pytorch.from_torch(source, activation, output, loss, options)
-        return cls._holding(made, rng, threads)
+        return cls._holding(
+            pytorch.from_torch(source, activation, output, loss, options), rng, threads
+        )
 
     @classmethod
     def from_sklearn(
-        cls, mlp: Any, *, rng: Any = 0, threads: int | None = None, **options: Any
+        cls, mlp: Any, *, rng: Seed = 0, threads: int | None = None, **options: float
     ) -> Network:
-        """A network with copies of the weights of a fitted MLPClassifier or MLPRegressor.
-
-        `predict` gives what predict_proba does, in the order of ``mlp.classes_``, but for two
-        classes only the probability of the second; of a regressor what its predict does.
+        """Make a network with copies of the weights of a fitted MLPClassifier or MLPRegressor.
 
         Parameters
         ----------
         mlp : sklearn.neural_network.MLPClassifier or MLPRegressor
-        rng, threads
-            As for `Network`.
-        **options
-            l2, l1, as for `Network`; scikit-learn's penalty is ``l2 = alpha / samples in a batch``.
+            Fitted estimator.
+        rng : None, int or numpy.random.Generator
+            Seed or generator that shuffles the samples in `fit`.
+        threads : int, optional
+            Number of threads that a large batch may use, as for `Network`.
+        **options : float
+            Penalties l2 and l1 of `Network`; scikit-learn's is ``l2 = alpha / samples of a step``.
+
+        Returns
+        -------
+        Network
+            Network whose `predict` is the regressor's, or the classifier's ``predict_proba`` in the
+            order of ``mlp.classes_``; of two classes only the second has an output.
         """
         return cls._holding(scikit_learn.from_sklearn(mlp, options), rng, threads)
 
     def to_onnx(self, path: Path) -> None:
-        """Write `predict` to an ONNX file: input "X" (batch, n_in), output "Y" (batch, n_out)."""
+        """Write `predict` to an ONNX file: input "X" (batch, n_in), output "Y" (batch, n_out).
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            File to write.
+        """
         onnx.to_onnx(self._architecture, self.theta, path)
 
     def to_c(self, path: Path, name: str | None = None) -> None:
@@ -644,41 +918,51 @@ class Network(Described):
         Parameters
         ----------
         path : str or os.PathLike
+            File to write.
         name : str, optional
-            Prefix of what it defines: ``void <name>_predict(const float *x, float *out)``, or
-            double; by default the file's own name.
+            Prefix of the names in the header, by default the file's name. The function is ``void
+            <name>_predict(const float *x, float *out)``, with double for float64.
         """
         c_header.to_c(self._architecture, self.theta, path, name)
 
     # ---------------------------------------------------------------- helpers
 
     @classmethod
-    def _holding(cls, made: tuple[Architecture, Array], rng: Any, threads: int | None) -> Network:
-        """A network on a theta that nobody else has."""
-        return cls.sharing(*made, checks.generator(rng), checks.threads(threads))
+    def _holding(
+        cls, described: tuple[Architecture, Array], rng: Seed, threads: int | None
+    ) -> Network:
+        """Return a network on a theta that nothing else refers to."""
+        return cls.sharing(*described, checks.generator(rng), checks.threads(threads))
 
-    def _data(self, X: Any, Y: Any, weights: Any) -> Data:
+    def _data(self, X: ArrayLike, Y: ArrayLike, weights: ArrayLike | None) -> Data:
         return checked(self._architecture, X, Y, weights)
 
     def _handle(self) -> Array:
-        """What the kernels need, with this thread's scratch memory, for blocks of any batch."""
+        """Return this thread's handle, with scratch memory for the blocks of any batch."""
         try:
-            found: Array = self._scratch.handle
+            addresses: Array = self._scratch.handle
         except AttributeError:
             self._scratch.work = self.workspace(LARGEST_BLOCK)
-            found = self._scratch.handle = handle.make_handle(self._model, self._scratch.work)
-        return found
+            addresses = self._scratch.handle = handle.make_handle(self._model, self._scratch.work)
+        return addresses
 
     def _work_of_order_2(self) -> Array:
-        """This thread's scratch memory for all derivatives, enough for blocks of any batch."""
+        """Return this thread's scratch memory for all derivatives, and the blocks of any batch."""
         try:
             work: Array = self._scratch.work_of_order_2
         except AttributeError:
             work = self._scratch.work_of_order_2 = self.workspace(LARGEST_BLOCK, 2)
         return work
 
-    def _product(self, kernel: Any, X: Any, Y: Any, v: Any, weights: Any) -> Array:
-        """A second-order kernel's product with v."""
+    def _product(
+        self,
+        kernel: Callable[..., None],
+        X: ArrayLike,
+        Y: ArrayLike,
+        v: ArrayLike,
+        weights: ArrayLike | None,
+    ) -> Array:
+        """Compute the product of a second-order kernel's matrix with v."""
         data = self._data(X, Y, weights)
         direction = checks.direction(v, "v", self.theta.shape, self.dtype)
         out = np.empty_like(self.theta)

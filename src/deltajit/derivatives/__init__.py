@@ -1,1 +1,1 @@
-"""Derivatives of a network that are taken at many directions, or at many points."""
+"""Take derivatives of a network in many directions, or at many points."""

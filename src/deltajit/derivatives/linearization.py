@@ -1,9 +1,9 @@
-"""A network near one point: loss and gradient once, then products with derivatives from there."""
+"""Linearize a network: loss and gradient at one theta, then products with its derivatives there."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,17 +17,17 @@ from deltajit.model.memory import Array
 
 
 class Linearization(Described):
-    """What `Network.linearize` returns: each product costs only its own sweeps.
+    """Multiply vectors with a network's derivatives at one theta, which `Network.linearize` fixes.
 
-    It stays at the theta at which it was made, whatever becomes of the network. Any number of
-    threads may call it.
+    The sweeps at that theta are kept, so that a product costs only its own. Later changes of the
+    network don't matter. Any number of threads may call the methods.
 
     Attributes
     ----------
     value : float
         The loss.
     grad : ndarray, (n_params,)
-        Its gradient.
+        The gradient of the loss.
     """
 
     __slots__ = (
@@ -39,23 +39,32 @@ class Linearization(Described):
     def at(
         cls, architecture: Architecture, theta: Array, data: Data, threads: int
     ) -> Linearization:
-        """The linearization at a copy of theta."""
-        made = cls.__new__(cls)
+        """Linearize at a copy of theta.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            Sizes, activations and loss of the network.
+        theta : ndarray, (n_params,)
+            Parameters.
+        data : Data
+            Checked samples, which nothing else may change.
+        threads : int
+            Number of threads that a large batch may use.
+
+        Returns
+        -------
+        Linearization
+            The linearization, after one forward and one backward sweep.
+        """
+        new = cls.__new__(cls)
         size = kernels.points_size(architecture.model(theta), len(data.X))
         points = memory.empty(size, theta.dtype)
-        made._bind(architecture, theta, data, threads, points, np.empty_like(theta), np.nan)
-        made.value = float(
-            kernels.linearize(
-                made._model,
-                data.X,
-                data.Y,
-                made.grad,
-                points,
-                made._work(),
-                data.weights,
-            )
-        )
-        return made
+        new._bind(architecture, theta, data, threads, points, np.empty_like(theta), np.nan)
+        X, Y, weights = data
+        value = kernels.linearize(new._model, X, Y, new.grad, points, new._work(), weights)
+        new.value = float(value)
+        return new
 
     def _bind(
         self,
@@ -67,14 +76,14 @@ class Linearization(Described):
         grad: Array,
         value: float,
     ) -> None:
-        """Hold what is known at theta, and what the kernels work with."""
+        """Keep what is known at theta, and make what the kernels work with."""
         self._architecture, self._data = architecture, data.ready()
         self._points = memory.ready(points)
         self._model = architecture.model(memory.copy(theta), threads)
         self.grad, self.value = memory.ready(grad), value
         self._scratch = threading.local()
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {
             "architecture": self._architecture,
             "theta": self._model.theta,
@@ -86,15 +95,43 @@ class Linearization(Described):
         }
 
     def hvp(self, v: ArrayLike) -> Array:
-        """``H @ v``, H the Hessian of the loss; v (n_params,)."""
+        """Compute ``H @ v``, H the Hessian of the loss.
+
+        Parameters
+        ----------
+        v : array_like, (n_params,)
+            Finite vector, laid out like theta.
+
+        Returns
+        -------
+        ndarray, (n_params,)
+            The product.
+        """
         return self._second_order(kernels.hvp_at, v)
 
     def gnvp(self, v: ArrayLike) -> Array:
-        """``G @ v``, G the Gauss-Newton matrix of the loss; v (n_params,)."""
+        """Compute ``G @ v``, G the Gauss-Newton matrix of the loss.
+
+        Parameters
+        ----------
+        v : array_like, (n_params,)
+            Finite vector, laid out like theta.
+
+        Returns
+        -------
+        ndarray, (n_params,)
+            The product.
+        """
         return self._second_order(kernels.gnvp_at, v)
 
     def hessian(self) -> Array:
-        """The Hessian of the loss, (n_params, n_params), a product with each unit vector."""
+        """Compute the Hessian of the loss, one product with a unit vector after the other.
+
+        Returns
+        -------
+        ndarray, (n_params, n_params)
+            The Hessian.
+        """
         n, dtype = self._model.theta.size, self._model.theta.dtype
         H, v = np.empty((n, n), dtype), np.zeros(n, dtype)
         for i in range(n):
@@ -104,7 +141,18 @@ class Linearization(Described):
         return H
 
     def jvp(self, v: ArrayLike) -> Array:
-        """Derivative of the outputs along v (n_params,): (B, n_out)."""
+        """Compute the derivative of the outputs along a direction of theta.
+
+        Parameters
+        ----------
+        v : array_like, (n_params,)
+            Finite direction, laid out like theta.
+
+        Returns
+        -------
+        ndarray, (B, n_out)
+            The tangents of `Network.predict`.
+        """
         theta, X = self._model.theta, self._data.X
         direction = checks.direction(v, "v", theta.shape, theta.dtype)
         out = np.empty((len(X), self._architecture.sizes[-1]), theta.dtype)
@@ -112,7 +160,18 @@ class Linearization(Described):
         return out
 
     def vjp(self, u: ArrayLike) -> Array:
-        """Gradient of ``sum(u * outputs)``, u (B, n_out): (n_params,)."""
+        """Compute the gradient of ``sum(u * outputs)`` with respect to theta.
+
+        Parameters
+        ----------
+        u : array_like, (B, n_out)
+            Finite weights of the outputs.
+
+        Returns
+        -------
+        ndarray, (n_params,)
+            The gradient, a plain sum over samples.
+        """
         theta, X = self._model.theta, self._data.X
         shape = len(X), self._architecture.sizes[-1]
         cotangent = checks.direction(u, "u", shape, theta.dtype)
@@ -120,7 +179,7 @@ class Linearization(Described):
         kernels.vjp_at(self._model, X, self._points, cotangent, out, self._work())
         return out
 
-    def _second_order(self, kernel: Any, v: ArrayLike) -> Array:
+    def _second_order(self, kernel: Callable[..., None], v: ArrayLike) -> Array:
         theta, (X, Y, weights) = self._model.theta, self._data
         direction = checks.direction(v, "v", theta.shape, theta.dtype)
         out = np.empty(theta.size, theta.dtype)
@@ -128,7 +187,7 @@ class Linearization(Described):
         return out
 
     def _work(self) -> Array:
-        """This thread's scratch memory."""
+        """Return this thread's scratch memory."""
         work: Array | None = getattr(self._scratch, "work", None)
         if work is None:
             size = kernels.workspace_size(self._model, len(self._data.X), 2)

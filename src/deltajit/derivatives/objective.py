@@ -1,9 +1,8 @@
-"""The loss as a function of theta alone, the way scipy.optimize wants it."""
+"""Define `Objective`, the loss as a function of theta alone, as scipy.optimize takes it."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +17,7 @@ from deltajit.model.memory import Array
 
 
 class _Point:
-    """Where one thread has last been: theta, its scratch memory, and what it knows there."""
+    """Remember the theta that a thread has last asked for, and what is known there."""
 
     def __init__(self, architecture: Architecture, batch: int, threads: int) -> None:
         theta = memory.empty(architecture.n_params, architecture.dtype)
@@ -30,20 +29,29 @@ class _Point:
         self.linearized: Linearization | None = None
 
     def go_to(self, theta: ArrayLike) -> None:
-        """Go to theta; what was computed elsewhere is forgotten."""
-        own = self.model.theta
-        wanted = checks.shaped(theta, "theta", own.shape, own.dtype)
-        if not np.array_equal(own, wanted):
-            own[:] = wanted
+        """Move to theta, and forget what is known of another."""
+        here = self.model.theta
+        there = checks.shaped(theta, "theta", here.shape, here.dtype)
+        if not np.array_equal(here, there):
+            here[:] = there
             self.linearized = self.value = None
 
 
 class Objective(Described):
-    """What `Network.objective` returns: functions of theta (n_params,), in float64.
+    """Evaluate a loss and its derivatives as functions of theta, in float64.
 
-    The network's own theta neither moves nor matters. Functions called at one theta after another
-    share what they can: ``jac`` after ``fun`` is free, and ``hessp`` keeps the sweeps of its point.
-    Any number of threads may call them; each has a point of its own.
+    `Network.objective` returns one. The network's theta is neither read nor changed. Calls at the
+    same theta share their work: ``jac`` after ``fun`` is free, and ``hessp`` keeps its sweeps. Any
+    number of threads may call the methods; each remembers its last theta.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Sizes, activations and loss of the network.
+    data : Data
+        Checked samples, which nothing else may change.
+    threads : int
+        Number of threads that a large batch may use.
 
     Examples
     --------
@@ -52,8 +60,8 @@ class Objective(Described):
     >>> net = dj.Network([1, 8, 1], dtype="float64")
     >>> X = [[0.0], [0.5], [1.0]]
     >>> f = net.objective(X, [0.0, 1.0, 0.0])
-    >>> found = minimize(f.fun_and_jac, net.theta, jac=True, method="L-BFGS-B")
-    >>> net.theta = found.x
+    >>> result = minimize(f.fun_and_jac, net.theta, jac=True, method="L-BFGS-B")
+    >>> net.theta = result.x
     """
 
     __slots__ = ("__dict__", "__weakref__", "_architecture", "_data", "_here", "_threads")
@@ -65,7 +73,7 @@ class Objective(Described):
         self._architecture, self._data, self._threads = architecture, data.ready(), threads
         self._here = threading.local()
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {
             "architecture": self._architecture,
             "data": self._data,
@@ -74,19 +82,54 @@ class Objective(Described):
 
     @property
     def n_samples(self) -> int:
-        """How many samples the loss is a mean over."""
+        """Return the number of samples that the loss is a mean over."""
         return len(self._data.X)
 
     def fun(self, theta: ArrayLike) -> float:
-        """The loss at theta."""
+        """Compute the loss.
+
+        Parameters
+        ----------
+        theta : array_like, (n_params,)
+            Parameters.
+
+        Returns
+        -------
+        float
+            The loss at theta.
+        """
         return self.fun_and_jac(theta)[0]
 
     def jac(self, theta: ArrayLike) -> Array:
-        """Its gradient, (n_params,)."""
+        """Compute the gradient of the loss.
+
+        Parameters
+        ----------
+        theta : array_like, (n_params,)
+            Parameters.
+
+        Returns
+        -------
+        ndarray of float64, (n_params,)
+            The gradient at theta.
+        """
         return self.fun_and_jac(theta)[1]
 
     def fun_and_jac(self, theta: ArrayLike) -> tuple[float, Array]:
-        """Both; for ``minimize(..., jac=True)``."""
+        """Compute the loss and its gradient, for ``minimize(..., jac=True)``.
+
+        Parameters
+        ----------
+        theta : array_like, (n_params,)
+            Parameters.
+
+        Returns
+        -------
+        value : float
+            The loss at theta.
+        grad : ndarray of float64, (n_params,)
+            The gradient at theta.
+        """
         point = self._at(theta)
         if point.value is None:
             X, Y, weights = self._data
@@ -95,18 +138,59 @@ class Objective(Described):
         return point.value, point.grad.astype(np.float64)
 
     def hessp(self, theta: ArrayLike, p: ArrayLike) -> Array:
-        """The Hessian at theta times p, (n_params,)."""
+        """Compute the Hessian of the loss times p.
+
+        Parameters
+        ----------
+        theta : array_like, (n_params,)
+            Parameters.
+        p : array_like, (n_params,)
+            Finite vector.
+
+        Returns
+        -------
+        ndarray of float64, (n_params,)
+            The product ``H @ p`` at theta.
+        """
         return self._linearized(theta).hvp(p).astype(np.float64)
 
     def gauss_newton_product(self, theta: ArrayLike, p: ArrayLike) -> Array:
-        """The Gauss-Newton matrix at theta times p, (n_params,)."""
+        """Compute the Gauss-Newton matrix of the loss times p.
+
+        Parameters
+        ----------
+        theta : array_like, (n_params,)
+            Parameters.
+        p : array_like, (n_params,)
+            Finite vector.
+
+        Returns
+        -------
+        ndarray of float64, (n_params,)
+            The product ``G @ p`` at theta.
+        """
         return self._linearized(theta).gnvp(p).astype(np.float64)
 
     @np.errstate(all="ignore")
     def gauss_newton(self, theta: ArrayLike, block: int) -> Array:
-        """The Gauss-Newton matrix (n_params, n_params) of squared_error, ``J.T @ J``.
+        """Compute the Gauss-Newton matrix ``J.T @ J`` of squared_error, plus that of l2.
 
-        At most `block` elements of J, or one sample's, are held at once.
+        Parameters
+        ----------
+        theta : array_like, (n_params,)
+            Parameters.
+        block : int
+            Elements of J that are held at once, at most, but at least those of one sample.
+
+        Returns
+        -------
+        ndarray of float64, (n_params, n_params)
+            The matrix at theta.
+
+        Raises
+        ------
+        ValueError
+            The loss is another one.
         """
         self.needs_squared_error()
         point = self._at(theta)
@@ -125,9 +209,22 @@ class Objective(Described):
 
     @np.errstate(all="ignore")
     def residuals(self, theta: ArrayLike) -> Array:
-        """``r`` with ``sum(r**2) / 2`` the loss: for ``least_squares``.
+        """Compute residuals r of which ``sum(r**2) / 2`` is the loss, for ``least_squares``.
 
-        Only squared_error without l1 is such a sum.
+        Parameters
+        ----------
+        theta : array_like, (n_params,)
+            Parameters.
+
+        Returns
+        -------
+        ndarray of float64, (n_residuals,)
+            B * n_out residuals at theta, and with l2 one for each weight.
+
+        Raises
+        ------
+        ValueError
+            The loss is no sum of squares: it is not squared_error, or l1 is not 0.
         """
         self._needs_squares()
         point, l2 = self._at(theta), self._architecture.l2
@@ -141,7 +238,23 @@ class Objective(Described):
 
     @np.errstate(all="ignore")
     def residuals_jac(self, theta: ArrayLike) -> Array:
-        """Their Jacobian, (residuals, n_params)."""
+        """Compute the Jacobian of `residuals`.
+
+        Parameters
+        ----------
+        theta : array_like, (n_params,)
+            Parameters.
+
+        Returns
+        -------
+        ndarray of float64, (n_residuals, n_params)
+            The Jacobian at theta.
+
+        Raises
+        ------
+        ValueError
+            The loss is no sum of squares.
+        """
         self._needs_squares()
         point, l2 = self._at(theta), self._architecture.l2
         X, Y, _ = self._data
@@ -154,20 +267,26 @@ class Objective(Described):
         return np.concatenate(parts)
 
     def needs_squared_error(self) -> None:
-        """Residuals, and Levenberg-Marquardt, exist for it alone."""
+        """Check that the loss is squared_error, which residuals are of.
+
+        Raises
+        ------
+        ValueError
+            The loss is another one.
+        """
         if self._architecture.loss != "squared_error":
             raise ValueError(
                 f"residuals need loss='squared_error', got loss={self._architecture.loss!r}"
             )
 
     def _needs_squares(self) -> None:
-        """The loss must be a sum of squares, which no l1 penalty is."""
+        """Check that the loss is a sum of squares, which no l1 penalty is."""
         self.needs_squared_error()
         if self._architecture.l1:
             raise ValueError(f"residuals need l1=0, got l1={self._architecture.l1}")
 
     def _linearized(self, theta: ArrayLike) -> Linearization:
-        """The linearization at theta, kept for the next product."""
+        """Return the linearization at theta, kept for the next product."""
         point = self._at(theta)
         if point.linearized is None:
             point.linearized = Linearization.at(
@@ -176,7 +295,7 @@ class Objective(Described):
         return point.linearized
 
     def _at(self, theta: ArrayLike) -> _Point:
-        """This thread's point, at theta."""
+        """Return this thread's point, moved to theta."""
         point: _Point | None = getattr(self._here, "point", None)
         if point is None:
             point = self._here.point = _Point(self._architecture, self.n_samples, self._threads)
@@ -184,13 +303,13 @@ class Objective(Described):
         return point
 
     def _root_weights(self) -> Array:
-        """Square roots of the normalized sample weights, (B,)."""
+        """Return the square roots of the normalized sample weights, (B,)."""
         X, _, weights = self._data
         w = np.ones(len(X)) if weights is None else weights.astype(np.float64)
         return np.asarray(np.sqrt(w / w.sum()))
 
     def _is_weight(self) -> NDArray[np.bool_]:
-        """Which elements of theta are weights, not biases."""
+        """Return a mask of the elements of theta that are weights, not biases."""
         mask = np.zeros(self._architecture.n_params, bool)
         for layer in self._architecture.layers:
             mask[layer["W_at"] : layer["b_at"]] = True

@@ -1,1 +1,1 @@
-"""What a network is: its architecture, initial weights, checked arguments, and custom records."""
+"""Describe networks: architecture, initial weights, checked arguments, custom functions."""

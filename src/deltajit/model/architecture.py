@@ -1,4 +1,4 @@
-"""A network's description: what it is made of, without its parameters."""
+"""Define `Architecture`, a network without its parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from deltajit import kernels
 from deltajit.circuits import graphs
@@ -21,42 +21,44 @@ from deltajit.kernels.gemm.parallel import available
 from deltajit.kernels.mlp.model import layer_table, network_record
 from deltajit.model import checks, custom
 from deltajit.model.custom import CIRCUITS, register_circuit, unknown
+from deltajit.model.memory import Array, DType
 
 T = TypeVar("T")
 
-# Parameters at most: the numbers of bytes that follow from so many are int64.
+# Parameters of a network, at most: their bytes, and those of scratch memory, fit into an int64.
 MOST_PARAMS = 2**40
 
 
 def loss_of_output(output: str) -> str:
-    """The loss that belongs to an output: delta[L] = a[L] - Y."""
+    """Return the loss that belongs to an output, with which delta[L] = a[L] - Y (BP1)."""
     return next((x.name for x in LOSSES.values() if x.output == output), "squared_error")
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes, activations and loss of a network, checked when it is made.
+    """Describe a network without its parameters: sizes, activations and loss.
 
-    Files hold every field. One that is added is also an argument of `checked`, by the same name,
-    and has a default there: it is what older files, which lack the field, are loaded with.
+    Files hold every field. A new field needs a default here and, by the same name, in `checked`:
+    older files, which lack it, are loaded with that.
 
     Attributes
     ----------
     sizes : tuple of int
-        Inputs, hidden layers, outputs.
+        Number of units of each layer: inputs, hidden layers, outputs.
     activations : tuple of str
-        One name a layer, the output's last.
+        Activation of each layer, the output's last.
     loss : str
+        Loss of one sample.
     l2, l1 : float
         Penalty ``l2/2 * sum(W**2) + l1 * sum(|W|)``.
     slope : float
         Slope of leaky_relu below 0.
-    threshold : float
-        Size of a residual from which on huber's loss is linear.
-    quantile : float
-        That the loss of this name asks for.
     dtype : numpy.dtype
-        float32 or float64.
+        Type of theta, float32 or float64.
+    threshold : float
+        Size of a residual above which the loss "huber" is linear.
+    quantile : float
+        Quantile that the loss "quantile" estimates.
     """
 
     sizes: tuple[int, ...]
@@ -64,7 +66,7 @@ class Architecture:
     loss: str
     l2: float
     slope: float
-    dtype: np.dtype[Any]
+    dtype: DType
     l1: float = 0.0
     threshold: float = 1.0
     quantile: float = 0.5
@@ -83,7 +85,7 @@ class Architecture:
         threshold: object = 1.0,
         quantile: object = 0.5,
     ) -> Architecture:
-        """From a user's arguments; raises ValueError or TypeError naming the wrong one."""
+        """Check a user's arguments; raise ValueError or TypeError that names the wrong one."""
         units = checks.sizes(sizes)
         kind = checks.dtype(dtype)
         largest = float(np.finfo(kind).max)
@@ -104,8 +106,8 @@ class Architecture:
             quantile=checks.real(quantile, "quantile"),
         )
 
-    def __getstate__(self) -> dict[str, Any]:
-        """The fields, and the circuit that the loss may be; the layer table is of this process."""
+    def __getstate__(self) -> dict[str, object]:
+        """Return the fields, and the circuit that the loss may be, but no address."""
         named = {part.name: getattr(self, part.name) for part in fields(self)}
         return {**named, "circuit": self.circuit}
 
@@ -121,11 +123,11 @@ class Architecture:
 
     @property
     def circuit(self) -> dict[str, Any] | None:
-        """The graph of the circuit that is the loss, as plain data; None if it is another one."""
+        """Return the graph of the circuit that is the loss, as plain data; None if none is."""
         return graphs.to_data(CIRCUITS[self.loss].graph) if self.loss in CIRCUITS else None
 
-    def model(self, theta: NDArray[Any], threads: int = 1) -> kernels.Model:
-        """The network on `theta` as the kernels take it, in this process alone."""
+    def model(self, theta: Array, threads: int = 1) -> kernels.Model:
+        """Return the network on `theta` as the kernels take it, in this process alone."""
         network = network_record(
             self.layers,
             self.loss,
@@ -140,40 +142,38 @@ class Architecture:
 
     @property
     def bend(self) -> float:
-        """The parameter of the loss: where it bends."""
+        """Return the parameter of the loss, such as the threshold at which huber's bends."""
         return float(getattr(self, LOSSES[self.loss].parameter or "threshold"))
 
     @property
     def n_targets(self) -> int:
-        """Columns of Y, unless it is labels: gaussian_nll has two outputs for each target."""
+        """Return the number of columns of Y, unless it is labels; gaussian_nll has n_out / 2."""
         if self.loss in CIRCUITS:
             return CIRCUITS[self.loss].graph.n_inputs - self.sizes[-1]
         return self.sizes[-1] // int(LOSSES[self.loss].outputs_per_target)
 
     @cached_property
-    def layers(self) -> NDArray[Any]:
-        """The kernels' layer table: see `deltajit.kernels.Model`."""
-        table: NDArray[Any] = layer_table(self.sizes, self.activations, self.slope, self.dtype)
+    def layers(self) -> Array:
+        """Return the kernels' table of layers: see `deltajit.kernels.Model`."""
+        table: Array = layer_table(self.sizes, self.activations, self.slope, self.dtype)
         table.setflags(write=False)
         return table
 
     @property
     def n_params(self) -> int:
-        """Number of weights and biases."""
+        """Return the number of weights and biases."""
         return sum((n_in + 1) * n_out for n_in, n_out in pairwise(self.sizes))
 
     def check_size(self) -> None:
-        """Parameters are not too many for kernels; a file of so many is none."""
+        """Check that the kernels can address all parameters; no file holds as many."""
         if self.n_params > MOST_PARAMS:
             raise ValueError(
                 f"sizes must make at most {MOST_PARAMS:,} parameters, got "
                 f"{reprlib.repr(self.sizes)}"
             )
 
-    def unflatten(
-        self, flat: NDArray[Any]
-    ) -> tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]:
-        """Views (W tuple, b tuple) of a vector like theta; W[l] is (n_l, n_{l-1})."""
+    def unflatten(self, flat: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Return views (W tuple, b tuple) of a vector like theta; W[l] is (n_l, n_{l-1})."""
         weights, biases = [], []
         for layer in self.layers:
             n_in, n_out, b_at = (int(layer[name]) for name in ("n_in", "n_out", "b_at"))
@@ -181,8 +181,8 @@ class Architecture:
             biases.append(flat[b_at : b_at + n_out])
         return tuple(weights), tuple(biases)
 
-    def flatten(self, dW: Sequence[ArrayLike], db: Sequence[ArrayLike]) -> NDArray[Any]:
-        """One new vector like theta from arrays of every layer: the inverse of `unflatten`."""
+    def flatten(self, dW: Sequence[ArrayLike], db: Sequence[ArrayLike]) -> Array:
+        """Join arrays of each layer into a new vector like theta: the inverse of `unflatten`."""
         flat = np.empty(self.n_params, self.dtype)
         for name, views, given in zip(("dW", "db"), self.unflatten(flat), (dW, db), strict=True):
             if len(given) != len(views):
@@ -193,17 +193,17 @@ class Architecture:
 
 
 def hidden_activations() -> list[str]:
-    """Activations that hidden layers may have, the user's own among them."""
+    """Return the names of activations that hidden layers may have, custom ones too."""
     return [name for name, f in ACTIVATIONS.items() if not f.of_rows]
 
 
 def output_activations() -> list[str]:
-    """Activations that outputs may have: BP1 has a alone."""
+    """Return the names of activations that outputs may have: BP1 computes f' from a alone."""
     return [name for name, f in ACTIVATIONS.items() if not f.of_z]
 
 
-def with_names(made: type[T]) -> type[T]:
-    """Put the names there are into a docstring, for {hidden}, {outputs} and {losses}."""
+def with_names(cls: type[T]) -> type[T]:
+    """Replace {hidden}, {outputs} and {losses} in a class's docstring by the names there are."""
     losses = [f'"{x.name}"' for x in LOSSES.values() if x.output is None]
     losses += [f'"{x.name}" with {x.output}' for x in LOSSES.values() if x.output is not None]
     there = {
@@ -216,9 +216,9 @@ def with_names(made: type[T]) -> type[T]:
         indent, names = place[1], there[place[2]]
         return textwrap.fill(", ".join(names), 99, initial_indent=indent, subsequent_indent=indent)
 
-    if made.__doc__:  # not where Python strips them
-        made.__doc__ = re.sub(r"( *)\{(hidden|outputs|losses)\}", filled, made.__doc__)
-    return made
+    if cls.__doc__:  # None under python -OO
+        cls.__doc__ = re.sub(r"( *)\{(hidden|outputs|losses)\}", filled, cls.__doc__)
+    return cls
 
 
 def _hidden_names(activation: object, n_hidden: int) -> tuple[str, ...]:
@@ -240,7 +240,7 @@ def _hidden_names(activation: object, n_hidden: int) -> tuple[str, ...]:
 
 
 def _output_and_loss(output: object, loss: object, n_out: int) -> tuple[str, str]:
-    """Both names, with "auto" replaced by the other's partner."""
+    """Check both names; replace "auto" by the other's partner."""
     last = checks.choice(output, "output", ["auto", *output_activations()])
     goal = checks.choice(loss, "loss", ["auto", *LOSSES])
     if last == "auto":

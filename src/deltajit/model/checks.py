@@ -1,6 +1,7 @@
-"""What the user passed, checked and made ready for a kernel: every user-facing error is here.
+"""Check what users pass, and make it ready for the kernels.
 
-Each function names the argument, what it was and what was expected, and changes nothing.
+Each function changes nothing, and raises ValueError or TypeError that names the argument, what it
+was and what was expected.
 """
 
 from __future__ import annotations
@@ -15,22 +16,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deltajit.kernels import LOSSES, ranges
 from deltajit.kernels.blocks import MOST_THREADS
 from deltajit.kernels.gemm.parallel import usable_cores
-from deltajit.model.memory import Array
+from deltajit.model.memory import Array, DType
 
-# Of single numbers; the kernels' records of optimizers have them too.
+# Checks of single numbers, which the kernels' records of optimizers need too.
 real, above_zero, fraction = ranges.real, ranges.above_zero, ranges.fraction
 pair, fractions = ranges.pair, ranges.fractions
 
 REAL = "real numbers (float16, float32, float64, integers or bools)"
 NUMBERS = (bool, int, float, np.bool_, np.number)
 
+Seed = int | np.random.Generator | None
+Validation = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike | None]
+
 
 def choice(value: object, name: str, options: Iterable[str]) -> str:
-    """One of `options`; for anything else the error suggests the nearest."""
+    """Return one of `options`; for anything else the error suggests the nearest."""
     options = list(options)
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, one of {_listed(options)}; got {value!r}")
@@ -41,12 +46,12 @@ def choice(value: object, name: str, options: Iterable[str]) -> str:
     return value
 
 
-# Whole numbers at most: one may be added to another, and the sum is still an int64.
+# Whole numbers at most, so that the sum of two is still an int64.
 MOST = 2**62
 
 
 def whole(value: object, name: str, least: int = 1, most: float = MOST) -> int:
-    """A whole number of at least `least`, which kernels can take."""
+    """Return a whole number of at least `least` that fits into an int64."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name} must be a whole number >= {least}, got {value!r}")
     number = operator.index(value)
@@ -58,12 +63,12 @@ def whole(value: object, name: str, least: int = 1, most: float = MOST) -> int:
 
 
 def threads(value: object) -> int:
-    """How many threads kernels may use: None is one for each core."""
+    """Return how many threads kernels may use: None is one for each core."""
     return usable_cores() if value is None else whole(value, "threads", most=MOST_THREADS)
 
 
 def sizes(value: object) -> tuple[int, ...]:
-    """Numbers of units, inputs first, outputs last."""
+    """Return the numbers of units, inputs first, outputs last."""
     if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
         raise TypeError(
             f"sizes must be a list such as [64, 128, 10] (inputs, hidden layers, outputs), "
@@ -75,19 +80,19 @@ def sizes(value: object) -> tuple[int, ...]:
     return numbers
 
 
-def dtype(value: object) -> np.dtype[Any]:
-    """float32 or float64."""
+def dtype(value: object) -> DType:
+    """Return float32 or float64, as NumPy's dtype."""
     try:
-        kind: np.dtype[Any] = np.dtype(value)  # type: ignore[call-overload]
+        kind: DType = np.dtype(value)  # type: ignore[call-overload]
     except TypeError:
         raise TypeError(f"dtype must be float32 or float64, got {value!r}") from None
     if kind not in (np.float32, np.float64):
         raise TypeError(f"dtype must be float32 or float64, got {kind.name}")
-    return np.dtype(kind.type)  # of this machine's byte order, and always the same object
+    return np.dtype(kind.type)  # in native byte order, and always the same object
 
 
 def generator(value: object, name: str = "rng") -> np.random.Generator:
-    """A seed or a Generator, as a Generator."""
+    """Return a Generator: the one given, or a new one from a seed."""
     try:
         return np.random.default_rng(value)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
@@ -96,8 +101,8 @@ def generator(value: object, name: str = "rng") -> np.random.Generator:
         ) from None
 
 
-def array(value: object, name: str, kind: np.dtype[Any]) -> Array:
-    """A C-contiguous, aligned, native array of dtype `kind`: `value` itself where it is one.
+def array(value: object, name: str, kind: DType) -> Array:
+    """Return a C-contiguous, aligned, native array of dtype `kind`: `value` itself if it is one.
 
     Lists, integers, bools, data frames of such columns, and floats of 16, 32 and 64 bits, of any
     byte order and layout, are converted.
@@ -107,44 +112,44 @@ def array(value: object, name: str, kind: np.dtype[Any]) -> Array:
     given = asarray(value, name)
     if not _is_real(given):
         raise TypeError(f"{name} must hold {REAL}, got dtype {given.dtype.name}")
-    with np.errstate(all="ignore"):  # too large for float32 becomes inf, which fit reports
+    with np.errstate(all="ignore"):  # what is too large for float32 becomes inf, which fit reports
         return np.require(given, kind, ["C", "A", "W"])
 
 
-def samples(value: object, name: str, columns: int, kind: np.dtype[Any]) -> Array:
-    """(B, columns), or one sample (columns,)."""
+def samples(value: object, name: str, columns: int, kind: DType) -> Array:
+    """Return samples (B, columns), or one sample (columns,)."""
     if type(value) is np.ndarray and value.dtype is kind and value.flags.carray:
-        found = value  # here too, since a call costs as much as the small network behind it
+        inputs = value  # as `array` would, whose call costs as much as a small network
     else:
-        found = array(value, name, kind)
-    if 1 <= found.ndim <= 2 and found.shape[-1] == columns:
-        return found
+        inputs = array(value, name, kind)
+    if 1 <= inputs.ndim <= 2 and inputs.shape[-1] == columns:
+        return inputs
     hint = ""
-    if columns == 1 and found.ndim == 1:
-        hint = f"; for {found.shape[0]} samples of one feature pass {name}.reshape(-1, 1)"
+    if columns == 1 and inputs.ndim == 1:
+        hint = f"; for {inputs.shape[0]} samples of one feature pass {name}.reshape(-1, 1)"
     raise ValueError(
-        f"{name} must have shape (batch, {columns}) or ({columns},), got {found.shape}{hint}"
+        f"{name} must have shape (batch, {columns}) or ({columns},), got {inputs.shape}{hint}"
     )
 
 
-def matrix(value: object, name: str, columns: int, kind: np.dtype[Any]) -> tuple[Array, bool]:
-    """(B, columns), and whether it was one sample of shape (columns,)."""
-    found = samples(value, name, columns, kind)
-    if found.ndim == 1:
-        return found.reshape(1, columns), True
-    return found, False
+def matrix(value: object, name: str, columns: int, kind: DType) -> tuple[Array, bool]:
+    """Return samples (B, columns), and whether `value` was one sample of shape (columns,)."""
+    inputs = samples(value, name, columns, kind)
+    if inputs.ndim == 1:
+        return inputs.reshape(1, columns), True
+    return inputs, False
 
 
 class TargetForm(NamedTuple):
-    """What a network expects of its targets."""
+    """Describe the targets that a network expects."""
 
     n_out: int
     loss: str
-    kind: np.dtype[Any]
+    kind: DType
 
 
 def targets(value: object, name: str, batch: int, single: bool, form: TargetForm) -> Array:
-    """Y as the kernels take it: (batch, n_out), or (batch, 1) labels where the loss takes these."""
+    """Return Y as the kernels take it: (batch, n_out), or labels (batch, 1) where the loss may."""
     loss, given = LOSSES[form.loss], asarray(value, name)
     if single and (given.ndim == 0 or given.shape == (form.n_out,)):
         given = given[None]
@@ -152,18 +157,18 @@ def targets(value: object, name: str, batch: int, single: bool, form: TargetForm
         return _labels(given, name, batch, form)
     if form.n_out == 1 and given.ndim == 1:
         given = given[:, None]
-    found = array(given, name, form.kind)
-    if found.shape != (batch, form.n_out):
+    Y = array(given, name, form.kind)
+    if Y.shape != (batch, form.n_out):
         labels = f" or ({batch},) class labels" if loss.takes_labels else ""
         raise ValueError(
             f"{name} must have shape ({batch}, {form.n_out}){labels}, got {given.shape}"
         )
-    bounds(found, name, form.loss)
-    return found
+    bounds(Y, name, form.loss)
+    return Y
 
 
 def bounds(targets: Array, name: str, loss: str) -> None:
-    """Targets lie where the loss can take them."""
+    """Check that targets lie where the loss is defined."""
     least, most = LOSSES[loss].least, LOSSES[loss].most
     if most < math.inf and (targets.min() < least or targets.max() > most):
         raise ValueError(
@@ -190,23 +195,23 @@ def _labels(given: Array, name: str, batch: int, form: TargetForm) -> Array:
     return given.astype(form.kind)[:, None]
 
 
-def sample_weight(value: object, name: str, batch: int, kind: np.dtype[Any]) -> Array | None:
-    """(batch,) finite weights >= 0 that are not all 0; None stays None."""
+def sample_weight(value: object, name: str, batch: int, kind: DType) -> Array | None:
+    """Return (batch,) finite weights >= 0 that are not all 0; None stays None."""
     if value is None:
         return None
-    found = array(value, name, kind)
-    if found.shape != (batch,):
-        raise ValueError(f"{name} must have shape ({batch},), got {found.shape}")
-    finite(found, name)
-    if found.min() < 0:
-        raise ValueError(f"{name} must be >= 0, got {found.min()}")
-    if found.max() == 0:
+    weights = array(value, name, kind)
+    if weights.shape != (batch,):
+        raise ValueError(f"{name} must have shape ({batch},), got {weights.shape}")
+    finite(weights, name)
+    if weights.min() < 0:
+        raise ValueError(f"{name} must be >= 0, got {weights.min()}")
+    if weights.max() == 0:
         raise ValueError(f"{name} must not be 0 for every sample")
-    return found
+    return weights
 
 
-def validation_data(value: object) -> tuple[Any, Any, Any]:
-    """(X, Y, sample_weight or None)."""
+def validation_data(value: object) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:
+    """Return (X, Y, sample_weight or None)."""
     if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
         raise ValueError(
             "validation_data must be a tuple (X, Y) or (X, Y, sample_weight), "
@@ -218,30 +223,30 @@ def validation_data(value: object) -> tuple[Any, Any, Any]:
 
 
 def optimizer(value: Any) -> Any:
-    """Something with a `rule` or `minimize`, such as dj.SGD(0.1), dj.Adam() or dj.LBFGS()."""
+    """Check an object with a `rule` or `minimize`: dj.SGD(0.1), dj.Adam() or dj.LBFGS(), say."""
     methods = [getattr(value, name, None) for name in ("rule", "minimize")]
     if isinstance(value, type) or not any(map(callable, methods)):
         raise TypeError(f"optimizer must be one such as dj.SGD(0.1) or dj.Adam(), got {value!r}")
     return value
 
 
-def path(value: Any, name: str) -> str:
-    """Where a file is, or is to be."""
+def path(value: object, name: str) -> str:
+    """Return a path as a string."""
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise TypeError(f"{name} must be a path, as a string or pathlib.Path, got {value!r}")
     return str(os.fspath(value))
 
 
-def schedule(value: Any) -> None:
-    """None, or something with `factors`, such as dj.schedules.CosineDecay()."""
+def schedule(value: object) -> None:
+    """Check None, or an object with `factors`, such as dj.schedules.CosineDecay()."""
     if value is not None and (isinstance(value, type) or not hasattr(value, "factors")):
         raise TypeError(
             f"schedule must be one such as dj.schedules.CosineDecay(), or None; got {value!r}"
         )
 
 
-def callbacks(value: Any) -> tuple[Any, ...]:
-    """Objects with any of the methods of dj.callbacks.Callback."""
+def callbacks(value: object) -> tuple[object, ...]:
+    """Check objects with any of the methods of dj.callbacks.Callback."""
     if not isinstance(value, (tuple, list)):
         raise TypeError(f"callbacks must be a list, as [dj.EarlyStopping()]; got {value!r}")
     events = ("on_fit_begin", "on_fit_resume", "on_epoch_end", "on_fit_end")
@@ -258,8 +263,8 @@ def callbacks(value: Any) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def metrics(value: Any, *, has_data: bool) -> Mapping[str, Callable[[Array, Array], float]]:
-    """Functions of (Y, outputs) by name; they need validation data."""
+def metrics(value: object, *, has_data: bool) -> Mapping[str, Callable[[Array, Array], float]]:
+    """Check functions of (Y, outputs) by name, which need validation data."""
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(callable(f) for f in value.values()):
@@ -276,13 +281,13 @@ def metrics(value: Any, *, has_data: bool) -> Mapping[str, Callable[[Array, Arra
     return value
 
 
-def takes(function: Any, name: str, *arguments: str) -> None:
-    """Something to be called with so many arguments, as far as it can be known."""
+def takes(function: object, name: str, *arguments: str) -> None:
+    """Check that a function takes so many arguments, as far as its signature is known."""
     if not callable(function):
         raise TypeError(f"{name} must be a function, got {function!r}")
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # of some functions written in C
+    except (TypeError, ValueError):  # some functions written in C have no signature
         return
     try:
         signature.bind(*arguments)
@@ -293,7 +298,7 @@ def takes(function: Any, name: str, *arguments: str) -> None:
 
 
 def number(value: Any, name: str) -> float:
-    """What a function of a user's own has returned, as a number; it may be NaN or infinite."""
+    """Return the result of a user's function as a number, which may be NaN or infinite."""
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.item()
     try:
@@ -305,7 +310,7 @@ def number(value: Any, name: str) -> float:
 
 
 def dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
-    """A share of units, in [0, 1), for each hidden layer."""
+    """Return a share of units, in [0, 1), for each hidden layer."""
     shares = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value,) * n_hidden
     if len(shares) != n_hidden:
         raise ValueError(
@@ -316,23 +321,23 @@ def dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
     return shares
 
 
-def shaped(value: object, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> Array:
-    """An array of exactly this shape, as theta's is."""
-    found = array(value, name, kind)
-    if found.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, got {found.shape}")
-    return found
+def shaped(value: object, name: str, shape: tuple[int, ...], kind: DType) -> Array:
+    """Return an array of exactly this shape."""
+    values = array(value, name, kind)
+    if values.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {values.shape}")
+    return values
 
 
-def direction(value: object, name: str, shape: tuple[int, ...], kind: np.dtype[Any]) -> Array:
-    """A finite array of exactly this shape, to multiply derivatives with."""
-    found = shaped(value, name, shape, kind)
-    finite(found, name)
-    return found
+def direction(value: object, name: str, shape: tuple[int, ...], kind: DType) -> Array:
+    """Return a finite array of exactly this shape, to multiply derivatives with."""
+    values = shaped(value, name, shape, kind)
+    finite(values, name)
+    return values
 
 
-def dense(name: str, n: int, kind: np.dtype[Any]) -> None:
-    """A matrix (n, n) that fits into 1 GiB."""
+def dense(name: str, n: int, kind: DType) -> None:
+    """Check that a matrix (n, n) fits into 1 GiB."""
     size = n * n * kind.itemsize
     if size > 2**30:
         raise ValueError(
@@ -341,8 +346,8 @@ def dense(name: str, n: int, kind: np.dtype[Any]) -> None:
         )
 
 
-def out(value: object, n_params: int, kind: np.dtype[Any]) -> Array:
-    """A caller's own buffer for a gradient: written in place, so it must fit as it is."""
+def out(value: object, n_params: int, kind: DType) -> Array:
+    """Check a caller's buffer for a gradient: written in place, it must fit as it is."""
     if (
         type(value) is not np.ndarray
         or value.shape != (n_params,)
@@ -361,34 +366,34 @@ def out(value: object, n_params: int, kind: np.dtype[Any]) -> Array:
     return value
 
 
-def not_empty(found: Array, name: str) -> None:
-    """At least one sample: the mean over none is undefined."""
-    if found.shape[0] == 0:
+def not_empty(array: Array, name: str) -> None:
+    """Check that there is a sample: the mean over none is undefined."""
+    if array.shape[0] == 0:
         raise ValueError(f"{name} has no samples; at least 1 is needed")
 
 
-def finite(found: Array, name: str) -> None:
-    """No NaN and no inf."""
-    if found.size and not (math.isfinite(found.min()) and math.isfinite(found.max())):
-        first = np.argwhere(~np.isfinite(found))[0]
+def finite(array: Array, name: str) -> None:
+    """Check that no element is NaN or infinite."""
+    if array.size and not (math.isfinite(array.min()) and math.isfinite(array.max())):
+        first = np.argwhere(~np.isfinite(array))[0]
         where = ", ".join(str(i) for i in first)
         raise ValueError(
-            f"{name} has NaN or inf (as {found.dtype.name}), first at [{where}]; "
+            f"{name} has NaN or inf (as {array.dtype.name}), first at [{where}]; "
             "remove or impute such samples"
         )
 
 
 def has(value: object, name: str, kind: str, parts: Iterable[str]) -> None:
-    """An object of that kind, known by what it has."""
+    """Check an object of that kind, known by its attributes."""
     if isinstance(value, type) or not all(hasattr(value, part) for part in parts):
         raise TypeError(f"{name} must be {kind}, got {type(value).__name__}")
 
 
 def asarray(value: object, name: str) -> Array:
-    """What NumPy makes of a value; of a data frame, of each column by itself."""
+    """Convert a value as NumPy does; a data frame column by column."""
     if type(value) is np.ndarray:
         return value
-    if hasattr(value, "shape"):  # no list, no number
+    if hasattr(value, "shape"):  # neither a list nor a number
         if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
             raise TypeError(f"{name} has masked entries; fill them first, as in {name}.filled(0)")
         kind = type(value)  # of pandas or polars, which aren't imported here
@@ -402,14 +407,14 @@ def asarray(value: object, name: str) -> Array:
         raise ValueError(f"{name} is ragged: its rows differ in length") from None
 
 
-def _is_real(found: Array) -> bool:
-    """Whether an array holds whole numbers, or ones that float64 holds too."""
-    kind = found.dtype
+def _is_real(array: Array) -> bool:
+    """Return whether an array holds whole numbers, or such as float64 holds too."""
+    kind = array.dtype
     return (kind.kind == "f" and kind.itemsize <= 8) or kind.kind in "iub"
 
 
 def _frame(frame: Any, name: str) -> Array:
-    """What NumPy makes of a data frame; columns of several dtypes must all hold real numbers."""
+    """Convert a data frame; columns of several dtypes must all hold real numbers."""
     if hasattr(type(frame), "iter_columns"):  # polars
         columns = [(column.name, column) for column in frame.iter_columns()]
     else:
@@ -419,29 +424,29 @@ def _frame(frame: Any, name: str) -> Array:
         columns = list(frame.items())
     arrays = []
     for label, column in columns:
-        found = _column(column, f"the column {label!r} of {name}")
-        if not _is_real(found):
+        values = _column(column, f"the column {label!r} of {name}")
+        if not _is_real(values):
             raise TypeError(
                 f"the column {label!r} of {name} must hold {REAL}, got dtype {column.dtype}; "
                 "encode it as numbers, or leave it out"
             )
-        arrays.append(found)
+        arrays.append(values)
     return np.stack(arrays, axis=1) if arrays else np.empty(frame.shape)
 
 
 def _column(column: Any, name: str) -> Array:
-    """What NumPy makes of a column or a row, if no value is missing (NaN is a value)."""
-    kind = getattr(getattr(column, "dtype", None), "numpy_dtype", None)  # of nullable dtypes
+    """Convert a column or a row of a data frame, if no value is missing (NaN is a value)."""
+    kind = getattr(getattr(column, "dtype", None), "numpy_dtype", None)  # nullable dtypes have it
     if hasattr(type(column), "has_nulls"):  # polars
         missing = column.has_nulls()
     else:
         missing = kind is not None and column.isna().any()
     if missing:
         raise TypeError(f"{name} has missing values; fill them first, or leave such samples out")
-    found = np.asarray(column, kind)
-    if found.dtype.kind == "O" and all(isinstance(x, NUMBERS) for x in found.flat):
-        return np.array(found.tolist())  # a row of bools and floats
-    return found
+    values = np.asarray(column, kind)
+    if values.dtype.kind == "O" and all(isinstance(x, NUMBERS) for x in values.flat):
+        return np.array(values.tolist())  # a row of bools and floats
+    return values
 
 
 def _listed(options: Sequence[str]) -> str:

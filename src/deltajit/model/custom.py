@@ -1,10 +1,10 @@
-"""Activations and losses of the user's own."""
+"""Register custom activations and losses: Python functions that Numba compiles, and circuits."""
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numba
@@ -18,21 +18,31 @@ from deltajit.kernels import ACTIVATIONS, LOSSES
 from deltajit.kernels.circuit import Program, largest_workspace
 from deltajit.kernels.circuit.loss import loss_of, make_words
 from deltajit.kernels.mlp.own import N_FUNCTIONS, own_activation, own_loss
-from deltajit.model.memory import Array
+from deltajit.model.memory import Array, DType
 
+Compiled = Any  # Numba's dispatchers and C callbacks, which have no types
 Scalar = Callable[[float], float]
 OfOutput = Callable[[float, float], float]
 
 
 class CircuitLoss(NamedTuple):
-    """What there is to know of a circuit that is a loss.
+    """Hold a circuit that is a loss.
 
-    What it computes, its programs and where they are, by dtype, and scratch memory.
+    Attributes
+    ----------
+    graph : Graph
+        The function that it computes.
+    programs : dict of Program
+        The graph lowered for the kernels, by dtype.
+    words : dict of ndarray
+        Addresses of the programs' arrays, by dtype.
+    spare : int
+        Size of the scratch memory.
     """
 
     graph: Graph
-    programs: dict[Any, Program]
-    words: dict[Any, Array]
+    programs: dict[DType, Program]
+    words: dict[DType, Array]
     spare: int
 
 
@@ -41,36 +51,39 @@ CIRCUITS: dict[str, CircuitLoss] = {}
 _activations: dict[str, Array] = {}
 _losses: dict[str, Array] = {}
 
-_kept: list[Any] = []  # compiled functions
+_kept: list[list[Compiled]] = []  # compiled functions, whose addresses are in the tables
 
-# Where difference quotients are taken: z or outputs, and targets.
+# Places of difference quotients: z or outputs, and targets.
 PLACES, TARGETS, STEP = np.linspace(-1.97, 2.03, 9), (0.31, 1.18), 1e-6
 
 
 def register_activation(
     name: str, f: Scalar, derivative: Scalar, second_derivative: Scalar | None = None
 ) -> None:
-    """Make ``activation=name`` mean a function of your own, in hidden layers of any network.
+    """Register a custom activation, for hidden layers of any network.
 
-    It is called unit by unit, some nanoseconds each. A network that has it is unpickled, or loaded
-    from a file, only where the name has been registered. Registered once more, as by a notebook's
-    cell that runs twice, the name means the new function, to networks that exist already as well.
+    The functions are called for one unit at a time, some nanoseconds each. A network with a custom
+    activation can be unpickled, or loaded from a file, only where the name has been registered. If
+    it is registered again, as by a notebook's cell that runs twice, the new function replaces the
+    old one in existing networks too.
 
     Where a function raises, its result is NaN; division by 0 gives inf or NaN, as in NumPy.
 
     Parameters
     ----------
     name : str
-        One that no activation of deltajit has.
-    f, derivative : function of a float that ``@njit`` compiles, or that it has compiled
-        The value, and the derivative, both of z.
-    second_derivative : likewise, optional
-        For `hvp` and what is made of it, which else are NaN.
+        Name to pass as ``activation``, which no activation of deltajit has.
+    f : function of a float
+        The activation f(z), compiled by ``@njit`` or such that it can be.
+    derivative : function of a float
+        The derivative f'(z), likewise.
+    second_derivative : function of a float, optional
+        The derivative f''(z), likewise; without it the results of `hvp` and `hessian` are NaN.
 
     Raises
     ------
     ValueError
-        The name is taken, or `derivative` is not that of `f`.
+        The name is taken, or `derivative` is not the derivative of `f`.
 
     Examples
     --------
@@ -99,19 +112,22 @@ def register_activation(
 def register_loss(
     name: str, value: OfOutput, slope: OfOutput, curve: OfOutput | None = None
 ) -> None:
-    """Make ``loss=name`` mean a function of your own, with any output but gaussian.
+    """Register a custom loss, for any output but gaussian.
 
-    The loss of a sample is the sum over its outputs. For what mixes them there is `Circuit`. All
-    that `register_activation` says of names, of what raises and of division by 0 is true here too.
+    The loss of a sample is the sum over its outputs; for one that mixes outputs use `Circuit`.
+    Names, exceptions and division by 0 are treated as `register_activation` says.
 
     Parameters
     ----------
     name : str
-        One that no loss of deltajit has.
-    value, slope : function of two floats that ``@njit`` compiles, or that it has compiled
-        The loss of an output a and its target y, and its derivative by a.
-    curve : likewise, optional
-        The second derivative by a, for `hvp`, `gnvp` and what is made of them, which else are NaN.
+        Name to pass as ``loss``, which no loss of deltajit has.
+    value : function of two floats
+        The loss of an output a and its target y, compiled by ``@njit`` or such that it can be.
+    slope : function of two floats
+        The derivative of `value` with respect to a, likewise.
+    curve : function of two floats, optional
+        The derivative of `slope` with respect to a, likewise; without it the results of `hvp` and
+        `gnvp` are NaN.
 
     Raises
     ------
@@ -147,8 +163,21 @@ def register_loss(
         LOSSES[name] = own_loss(name, table)
 
 
-def unknown(activations: Iterable[Any], loss: Any) -> str:
-    """What to do about a name, from a pickle or a file, that this process does not know."""
+def unknown(activations: Iterable[object], loss: object) -> str:
+    """Say what to do about names, from a pickle or a file, that are not registered here.
+
+    Parameters
+    ----------
+    activations : iterable of str
+        Names of activations.
+    loss : str
+        Name of a loss.
+
+    Returns
+    -------
+    str
+        Message about the first unknown name, or "".
+    """
     for name in activations:
         if isinstance(name, str) and name not in ACTIVATIONS:
             return (
@@ -165,10 +194,12 @@ def unknown(activations: Iterable[Any], loss: Any) -> str:
     return ""
 
 
-def _check_name(name: Any, kind: str, records: dict[str, Any], own: dict[str, Array]) -> None:
-    """A string that is free, or the user's own already."""
+def _check_name(
+    name: object, kind: str, records: Mapping[str, object], custom: Mapping[str, Array]
+) -> None:
+    """Check that a name is free, or has been registered by the user."""
     taken = ("auto", *records)
-    if not isinstance(name, str) or (name in taken and name not in own):
+    if not isinstance(name, str) or (name in taken and name not in custom):
         raise ValueError(f"name must be a string that no {kind} has, got {name!r}")
 
 
@@ -176,9 +207,9 @@ def _nan(*numbers: float) -> float:
     return math.nan
 
 
-def _compiled(function: Any, name: str, arity: int) -> Any:
-    """A jitted function of floats that gives a float, and NaN where the user's own raises."""
-    python = getattr(function, "py_func", function)  # of what is jitted, with other options
+def _compiled(function: object, name: str, arity: int) -> Compiled:
+    """Return a jitted function of floats that gives a float, and NaN if the user's raises."""
+    python = getattr(function, "py_func", function)  # a jitted one may have other options
     if not inspect.isfunction(python):
         numbers = ("one number", "two numbers")[arity - 1]
         raise TypeError(f"{name} must be a Python function of {numbers}, got {function!r}")
@@ -187,7 +218,7 @@ def _compiled(function: Any, name: str, arity: int) -> Any:
     def of_one(z):  # type: ignore[no-untyped-def]
         try:
             return jitted(z)
-        except Exception:  # kernels can't see it, and C would take the result for 0
+        except Exception:  # which C would turn into a result of 0
             return math.nan
 
     def of_two(a, y):  # type: ignore[no-untyped-def]
@@ -200,8 +231,8 @@ def _compiled(function: Any, name: str, arity: int) -> Any:
     return numba.njit(signature, error_model="numpy")((of_one, of_two)[arity - 1])
 
 
-def _filled(tables: dict[str, Array], name: str, functions: Sequence[Any]) -> Array:
-    """The table of that name, with addresses of compiled functions as C sees them."""
+def _filled(tables: dict[str, Array], name: str, functions: Sequence[Compiled]) -> Array:
+    """Return the table of that name, filled with C addresses of compiled functions."""
     calls = [_callback(function) for function in functions]
     _kept.append(calls)
     table = tables.setdefault(name, np.empty(N_FUNCTIONS, np.int64))
@@ -209,16 +240,18 @@ def _filled(tables: dict[str, Array], name: str, functions: Sequence[Any]) -> Ar
     return table
 
 
-def _callback(function: Any) -> Any:
-    """A compiled function as C sees it."""
+def _callback(function: Compiled) -> Compiled:
+    """Compile a jitted function as a C callback."""
     (signature,) = function.nopython_signatures
     return numba.cfunc(signature, error_model="numpy")(function.py_func)
 
 
-def _check_derivative(problem: str, f: Any, derivative: Any, places: Sequence[Any]) -> None:
-    """A difference quotient by f's first argument must be near at all places but two.
+def _check_derivative(
+    problem: str, f: Compiled, derivative: Compiled, places: Sequence[tuple[float, ...]]
+) -> None:
+    """Check a derivative against difference quotients, by the first argument.
 
-    Those may be kinks; where f is no number there is none.
+    It may differ at two places, which may be kinks; where f is not finite there is no quotient.
     """
     quotients = np.array([(f(x + STEP, *y) - f(x - STEP, *y)) / (2 * STEP) for x, *y in places])
     given = np.array([derivative(*place) for place in places])
@@ -232,8 +265,24 @@ def _check_derivative(problem: str, f: Any, derivative: Any, places: Sequence[An
         )
 
 
-def loss_name(loss: Any) -> Any:
-    """A circuit's name among the losses, by what it computes; anything else as it is."""
+def loss_name(loss: object) -> object:
+    """Register a circuit as a loss, by the function that it computes.
+
+    Parameters
+    ----------
+    loss : str or Circuit
+        Argument of a network.
+
+    Returns
+    -------
+    str
+        Name of the circuit among the losses, or `loss` itself if it is none.
+
+    Raises
+    ------
+    ValueError
+        The circuit has several outputs.
+    """
     graph = getattr(loss, "graph", None)
     if not isinstance(graph, Graph):
         return loss
@@ -243,14 +292,36 @@ def loss_name(loss: Any) -> Any:
 
 
 def name_of(graph: Graph) -> str:
-    """What a graph is called among the losses."""
+    """Return the name of a graph among the losses.
+
+    Parameters
+    ----------
+    graph : Graph
+        Graph with one output.
+
+    Returns
+    -------
+    str
+        The name, the same in every process.
+    """
     return f"circuit {graphs.digest(graph)}"
 
 
 def register_circuit(graph: Graph) -> str:
-    """Make a graph with one output one of the losses; returns its name."""
+    """Register a graph as a loss.
+
+    Parameters
+    ----------
+    graph : Graph
+        Graph with one output.
+
+    Returns
+    -------
+    str
+        The name of the loss.
+    """
     name = name_of(graph)
-    if name not in CIRCUITS:  # once for ever: models hold addresses of these
+    if name not in CIRCUITS:  # and never again: models hold addresses of these arrays
         programs = {kind: lower(graph, kind) for kind in map(np.dtype, ("float32", "float64"))}
         words = {kind: make_words(program) for kind, program in programs.items()}
         spare = max(int(largest_workspace(program)) for program in programs.values())
@@ -260,27 +331,40 @@ def register_circuit(graph: Graph) -> str:
     return name
 
 
-def options(loss: str, dtype: np.dtype[Any]) -> dict[str, int]:
-    """What the kernels need to know of a loss that is a circuit: where it is, scratch memory."""
+def options(loss: str, dtype: DType) -> dict[str, int]:
+    """Return what a network's record holds of a loss that is a circuit.
+
+    Parameters
+    ----------
+    loss : str
+        Name of the loss.
+    dtype : numpy.dtype
+        Type of the network.
+
+    Returns
+    -------
+    dict of int
+        The circuit's address and the size of its scratch memory; empty for other losses.
+    """
     if loss not in CIRCUITS:
         return {}
-    found = CIRCUITS[loss]
-    return {"circuit": found.words[dtype].ctypes.data, "spare": found.spare}
+    circuit = CIRCUITS[loss]
+    return {"circuit": circuit.words[dtype].ctypes.data, "spare": circuit.spare}
 
 
 def _reference_of(graph: Graph) -> reference.Loss:
-    """The same in NumPy."""
+    """Return a circuit's loss as a record of the NumPy reference."""
 
     def joined(a: Array, Y: Array) -> Array:
         return np.concatenate([a, Y], axis=1).T
 
     def losses(z: Array, a: Array, Y: Array, p: float) -> Array:
-        found = primitives.values(graph, joined(a, Y))[graph.outputs[0]]
-        return np.broadcast_to(found, a.shape[:1])
+        totals = primitives.values(graph, joined(a, Y))[graph.outputs[0]]
+        return np.broadcast_to(totals, a.shape[:1])
 
     def slopes(a: Array, Y: Array, p: float) -> Array:
-        found = primitives.values(graph, joined(a, Y))
-        adjoints = primitives.adjoints(graph, found)[: a.shape[1]]
+        values = primitives.values(graph, joined(a, Y))
+        adjoints = primitives.adjoints(graph, values)[: a.shape[1]]
         return np.stack([np.broadcast_to(x, a.shape[:1]) for x in adjoints], axis=1)
 
     def curved(a: Array, Y: Array, Rz: Array, Ra: Array, p: float) -> Array:

@@ -1,8 +1,8 @@
-"""Samples as the kernels take them."""
+"""Check samples, and hold them as the kernels take them."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from deltajit.model import checks, memory
 from deltajit.model.architecture import Architecture
@@ -10,35 +10,41 @@ from deltajit.model.memory import Array
 
 
 class Data(NamedTuple):
-    """Checked samples: X (B, n_in), Y (B, n_out) or (B, 1) labels, weights (B,) or None."""
+    """Hold checked samples: X (B, n_in), Y (B, n_out) or (B, 1) labels, weights (B,) or None."""
 
     X: Array
     Y: Array
     weights: Array | None
 
     def copied(self) -> Data:
-        """The same, out of reach of whoever has the arrays."""
+        """Copy the arrays, so that nothing else can change them."""
         weights = None if self.weights is None else self.weights.copy()
         return Data(self.X.copy(), self.Y.copy(), weights)
 
     def ready(self) -> Data:
-        """The same where kernels may have it: what was unpickled may be a read-only memory map."""
+        """Copy arrays that kernels can't take, such as read-only memory maps after unpickling."""
         weights = None if self.weights is None else memory.ready(self.weights)
         return Data(memory.ready(self.X), memory.ready(self.Y), weights)
 
 
 def checked(
-    made_of: Architecture, X: Any, Y: Any, weights: Any, source: str = "", *, finite: bool = False
+    architecture: Architecture,
+    X: object,
+    Y: object,
+    weights: object,
+    source: str = "",
+    *,
+    finite: bool = False,
 ) -> Data:
-    """Samples for such a network; errors name the argument, or `source` and its part."""
+    """Check samples for a network; errors name the argument, or `source` and its part."""
     names = [f"{source}[{i}]" for i in range(3)] if source else ["X", "Y", "sample_weight"]
-    inputs, single = checks.matrix(X, names[0], made_of.sizes[0], made_of.dtype)
+    inputs, single = checks.matrix(X, names[0], architecture.sizes[0], architecture.dtype)
     checks.not_empty(inputs, names[0])
-    form = checks.TargetForm(made_of.n_targets, made_of.loss, made_of.dtype)
+    form = checks.TargetForm(architecture.n_targets, architecture.loss, architecture.dtype)
     data = Data(
         inputs,
         checks.targets(Y, names[1], len(inputs), single, form),
-        checks.sample_weight(weights, names[2], len(inputs), made_of.dtype),
+        checks.sample_weight(weights, names[2], len(inputs), architecture.dtype),
     )
     if finite:
         checks.finite(data.X, names[0])

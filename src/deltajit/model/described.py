@@ -1,4 +1,4 @@
-"""Objects that are copied and pickled as what they are made of."""
+"""Copy and pickle objects that hold addresses, by a description of them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ from typing import Any
 
 
 class Described:
-    """An object whose addresses, scratch memory and locks are made anew wherever it is copied to.
+    """Make addresses, scratch memory and locks anew wherever an object is copied to.
 
-    A subclass describes itself by the arguments of its `_bind`, which makes all the rest. What it
-    keeps is in slots, so that ``__dict__`` holds what a user, or a user's subclass, has added: that
-    goes along.
+    A subclass describes itself by the arguments of its `_bind`, which makes the rest. It keeps its
+    attributes in slots, so that ``__dict__`` holds only what a user has added, which is copied too.
     """
 
     __slots__ = ()
 
-    def _describe(self) -> dict[str, Any]:
-        """Arguments of `_bind`, by name, that mean the same in every process."""
+    def _describe(self) -> dict[str, object]:
+        """Return arguments of `_bind`, by name, that mean the same in every process."""
         raise NotImplementedError
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self._describe(), "attributes": dict(vars(self))}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

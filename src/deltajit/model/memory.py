@@ -1,27 +1,28 @@
-"""Buffers that begin on a cache line: vectors of a layer as wide as a line then never cross one."""
+"""Allocate arrays that begin on a cache line, so that vectors as wide as a line never cross one."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
+DType = np.dtype[Any]  # float32 or float64, known only at run time
 
 LINE = 64
 
 
-def empty(size: int, dtype: Any) -> Array:
-    """``np.empty(size, dtype)`` at an address that is a multiple of a cache line's 64 bytes."""
+def empty(size: int, dtype: DTypeLike) -> Array:
+    """Return ``np.empty(size, dtype)`` at an address that is a multiple of 64, a cache line."""
     kind = np.dtype(dtype)
     spare = np.empty(size * kind.itemsize + LINE, np.uint8)
     first = -spare.ctypes.data % LINE
     return spare[first : first + size * kind.itemsize].view(kind)
 
 
-def rows(count: int, size: int, dtype: Any) -> Array:
-    """`count` rows of at least `size` elements, each of which begins on a cache line."""
+def rows(count: int, size: int, dtype: DTypeLike) -> Array:
+    """Return `count` rows of at least `size` elements, each of which begins on a cache line."""
     kind = np.dtype(dtype)
     width = -(-size * kind.itemsize // LINE) * LINE // kind.itemsize
     if count * width * kind.itemsize >= 2**62:
@@ -30,12 +31,12 @@ def rows(count: int, size: int, dtype: Any) -> Array:
 
 
 def copy(array: Array) -> Array:
-    """A copy of a vector, at such an address."""
-    own = empty(array.size, array.dtype)
-    own[:] = array
-    return own
+    """Return a copy of a vector that begins on a cache line."""
+    new = empty(array.size, array.dtype)
+    new[:] = array
+    return new
 
 
 def ready(array: Array) -> Array:
-    """The array itself if kernels are compiled for such, else a copy: writable and contiguous."""
+    """Return the array itself if it is writable and contiguous, as kernels need it, else a copy."""
     return np.require(array, None, ["C", "A", "W", "E"])

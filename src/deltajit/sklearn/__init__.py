@@ -1,13 +1,13 @@
-"""scikit-learn's MLPClassifier and MLPRegressor on deltajit's kernels.
+"""Train scikit-learn's MLPClassifier and MLPRegressor on deltajit's kernels.
 
 Change the import, keep the code::
 
     from deltajit.sklearn import MLPClassifier, MLPRegressor
 
 Arguments, attributes, methods and stopping rules are those of `sklearn.neural_network`; with the
-same `random_state` so are the initial weights, the split for early stopping and the minibatches.
-What there is beyond that has keywords of its own: `class_weight`, `dropout`, `l1`, `standardize`,
-an activation per layer, more losses of the regressor, and the method `input_gradients`.
+same `random_state`, so are the initial weights, the split for early stopping and the minibatches.
+New are the arguments `class_weight`, `dropout`, `l1` and `standardize`, an activation for each
+layer, more losses of the regressor, and the method `input_gradients`.
 """
 
 try:

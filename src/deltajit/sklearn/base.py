@@ -1,4 +1,4 @@
-"""What both estimators share: parameters, the network behind `coefs_`, fit and when it stops."""
+"""Define what both estimators share: parameters, the network behind `coefs_`, fit, stopping."""
 
 from __future__ import annotations
 
@@ -8,49 +8,67 @@ import threading
 import warnings
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self, TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from deltajit.io.scikit_learn import OUR_NAMES
 from deltajit.kernels.gemm.parallel import usable_cores
 from deltajit.model import checks, memory
-from deltajit.model.memory import Array
+from deltajit.model.memory import Array, DType
 from deltajit.network import Network
 from deltajit.sklearn import descent
-from deltajit.sklearn.samples import DENSE, Samples, checked_weights, dense, parts
+from deltajit.sklearn.samples import DENSE, Matrix, Samples, checked_weights, dense, parts
 from deltajit.training.history import History, TrainingState
 from deltajit.training.loop import Loop
 from deltajit.training.progress import clock
 
 FLOATS = (np.float64, np.float32)
-LEAST_RATE = 1e-6  # at which learning_rate="adaptive" ends fit
+LEAST_RATE = 1e-6  # at which a fit with learning_rate="adaptive" ends
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
     "need to be preprocessed."
 )
 
 
-def has_epochs(estimator: Any) -> bool:
-    """Whether the solver goes in epochs, as `partial_fit` needs it."""
+class LossOptions(TypedDict, total=False):
+    """Type the options of a network's loss."""
+
+    threshold: float
+    quantile: float
+
+
+def has_epochs(estimator: MultilayerPerceptron) -> bool:
+    """Return whether the solver has epochs, which `partial_fit` needs.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        The estimator.
+
+    Returns
+    -------
+    bool
+        False for "lbfgs".
+    """
     return bool(estimator.solver != "lbfgs")
 
 
 class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
-    """The network is what `coefs_` and `intercepts_` say: lists of views of its theta.
+    """Fit a network whose weights are `coefs_` and `intercepts_`, lists of views of its theta.
 
-    Subclasses know what targets are: `_targets`, `_loss_name`, `_score_of`, and how losses differ.
+    Subclasses define the targets and their loss: `_targets`, `_loss_name`, `_score_of`.
     """
 
-    # Attributes that are None or not there, by the way of fit.
+    # Some of these are None, or missing, as the parameters of the fit will have it.
     _numeric: bool
     out_activation_: str
     loss_curve_: list[float]
@@ -59,13 +77,13 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
     validation_loss_curve_: Any
     best_validation_score_: Any
 
-    def _keep(self, arguments: dict[str, Any]) -> None:
-        """Arguments of __init__ become attributes, unchanged, as scikit-learn wants it."""
+    def _keep(self, arguments: dict[str, object]) -> None:
+        """Set the arguments of __init__ as attributes, unchanged, as scikit-learn requires."""
         for name, value in arguments.items():
             if name != "self":
                 setattr(self, name, value)
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
@@ -93,7 +111,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             checks.whole(self.n_iter_no_change, "n_iter_no_change")
 
     def _hidden(self) -> tuple[list[int], list[str]]:
-        """Units and activation of each hidden layer."""
+        """Return the number of units and the activation of each hidden layer."""
         given, names = self.hidden_layer_sizes, self.activation
         listed = list(given) if np.iterable(given) else [given]
         sizes = [checks.whole(n, "hidden_layer_sizes") for n in listed]
@@ -108,8 +126,8 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
 
     # ---------------------------------------------------------------- the network
 
-    def _made(self, n_in: int, n_out: int, dtype: Any) -> Network:
-        """A network of the right shape, all zeros."""
+    def _new_network(self, n_in: int, n_out: int, dtype: DType) -> Network:
+        """Make a network for these parameters, all zeros."""
         sizes, names = self._hidden()
         return Network(
             [n_in, *sizes, n_out],
@@ -123,7 +141,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         )
 
     def _draw(self, net: Network) -> None:
-        """Glorot's initial weights and biases, drawn in the order in which scikit-learn does."""
+        """Draw Glorot's initial weights and biases, in scikit-learn's order."""
         names = net.architecture.activations[:-1]
         for k, (n_in, n_out) in enumerate(pairwise(net.sizes)):
             name = names[min(k, len(names) - 1)] if names else self.activation
@@ -132,44 +150,45 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             net.biases[k][:] = self._random_state.uniform(-bound, bound, n_out)
 
     def _recalled(self, net: Network) -> Network:
-        """`net`, with the weights of `coefs_` and `intercepts_`, whoever has put them there."""
-        own = [*(W.T for W in net.weights), *net.biases]
+        """Copy `coefs_` and `intercepts_`, which a user may have set, into a network; return it."""
+        views = [*(W.T for W in net.weights), *net.biases]
         given = [np.asarray(array) for array in (*self.coefs_, *self.intercepts_)]
-        shapes = [a.shape for a in given], [a.shape for a in own]
+        shapes = [a.shape for a in given], [a.shape for a in views]
         if shapes[0] != shapes[1]:
             raise ValueError(
                 f"coefs_ and intercepts_ have the shapes {shapes[0]}, but the parameters and data "
                 f"are for {shapes[1]}; warm_start and partial_fit go on with the same network"
             )
-        for view, array in zip(own, given, strict=True):
+        for view, array in zip(views, given, strict=True):
             view[...] = array
         return net
 
     def _bind(self, net: Network) -> None:
-        """Let `coefs_` and `intercepts_` be views of the network's weights."""
+        """Make `coefs_` and `intercepts_` views of the network's weights."""
         self._architecture = net.architecture
         self.coefs_ = [W.T for W in net.weights]
         self.intercepts_ = list(net.biases)
         self._bound = net, [*self.coefs_, *self.intercepts_]
 
     def _network(self) -> Network:
-        """The network that `coefs_` and `intercepts_` make, also if a user has replaced some.
+        """Return the network of `coefs_` and `intercepts_`, also if a user has replaced some.
 
-        What it is made of fit has decided: parameters may have been set to others since.
+        Its architecture is that of the last fit, whatever the parameters have been set to since.
         """
         bound: tuple[Network, list[Array]] | None = getattr(self, "_bound", None)
         now = [*self.coefs_, *self.intercepts_]
         if bound is not None and list(map(id, bound[1])) == list(map(id, now)):
             return bound[0]
-        made_of = replace(self._architecture, dtype=self._dtype())
-        theta = memory.empty(made_of.n_params, made_of.dtype)
-        return self._recalled(Network.sharing(made_of, theta, np.random.default_rng(0), _threads()))
+        architecture = replace(self._architecture, dtype=self._dtype())
+        theta = memory.empty(architecture.n_params, architecture.dtype)
+        rng = np.random.default_rng(0)
+        return self._recalled(Network.sharing(architecture, theta, rng, _threads()))
 
-    def _dtype(self) -> Any:
-        """float32 or float64, whichever holds `coefs_`."""
+    def _dtype(self) -> DType:
+        """Return float32 or float64, whichever holds `coefs_`."""
         return np.result_type(np.asarray(self.coefs_[0]), np.float32)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         state = dict(super().__getstate__())
         state.pop("_bound", None)  # coefs_, intercepts_ and the architecture say it all
         return state
@@ -181,54 +200,59 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
 
     # ---------------------------------------------------------------- what it computes
 
-    def _checked(self, X: Any) -> Any:
-        """X as the network takes it, in all but sparsity and standardization."""
+    def _checked(self, X: Matrix) -> Matrix:
+        """Return X as the network takes it, but for sparsity and standardization."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, order="C", reset=False)
         return X.astype(self._dtype(), copy=False)
 
-    def _standardized(self, X: Any) -> Any:
+    def _standardized(self, X: Matrix) -> Matrix:
         return self.standardizer_.transform(X) if hasattr(self, "standardizer_") else X
 
-    def _outputs(self, X: Any) -> Array:
-        """The network's outputs, (n_samples, n_outputs)."""
+    def _outputs(self, X: Matrix) -> Array:
+        """Compute the network's outputs, (n_samples, n_outputs)."""
         X, net = self._checked(X), self._network()
         return np.concatenate([net.predict(self._standardized(dense(X[i]))) for i in parts(X)])
 
-    def _jacobian(self, X: Any) -> Array:
-        """Derivatives of outputs with respect to X, (n_samples, n_outputs, n_features)."""
+    def _jacobian(self, X: Matrix) -> Array:
+        """Compute the derivatives of outputs by X, (n_samples, n_outputs, n_features)."""
         X, net = self._checked(X), self._network()
-        found = [net.jacobian(self._standardized(dense(X[i]))) for i in parts(X)]
-        J = np.concatenate(found)
+        J = np.concatenate([net.jacobian(self._standardized(dense(X[i]))) for i in parts(X)])
         if hasattr(self, "standardizer_"):
             J /= self.standardizer_.scale_
         return J
 
     # ---------------------------------------------------------------- fit
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        """Fit to samples.
+    def fit(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit the network to samples.
 
         Parameters
         ----------
         X : array_like or sparse matrix, (n_samples, n_features)
+            Inputs.
         y : array_like, (n_samples,) or (n_samples, n_outputs)
+            Targets.
         sample_weight : array_like, (n_samples,), optional
+            Weights of the samples.
 
         Returns
         -------
-        self
+        MLPClassifier or MLPRegressor
+            The estimator itself.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Any:
+    def _fit(
+        self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None, incremental: bool
+    ) -> Self:
         self._check_parameters()
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         samples = self._samples(X, y, sample_weight, first, incremental)
         self._random_state = check_random_state(self.random_state)
-        net = self._made(samples.X.shape[1], self.n_outputs_, samples.X.dtype)
+        net = self._new_network(samples.X.shape[1], self.n_outputs_, samples.X.dtype)
         if first:
             self._draw(net)
             self.n_layers_, self.t_ = len(net.sizes), 0
@@ -243,8 +267,10 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         self._bind(net)
         return self
 
-    def _samples(self, X: Any, y: Any, weight: Any, first: bool, incremental: bool) -> Samples:
-        """What to fit to, as the kernels take it, but for X that is sparse and large."""
+    def _samples(
+        self, X: Matrix, y: Any, weight: ArrayLike | None, first: bool, incremental: bool
+    ) -> Samples:
+        """Check samples, and return them as the kernels take them, but a large X stays sparse."""
         X, y = validate_data(
             self,
             X,
@@ -274,7 +300,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         return Samples(X, Y, weights)
 
     def _fit_lbfgs(self, net: Network, samples: Samples) -> None:
-        """L-BFGS, until its gradient is below tol."""
+        """Take iterations of L-BFGS, until the gradient is below tol."""
         iteration = 0
 
         def report(loss: float) -> None:
@@ -284,14 +310,14 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
                 print(f"Iteration {iteration}, loss = {loss:.8f}")
 
         options = {"maxiter": self.max_iter, "maxfun": self.max_fun, "gtol": self.tol}
-        found = descent.lbfgs(net, samples, self._penalty(), options, report)
-        self.n_iter_ = min(int(found.nit), self.max_iter)
-        self.loss_ = self._reported(float(found.fun), net, samples.weight)
+        result = descent.lbfgs(net, samples, self._penalty(), options, report)
+        self.n_iter_ = min(int(result.nit), self.max_iter)
+        self.loss_ = self._reported(float(result.fun), net, samples.weight)
         self.loss_ += self._beyond(samples.Y, samples.weights)
-        if found.status != 0:
+        if result.status != 0:
             warnings.warn(
-                f"lbfgs failed to converge after {found.nit} iterations (status "
-                f"{found.status}: {found.message}); more of them (max_iter), or scaled data "
+                f"lbfgs failed to converge after {result.nit} iterations (status "
+                f"{result.status}: {result.message}); more of them (max_iter), or scaled data "
                 "(standardize=True), may help",
                 ConvergenceWarning,
                 stacklevel=4,
@@ -300,7 +326,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
     def _fit_stochastic(
         self, net: Network, samples: Samples, first: bool, incremental: bool
     ) -> None:
-        """Epochs of SGD or Adam, until losses or validation scores no longer improve."""
+        """Train by SGD or Adam, until losses or validation scores no longer improve."""
         if first or not incremental or not hasattr(self, "_optimizer"):
             self._optimizer = descent.Optimizer(self, net, self._random_state)
         self._start_curves(net, first)
@@ -338,9 +364,9 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         return descent.Penalty(self.alpha, self.l1)
 
     def _reported(self, loss: float, net: Network, weight: float) -> float:
-        """A loss as scikit-learn counts it, penalty included, of samples of this weight.
+        """Convert a loss of samples of this weight, penalty included, to scikit-learn's.
 
-        Where outputs are averaged the penalty in it is taken to be that of the weights now.
+        If scikit-learn averages over outputs, the penalty is taken to be that of the present theta.
         """
         outputs = self._averaged()
         if outputs == 1:
@@ -348,20 +374,20 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         penalty = self._penalty().value(net, weight)
         return float((loss - penalty) / outputs + penalty)
 
-    def _loss_options(self) -> dict[str, float]:
-        """What a network's loss needs to know."""
+    def _loss_options(self) -> LossOptions:
+        """Return the options of the network's loss."""
         return {}
 
     def _averaged(self) -> int:
-        """Over how many outputs scikit-learn takes the mean of a loss; the kernels sum."""
+        """Return over how many outputs scikit-learn averages a loss, which the kernels sum."""
         return 1
 
     def _beyond(self, Y: Array, weights: Array | None) -> float:
-        """What scikit-learn's mean loss has beyond the kernels': a constant."""
+        """Return the constant that scikit-learn's mean loss has beyond the kernels'."""
         return 0.0
 
     def _start_curves(self, net: Network, first: bool) -> None:
-        """Empty curves for a fit that starts anew, or watches something else than the last did."""
+        """Empty the curves of a fit that starts anew, or watches another number than the last."""
         watched_scores = getattr(self, "validation_scores_", None) is not None
         if not first and hasattr(self, "loss_curve_") and watched_scores == self.early_stopping:
             return
@@ -376,7 +402,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             self.validation_scores_ = self.validation_loss_curve_ = None
 
     def _split(self, samples: Samples) -> tuple[NDArray[np.int64], Samples | None]:
-        """Which rows to train on, and samples held out for early stopping."""
+        """Return the rows to train on, and the samples held out for early stopping."""
         rows = np.arange(samples.size)
         if not self.early_stopping:
             return rows, None
@@ -412,13 +438,13 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         return min(int(self.batch_size), n)
 
     def _shuffled(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
-        """In the order in which scikit-learn goes on from it."""
+        """Return the next order of samples, as scikit-learn draws it."""
         places = np.arange(len(order))
         self._random_state.shuffle(places)
         return order[places]
 
     def _note(self, loss: float, seen: int, net: Network, validation: Samples | None) -> None:
-        """An epoch over `seen` samples is done: extend the curves, see whether they improve."""
+        """Record an epoch over `seen` samples: extend the curves, and see whether they improve."""
         held_out = None if validation is None else self._held_out(net, validation)
         self.n_iter_ += 1  # from here on all at once, for Ctrl-C
         self.t_ += seen
@@ -435,7 +461,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         self._optimizer.epoch_ends(self.t_)
 
     def _held_out(self, net: Network, validation: Samples) -> tuple[float, float]:
-        """Score and loss of what is held out."""
+        """Return score and loss of the samples held out."""
         outputs = descent.outputs(net, validation.X)
         score = math.nan
         if np.isfinite(outputs).all():
@@ -456,7 +482,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         return stuck
 
     def _finished(self) -> bool:
-        """Whether to stop; learning_rate="adaptive" has smaller steps first."""
+        """Return whether to stop; learning_rate="adaptive" tries smaller steps first."""
         if not math.isfinite(self.loss_):
             if not self.early_stopping:
                 raise ValueError(NOT_FINITE)
@@ -485,9 +511,9 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
 
 
 def _threads() -> int:
-    """One for each core, unless this is one worker of many: then the cores are theirs to share."""
+    """Return a number of threads: one for each core, but less for one of many workers."""
     if threading.current_thread() is not threading.main_thread():
         return 1
-    limit = os.environ.get("OMP_NUM_THREADS", "")  # joblib sets it in its processes
+    limit = os.environ.get("OMP_NUM_THREADS", "")  # which joblib sets in its processes
     cores: int = usable_cores()
     return min(cores, max(1, int(limit))) if limit.isdecimal() else cores

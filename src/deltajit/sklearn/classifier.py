@@ -1,106 +1,127 @@
-"""`MLPClassifier`."""
+"""Define `MLPClassifier`."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
+from sklearn.utils import Tags
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from deltajit.io.scikit_learn import OUR_NAMES
 from deltajit.model.architecture import loss_of_output
-from deltajit.model.memory import Array
+from deltajit.model.memory import Array, DType
 from deltajit.sklearn.base import MultilayerPerceptron, has_epochs
-from deltajit.sklearn.samples import Samples, dense
+from deltajit.sklearn.samples import Matrix, RandomState, Samples, dense
+
+ClassWeight = dict[Any, float] | list[dict[Any, float]] | str | None  # by labels of any type
 
 
 class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc]
-    """scikit-learn's classifier, trained by deltajit.
+    """Classify samples as scikit-learn's MLPClassifier does, on deltajit's kernels.
 
-    It takes one class a sample, or several labels a sample as a matrix of 0 and 1. Samples are in
-    float64 unless they are float32: then all is, at twice the speed.
+    A sample has one class, or several labels in a row of 0 and 1. All is computed in float32 for
+    samples of float32, at twice the speed, and else in float64.
 
     Parameters
     ----------
     hidden_layer_sizes : int or sequence of int
-        Units of each hidden layer; an empty one is a linear model.
+        Number of units of each hidden layer; an empty sequence makes a linear model.
     activation : str or list of str
-        Of the hidden layers, one name for all or one each: "relu", "tanh", "logistic" (also
-        called "sigmoid"), "identity", and the others of `Network`.
+        Activation of the hidden layers, one name for all or one for each: "relu", "tanh",
+        "logistic" (also called "sigmoid"), "identity", and the others of `Network`.
     solver : "adam", "sgd" or "lbfgs"
+        Optimizer: two of minibatches, and one of all samples at once.
     alpha : float
-        Adds ``alpha/2 * sum(W**2)``, over the size (the weight) of the minibatch, to its loss.
+        Penalty ``alpha/2 * sum(W**2)``, divided by the size (the weight) of the minibatch and added
+        to its loss.
     batch_size : int or "auto"
-        Samples a step; "auto" is 200, or all if they are fewer.
+        Samples of one step; "auto" is 200, or all if they are fewer.
     learning_rate : "constant", "invscaling" or "adaptive"
-        For "sgd": ``learning_rate_init / t**power_t`` after t samples, or a fifth of it each time
-        that fit would end.
+        Learning rate of "sgd": constant, or ``learning_rate_init / t**power_t`` after t samples, or
+        divided by 5 whenever the fit would end.
     learning_rate_init : float
+        Learning rate of the first step.
     power_t : float
+        Exponent of "invscaling".
     max_iter : int
-        Epochs at most, or iterations of "lbfgs".
+        Epochs, or iterations of "lbfgs", at most.
     shuffle : bool
-        The samples, before each epoch.
+        Whether each epoch takes the samples in a new order.
     random_state : None, int or RandomState
-        Draws the initial weights, the validation samples and the order of samples, in the way of
-        scikit-learn: the same number gives the same ones there.
+        Seed or generator of the initial weights, the validation samples and the order of samples,
+        which are those that scikit-learn draws from it.
     tol : float
-        What counts as improvement; for "lbfgs" the largest element of the gradient at the end.
+        Change that counts as an improvement; for "lbfgs" the largest element of the gradient at
+        which the fit ends.
     verbose : bool
+        Whether to print the loss of each epoch.
     warm_start : bool
-        fit goes on from the weights of the last fit.
-    momentum, nesterovs_momentum : float, bool
-        Of "sgd".
+        Whether `fit` goes on from the weights of the last fit.
+    momentum : float
+        Momentum of "sgd", between 0 and 1.
+    nesterovs_momentum : bool
+        Whether the momentum is Nesterov's.
     early_stopping : bool
-        Hold out samples, end when their score does not improve, and go back to the weights that
-        had the best one.
+        Whether to hold out samples, to end the fit when their score does not improve, and to
+        restore the weights with the best score.
     validation_fraction : float
-        Share of the samples to hold out.
-    beta_1, beta_2, epsilon : float
-        Of "adam"; epsilon is added where Kingma & Ba (2015) have it, to a root that is unbiased
-        (scikit-learn adds it before).
+        Share of the samples that are held out.
+    beta_1, beta_2 : float
+        Decay rates of the moments of "adam".
+    epsilon : float
+        Small number of "adam", added to the root of the unbiased second moment as in Kingma & Ba
+        (2015); scikit-learn adds it to the biased one.
     n_iter_no_change : int or inf
-        Epochs without improvement after which fit ends.
+        Epochs without improvement after which the fit ends.
     max_fun : int
         Evaluations of the loss by "lbfgs", at most.
     class_weight : dict, list of dict, "balanced" or None
-        What the weight of a class's samples is multiplied by.
+        Factors of the weights of a class's samples, as in scikit-learn.
     dropout : float or list of float
-        Share of the hidden units that are left out of each step, one for all layers or one each.
+        Share of hidden units that each step leaves out, one for all layers or one for each.
     l1 : float
-        Adds ``l1 * sum(|W|)``, scaled as that of `alpha`.
+        Penalty ``l1 * sum(|W|)``, divided as that of `alpha`.
     standardize : bool
-        Scale each feature to mean 0 and variance 1 (sparse ones to variance 1), as seen in the
-        first fit; the scales travel with the model.
+        Whether to scale each feature to mean 0 and variance 1 (a sparse X to variance 1 only), as
+        measured in the first fit; predictions scale X likewise.
 
     Attributes
     ----------
     classes_ : ndarray, (n_classes,)
+        Class labels, sorted.
     coefs_, intercepts_ : list of ndarray
         Weights (n_in, n_out) and biases (n_out,) of each layer.
     loss_, best_loss_ : float
-        Of the last epoch, and the least; the latter is None with early_stopping.
+        Loss of the last epoch, and the least loss; the latter is None with early_stopping.
     loss_curve_ : list of float
         Loss of each epoch, the mean over its minibatches before their steps, with penalties.
     validation_scores_, validation_loss_curve_ : list of float or None
-        Of the samples held out, after each epoch; the loss is without penalties.
+        Score and loss of the samples held out, after each epoch; the loss is without penalties.
     best_validation_score_ : float or None
-    n_iter_, n_layers_, n_outputs_, n_features_in_ : int
+        Best of validation_scores_.
+    n_iter_ : int
+        Number of epochs, or of iterations of "lbfgs".
+    n_layers_, n_outputs_, n_features_in_ : int
+        Number of layers with the inputs, of outputs, and of features.
     t_ : int
-        Samples gone through.
+        Number of samples that the steps have taken.
     out_activation_ : str
+        Activation of the outputs.
     standardizer_ : sklearn.preprocessing.StandardScaler
-        If standardize=True.
+        Scales of the features, with ``standardize=True``.
 
     Examples
     --------
     >>> from sklearn.datasets import load_iris
     >>> from deltajit.sklearn import MLPClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = MLPClassifier(32, "tanh", solver="lbfgs", alpha=1, random_state=0).fit(X, y)
+    >>> model = MLPClassifier(32, solver="lbfgs", standardize=True, random_state=0).fit(X, y)
     >>> model.score(X, y) > 0.95
     True
     """
@@ -110,8 +131,8 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
 
     def __init__(
         self,
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str | Sequence[str] = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
@@ -121,7 +142,7 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
-        random_state: Any = None,
+        random_state: RandomState = None,
         tol: float = 1e-4,
         verbose: bool = False,
         warm_start: bool = False,
@@ -134,34 +155,43 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
-        class_weight: Any = None,
-        dropout: Any = 0.0,
+        class_weight: ClassWeight = None,
+        dropout: float | Sequence[float] = 0.0,
         l1: float = 0.0,
         standardize: bool = False,
     ) -> None:
         self._keep(locals())
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
 
     @available_if(has_epochs)  # type: ignore[untyped-decorator]
     def partial_fit(
-        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
-    ) -> MLPClassifier:
-        """One epoch over these samples, going on with the weights and the optimizer's state.
+        self,
+        X: Matrix,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+    ) -> Self:
+        """Train for one epoch, from the present weights and state of the optimizer.
 
         Parameters
         ----------
-        X, y, sample_weight
-            As for `fit`.
+        X : array_like or sparse matrix, (n_samples, n_features)
+            Inputs.
+        y : array_like, (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array_like, (n_samples,), optional
+            Weights of the samples.
         classes : array_like, (n_classes,)
-            All labels that will ever come; for the first call.
+            Labels of all classes, needed in the first call.
 
         Returns
         -------
-        self
+        MLPClassifier
+            The estimator itself.
         """
         if not hasattr(self, "classes_"):
             if classes is None:
@@ -175,16 +205,18 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         self._fit(X, y, sample_weight, incremental=True)
         return self
 
-    def predict(self, X: Any) -> Array:
-        """Classes.
+    def predict(self, X: Matrix) -> Array:
+        """Predict the class of each sample.
 
         Parameters
         ----------
         X : array_like or sparse matrix, (n_samples, n_features)
+            Inputs.
 
         Returns
         -------
-        ndarray, (n_samples,), or indicators (n_samples, n_classes) of several labels a sample
+        ndarray, (n_samples,), or (n_samples, n_classes) for several labels of a sample
+            Class labels, or indicators 0 and 1.
         """
         outputs = self._outputs(X)
         if self.out_activation_ == "softmax":
@@ -194,46 +226,51 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
             return likely
         return np.asarray(self.classes_[np.minimum(likely[:, 0], len(self.classes_) - 1)])
 
-    def predict_proba(self, X: Any) -> Array:
-        """Probability of each class.
+    def predict_proba(self, X: Matrix) -> Array:
+        """Predict the probability of each class.
 
         Parameters
         ----------
         X : array_like or sparse matrix, (n_samples, n_features)
+            Inputs.
 
         Returns
         -------
         ndarray, (n_samples, n_classes)
-            In the order of `classes_`.
+            Probabilities, in the order of `classes_`.
         """
         outputs = self._outputs(X)
         return np.hstack([1 - outputs, outputs]) if self.n_outputs_ == 1 else outputs
 
-    def predict_log_proba(self, X: Any) -> Array:
-        """Logarithm of `predict_proba`.
+    def predict_log_proba(self, X: Matrix) -> Array:
+        """Predict the logarithm of the probability of each class.
 
         Parameters
         ----------
         X : array_like or sparse matrix, (n_samples, n_features)
+            Inputs.
 
         Returns
         -------
         ndarray, (n_samples, n_classes)
+            Logarithms, in the order of `classes_`.
         """
-        found = self.predict_proba(X)
+        probabilities = self.predict_proba(X)
         with np.errstate(divide="ignore"):
-            return np.log(found, out=found)
+            return np.log(probabilities, out=probabilities)
 
-    def input_gradients(self, X: Any) -> Array:
-        """Derivatives of `predict_proba` with respect to X.
+    def input_gradients(self, X: Matrix) -> Array:
+        """Compute the derivatives of `predict_proba` with respect to X.
 
         Parameters
         ----------
         X : array_like or sparse matrix, (n_samples, n_features)
+            Inputs.
 
         Returns
         -------
         ndarray, (n_samples, n_classes, n_features)
+            Derivatives, in the order of `classes_`.
         """
         J = self._jacobian(X)
         return np.concatenate([-J, J], axis=1) if self.n_outputs_ == 1 else J
@@ -244,9 +281,9 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         return loss_of_output(OUR_NAMES.get(self.out_activation_, self.out_activation_))
 
     def _targets(
-        self, y: Any, weights: Array | None, dtype: Any, first: bool, incremental: bool
+        self, y: Matrix, weights: Array | None, dtype: DType, first: bool, incremental: bool
     ) -> tuple[Array, Array | None]:
-        """Labels 0, 1, ... as the kernels take them, and weights times those of classes."""
+        """Return labels 0, 1, ... as the kernels take them, and weights times class weights."""
         check_classification_targets(y)
         kind = type_of_target(y)
         if kind == "multiclass-multioutput":
@@ -265,7 +302,7 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         return np.searchsorted(self.classes_, y).astype(dtype)[:, None], weights
 
     def _check_classes(self, classes: Array, incremental: bool) -> None:
-        """Learn the classes, or see that they are those of the calls before."""
+        """Learn the classes, or check that they are those of earlier calls."""
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self.classes_ = classes
         elif incremental:
@@ -281,9 +318,9 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
             )
 
     def _weighted(
-        self, y: Array, weights: Array | None, dtype: Any, incremental: bool
+        self, y: Array, weights: Array | None, dtype: DType, incremental: bool
     ) -> Array | None:
-        """Sample weights times class weights."""
+        """Return sample weights times class weights."""
         if self.class_weight is None:
             return weights
         if incremental and isinstance(self.class_weight, str):
@@ -291,11 +328,11 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
                 "class_weight='balanced' needs all samples at once; for partial_fit give a dict, "
                 "as from sklearn.utils.class_weight.compute_class_weight"
             )
-        found = compute_sample_weight(self.class_weight, y).astype(dtype)
-        return np.asarray(found if weights is None else weights * found)
+        of_classes = compute_sample_weight(self.class_weight, y).astype(dtype)
+        return np.asarray(of_classes if weights is None else weights * of_classes)
 
     def _score_of(self, outputs: Array, samples: Samples) -> float:
-        """Accuracy; of several labels a sample, all must be right."""
+        """Return the accuracy; of several labels of a sample, all must be right."""
         if self.out_activation_ == "softmax":
             right = outputs.argmax(axis=1) == samples.Y[:, 0]
         else:

@@ -1,7 +1,7 @@
-"""How weights move: epochs of minibatches by SGD or Adam, or L-BFGS on all samples at once.
+"""Train the network of an estimator: epochs of minibatches by SGD or Adam, or L-BFGS.
 
-scikit-learn divides its penalties by the weight of a minibatch, where the kernels add them to the
-mean loss; so l2 is ``alpha / weight``, set before each call for the samples that it is about.
+scikit-learn divides its penalties by the weight of a minibatch, and the kernels add theirs to the
+mean loss: so l2 is set to ``alpha / weight`` before each call, for the samples that it takes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 from scipy.sparse import issparse
 
 from deltajit import kernels
@@ -21,30 +21,30 @@ from deltajit.kernels.mlp.optimizers import SGD, Adam
 from deltajit.model import memory
 from deltajit.model.memory import Array
 from deltajit.network import Network
-from deltajit.sklearn.samples import DENSE, Samples, dense, parts
+from deltajit.sklearn.samples import DENSE, Matrix, Samples, dense, parts
 from deltajit.training.loop import pieces
 from deltajit.training.minibatches import Steps, dropout_of
 
 
 class Penalty(NamedTuple):
-    """``alpha/2 * sum(W**2) + l1 * sum(|W|)``, to be divided by the weight of samples in a loss."""
+    """Penalize weights by ``alpha/2 * sum(W**2) + l1 * sum(|W|)`` over the samples' weight."""
 
     alpha: float
     l1: float
 
     def over(self, model: kernels.Model, weight: float) -> None:
-        """Let the model's next losses be of samples of this weight."""
+        """Set the model's penalties for samples of this weight."""
         model.network["l2"], model.network["l1"] = self.alpha / weight, self.l1 / weight
 
     def value(self, net: Network, weight: float) -> float:
-        """Its part of the loss of samples of this weight."""
+        """Compute the penalty in the loss of samples of this weight."""
         squares = sum(float(np.vdot(W, W)) for W in net.weights)
         sizes = sum(float(abs(W).sum()) for W in net.weights)
         return (0.5 * self.alpha * squares + self.l1 * sizes) / weight
 
 
 class Optimizer:
-    """The state of SGD or Adam, which `partial_fit` keeps from call to call."""
+    """Hold the state of SGD or Adam, which `partial_fit` keeps from call to call."""
 
     def __init__(self, estimator: Any, net: Network, rng: np.random.RandomState) -> None:
         lr = estimator.learning_rate_init
@@ -66,17 +66,17 @@ class Optimizer:
 
     @property
     def learning_rate(self) -> float:
-        """Of SGD; it may be changed between epochs."""
+        """Return the learning rate, which may be set between epochs of SGD."""
         return float(self.rule.rates[0])
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        # scikit-learn's velocity has the learning rates of its past in it, ours has none
+        # scikit-learn's velocity contains past learning rates, the kernels' does not
         self.rule.state[:] *= self.learning_rate / value
         self.rule.rates[0] = value
 
     def epoch_ends(self, samples: int) -> None:
-        """Set the rate for the next epoch, of "invscaling", after so many samples in all."""
+        """Set the rate of the next epoch, for "invscaling", after so many samples in all."""
         if self.schedule == "invscaling":
             self.learning_rate = self.initial_rate / (samples + 1) ** self.power_t
 
@@ -84,15 +84,15 @@ class Optimizer:
 def epochs(
     net: Network, samples: Samples, batch_size: int, optimizer: Optimizer, penalty: Penalty
 ) -> Callable[[NDArray[np.int64]], float]:
-    """A function that takes one epoch over an order of samples, and returns the mean loss.
+    """Return a function that trains for one epoch on an order of samples, and returns its loss.
 
-    It is the mean over samples of their minibatch's loss, taken before its step. The epoch ends
-    early where that is not finite.
+    That is the mean over samples of their minibatch's loss, taken before its step. The epoch ends
+    early if it is not finite.
     """
     step = Steps(net, optimizer.rule, batch_size, optimizer.dropout)
     sparse, most = issparse(samples.X), np.inf
     if samples.weights is not None:
-        most = 1  # the penalty is another for each minibatch
+        most = 1  # each minibatch has its own penalty
     elif sparse:
         most = DENSE // (batch_size * net.sizes[0])
 
@@ -104,14 +104,14 @@ def epochs(
         return float(total / weight)
 
     def weight_of(rows: NDArray[np.int64]) -> float:
-        """Of a minibatch."""
+        """Return the weight of a minibatch."""
         if samples.weights is None:
             return float(min(batch_size, len(rows)))
         return float(samples.weights[rows].sum())
 
     def epoch(order: NDArray[np.int64]) -> float:
         total, whole = 0.0, len(order) - len(order) % batch_size
-        for part in order[:whole], order[whole:]:  # the last one's penalty is another
+        for part in order[:whole], order[whole:]:  # the last minibatch has its own penalty
             for rows in pieces(part, batch_size, net.n_params, most):
                 weight = weight_of(rows)
                 if weight > 0:
@@ -128,10 +128,10 @@ def lbfgs(
     net: Network,
     samples: Samples,
     penalty: Penalty,
-    options: dict[str, Any],
+    options: dict[str, float],
     report: Callable[[float], None],
-) -> Any:
-    """Minimize the loss of all samples, theta changes in place; returns scipy's result.
+) -> OptimizeResult:
+    """Minimize the loss of all samples; theta changes in place. Return scipy's result.
 
     `options` are those of scipy's L-BFGS-B; ``report(loss)`` is called after each iteration.
     """
@@ -151,7 +151,7 @@ def lbfgs(
                 slope += share * grad
         return loss, slope
 
-    found = minimize(
+    result = minimize(
         loss_and_grad,
         net.theta.astype(np.float64),
         jac=True,
@@ -159,17 +159,17 @@ def lbfgs(
         callback=lambda intermediate_result: report(float(intermediate_result.fun)),
         options=options,
     )
-    net.theta[:] = found.x
-    return found
+    net.theta[:] = result.x
+    return result
 
 
-def outputs(net: Network, X: Any) -> Array:
-    """What the network makes of X, (n, n_out)."""
+def outputs(net: Network, X: Matrix) -> Array:
+    """Compute the network's outputs (n, n_out), some rows of X at a time."""
     return np.concatenate([net.predict(dense(X[part])) for part in parts(X)])
 
 
 def mean_loss(net: Network, samples: Samples) -> float:
-    """Weighted mean of the samples' losses, without penalties."""
+    """Compute the weighted mean of the samples' losses, without penalties."""
     model, work, total = net.model, net.workspace(LARGEST_BLOCK), 0.0
     model.network["l2"] = model.network["l1"] = 0
     for part in parts(samples.X):

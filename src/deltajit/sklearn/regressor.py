@@ -1,25 +1,34 @@
-"""`MLPRegressor`."""
+"""Define `MLPRegressor`."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import xlogy
 from sklearn.base import RegressorMixin
+from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 
 from deltajit.kernels import LOSSES
 from deltajit.model import checks
 from deltajit.model.custom import CIRCUITS
-from deltajit.model.memory import Array
-from deltajit.sklearn.base import MultilayerPerceptron, has_epochs
-from deltajit.sklearn.samples import Samples
+from deltajit.model.memory import Array, DType
+from deltajit.sklearn.base import LossOptions, MultilayerPerceptron, has_epochs
+from deltajit.sklearn.samples import Matrix, RandomState, Samples
 
 
 def regression_losses() -> list[str]:
-    """Losses of one output and one target, any number."""
+    """Return the names of losses of one output and one target that may be any number.
+
+    Returns
+    -------
+    list of str
+        The names.
+    """
     return [
         name
         for name, loss in LOSSES.items()
@@ -28,85 +37,101 @@ def regression_losses() -> list[str]:
 
 
 class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
-    """scikit-learn's regressor, trained by deltajit.
+    """Predict numbers as scikit-learn's MLPRegressor does, on deltajit's kernels.
 
-    Samples are in float64 unless they are float32: then all is, at twice the speed.
+    All is computed in float32 for samples of float32, at twice the speed, and else in float64.
 
     Parameters
     ----------
     loss : str
-        "squared_error", "poisson" (with the exponential function as output; targets >= 0),
-        "huber", "absolute_error", "quantile", or another of `Network`'s for one target an output.
+        Loss of one sample: "squared_error", "poisson" (with the exponential function as output, for
+        targets >= 0), "huber", "absolute_error", "quantile", or another of `Network` with one
+        target for each output.
     hidden_layer_sizes : int or sequence of int
-        Units of each hidden layer; an empty one is a linear model.
+        Number of units of each hidden layer; an empty sequence makes a linear model.
     activation : str or list of str
-        Of the hidden layers, one name for all or one each: "relu", "tanh", "logistic" (also
-        called "sigmoid"), "identity", and the others of `Network`.
+        Activation of the hidden layers, one name for all or one for each: "relu", "tanh",
+        "logistic" (also called "sigmoid"), "identity", and the others of `Network`.
     solver : "adam", "sgd" or "lbfgs"
+        Optimizer: two of minibatches, and one of all samples at once.
     alpha : float
-        Adds ``alpha/2 * sum(W**2)``, over the size (the weight) of the minibatch, to its loss.
+        Penalty ``alpha/2 * sum(W**2)``, divided by the size (the weight) of the minibatch and added
+        to its loss.
     batch_size : int or "auto"
-        Samples a step; "auto" is 200, or all if they are fewer.
+        Samples of one step; "auto" is 200, or all if they are fewer.
     learning_rate : "constant", "invscaling" or "adaptive"
-        For "sgd": ``learning_rate_init / t**power_t`` after t samples, or a fifth of it each time
-        that fit would end.
+        Learning rate of "sgd": constant, or ``learning_rate_init / t**power_t`` after t samples, or
+        divided by 5 whenever the fit would end.
     learning_rate_init : float
+        Learning rate of the first step.
     power_t : float
+        Exponent of "invscaling".
     max_iter : int
-        Epochs at most, or iterations of "lbfgs".
+        Epochs, or iterations of "lbfgs", at most.
     shuffle : bool
-        The samples, before each epoch.
+        Whether each epoch takes the samples in a new order.
     random_state : None, int or RandomState
-        Draws the initial weights, the validation samples and the order of samples, in the way of
-        scikit-learn: the same number gives the same ones there.
+        Seed or generator of the initial weights, the validation samples and the order of samples,
+        which are those that scikit-learn draws from it.
     tol : float
-        What counts as improvement; for "lbfgs" the largest element of the gradient at the end.
+        Change that counts as an improvement; for "lbfgs" the largest element of the gradient at
+        which the fit ends.
     verbose : bool
+        Whether to print the loss of each epoch.
     warm_start : bool
-        fit goes on from the weights of the last fit.
-    momentum, nesterovs_momentum : float, bool
-        Of "sgd".
+        Whether `fit` goes on from the weights of the last fit.
+    momentum : float
+        Momentum of "sgd", between 0 and 1.
+    nesterovs_momentum : bool
+        Whether the momentum is Nesterov's.
     early_stopping : bool
-        Hold out samples, end when their score does not improve, and go back to the weights that
-        had the best one.
+        Whether to hold out samples, to end the fit when their score does not improve, and to
+        restore the weights with the best score.
     validation_fraction : float
-        Share of the samples to hold out.
-    beta_1, beta_2, epsilon : float
-        Of "adam"; epsilon is added where Kingma & Ba (2015) have it, to a root that is unbiased
-        (scikit-learn adds it before).
+        Share of the samples that are held out.
+    beta_1, beta_2 : float
+        Decay rates of the moments of "adam".
+    epsilon : float
+        Small number of "adam", added to the root of the unbiased second moment as in Kingma & Ba
+        (2015); scikit-learn adds it to the biased one.
     n_iter_no_change : int or inf
-        Epochs without improvement after which fit ends.
+        Epochs without improvement after which the fit ends.
     max_fun : int
         Evaluations of the loss by "lbfgs", at most.
     dropout : float or list of float
-        Share of the hidden units that are left out of each step, one for all layers or one each.
+        Share of hidden units that each step leaves out, one for all layers or one for each.
     l1 : float
-        Adds ``l1 * sum(|W|)``, scaled as that of `alpha`.
+        Penalty ``l1 * sum(|W|)``, divided as that of `alpha`.
     standardize : bool
-        Scale each feature to mean 0 and variance 1 (sparse ones to variance 1), as seen in the
-        first fit; the scales travel with the model.
+        Whether to scale each feature to mean 0 and variance 1 (a sparse X to variance 1 only), as
+        measured in the first fit; predictions scale X likewise.
     threshold : float
-        Residuals larger than this count linearly in the loss "huber".
+        Size of a residual above which the loss "huber" is linear.
     quantile : float
-        That the loss "quantile" asks for, between 0 and 1.
+        Quantile, between 0 and 1, that the loss "quantile" estimates.
 
     Attributes
     ----------
     coefs_, intercepts_ : list of ndarray
         Weights (n_in, n_out) and biases (n_out,) of each layer.
     loss_, best_loss_ : float
-        Of the last epoch, and the least; the latter is None with early_stopping.
+        Loss of the last epoch, and the least loss; the latter is None with early_stopping.
     loss_curve_ : list of float
         Loss of each epoch, the mean over its minibatches before their steps, with penalties.
     validation_scores_, validation_loss_curve_ : list of float or None
-        Of the samples held out, after each epoch; the loss is without penalties.
+        Score and loss of the samples held out, after each epoch; the loss is without penalties.
     best_validation_score_ : float or None
-    n_iter_, n_layers_, n_outputs_, n_features_in_ : int
+        Best of validation_scores_.
+    n_iter_ : int
+        Number of epochs, or of iterations of "lbfgs".
+    n_layers_, n_outputs_, n_features_in_ : int
+        Number of layers with the inputs, of outputs, and of features.
     t_ : int
-        Samples gone through.
+        Number of samples that the steps have taken.
     out_activation_ : str
+        Activation of the outputs.
     standardizer_ : sklearn.preprocessing.StandardScaler
-        If standardize=True.
+        Scales of the features, with ``standardize=True``.
 
     Examples
     --------
@@ -123,8 +148,8 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
     def __init__(
         self,
         loss: str = "squared_error",
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str | Sequence[str] = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
@@ -134,7 +159,7 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
-        random_state: Any = None,
+        random_state: RandomState = None,
         tol: float = 1e-4,
         verbose: bool = False,
         warm_start: bool = False,
@@ -147,7 +172,7 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
-        dropout: Any = 0.0,
+        dropout: float | Sequence[float] = 0.0,
         l1: float = 0.0,
         standardize: bool = False,
         threshold: float = 1.0,
@@ -155,51 +180,60 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
     ) -> None:
         self._keep(locals())
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
 
     @available_if(has_epochs)  # type: ignore[untyped-decorator]
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
-        """One epoch over these samples, going on with the weights and the optimizer's state.
+    def partial_fit(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Train for one epoch, from the present weights and state of the optimizer.
 
         Parameters
         ----------
-        X, y, sample_weight
-            As for `fit`.
+        X : array_like or sparse matrix, (n_samples, n_features)
+            Inputs.
+        y : array_like, (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array_like, (n_samples,), optional
+            Weights of the samples.
 
         Returns
         -------
-        self
+        MLPRegressor
+            The estimator itself.
         """
         self._fit(X, y, sample_weight, incremental=True)
         return self
 
-    def predict(self, X: Any) -> Array:
-        """Predictions.
+    def predict(self, X: Matrix) -> Array:
+        """Predict the targets of each sample.
 
         Parameters
         ----------
         X : array_like or sparse matrix, (n_samples, n_features)
+            Inputs.
 
         Returns
         -------
-        ndarray, (n_samples,), or (n_samples, n_outputs) of several outputs
+        ndarray, (n_samples,), or (n_samples, n_outputs) for several outputs
+            Predictions.
         """
         outputs = self._outputs(X)
         return outputs.ravel() if self.n_outputs_ == 1 else outputs
 
-    def input_gradients(self, X: Any) -> Array:
-        """Derivatives of `predict` with respect to X.
+    def input_gradients(self, X: Matrix) -> Array:
+        """Compute the derivatives of `predict` with respect to X.
 
         Parameters
         ----------
         X : array_like or sparse matrix, (n_samples, n_features)
+            Inputs.
 
         Returns
         -------
-        ndarray, (n_samples, n_features), or (n_samples, n_outputs, n_features)
+        ndarray, (n_samples, n_features), or (n_samples, n_outputs, n_features) for several outputs
+            Derivatives.
         """
         J = self._jacobian(X)
         return J[:, 0] if self.n_outputs_ == 1 else J
@@ -213,13 +247,13 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
     def _loss_name(self) -> str:
         return str(self.loss)
 
-    def _loss_options(self) -> dict[str, float]:
+    def _loss_options(self) -> LossOptions:
         return {"threshold": self.threshold, "quantile": self.quantile}
 
     def _targets(
-        self, y: Any, weights: Array | None, dtype: Any, first: bool, incremental: bool
+        self, y: Array, weights: Array | None, dtype: DType, first: bool, incremental: bool
     ) -> tuple[Array, Array | None]:
-        """Targets (n, n_outputs) as the kernels take them."""
+        """Return targets (n, n_outputs) as the kernels take them."""
         Y = np.ascontiguousarray(y.reshape(len(y), -1), dtype)
         checks.bounds(Y, "y", self.loss)
         if first:
@@ -239,7 +273,7 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         return float(np.average(deviance, weights=weights))
 
     def _score_of(self, outputs: Array, samples: Samples) -> float:
-        """R2, the mean over outputs; one that is constant has 1 if it is met, else 0."""
+        """Return R2, the mean over outputs; a constant target has 1 if it is met, else 0."""
         Y, w = samples.Y.astype(np.float64), samples.weights
         with np.errstate(over="ignore"):
             rest = np.average((Y - outputs) ** 2, axis=0, weights=w)

@@ -1,1 +1,1 @@
-"""How weights move: one loop over epochs, with optimizers, schedules, callbacks and checkpoints."""
+"""Train networks: one loop over epochs, with optimizers, schedules, callbacks and checkpoints."""

@@ -1,4 +1,4 @@
-"""What may look at a fit under way, change its learning rate, and end it."""
+"""Watch a fit while it runs, change its learning rate, or end it."""
 
 from __future__ import annotations
 
@@ -12,35 +12,82 @@ from deltajit.training.history import TrainingState
 
 
 class Callback:
-    """Base class: override what you need.
+    """Receive the events of a fit; a subclass overrides the methods that it needs.
 
-    An instance that a checkpoint is to remember returns numbers, strings, None, lists and dicts of
-    these, and arrays, in `state_dict`, and takes them back in `load_state_dict`. fit asks for them
-    first after `on_fit_begin`, to see that they can be written.
+    A checkpoint keeps what `state_dict` returns: arrays, numbers, strings, None, and lists and
+    dicts of these. It is first asked for right after `on_fit_begin`, to see that it can be written.
+
+    Examples
+    --------
+    >>> import deltajit as dj
+    >>> class StopAt(dj.callbacks.Callback):
+    ...     def on_epoch_end(self, state):
+    ...         if state.loss < 0.1:
+    ...             state.stop()
+    >>> net = dj.Network([1, 1], init="zeros")
+    >>> history = net.fit([[1.0]], [0.1], callbacks=[StopAt()], progress=False)
+    >>> len(history.loss)
+    1
     """
 
     def on_fit_begin(self, state: TrainingState) -> None:
-        """Before the first epoch."""
+        """Prepare for a fit, before its first epoch.
+
+        Parameters
+        ----------
+        state : TrainingState
+            The fit under way.
+        """
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        """After each epoch, when `state.history` has its losses."""
+        """React to the end of an epoch, whose losses `state.history` has.
+
+        Parameters
+        ----------
+        state : TrainingState
+            The fit under way.
+        """
 
     def on_fit_resume(self, state: TrainingState) -> None:
-        """After `on_fit_begin` and `load_state_dict`, where fit goes on from a checkpoint."""
+        """Prepare for the rest of a fit that goes on from a checkpoint, after `load_state_dict`.
+
+        Parameters
+        ----------
+        state : TrainingState
+            The fit under way.
+        """
 
     def on_fit_end(self, state: TrainingState) -> None:
-        """When fit ends: after the last epoch, by `state.stop()`, by Ctrl-C or by any error."""
+        """React to the end of a fit: by its last epoch, `state.stop()`, Ctrl-C or any error.
+
+        Parameters
+        ----------
+        state : TrainingState
+            The fit that ends.
+        """
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of this callback."""
+        """Return what a checkpoint keeps of this callback.
+
+        Returns
+        -------
+        dict
+            Arrays, numbers, strings, None, and lists and dicts of these, by name.
+        """
         return {}
 
     def load_state_dict(self, kept: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Restore the state that `state_dict` returned.
+
+        Parameters
+        ----------
+        kept : dict
+            The state, as a checkpoint kept it.
+        """
 
 
 class _Watcher(Callback):
-    """Watches one number of History, which has to go down."""
+    """Watch one number of History, which has to go down."""
 
     def __init__(self, monitor: str, patience: int, min_delta: float) -> None:
         if not isinstance(monitor, str):
@@ -50,12 +97,12 @@ class _Watcher(Callback):
         self.min_delta = checks.real(min_delta, "min_delta", least=0)
 
     def on_fit_begin(self, state: TrainingState) -> None:
-        """Nothing has been seen yet."""
+        """Forget the losses of any earlier fit."""
         state.check_column(self.monitor)
         self.best, self.best_epoch, self._since = math.inf, 0, 0
 
     def _improves(self, state: TrainingState) -> bool:
-        """Whether the last epoch was the best by at least `min_delta`."""
+        """Return whether the last epoch was the best by more than `min_delta`."""
         value = state.value_of(self.monitor)
         if value < self.best - self.min_delta:
             self.best, self.best_epoch, self._since = value, state.epoch, 0
@@ -64,34 +111,45 @@ class _Watcher(Callback):
         return False
 
     def state_dict(self) -> dict[str, Any]:
-        """The best so far, and how long ago it was."""
+        """Return the best value so far, and how long ago it was."""
         return {"best": self.best, "best_epoch": self.best_epoch, "since": self._since}
 
     def load_state_dict(self, kept: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Restore the best value so far, and how long ago it was."""
         self.best, self.best_epoch, self._since = kept["best"], kept["best_epoch"], kept["since"]
 
 
 class EarlyStopping(_Watcher):
-    """End fit when a loss has not improved for some epochs; theta is then that of the best epoch.
+    """End a fit when a loss has not improved for some epochs, and restore the best epoch's theta.
 
     Parameters
     ----------
     patience : int
-        Epochs without improvement after which fit ends. One that had ended goes on from its
-        checkpoint where there is more patience now.
+        Epochs without improvement after which the fit ends. A fit that has ended goes on from its
+        checkpoint if it is given more patience.
     min_delta : float, >= 0
-        What counts as improvement.
+        Decrease below the best loss that counts as an improvement.
     monitor : str
-        A list of `History`, "val_loss" by default; of metrics the negative is a loss.
+        List of `History` to watch, which has to go down: "loss", "val_loss" or a metric.
     restore_best : bool
-        Whether theta goes back to the best epoch's, also where fit ends for another reason: by
-        Ctrl-C, by DivergedError, or by an error in another callback.
+        Whether theta returns to that of the best epoch, also where the fit ends by Ctrl-C, by
+        DivergedError, or by an error in another callback.
 
     Attributes
     ----------
-    best, best_epoch
-        The least value, and the epoch (from 1) that had it.
+    best : float
+        Least value so far.
+    best_epoch : int
+        Epoch that had it, counted from 1.
+
+    Examples
+    --------
+    >>> import deltajit as dj
+    >>> net = dj.Network([1, 1], init="zeros")
+    >>> stopping = dj.EarlyStopping(patience=2, monitor="loss")
+    >>> history = net.fit([[1.0]], [0.0], 50, callbacks=[stopping], progress=False)
+    >>> len(history.loss)  # there is nothing to learn: epoch 1, and two without improvement
+    3
     """
 
     def __init__(
@@ -105,19 +163,37 @@ class EarlyStopping(_Watcher):
         self.restore_best = bool(restore_best)
 
     def on_fit_begin(self, state: TrainingState) -> None:
-        """Nothing has been seen yet."""
+        """Forget the losses of any earlier fit, and keep theta as the best.
+
+        Parameters
+        ----------
+        state : TrainingState
+            The fit under way.
+        """
         super().on_fit_begin(state)
         self._theta, self._ended = state.theta.copy(), False
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        """Keep theta if it is the best so far; end fit if none has been for long."""
+        """Keep theta if the epoch was the best so far; end the fit if none has been for long.
+
+        Parameters
+        ----------
+        state : TrainingState
+            The fit under way.
+        """
         if self._improves(state):
             self._theta[:] = state.theta
         else:
             self._end_if_due(state)
 
     def on_fit_resume(self, state: TrainingState) -> None:
-        """Decide again whether fit is over, by the patience that there is now."""
+        """Decide again whether the fit is over, by this instance's patience.
+
+        Parameters
+        ----------
+        state : TrainingState
+            The fit under way.
+        """
         if self._ended:
             self._ended = state.stopped = False
         self._end_if_due(state)
@@ -128,16 +204,34 @@ class EarlyStopping(_Watcher):
             state.stop()
 
     def on_fit_end(self, state: TrainingState) -> None:
-        """Back to the best theta."""
+        """Restore the best epoch's theta.
+
+        Parameters
+        ----------
+        state : TrainingState
+            The fit that ends.
+        """
         if self.restore_best and self.best_epoch > 0:
             state.theta[:] = self._theta
 
     def state_dict(self) -> dict[str, Any]:
-        """The best so far, and its theta."""
+        """Return the best value so far, and its theta.
+
+        Returns
+        -------
+        dict
+            What a checkpoint keeps.
+        """
         return {**super().state_dict(), "theta": self._theta, "ended": self._ended}
 
     def load_state_dict(self, kept: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Restore the best value so far, and its theta.
+
+        Parameters
+        ----------
+        kept : dict
+            The state, as a checkpoint kept it.
+        """
         super().load_state_dict(kept)
         self._theta, self._ended = np.array(kept["theta"]), kept["ended"]
 
@@ -148,15 +242,15 @@ class ReduceLROnPlateau(_Watcher):
     Parameters
     ----------
     factor : float, 0 < factor < 1
-        What the rate is multiplied by; with a schedule, those of all further updates.
+        Factor of the learning rate; with a schedule, of the rates of all further updates.
     patience : int
-        Epochs without improvement.
+        Epochs without improvement after which the rate is lowered.
     min_delta : float, >= 0
-        What counts as improvement.
+        Decrease below the best loss that counts as an improvement.
     monitor : str
-        As for `EarlyStopping`.
+        List of `History` to watch, which has to go down: "loss", "val_loss" or a metric.
     min_lr : float, >= 0
-        Not below this.
+        Least learning rate.
     """
 
     def __init__(
@@ -173,7 +267,13 @@ class ReduceLROnPlateau(_Watcher):
         self.factor, self.min_lr = float(factor), checks.real(min_lr, "min_lr", least=0)
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        """Lower the rate if the loss has been on a plateau for long."""
+        """Lower the learning rate if the loss has been on a plateau for long.
+
+        Parameters
+        ----------
+        state : TrainingState
+            The fit under way.
+        """
         if not self._improves(state) and self._since >= self.patience:
             state.lr = max(self.min_lr, self.factor * state.lr)
             self._since = 0

@@ -1,7 +1,7 @@
-"""A fit's whole state in a file, from which it goes on to the very same weights.
+"""Keep the state of a fit in a file, from which it goes on to the very same weights.
 
-The file is in safetensors' format: arrays, and text as JSON; nothing in it is executed. It is
-replaced as a whole, so that a process killed at any moment leaves the old one or the new one.
+The file has the safetensors format: arrays, and text as JSON; nothing in it is executed. It is
+replaced as a whole, so that a process killed at any moment leaves the old file or the new one.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from deltajit.training.callbacks import Callback
 from deltajit.training.history import TrainingState
 
 VERSION = "deltajit checkpoint 1"
-COLUMNS = ("loss", "val_loss", "metrics", "lr", "time")  # of History
-PARTS = {"fit", "history", "rng", "callbacks", "stopped"}  # of the text, beside the version
+COLUMNS = ("loss", "val_loss", "metrics", "lr", "time")  # lists of History
+PARTS = {"fit", "history", "rng", "callbacks", "stopped"}  # keys of the text, beside the version
 
 
 class Saved(NamedTuple):
-    """What is in a file: text, as JSON gives it, and arrays by name."""
+    """Hold the content of a file: the text, decoded from JSON, and arrays by name."""
 
     text: dict[str, Any]
     arrays: dict[str, Array]
@@ -37,11 +37,17 @@ class Saved(NamedTuple):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a fit's state is kept, and what fit it is.
+    """Write and read the state of a fit.
 
-    path : of the file. every : epochs between two writes; the last one is always written.
-    fit : what must be the same for a fit to go on, by name, in values that JSON holds: numbers are
-    equal where their values are, whatever their type, and no object is known by its repr.
+    Attributes
+    ----------
+    path : pathlib.Path
+        The file.
+    every : int
+        Epochs between two writes; the last epoch is always written.
+    fit : dict
+        Values that must be the same for a fit to go on, by name, such as JSON holds: numbers of
+        different types are equal if their values are, and no object is known by its repr.
     """
 
     path: Path
@@ -49,21 +55,21 @@ class Checkpoint:
     fit: dict[str, Any]
 
     def epoch_done(
-        self, state: TrainingState, rng: np.random.Generator, callbacks: Sequence[Any]
+        self, state: TrainingState, rng: np.random.Generator, callbacks: Sequence[object]
     ) -> None:
-        """Write the state, if it is time to."""
+        """Write the state, if it is time."""
         if state.epoch % self.every == 0 or state.epoch == state.epochs or state.stopped:
             replace(self.path, self.encoded(state, rng, callbacks))
 
     def encoded(
-        self, state: TrainingState, rng: np.random.Generator, callbacks: Sequence[Any]
+        self, state: TrainingState, rng: np.random.Generator, callbacks: Sequence[object]
     ) -> bytes:
         """Return the file's content; raise TypeError for a callback's state that it can't hold."""
         arrays, states = _arrays(state), []
         for i, callback in enumerate(remembering(callbacks)):
-            own, text = _state_of(callback)
-            arrays |= {f"callbacks.{i}.{name}": x for name, x in own.items()}
-            states.append((type(callback).__name__, text))
+            its_arrays, its_text = _state_of(callback)
+            arrays |= {f"callbacks.{i}.{name}": x for name, x in its_arrays.items()}
+            states.append((type(callback).__name__, its_text))
         text = {
             "version": VERSION,
             "fit": self.fit,
@@ -76,11 +82,11 @@ class Checkpoint:
         return content
 
     def read(
-        self, state: TrainingState, rng: np.random.Generator, callbacks: Sequence[Any]
+        self, state: TrainingState, rng: np.random.Generator, callbacks: Sequence[object]
     ) -> Saved | None:
-        """Return what the file has for this fit, all checked; None if there is no file.
+        """Return the checked content of the file, or None if there is no file.
 
-        Raises FormatError for what is no such file, and ValueError for that of another fit.
+        Raise FormatError for a file that is no checkpoint, and ValueError for that of another fit.
         """
         if not self.path.exists():
             return None
@@ -91,30 +97,34 @@ class Checkpoint:
         if not _is_whole(saved):
             raise FormatError(f"{self.path} is not a checkpoint of this version of deltajit")
         self._check_fit(saved, rng, callbacks)
-        own = {name: (x.shape, x.dtype) for name, x in _arrays(state).items()}
-        kept = {name: (x.shape, x.dtype) for name, x in saved.arrays.items() if name in own}
-        if kept != own:
-            raise FormatError(f"{self.path} is not a checkpoint: it has {kept}, expected {own}")
+        expected = {name: (x.shape, x.dtype) for name, x in _arrays(state).items()}
+        kept = {name: (x.shape, x.dtype) for name, x in saved.arrays.items() if name in expected}
+        if kept != expected:
+            raise FormatError(
+                f"{self.path} is not a checkpoint: it has {kept}, expected {expected}"
+            )
         return saved
 
-    def _check_fit(self, saved: Saved, rng: np.random.Generator, callbacks: Sequence[Any]) -> None:
-        """Raise ValueError where the file is of another fit, and say what differs."""
+    def _check_fit(
+        self, saved: Saved, rng: np.random.Generator, callbacks: Sequence[object]
+    ) -> None:
+        """Raise ValueError if the file is of another fit, and say what differs."""
         name = f"checkpoint={str(self.path)!r}"
-        kept, own = saved.text["fit"], json.loads(json.dumps(self.fit, default=plain))
-        differing = [x for x in {**own, **kept} if x not in kept or own.get(x) != kept[x]]
+        kept, this = saved.text["fit"], json.loads(json.dumps(self.fit, default=plain))
+        differing = [x for x in {**this, **kept} if x not in kept or this.get(x) != kept[x]]
         if differing:
             pairs = [
                 ", ".join(f"{x}={reprlib.repr(fit.get(x))}" for x in differing)
-                for fit in (kept, own)
+                for fit in (kept, this)
             ]
             raise ValueError(
                 f"{name} is of another fit: it has {pairs[0]}, where this one has {pairs[1]}"
             )
-        names = [callback for callback, _ in saved.text["callbacks"]]
-        own_names = [type(callback).__name__ for callback in remembering(callbacks)]
-        if names != own_names:
+        kept_names = [callback for callback, _ in saved.text["callbacks"]]
+        names = [type(callback).__name__ for callback in remembering(callbacks)]
+        if kept_names != names:
             raise ValueError(
-                f"{name} is of a fit with other callbacks: {names}, where this one has {own_names}"
+                f"{name} is of a fit with other callbacks: {kept_names}, where this one has {names}"
             )
         try:
             copy.deepcopy(rng.bit_generator).state = saved.text["rng"]
@@ -125,8 +135,8 @@ class Checkpoint:
             ) from None
 
 
-def remembering(callbacks: Sequence[Any]) -> list[Any]:
-    """Those callbacks that have a `state_dict` of their own."""
+def remembering(callbacks: Sequence[object]) -> list[Any]:
+    """Return the callbacks that define `state_dict`."""
     methods = [getattr(callback, "state_dict", None) for callback in callbacks]
     return [
         callback
@@ -135,8 +145,8 @@ def remembering(callbacks: Sequence[Any]) -> list[Any]:
     ]
 
 
-def plain(x: Any) -> Any:
-    """Give what a user's object holds to JSON: arrays, and numbers of any type."""
+def plain(x: object) -> object:
+    """Convert an array, or a number of any type, to what JSON holds."""
     if isinstance(x, np.ndarray | np.generic):
         return x.tolist()
     if isinstance(x, SupportsFloat):
@@ -145,14 +155,14 @@ def plain(x: Any) -> Any:
 
 
 def restore(
-    saved: Saved, state: TrainingState, rng: np.random.Generator, callbacks: Sequence[Any]
+    saved: Saved, state: TrainingState, rng: np.random.Generator, callbacks: Sequence[object]
 ) -> None:
-    """Bring all of these to where they were; `saved` is of this fit."""
+    """Restore a fit, its generator and its callbacks from a file that `read` has checked."""
     text, arrays = saved
     for i, callback in enumerate(remembering(callbacks)):
         prefix = f"callbacks.{i}."
-        own = {n.removeprefix(prefix): x for n, x in arrays.items() if n.startswith(prefix)}
-        callback.load_state_dict({**text["callbacks"][i][1], **own})
+        its_arrays = {n.removeprefix(prefix): x for n, x in arrays.items() if n.startswith(prefix)}
+        callback.load_state_dict({**text["callbacks"][i][1], **its_arrays})
     for name, array in _arrays(state).items():
         array[...] = arrays[name]
     for name in COLUMNS:
@@ -162,7 +172,7 @@ def restore(
 
 
 def _arrays(state: TrainingState) -> dict[str, Array]:
-    """What is in arrays, except callbacks' own."""
+    """Return the arrays of a fit by name, without those of callbacks."""
     rule = state.rule
     assert rule is not None
     arrays = {"theta": state.theta, "rule.state": rule.state, "rule.rates": rule.rates}
@@ -173,7 +183,7 @@ def _arrays(state: TrainingState) -> dict[str, Array]:
 
 
 def _state_of(callback: Any) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Arrays of what a callback remembers, and the rest; each as it can be written."""
+    """Split a callback's state into arrays and the rest, as they can be written."""
     name, kept = f"{type(callback).__name__}.state_dict", callback.state_dict()
     if not hasattr(callback, "load_state_dict"):
         raise TypeError(f"{name} needs load_state_dict, which gives back what it returns")
@@ -201,7 +211,7 @@ def _decoded(content: bytes) -> Saved:
 
 
 def _is_whole(saved: Saved) -> bool:
-    """Whether the text has all parts, of the right kinds."""
+    """Return whether the text has all parts, of the right types."""
     text = saved.text
     return (
         isinstance(text, dict)

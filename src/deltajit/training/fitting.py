@@ -1,4 +1,4 @@
-"""What a call of fit asks for, checked, and handed to the training loop."""
+"""Check the arguments of `Network.fit`, and pass them to the training loop."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from deltajit.derivatives.objective import Objective
 from deltajit.io.files import target_of
 from deltajit.kernels import Rule
+from deltajit.kernels.mlp.optimizers import Optimizer
 from deltajit.model import checks
 from deltajit.model.data import Data, checked
 from deltajit.training import full_batch, minibatches, schedules
@@ -25,17 +26,17 @@ from deltajit.training.watchers import Metric, Watchers, watched
 
 @dataclass(frozen=True)
 class Options:
-    """The arguments of `Network.fit` of these names."""
+    """Hold the arguments of `Network.fit` of these names."""
 
     epochs: int
     batch_size: int
-    optimizer: Any
-    validation_data: tuple[Any, ...] | None
+    optimizer: Optimizer | full_batch.FullBatch
+    validation_data: checks.Validation | None
     schedule: schedules.Schedule | None
     clip_norm: float | None
     dropout: float | Sequence[float]
     metrics: Mapping[str, Metric] | None
-    callbacks: Sequence[Any]
+    callbacks: Sequence[object]
     checkpoint: str | os.PathLike[str] | None
     every: int
     resume: bool
@@ -44,7 +45,7 @@ class Options:
 
 
 def fit(net: Any, data: Data, rng: np.random.Generator, options: Options) -> History:
-    """Check the rest, and train."""
+    """Check `options`, and train a network on checked samples."""
     epochs = checks.whole(options.epochs, "epochs", least=0)
     batch_size = min(checks.whole(options.batch_size, "batch_size"), len(data.X))
     method = checks.optimizer(options.optimizer)
@@ -60,7 +61,7 @@ def fit(net: Any, data: Data, rng: np.random.Generator, options: Options) -> His
         return _fit_on_all(net, data, rng, epochs, watchers, options)
     if getattr(method, "full_batch", False):
         batch_size = len(data.X)
-    rule = _rule(net, epochs, -(-len(data.X) // batch_size), options)
+    rule = _rule(net, method, epochs, -(-len(data.X) // batch_size), options)
     state = TrainingState(net, rule, History(), epochs, watchers.columns(), dropout)
     kept = _checkpoint(state, len(data.X), batch_size, options)
     saved = kept.read(state, rng, watchers.callbacks) if kept and options.resume else None
@@ -74,7 +75,7 @@ def fit(net: Any, data: Data, rng: np.random.Generator, options: Options) -> His
         if dropout is not None:
             dropout.seed[:] = rng.integers(2**64, size=1, dtype=np.uint64)
         if kept is not None:
-            kept.encoded(state, rng, watchers.callbacks)  # raises for what it could not hold
+            kept.encoded(state, rng, watchers.callbacks)  # raises for a state that it can't hold
         if saved is not None:
             restore(saved, state, rng, watchers.callbacks)
             watchers.tell("on_fit_resume", state)
@@ -101,7 +102,7 @@ def _fit_on_all(
     watchers: Watchers,
     options: Options,
 ) -> History:
-    """With LBFGS or LevenbergMarquardt, which know no minibatches, rates or state to keep."""
+    """Train by LBFGS or LevenbergMarquardt, which have no minibatches, rates or state to keep."""
     given = {name: getattr(options, name) for name in ("schedule", "clip_norm", "checkpoint")}
     given["dropout"] = any(checks.dropout(options.dropout, len(net.sizes) - 2)) or None
     for name, value in given.items():
@@ -116,12 +117,12 @@ def _fit_on_all(
         return full_batch.train(loop, objective, options.optimizer)
 
 
-def _rule(net: Any, epochs: int, steps: int, options: Options) -> Rule:
-    """The optimizer's fresh state, with a rate for each update where there is a schedule."""
+def _rule(net: Any, optimizer: Optimizer, epochs: int, steps: int, options: Options) -> Rule:
+    """Return the optimizer's fresh state, with a rate for each update if there is a schedule."""
     checks.schedule(options.schedule)
     if options.clip_norm is not None:
         checks.above_zero(options.clip_norm, "clip_norm")
-    rule: Rule = options.optimizer.rule(net.n_params, net.dtype)
+    rule: Rule = optimizer.rule(net.n_params, net.dtype)
     rates = schedules.rates(options.schedule, float(rule.rates[0]), epochs, steps)
     return rule._replace(rates=rates, clip=float(options.clip_norm or 0))
 
@@ -129,22 +130,22 @@ def _rule(net: Any, epochs: int, steps: int, options: Options) -> Rule:
 def _checkpoint(
     state: TrainingState, n: int, batch_size: int, options: Options
 ) -> Checkpoint | None:
-    """The checkpoint, with a description of what must be the same when fit goes on from it."""
+    """Return the checkpoint, with the values that must be the same for a fit to go on from it."""
     every = checks.whole(options.every, "every")
     if options.checkpoint is None:
         return None
     path = Path(checks.path(options.checkpoint, "checkpoint"))
     target_of(path, "checkpoint")
-    made_of, rule = state.net.architecture, state.rule
+    architecture, rule = state.net.architecture, state.rule
     assert rule is not None
-    fit = {part.name: getattr(made_of, part.name) for part in fields(made_of)}
-    fit |= {"dtype": made_of.dtype.name, "optimizer": type(options.optimizer).__qualname__}
+    fit = {part.name: getattr(architecture, part.name) for part in fields(architecture)}
+    fit |= {"dtype": architecture.dtype.name, "optimizer": type(options.optimizer).__qualname__}
     fit |= {"hyper": rule.hyper, "clip_norm": rule.clip, "shuffle": bool(options.shuffle)}
     fit |= {"samples": n, "batch_size": batch_size}
-    fit["dropout"] = checks.dropout(options.dropout, len(made_of.sizes) - 2)
+    fit["dropout"] = checks.dropout(options.dropout, len(architecture.sizes) - 2)
     if options.schedule is None:
         fit["lr"] = rule.rates[0]
-    else:  # known by its rates, rounded: cosines of another machine end in other bits
+    else:  # rounded rates: the last bits of a cosine differ from machine to machine
         steps = -(-n // batch_size)
         sums = np.add.reduceat(rule.rates, np.arange(0, rule.rates.size, steps))
         fit |= {"epochs": state.epochs, "rates": [f"{x / steps:.6g}" for x in sums]}

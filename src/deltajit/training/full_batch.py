@@ -1,4 +1,4 @@
-"""Optimizers that look at all samples in every step, and how they go through the loop."""
+"""Minimize the loss of all samples at once, each step an epoch of the training loop."""
 
 from __future__ import annotations
 
@@ -17,32 +17,47 @@ from deltajit.training.loop import DivergedError, Loop
 Report = Callable[[Array, float], None]
 
 DENSE = 2_000  # parameters up to which Levenberg-Marquardt solves dense normal equations
-BLOCK = 2**22  # floats of Jacobian that are held at once
+BLOCK = 2**22  # elements of the Jacobian that are held at once
 
 
 class FullBatch:
-    """Base class of an optimizer that takes every step on all samples."""
+    """Take every step on all samples: the base class of such optimizers."""
 
     def minimize(self, objective: Objective, theta: Array, epochs: int, report: Report) -> None:
-        """Start from `theta`; call ``report(theta, loss before)`` after each of `epochs` steps.
+        """Take at most `epochs` steps from theta, and report each.
 
-        It may take fewer steps. What `report` raises is not to be caught.
+        Parameters
+        ----------
+        objective : Objective
+            Loss and derivatives as functions of theta.
+        theta : ndarray, (n_params,)
+            Start.
+        epochs : int
+            Steps at most.
+        report : function
+            Function ``report(theta, loss)`` to call after each step, with the new theta and the
+            loss before the step. What it raises must not be caught.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class LBFGS(FullBatch):
-    """Limited-memory BFGS, by scipy (an extra): ``pip install 'deltajit[scipy]'``.
+class LBFGS(FullBatch):  # numpydoc ignore=PR02
+    """Minimize by limited-memory BFGS [1]_, of scipy (``pip install 'deltajit[scipy]'``).
 
-    For `fit` an epoch is one iteration; `batch_size` and `shuffle` mean nothing to it.
+    An epoch of `fit` is one iteration; `batch_size` and `shuffle` are ignored.
 
     Parameters
     ----------
     history : int
-        Steps that the approximate Hessian is made of.
+        Number of past steps from which the Hessian is approximated.
     tol : float
-        Stops when the gradient's largest element is below.
+        Largest element of the gradient at which the fit ends.
+
+    References
+    ----------
+    .. [1] Liu & Nocedal (1989), On the limited memory BFGS method for large scale optimization,
+       Mathematical Programming 45.
     """
 
     history: int = 10
@@ -53,7 +68,24 @@ class LBFGS(FullBatch):
         checks.real(self.tol, "tol", least=0)
 
     def minimize(self, objective: Objective, theta: Array, epochs: int, report: Report) -> None:
-        """Take the steps of scipy's L-BFGS-B."""
+        """Take the steps of scipy's L-BFGS-B.
+
+        Parameters
+        ----------
+        objective : Objective
+            Loss and gradient as functions of theta.
+        theta : ndarray, (n_params,)
+            Start.
+        epochs : int
+            Steps at most.
+        report : function
+            Function ``report(theta, loss)`` to call after each step.
+
+        Raises
+        ------
+        ImportError
+            Scipy is not installed.
+        """
         try:
             from scipy.optimize import minimize
         except ImportError:
@@ -79,20 +111,36 @@ class LBFGS(FullBatch):
 
 
 @dataclass(frozen=True)
-class LevenbergMarquardt(FullBatch):
-    """Steps ``-(G + damping I)^-1 grad``, G the Gauss-Newton matrix; for squared_error.
+class LevenbergMarquardt(FullBatch):  # numpydoc ignore=PR02
+    """Minimize squared_error by steps ``-(G + damping I)^-1 grad``, G the Gauss-Newton matrix.
 
-    Levenberg (1944), Marquardt (1963). The damping shrinks tenfold after a step that lowers the
-    loss, and grows tenfold until one does, also where there is no solution. Up to 2,000 parameters
-    G is a matrix, and solved with; beyond, conjugate gradients use its products alone. For `fit` an
-    epoch is one step; `batch_size` and `shuffle` mean nothing to it.
+    The damping grows tenfold until a step lowers the loss, and shrinks tenfold after it [1]_ [2]_.
+    Up to 2,000 parameters the equations are solved with the matrix; beyond, conjugate gradients
+    need only products with it. An epoch of `fit` is one step; `batch_size` and `shuffle` are
+    ignored.
 
     Parameters
     ----------
     damping : float, > 0
-        At the start.
+        Damping of the first step.
     tol : float
-        Stops when the gradient's largest element is no larger.
+        Largest element of the gradient at which the fit ends.
+
+    References
+    ----------
+    .. [1] Levenberg (1944), A method for the solution of certain non-linear problems in least
+       squares, Quarterly of Applied Mathematics 2.
+    .. [2] Marquardt (1963), An algorithm for least-squares estimation of nonlinear parameters,
+       Journal of the SIAM 11.
+
+    Examples
+    --------
+    >>> import deltajit as dj
+    >>> net = dj.Network([1, 1], init="zeros", dtype="float64")
+    >>> X, Y = [[0.0], [1.0], [2.0]], [1.0, 3.0, 5.0]
+    >>> history = net.fit(X, Y, 20, optimizer=dj.LevenbergMarquardt(), progress=False)
+    >>> net.theta.round(3)  # y = 2 x + 1
+    array([2., 1.])
     """
 
     damping: float = 1e-3
@@ -103,7 +151,24 @@ class LevenbergMarquardt(FullBatch):
         checks.real(self.tol, "tol", least=0)
 
     def minimize(self, objective: Objective, theta: Array, epochs: int, report: Report) -> None:
-        """Take steps until the gradient vanishes, or none lowers the loss."""
+        """Take steps until the gradient vanishes, or none lowers the loss.
+
+        Parameters
+        ----------
+        objective : Objective
+            Loss and derivatives as functions of theta.
+        theta : ndarray, (n_params,)
+            Start.
+        epochs : int
+            Steps at most.
+        report : function
+            Function ``report(theta, loss)`` to call after each step.
+
+        Raises
+        ------
+        ValueError
+            The loss is not squared_error.
+        """
         objective.needs_squared_error()
         theta, damping = theta.astype(np.float64), self.damping
         loss, grad = objective.fun_and_jac(theta)
@@ -112,10 +177,10 @@ class LevenbergMarquardt(FullBatch):
             if steepest <= self.tol:
                 return
             solve = _dense_solver if theta.size <= DENSE else _product_solver
-            with np.errstate(all="ignore"):  # what overflows is no step, as the loss there tells
+            with np.errstate(all="ignore"):  # an overflow shows in the loss after the step
                 step_of = solve(objective, theta, grad)
             while True:
-                with np.errstate(all="ignore"):  # the loss says whether it is a step
+                with np.errstate(all="ignore"):
                     tried = theta + step_of(damping)
                 tried_loss = objective.fun(tried)
                 if tried_loss < loss:
@@ -130,17 +195,37 @@ class LevenbergMarquardt(FullBatch):
 
 
 def train(loop: Loop, objective: Objective, optimizer: FullBatch) -> History:
-    """Let an optimizer take the steps of a fit; each is an epoch of the loop."""
+    """Let an optimizer take the steps of a fit, each an epoch of the loop.
+
+    Parameters
+    ----------
+    loop : Loop
+        Training loop, whose state holds the network.
+    objective : Objective
+        Loss and derivatives as functions of theta.
+    optimizer : FullBatch
+        Optimizer that takes the steps.
+
+    Returns
+    -------
+    History
+        The history of the fit.
+
+    Raises
+    ------
+    DivergedError
+        The loss, the gradient or theta is not finite.
+    """
     state, theta = loop.state, loop.state.theta
 
-    def check(*numbers: Any) -> None:
+    def check(*numbers: float | Array) -> None:
         if not all(np.isfinite(x).all() for x in numbers):
             raise DivergedError(state.epoch + 1, 1, state.history)
 
     def check_next(at: Array) -> None:
-        """Raise DivergedError where no further step can be taken from."""
+        """Raise DivergedError if the optimizer can't take another step from here."""
         if state.epoch < state.epochs:
-            check(*objective.fun_and_jac(at), at)  # as the optimizer will, or has
+            check(*objective.fun_and_jac(at), at)  # which the optimizer needs as well
 
     def report(moved: Array, loss: float) -> None:
         check(loss, moved)
@@ -148,7 +233,7 @@ def train(loop: Loop, objective: Objective, optimizer: FullBatch) -> History:
             theta[:] = moved
         try:
             loop.end_epoch(loss)
-        except StopIteration as error:  # of a user's own code: scipy would take it for the end
+        except StopIteration as error:  # from a user's callback: scipy would take it for the end
             raise _ReportError from error
         if state.stopped:
             raise _ReportError
@@ -167,14 +252,14 @@ def train(loop: Loop, objective: Objective, optimizer: FullBatch) -> History:
 
 
 class _ReportError(Exception):
-    """A callback has called `stop`, or has raised what is the cause of this."""
+    """Leave an optimizer: a callback has called `stop`, or has raised the cause of this error."""
 
 
 def _dense_solver(objective: Objective, theta: Array, grad: Array) -> Callable[[float], Array]:
     G = objective.gauss_newton(theta, BLOCK)
 
     def step(damping: float) -> Array:
-        """Gaussian elimination; NaN where the matrix is singular as far as floats can tell."""
+        """Solve by Gaussian elimination; the step is NaN if the matrix is singular."""
         try:
             return np.asarray(np.linalg.solve(G + damping * np.eye(len(G)), -grad))
         except np.linalg.LinAlgError:
@@ -185,7 +270,7 @@ def _dense_solver(objective: Objective, theta: Array, grad: Array) -> Callable[[
 
 def _product_solver(objective: Objective, theta: Array, grad: Array) -> Callable[[float], Array]:
     def step(damping: float) -> Array:
-        """Conjugate gradients (Hestenes & Stiefel 1952) for ``(G + damping I) p = -grad``."""
+        """Solve ``(G + damping I) p = -grad`` by conjugate gradients (Hestenes & Stiefel 1952)."""
         p, residual = np.zeros_like(grad), -grad
         direction, size = residual.copy(), residual @ residual
         for _ in range(200):

@@ -1,4 +1,4 @@
-"""What fit saw, and what those who watch it see while it runs."""
+"""Record the losses of a fit, and show a fit under way to its callbacks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from deltajit.plot import epochs
 
 @dataclass
 class History:
-    """What fit saw, epoch by epoch; of an `Ensemble` each loss is an array (n_members,).
+    """Hold the losses of a fit, epoch by epoch; of an `Ensemble` each is an array (n_members,).
 
-    Columns that are not empty are of one length: a fit that is resumed with other validation data
-    or metrics has NaN in the epochs that were without.
+    All lists that are not empty have one length: where a resumed fit adds validation data or
+    metrics, the epochs before have NaN.
 
     Attributes
     ----------
@@ -29,13 +29,13 @@ class History:
     val_loss : list of float
         Loss on validation_data after the epoch; empty without validation_data.
     metrics : dict of list of float
-        What `metrics` of fit gave on validation_data.
+        Metrics of validation_data after the epoch, by name.
     lr : list of float
-        Learning rate at the end of the epoch; empty where an optimizer has none.
+        Learning rate at the end of the epoch; empty for an optimizer without one.
     time : list of float
-        Seconds that the epoch took, validation included, compiling not.
+        Seconds that the epoch took, with validation but without compilation.
     interrupted : bool
-        Whether Ctrl-C ended fit early; theta is then that of the last finished step.
+        Whether Ctrl-C ended the fit early; theta is then that of the last finished step.
     """
 
     loss: list[Any] = field(default_factory=list)
@@ -46,13 +46,26 @@ class History:
     interrupted: bool = False
 
     def to_dict(self) -> dict[str, list[Any]]:
-        """Columns by name, those of metrics among them; what is empty is left out."""
+        """Return the lists by name, those of metrics too, without empty ones.
+
+        Returns
+        -------
+        dict of list
+            Copies of the lists, for a data frame, say.
+        """
         columns = {"loss": self.loss, "val_loss": self.val_loss, **self.metrics}
         columns |= {"lr": self.lr, "time": self.time}
         return {name: list(column) for name, column in columns.items() if column}
 
-    def note(self, numbers: Mapping[str, float]) -> None:
-        """Append an epoch's numbers by name, metrics among them; "time" says that they are all."""
+    def note(self, numbers: Mapping[str, float | Array]) -> None:
+        """Append the numbers of an epoch.
+
+        Parameters
+        ----------
+        numbers : mapping of str to float
+            Losses, metrics and the learning rate by name; "time" comes with the last of them.
+        """
+        columns: dict[str, list[Any]]
         columns = {"loss": self.loss, "val_loss": self.val_loss, "lr": self.lr, **self.metrics}
         for name in numbers:
             if name not in columns and name != "time":
@@ -63,42 +76,59 @@ class History:
                 column += [math.nan] * (before - len(column)) + [numbers.get(name, math.nan)]
 
     def drop_unfinished(self) -> None:
-        """Forget what is noted of an epoch whose time is not, the last thing to be."""
+        """Drop the numbers of an epoch whose time is missing, because it was interrupted."""
         for column in (self.loss, self.val_loss, self.lr, *self.metrics.values()):
             del column[len(self.time) :]
 
     def last(self) -> dict[str, float]:
-        """What is of interest of the last epoch."""
-        found = {name: column[-1] for name, column in self.to_dict().items()}
-        return {name: x for name, x in found.items() if name not in ("lr", "time")}
+        """Return the losses and metrics of the last epoch.
+
+        Returns
+        -------
+        dict of float
+            Numbers by name.
+        """
+        columns = self.to_dict().items()
+        return {name: column[-1] for name, column in columns if name not in ("lr", "time")}
 
     def plot(self, **options: Any) -> Any:
-        """Draw the losses: `deltajit.plot.history` with its options; returns the Axes."""
+        """Draw the losses over the epochs.
+
+        Parameters
+        ----------
+        **options
+            Options of `deltajit.plot.history`.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The Axes drawn on.
+        """
         return epochs.draw(self.loss, self.val_loss, **options)
 
 
 @dataclass
 class TrainingState:
-    """A fit under way, as callbacks see it.
+    """Show a fit under way to its callbacks.
 
     Attributes
     ----------
     net : Network or Ensemble
-        Also for predictions; its theta may be changed in place.
+        The network in training; its theta may be changed in place.
     rule : deltajit.kernels.Rule or None
-        The optimizer's state; None where the optimizer is LBFGS or LevenbergMarquardt.
+        State of the optimizer; None for LBFGS and LevenbergMarquardt.
     history : History
-        The last elements of its lists are those of the epoch that has just ended.
+        Losses so far; the last elements are those of the epoch that has just ended.
     epochs : int
-        How many there are to be.
+        Number of epochs of the fit.
     columns : tuple of str
-        Lists that `history` is to have, those of metrics among them.
+        Names of the lists that `history` gets, those of metrics too.
     dropout : deltajit.kernels.Dropout or None
-        Which units are left out.
+        Shares of units that are left out, and the seed that draws them.
     resumed : int
-        Epochs that a checkpoint brought along.
+        Number of epochs that a checkpoint has brought along.
     stopped : bool
-        Whether somebody has called `stop`.
+        Whether `stop` has been called.
     """
 
     net: Any
@@ -112,49 +142,76 @@ class TrainingState:
 
     @property
     def theta(self) -> Array:
-        """Of the network, to be changed in place."""
+        """Return the network's theta, which may be changed in place."""
         theta: Array = self.net.theta
         return theta
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Return the number of epochs done."""
         return len(self.history.loss)
 
     @property
     def is_over(self) -> bool:
-        """Whether no epoch is to follow."""
+        """Return whether no epoch follows."""
         return self.stopped or self.epoch >= self.epochs
 
     @property
     def loss(self) -> float:
-        """Training loss of the last epoch."""
+        """Return the training loss of the last epoch."""
         return self.value_of("loss")
 
     @property
     def val_loss(self) -> float:
-        """Validation loss of the last epoch."""
+        """Return the validation loss of the last epoch."""
         return self.value_of("val_loss")
 
     def value_of(self, name: str) -> float:
-        """The last element of a list of `history`, or of its metrics."""
+        """Return the last element of a list of `history`.
+
+        Parameters
+        ----------
+        name : str
+            Name of the list, or of a metric.
+
+        Returns
+        -------
+        float
+            The number of the last epoch.
+
+        Raises
+        ------
+        ValueError
+            The history has no such list.
+        """
         self.check_column(name)
         return float(self.history.to_dict()[name][-1])
 
     def check_column(self, name: str) -> None:
-        """Raise ValueError if `history` is to have no such list."""
+        """Check that `history` gets a list of that name.
+
+        Parameters
+        ----------
+        name : str
+            Name of a list, or of a metric.
+
+        Raises
+        ------
+        ValueError
+            The history gets no such list.
+        """
         if name not in self.columns:
             hint = "; fit needs validation_data" if name == "val_loss" else ""
             raise ValueError(f"History has no {name!r}, only {', '.join(self.columns)}{hint}")
 
     @property
     def lr(self) -> float:
-        """Learning rate of the next update; with a schedule, setting it scales all that follow."""
+        """Return the learning rate of the next update; setting it scales all later ones too."""
         rates, i = self._rates()
         return float(rates[i])
 
     @lr.setter
-    def lr(self, value: float) -> None:
+    def lr(self, value: float) -> None:  # numpydoc ignore=GL08
         rate = checks.real(value, "lr", least=0)
         rates, i = self._rates()
         with np.errstate(all="ignore"):
@@ -170,5 +227,5 @@ class TrainingState:
         return self.rule.rates, min(int(self.rule.count[0]), self.rule.rates.size - 1)
 
     def stop(self) -> None:
-        """End fit after this epoch."""
+        """End the fit after this epoch."""
         self.stopped = True

@@ -1,4 +1,4 @@
-"""The loop over epochs. Whatever trains, by whichever optimizer, goes through it."""
+"""Loop over the epochs of a fit: networks, ensembles and estimators, with any optimizer."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from numpy.typing import NDArray
 from deltajit.training.history import History, TrainingState
 from deltajit.training.progress import advance, clock, progress_bar
 
-# One call into the kernels does about this many multiply-adds, some milliseconds of work: between
-# calls Ctrl-C is heard. A step takes as long as OVERHEAD of them even if its network has next to
-# none.
+# Ctrl-C is heard between calls of kernels, so a call does about CHUNK multiply-adds, which take
+# some milliseconds. A step of the smallest network takes as long as OVERHEAD of them.
 CHUNK, OVERHEAD = 2e8, 3000
 
 
 class DivergedError(ArithmeticError):
-    """The loss became NaN or infinite during `fit`; theta is what it was after the last good epoch.
+    """Report that the loss became NaN or infinite; theta returns to that of the last good epoch.
 
-    Callbacks are told then that fit ends: `EarlyStopping` goes further back, to its best epoch.
+    Callbacks are told that the fit ends: `EarlyStopping` goes further back, to its best epoch.
 
-    Attributes
+    Parameters
     ----------
     epoch, step : int
-        Where it happened, counted from 1.
+        Place of the failure, counted from 1.
     history : History
-        Of the epochs before.
+        Losses of the epochs before.
     """
 
     def __init__(self, epoch: int, step: int, history: History, resumed: int = 0) -> None:
@@ -44,17 +43,18 @@ class DivergedError(ArithmeticError):
 
 
 class Loop:
-    """Goes through the epochs of a fit until there are enough, or `state.stop()`, or Ctrl-C.
+    """Go through the epochs of a fit, until all are done, or `state.stop()`, or Ctrl-C.
 
     Parameters
     ----------
     state : TrainingState
+        The fit under way.
     note : function
-        ``note(loss, start)`` takes down an epoch that began at the time `start` of `clock`.
+        Function ``note(loss, start)`` that records an epoch, which began at `start` of `clock`.
     samples : int
-        Samples in an epoch, for the speed beside the progress bar.
+        Samples of an epoch, for the speed beside the progress bar.
     progress : bool
-        Show the bar, if there is a terminal.
+        Whether to show the bar, if there is a terminal.
     """
 
     def __init__(
@@ -67,7 +67,18 @@ class Loop:
         self.state, self._note, self._samples, self._progress = state, note, samples, progress
 
     def run(self, epoch: Callable[[], Any]) -> History:
-        """Call `epoch`, which trains on all samples once and returns its loss, again and again."""
+        """Train epoch by epoch.
+
+        Parameters
+        ----------
+        epoch : function
+            Function without arguments that trains for one epoch and returns its loss.
+
+        Returns
+        -------
+        History
+            The history of the fit.
+        """
 
         def epochs() -> None:
             while not self.state.is_over:
@@ -76,7 +87,18 @@ class Loop:
         return self.drive(epochs)
 
     def drive(self, train: Callable[[], None]) -> History:
-        """Call `train` once, which calls `end_epoch` itself after each of its steps."""
+        """Train by a function that loops itself, as scipy's minimizers do.
+
+        Parameters
+        ----------
+        train : function
+            Function without arguments that calls `end_epoch` after each of its epochs.
+
+        Returns
+        -------
+        History
+            The history of the fit.
+        """
         state = self.state
         with progress_bar(state.epochs, self._progress, state.epoch) as bar:
             self._bar, self._start = bar, clock()
@@ -88,7 +110,13 @@ class Loop:
         return state.history
 
     def end_epoch(self, loss: Any) -> None:
-        """Take down that an epoch is over, with this loss, and show it."""
+        """Record the end of an epoch, and show it in the progress bar.
+
+        Parameters
+        ----------
+        loss : float or ndarray, (n_members,)
+            Loss of the epoch.
+        """
         self._note(loss, self._start)
         if not self._bar.disable:
             history = self.state.history
@@ -99,19 +127,51 @@ class Loop:
 
 
 def _typical(x: Any) -> float:
-    """A number, or the mean of those members of an ensemble that have not diverged."""
+    """Return a number itself, or the mean over those members that have not diverged."""
     return float(np.nanmean(x)) if np.ndim(x) else float(x)
 
 
 def pieces(
     order: NDArray[np.int64], batch_size: int, n_params: int, most: float = np.inf
 ) -> Iterator[NDArray[np.int64]]:
-    """Cut an order of samples into whole minibatches, at most so many for one call of a kernel."""
+    """Cut an order of samples into whole minibatches, as many as one call of a kernel may take.
+
+    Parameters
+    ----------
+    order : ndarray of int64, (n,)
+        Rows of the samples.
+    batch_size : int
+        Samples of a minibatch.
+    n_params : int
+        Number of weights and biases.
+    most : float
+        Minibatches in a piece, at most.
+
+    Yields
+    ------
+    ndarray of int64
+        The next rows.
+    """
     size = batch_size * int(max(1, min(most, epochs_a_call(batch_size, n_params))))
     for first in range(0, len(order), size):
         yield order[first : first + size]
 
 
 def epochs_a_call(batch_size: int, n_params: int, steps: int = 1) -> int:
-    """How many epochs of so many steps, at least 1, one call into the kernels may take."""
+    """Compute how many epochs one call of a kernel may take.
+
+    Parameters
+    ----------
+    batch_size : int
+        Samples of a step.
+    n_params : int
+        Number of weights and biases.
+    steps : int
+        Steps of an epoch.
+
+    Returns
+    -------
+    int
+        Number of epochs, at least 1.
+    """
     return max(1, int(CHUNK / (steps * (3 * batch_size * n_params + OVERHEAD))))

@@ -1,4 +1,4 @@
-"""Epochs of an ensemble: every member takes its own steps, and some leave early."""
+"""Train an ensemble: every member takes its own steps, and some stop early."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from deltajit import kernels
 from deltajit.kernels.mlp import ensemble
+from deltajit.kernels.mlp.optimizers import Optimizer
 from deltajit.model import memory
 from deltajit.model.data import Data
 from deltajit.model.memory import Array
@@ -30,7 +31,7 @@ def fit(
 ) -> History:
     """Train all members; one that diverges stays as it was after its last good epoch.
 
-    `rngs` shuffle the samples of each, if they are given; `state.rule` is as `rule_of` makes it.
+    `rngs`, if given, shuffle the samples of each member. `state.rule` comes from `rule_of`.
     """
     theta, rule = state.theta, state.rule
     assert rule is not None
@@ -51,8 +52,10 @@ def fit(
             raise DivergedError(state.epoch + 1, int(rule.count.max()) + 1, state.history)
         return losses
 
-    def note(losses: Any, start: float) -> None:
-        numbers = {"loss": losses} if val_loss is None else {"loss": losses, "val_loss": val_loss()}
+    def note(losses: Array, start: float) -> None:
+        numbers: dict[str, float | Array] = {"loss": losses}
+        if val_loss is not None:
+            numbers["val_loss"] = val_loss()
         good[(state.epoch + 1) % 2] = theta
         state.history.note({**numbers, "time": clock() - start})
 
@@ -62,17 +65,17 @@ def fit(
     return history
 
 
-def rule_of(optimizer: Any, theta: Array) -> kernels.Rule:
-    """An optimizer's fresh state for theta (n_members, n_params): a row for each member."""
-    made: kernels.Rule = optimizer.rule(theta.size, theta.dtype)
-    state = np.zeros((len(theta), made.state.shape[0] * theta.shape[1]), theta.dtype)
-    return made._replace(state=state, count=np.zeros(len(theta), np.int64))
+def rule_of(optimizer: Optimizer, theta: Array) -> kernels.Rule:
+    """Return an optimizer's fresh state, a row for each member's theta (n_members, n_params)."""
+    rule: kernels.Rule = optimizer.rule(theta.size, theta.dtype)
+    state = np.zeros((len(theta), rule.state.shape[0] * theta.shape[1]), theta.dtype)
+    return rule._replace(state=state, count=np.zeros(len(theta), np.int64))
 
 
 def _epoch(
-    model: Any, data: Data, order: Array, size: int, rule: kernels.Rule, alive: Array
+    model: kernels.Model, data: Data, order: Array, size: int, rule: kernels.Rule, alive: Array
 ) -> Array:
-    """One epoch of each member, some members a call; returns their mean losses."""
+    """Train each member for one epoch, some members a call; return their mean losses."""
     (M, n), n_params = order.shape, model.theta.shape[1]
     totals = np.empty((M, 2))
     work_size = kernels.workspace_size(model, size) + n_params  # and a gradient
@@ -80,16 +83,18 @@ def _epoch(
     group = epochs_a_call(size, n_params, math.ceil(n / size)) * model.threads
     for first in range(0, M, group):
         some = slice(first, first + group)
-        own = Data(*(_part(x, ndim, some) for x, ndim in zip(data, (2, 2, 1), strict=True)))
+        samples = Data(*(_part(x, ndim, some) for x, ndim in zip(data, (2, 2, 1), strict=True)))
         members = model._replace(theta=model.theta[some])
         rules = rule._replace(state=rule.state[some], count=rule.count[some])
-        ensemble.fit_epoch(members, own, order[some], size, rules, alive[some], totals[some], work)
+        ensemble.fit_epoch(
+            members, samples, order[some], size, rules, alive[some], totals[some], work
+        )
     means: Array = totals[:, 0] / totals[:, 1]
     return means
 
 
 def _part(x: Array | None, ndim: int, some: slice) -> Any:
-    """Some members' share of what has more than `ndim` axes; what all share as it is."""
+    """Return some members' part of an array with an axis of members; one without, as it is."""
     return x if x is None or x.ndim == ndim else x[some]
 
 

@@ -1,4 +1,4 @@
-"""Epochs of minibatches, by the kernel that trains."""
+"""Train on minibatches, by the kernel `fit_epoch`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deltajit.training.loop import DivergedError, pieces
 
 
 class Steps:
-    """Trains a network on minibatches, in memory that it keeps from call to call."""
+    """Train a network on minibatches, in memory that is kept from call to call."""
 
     def __init__(
         self, net: Any, rule: kernels.Rule, batch_size: int, dropout: kernels.Dropout | None
@@ -30,20 +30,22 @@ class Steps:
     def __call__(
         self, rows: NDArray[np.int64], X: Array, Y: Array, weights: Array | None
     ) -> tuple[float, float]:
-        """Take a step a minibatch; (sum of weighted losses, each before its step, of weights)."""
-        found: tuple[float, float] = kernels.fit_epoch(
+        """Take a step for each minibatch of `rows`.
+
+        Return the sum of the samples' weighted losses, each before its step, and of their weights.
+        """
+        sums: tuple[float, float] = kernels.fit_epoch(
             self._model, X, Y, rows, *self._arguments, weights, self._dropout
         )
-        return found
+        return sums
 
 
 def epochs(
     state: TrainingState, data: Data, batch_size: int, rng: np.random.Generator, shuffle: bool
 ) -> Callable[[], float]:
-    """A function that trains for one epoch and returns its mean loss.
+    """Return a function that trains for one epoch and returns its mean loss.
 
-    An epoch ends early where its loss is not finite, and raises DivergedError, with theta as it was
-    before.
+    If the loss is not finite, the function restores theta and raises DivergedError.
     """
     theta, rule, n = state.theta, state.rule, len(data.X)
     assert rule is not None
@@ -69,8 +71,8 @@ def epochs(
 
 
 def dropout_of(
-    shares: Any, n_hidden: int, draw: Callable[[], NDArray[np.uint64]]
+    dropout: object, n_hidden: int, draw: Callable[[], NDArray[np.uint64]]
 ) -> kernels.Dropout | None:
-    """What is left of each hidden layer, and a seed; None, and nothing drawn, if all units are."""
-    found = checks.dropout(shares, n_hidden)
-    return kernels.Dropout(keep=1 - np.array(found), seed=draw()) if any(found) else None
+    """Return the share of units that each hidden layer keeps, and a seed; None if it keeps all."""
+    shares = checks.dropout(dropout, n_hidden)
+    return kernels.Dropout(keep=1 - np.array(shares), seed=draw()) if any(shares) else None

@@ -1,4 +1,4 @@
-"""The progress bar, and a clock for epochs: both stand still while kernels are compiled."""
+"""Show a progress bar, and time epochs; both clocks stop while kernels are compiled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deltajit.kernels import compiler
 
 
 def clock() -> float:
-    """Seconds since some moment, without those that this thread waited for kernels."""
+    """Return the seconds since some moment, without those that this thread waited for kernels."""
     return time.perf_counter() - float(compiler.seconds_waited())
 
 
@@ -20,13 +20,10 @@ def clock() -> float:
 def progress_bar(
     total: int, progress: bool = True, done: int = 0, unit: str = "epoch"
 ) -> Iterator[Any]:
-    """A progress bar; disable=None: tqdm shows it only where there is a terminal.
-
-    A line that deltajit logs takes its place, and the bar is drawn below.
-    """
+    """Show a progress bar; a line that deltajit logs takes its place, and the bar moves below."""
     from tqdm import tqdm  # 10 ms, which a first gradient need not wait for
 
-    disable = None if progress else True
+    disable = None if progress else True  # None: tqdm shows it if there is a terminal
     with tqdm(total=total, initial=done, unit=unit, disable=disable) as bar:
 
         def clear(record: logging.LogRecord) -> bool:
@@ -42,7 +39,7 @@ def progress_bar(
 
 
 def advance(bar: Any, numbers: Mapping[str, str]) -> None:
-    """Draw a bar that is shown with one more epoch done, and these numbers behind it."""
+    """Draw a bar with one more epoch done, followed by these numbers."""
     waited = compiler.seconds_waited()
     bar.start_t += waited - bar.waited
     bar.last_print_t += waited - bar.waited

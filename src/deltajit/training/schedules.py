@@ -1,6 +1,7 @@
-"""Learning rates over a fit: each schedule gives the rate of every update before the first one.
+"""Change the learning rate during a fit; a schedule gives all rates before the first update.
 
-fit knows how many updates there will be, so a schedule need not be told. Lengths are in epochs.
+Lengths are in epochs. The number of epochs of the fit is passed to a schedule, which need not be
+told when it is made.
 """
 
 from __future__ import annotations
@@ -16,21 +17,42 @@ from deltajit.model.memory import Array
 
 
 class Schedule(Protocol):
-    """What fit needs of a schedule."""
+    """Describe what `fit` needs of a schedule: one method."""
 
     def factors(self, epochs: Array, total: int) -> Array:
-        """What the optimizer's lr is multiplied by, after so many epochs (fractions) of `total`."""
+        """Return the factors of the optimizer's learning rate.
+
+        Parameters
+        ----------
+        epochs : ndarray of float64, (updates,)
+            Epochs done before each update, such as 2.5 in the middle of the third one.
+        total : int
+            Epochs of the fit.
+
+        Returns
+        -------
+        ndarray, (updates,)
+            A finite factor >= 0 for each update.
+        """
 
 
 @dataclass(frozen=True)
-class StepDecay:
-    """lr times `factor` every so many epochs.
+class StepDecay:  # numpydoc ignore=PR02
+    """Multiply the learning rate by a factor every few epochs.
 
     Parameters
     ----------
     every : int
-        Epochs.
+        Epochs between two changes.
     factor : float, > 0
+        Factor of each change.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import deltajit as dj
+    >>> dj.schedules.StepDecay(2, 0.5).factors(np.arange(5), 5)
+    array([1.  , 1.  , 0.5 , 0.5 , 0.25])
     """
 
     every: int
@@ -41,17 +63,31 @@ class StepDecay:
         checks.above_zero(self.factor, "factor")
 
     def factors(self, epochs: Array, total: int) -> Array:
-        """What the optimizer's lr is multiplied by."""
+        """Return ``factor ** (epochs // every)``.
+
+        Parameters
+        ----------
+        epochs : ndarray of float64, (updates,)
+            Epochs done before each update.
+        total : int
+            Epochs of the fit.
+
+        Returns
+        -------
+        ndarray, (updates,)
+            Factors of the optimizer's learning rate.
+        """
         return np.asarray(self.factor ** (epochs // self.every))
 
 
 @dataclass(frozen=True)
-class ExponentialDecay:
-    """lr times `factor` after each epoch, update by update.
+class ExponentialDecay:  # numpydoc ignore=PR02
+    """Multiply the learning rate by a factor each epoch, little by little with each update.
 
     Parameters
     ----------
     factor : float, > 0
+        Factor of one epoch.
     """
 
     factor: float
@@ -60,19 +96,37 @@ class ExponentialDecay:
         checks.above_zero(self.factor, "factor")
 
     def factors(self, epochs: Array, total: int) -> Array:
-        """What the optimizer's lr is multiplied by."""
+        """Return ``factor ** epochs``.
+
+        Parameters
+        ----------
+        epochs : ndarray of float64, (updates,)
+            Epochs done before each update.
+        total : int
+            Epochs of the fit.
+
+        Returns
+        -------
+        ndarray, (updates,)
+            Factors of the optimizer's learning rate.
+        """
         return np.asarray(self.factor**epochs)
 
 
 @dataclass(frozen=True)
-class CosineDecay:
-    """Half a cosine wave from lr down to ``floor * lr`` (Loshchilov & Hutter 2017).
+class CosineDecay:  # numpydoc ignore=PR02
+    """Lower the learning rate from lr to ``floor * lr`` along half a cosine wave [1]_.
 
     Parameters
     ----------
     warmup : float, >= 0
-        Epochs in which lr rises linearly before.
+        Epochs before, in which the rate rises linearly to lr.
     floor : float, 0 <= floor < 1
+        Last rate as a share of lr.
+
+    References
+    ----------
+    .. [1] Loshchilov & Hutter (2017), SGDR: Stochastic gradient descent with warm restarts, ICLR.
     """
 
     warmup: float = 0.0
@@ -83,7 +137,20 @@ class CosineDecay:
         checks.fraction(self.floor, "floor")
 
     def factors(self, epochs: Array, total: int) -> Array:
-        """What the optimizer's lr is multiplied by."""
+        """Return factors that rise during the warmup, then fall to `floor`.
+
+        Parameters
+        ----------
+        epochs : ndarray of float64, (updates,)
+            Epochs done before each update.
+        total : int
+            Epochs of the fit.
+
+        Returns
+        -------
+        ndarray, (updates,)
+            Factors of the optimizer's learning rate.
+        """
         if self.warmup >= total > 0:
             raise ValueError(f"warmup must be less than epochs={total}, got {self.warmup}")
         done = np.clip((epochs - self.warmup) / max(total - self.warmup, 1e-300), 0, 1)
@@ -96,14 +163,20 @@ class CosineDecay:
 
 
 @dataclass(frozen=True)
-class OneCycle:
-    """From ``lr / start`` up to lr, and down to ``lr / end`` (Smith & Topin 2019).
+class OneCycle:  # numpydoc ignore=PR02
+    """Raise the learning rate from ``lr / start`` to lr, and lower it to ``lr / end`` [1]_.
 
     Parameters
     ----------
     warmup : float, 0 <= warmup < 1
-        Share of all updates that go up.
+        Share of all updates in which the rate rises.
     start, end : float, >= 1
+        Divisors of lr at the first and at the last update.
+
+    References
+    ----------
+    .. [1] Smith & Topin (2019), Super-convergence: very fast training of neural networks using
+       large learning rates, SPIE 11006.
     """
 
     warmup: float = 0.3
@@ -116,7 +189,20 @@ class OneCycle:
         checks.real(self.end, "end", least=1)
 
     def factors(self, epochs: Array, total: int) -> Array:
-        """What the optimizer's lr is multiplied by."""
+        """Return factors that rise from ``1 / start`` to 1, then fall to ``1 / end``.
+
+        Parameters
+        ----------
+        epochs : ndarray of float64, (updates,)
+            Epochs done before each update.
+        total : int
+            Epochs of the fit.
+
+        Returns
+        -------
+        ndarray, (updates,)
+            Factors of the optimizer's learning rate.
+        """
         done = epochs / max(total, 1)
         up = _between(1 / self.start, 1.0, np.clip(done / max(self.warmup, 1e-300), 0, 1))
         down = _between(1.0, 1 / self.end, np.clip((done - self.warmup) / (1 - self.warmup), 0, 1))
@@ -124,7 +210,27 @@ class OneCycle:
 
 
 def rates(schedule: Schedule | None, lr: float, epochs: int, steps: int) -> Array:
-    """The learning rate of each update of a fit with so many steps an epoch."""
+    """Compute the learning rate of each update of a fit.
+
+    Parameters
+    ----------
+    schedule : Schedule or None
+        Schedule; None keeps the rate constant.
+    lr : float
+        The optimizer's learning rate.
+    epochs, steps : int
+        Epochs of the fit, and updates of one epoch.
+
+    Returns
+    -------
+    ndarray of float64, (epochs * steps,), or (1,) without a schedule
+        Finite rates >= 0.
+
+    Raises
+    ------
+    ValueError
+        The schedule gives something else.
+    """
     if schedule is None:
         return np.array([checks.real(lr, "the optimizer's lr", least=0)])
     done = np.arange(max(epochs * steps, 1)) / steps
@@ -135,17 +241,17 @@ def rates(schedule: Schedule | None, lr: float, epochs: int, steps: int) -> Arra
             f"{factors.dtype.name} {factors.shape}"
         )
     factors = np.broadcast_to(factors, done.shape)
-    found: Array = np.ascontiguousarray(lr * factors, np.float64)
-    wrong = ~((found >= 0) & np.isfinite(found))
+    each: Array = np.ascontiguousarray(lr * factors, np.float64)
+    wrong = ~((each >= 0) & np.isfinite(each))
     if wrong.any():
         i = int(wrong.argmax())
         raise ValueError(
             f"schedule={schedule!r} must give finite factors >= 0, got {factors[i]} for update "
             f"{i + 1} of {done.size}"
         )
-    return found
+    return each
 
 
 def _between(first: float, last: float, done: Array) -> Array:
-    """From `first` to `last` along half a cosine wave."""
+    """Interpolate from `first` to `last` along half a cosine wave."""
     return np.asarray(last + (first - last) * (1 + np.cos(math.pi * done)) / 2)

@@ -1,4 +1,4 @@
-"""What looks at a fit and does not change it, unless a callback does."""
+"""Watch a fit: validation data, metrics and callbacks."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ Metric = Callable[[Array, Array], float]
 
 @dataclass(frozen=True)
 class Watchers:
-    """Validation data, metrics and callbacks of a fit, and whether it shows its progress."""
+    """Hold the validation data, metrics and callbacks of a fit, and whether it shows a bar."""
 
     validation: Data | None = None
-    targets: Any = None  # of validation, as the user gave them
+    targets: Array | None = None  # of validation, as the user gave them
     metrics: Mapping[str, Metric] = field(default_factory=dict)
-    callbacks: Sequence[Any] = ()
+    callbacks: Sequence[object] = ()
     progress: bool = False
 
     def columns(self) -> tuple[str, ...]:
-        """Lists that History is to have."""
-        found = ["loss"] if self.validation is None else ["loss", "val_loss", *self.metrics]
-        return (*found, "time")
+        """Return the names of the lists that History gets."""
+        losses = ["loss"] if self.validation is None else ["loss", "val_loss", *self.metrics]
+        return (*losses, "time")
 
     def tell(self, event: str, state: TrainingState) -> None:
-        """Call this method of each callback that has it."""
+        """Call the method `event` of each callback that has it."""
         for callback in self.callbacks:
             method = getattr(callback, event, None)
             if method is not None:
                 method(state)
 
     def tell_end(self, state: TrainingState) -> None:
-        """Tell every callback that fit ends, also those behind one that raises."""
+        """Tell every callback that the fit ends, also those after one that raises."""
         with contextlib.ExitStack() as stack:  # which calls the last one first
             for callback in reversed(self.callbacks):
                 method = getattr(callback, "on_fit_end", None)
@@ -50,7 +50,7 @@ class Watchers:
                     stack.callback(method, state)
 
     def end_epoch(self, state: TrainingState, loss: float, start: float) -> None:
-        """An epoch that began at `start` is over: note it, and tell who wants to know."""
+        """Record an epoch that began at `start`, and tell the callbacks."""
         numbers = {"loss": loss, **self._validated(state.net)}
         if state.rule is not None:
             numbers["lr"] = state.lr
@@ -58,7 +58,7 @@ class Watchers:
         self.tell("on_epoch_end", state)
 
     def _validated(self, net: Any) -> dict[str, float]:
-        """What there is to note of the validation data."""
+        """Evaluate loss and metrics on the validation data, if there is any."""
         if self.validation is None:
             return {}
         X, Y, weights = self.validation
@@ -66,6 +66,7 @@ class Watchers:
         work = memory.empty(kernels.workspace_size(model, len(X)), model.theta.dtype)
         numbers = {"val_loss": float(kernels.loss(model, X, Y, work, weights))}
         if self.metrics:
+            assert self.targets is not None
             outputs = net.predict(X)
             for name, metric in self.metrics.items():
                 numbers[name] = checks.number(metric(self.targets, outputs), f"metrics[{name!r}]")
@@ -74,9 +75,9 @@ class Watchers:
 
 @contextlib.contextmanager
 def watched(state: TrainingState, rng: np.random.Generator, watchers: Watchers) -> Iterator[None]:
-    """Tell callbacks when what is inside begins, and ends for whatever reason.
+    """Tell callbacks that the block's fit begins, and that it ends, for whatever reason.
 
-    Where it fails before an epoch is done, theta and rng become what they were.
+    If it fails before its first epoch is done, theta and rng are restored.
     """
     theta, drawn = state.theta.copy(), rng.bit_generator.state
     try:
