@@ -11,7 +11,7 @@ SECONDS, CHUNK_SECONDS = 8.0, 0.05
 
 
 class Deltajit:
-    """One call into `kernels.ensemble` for all steps."""
+    """One call into `kernels.mlp.stacked` for all steps."""
 
     name = "deltajit"
 
@@ -31,10 +31,10 @@ class Deltajit:
         self.work = nets._work(BATCH, gradient=True)
 
     def train(self, steps):
-        from deltajit.kernels.mlp import ensemble
+        from deltajit.kernels.mlp import stacked
 
         order = self.order[:, : steps * BATCH].copy()
-        ensemble.fit_epoch(
+        stacked.fit_epoch(
             self.nets._model, (self.X, self.Y, None), order, BATCH, self.rule, self.alive,
             self.totals, self.work,
         )  # fmt: skip
