@@ -6,7 +6,6 @@
     python -m bench.ensemble        steps of a thousand networks
     python -m bench.start           until the first results are there
     python -m bench.sklearn_scores  estimators beside scikit-learn's
-    python -m bench.gallery         no benchmark: the picture of what dj.plot draws
     python -m bench.report          pictures, and the table, of what was measured last
 
 Results go to `.benchmarks/`, which git ignores. ``make results`` runs all that texts cite, and

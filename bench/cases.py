@@ -26,10 +26,9 @@ class Case(NamedTuple):
     @property
     def name(self):
         """Such as ``16-64-64-8 tanh``."""
-        extra = (" Adam" if self.optimizer == "adam" else "") + (
-            "" if self.dtype == "float32" else f" {self.dtype}"
-        )
-        return "-".join(map(str, self.sizes)) + f" {self.activation}{extra}"
+        optimizer, dtype = {"adam": "Adam"}.get(self.optimizer), self.dtype.replace("float32", "")
+        parts = ["-".join(map(str, self.sizes)), self.activation, optimizer, dtype]
+        return " ".join(filter(None, parts))
 
     @property
     def n_params(self):

@@ -6,6 +6,7 @@ N is what is left when equal and dead operations are gone.
 
 import functools
 import time
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -22,16 +23,10 @@ FORMULAS, ANYWHERE = "sum of formulas", "operands anywhere"
 def apply(xp, code, a, b):
     """(value, operations that it takes) of one of eight random operations; no value explodes."""
     choices = [
-        lambda: (a + b, 1),
-        lambda: (a - b, 1),
-        lambda: (a * b, 1),
-        lambda: (xp.maximum(a, b), 1),
-        lambda: (xp.sin(a), 1),
-        lambda: (xp.tanh(a), 1),
-        lambda: (xp.exp(-(a * a)), 3),
-        lambda: (a / (b * b + 1), 3),
-    ]
-    return choices[code]()
+        lambda: a + b, lambda: a - b, lambda: a * b, lambda: xp.maximum(a, b), lambda: xp.sin(a),
+        lambda: xp.tanh(a), lambda: xp.exp(-(a * a)), lambda: a / (b * b + 1),
+    ]  # fmt: skip
+    return choices[code](), 1 if code < 6 else 3
 
 
 def random_function(n, kind, xp=np, seed=0):
@@ -118,7 +113,8 @@ def casadi(n, kind):
     """SX functions in CasADi's virtual machine, mapped over the batch."""
     import casadi
 
-    xp = _Casadi(casadi)
+    names = {"maximum": casadi.fmax, "sin": casadi.sin, "tanh": casadi.tanh, "exp": casadi.exp}
+    xp = SimpleNamespace(**names)
     x, v = casadi.SX.sym("x", N_INPUTS), casadi.SX.sym("v", N_INPUTS)
     traced, y = timed(lambda: random_function(n, kind, xp)(*casadi.vertsplit(x)))
 
@@ -137,14 +133,6 @@ def casadi(n, kind):
         HVP: lambda: np.array(hvp(X, V)).T,
     }
     return traced, compiled, calls
-
-
-class _Casadi:
-    """CasADi's functions by NumPy's names."""
-
-    def __init__(self, casadi):
-        self.maximum, self.sin, self.tanh = casadi.fmax, casadi.sin, casadi.tanh
-        self.exp = casadi.exp
 
 
 def jax(n, kind):

@@ -145,11 +145,6 @@ def _line(n, times):
 
 OURS = (LOSS, GRADIENT, HVP, KEPT, PER_SAMPLE)
 REFERENCE, LIMIT = "reference", "limit"
-PEERS = [
-    ("JAX", "jax", derivatives.jax, (LOSS, GRADIENT, HVP, KEPT)),
-    ("PyTorch", "torch", derivatives.torch, (LOSS, GRADIENT, HVP)),
-]
-COMPARED = [(16, 64, 64, 8), (64, 128, 128, 10), (128, 256, 256, 10), (512, 512, 512, 10)]
 BATCH = 256  # where the claims about time are made
 NETWORK, CIRCUIT = "network", "circuit"
 RATIOS = {
@@ -170,12 +165,12 @@ def grid(full):
     operations = circuits.SIZES if full else circuits.SIZES[:-1]
     families = circuits.FORMULAS, circuits.ANYWHERE
     return [
-        *(network(*each, with_peers=full) for each in networks),
+        *(network(*each) for each in networks),
         *(circuit(n, family, with_peers=full) for family in families for n in operations),
     ]
 
 
-def network(sizes, batch, with_peers=False):
+def network(sizes, batch):
     """Return the group of one network: our members, and those of others by prefixed names."""
     n = cases.Case(sizes, "tanh", batch).n_params
     ours = OURS if batch * n <= derivatives.LARGEST_PER_SAMPLE else OURS[:-1]
@@ -183,8 +178,6 @@ def network(sizes, batch, with_peers=False):
     libraries += [(REFERENCE, derivatives.numpy, (LOSS, GRADIENT, HVP))]
     if (sizes, batch) == (derivatives.LARGEST, 1):
         libraries += [(LIMIT, derivatives.memory, (GRADIENT,))]
-    if with_peers and sizes in COMPARED and batch == BATCH:
-        libraries += [(peer, *rest) for peer, package, *rest in PEERS if find_spec(package)]
 
     def make():
         problem, calls = derivatives.problem(sizes, batch), {}

@@ -2,13 +2,8 @@
 
 import os
 
-THREAD_COUNTS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "NPROC",  # what XLA reads for the size of its pools, before it asks how many cores there are
-)
+THREAD_COUNTS = [f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")]
+THREAD_COUNTS += ["NPROC"]  # what XLA reads for the size of its pools, before it counts cores
 
 
 def hold(threads):

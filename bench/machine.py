@@ -26,17 +26,14 @@ def describe(cores=None):
         "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": dict(_versions()),
+        "versions": {p: importlib.metadata.version(p) for p in PACKAGES if is_installed(p)},
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
 
-def _versions():
-    for package in PACKAGES:
-        try:
-            yield package, importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+def is_installed(package):
+    """Whether a distribution of this name is there."""
+    return any(importlib.metadata.distributions(name=package))
 
 
 def line(machine):
