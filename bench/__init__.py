@@ -1,7 +1,6 @@
 """The benchmarks: ``pytest bench/`` holds the gradient's cost to O(N), and programs compare.
 
     python -m bench.peers           training steps, library by library
-    python -m bench.mnist           MNIST 784-30-10: time of a whole run, and test accuracy
     python -m bench.single          one sample: latencies from Python and from @njit code
     python -m bench.ensemble        steps of a thousand networks
     python -m bench.start           until the first results are there

@@ -171,23 +171,21 @@ def grid(full):
 
 
 def network(sizes, batch):
-    """Return the group of one network: our members, and those of others by prefixed names."""
+    """Return the group of one network: our members, and those of the reference."""
     n = cases.Case(sizes, "tanh", batch).n_params
-    ours = OURS if batch * n <= derivatives.LARGEST_PER_SAMPLE else OURS[:-1]
-    libraries = [("", derivatives.deltajit, ours)]
-    libraries += [(REFERENCE, derivatives.numpy, (LOSS, GRADIENT, HVP))]
+    libraries = {"": derivatives.deltajit, REFERENCE: derivatives.numpy}
+    members = [*OURS[:4], *(f"{REFERENCE}: {member}" for member in OURS[:3])]
+    if batch * n <= derivatives.LARGEST_PER_SAMPLE:
+        members.append(PER_SAMPLE)
     if (sizes, batch) == (derivatives.LARGEST, 1):
-        libraries += [(LIMIT, derivatives.memory, (GRADIENT,))]
+        libraries[LIMIT] = derivatives.memory
+        members.append(f"{LIMIT}: {GRADIENT}")
 
     def make():
-        problem, calls = derivatives.problem(sizes, batch), {}
-        for name, library, members in libraries:
-            made = library(problem)
-            calls |= {_of(name, member): made[member] for member in members}
-        return calls
+        problem = derivatives.problem(sizes, batch)
+        return named({name: library(problem) for name, library in libraries.items()})
 
     title = f"N = {n:,}: {derivatives.name(sizes)}, batch {batch:,}"
-    members = [_of(name, member) for name, _, members in libraries for member in members]
     ratios = RATIOS[NETWORK] if batch == BATCH else []
     about = {"kind": NETWORK, "sizes": sizes, "batch": batch}
     return Group(title, lambda: n, members, make, ratios, **about)
@@ -203,19 +201,22 @@ def circuit(n, family, with_peers=False):
     made = {}
 
     def make():
-        calls = {}
+        subjects = {}
         for name, library in libraries.items():
-            *made[name], subject = library(n, family)
-            calls |= {_of(name, member): call for member, call in subject.items()}
-        return calls
+            *made[name], subjects[name] = library(n, family)
+        return named(subjects)
 
     title = f"circuit of {n:,}: {family}, batch {circuits.BATCH}"
-    members = [_of(name, member) for name in libraries for member in (VALUE, GRADIENT, HVP)]
+    members = [VALUE, GRADIENT, HVP, *(f"{name}: {GRADIENT}" for name in libraries if name)]
     about = {"kind": CIRCUIT, "family": family, "batch": circuits.BATCH, "seconds to make": made}
     count = partial(circuits.count, n, family)
     return Group(title, count, members, make, RATIOS[CIRCUIT], **about)
 
 
-def _of(library, member):
-    """A member's name: ours are plain."""
-    return f"{library}: {member}" if library else member
+def named(subjects):
+    """{member: call} of {library: {member: call}}: our names are plain, others' have a prefix."""
+    return {
+        f"{library}: {member}" if library else member: call
+        for library, subject in subjects.items()
+        for member, call in subject.items()
+    }

@@ -5,7 +5,6 @@
     predict()          outputs for the first batch
     parameters()       every weight matrix (n_out, n_in), then every bias, as arrays
     gradient()         the same of `value_and_grad`: (loss, arrays)
-    reorder(order)     take the samples in this order of the present one, from the next step on
 
 All of them hold the data ready in the library's own arrays before anything is timed.
 """
@@ -49,21 +48,18 @@ class Deltajit(Library):
         self.grad = np.empty_like(self.net.theta)
         self.work = self.net.workspace(case.batch)
         self.order = np.arange(len(self.X))
-        self.X_first, self.Y_first = self.X[: case.batch], self.Y[: case.batch]
+        self.first = self.X[: case.batch], self.Y[: case.batch]
 
     def train(self, steps):
         batch, samples = self.case.batch, (self.X, self.targets)
         order, scratch = self.order[: steps * batch], (self.grad, self.work)
         return kernels.fit_epoch(self.net.model, *samples, order, batch, self.rule, *scratch)
 
-    def reorder(self, order):
-        self.order = self.order[order]
-
     def value_and_grad(self):
-        return self.net.value_and_grad(self.X_first, self.Y_first)
+        return self.net.value_and_grad(*self.first)
 
     def predict(self):
-        return self.net.predict(self.X_first)
+        return self.net.predict(self.first[0])
 
     def parameters(self):
         return [*self.net.weights, *self.net.biases]
@@ -141,9 +137,6 @@ class NumPy(Library):
             update()
         return loss
 
-    def reorder(self, order):
-        self.X, self.Y = self.X[order], self.Y[order]
-
     def _sgd(self):
         self.grad *= self.lr
         self.theta -= self.grad
@@ -187,11 +180,9 @@ class NumPy(Library):
 
 def _views(flat, sizes):
     """Weight matrices and biases as views of one flat vector."""
-    shapes = [(n_out, n_in) for n_in, n_out in pairwise(sizes)]
-    shapes += [(n,) for n in sizes[1:]]
-    ends = np.cumsum([np.prod(shape) for shape in shapes])
-    parts = zip(np.split(flat, ends[:-1]), shapes, strict=True)
-    views = [part.reshape(shape) for part, shape in parts]
+    shapes = [(n_out, n_in) for n_in, n_out in pairwise(sizes)] + [(n,) for n in sizes[1:]]
+    ends = np.cumsum([np.prod(shape) for shape in shapes[:-1]])
+    views = [x.reshape(shape) for x, shape in zip(np.split(flat, ends), shapes, strict=True)]
     return views[: len(sizes) - 1], views[len(sizes) - 1 :]
 
 
@@ -238,15 +229,8 @@ class PyTorch(Library):
             self.optimizer = torch.optim.Adam(parameters, self.lr, BETAS, EPS, fused=True)
         else:
             self.optimizer = torch.optim.SGD(parameters, self.lr)
-        self._split(torch.from_numpy(problem.X), torch.from_numpy(problem.Y))
-
-    def _split(self, X, Y):
-        self.samples = X, Y
-        self.X, self.Y = X.split(self.case.batch), Y.split(self.case.batch)
-
-    def reorder(self, order):
-        order = self.torch.from_numpy(order)
-        self._split(*(samples[order] for samples in self.samples))
+        self.X = torch.from_numpy(problem.X).split(case.batch)
+        self.Y = torch.from_numpy(problem.Y).split(case.batch)
 
     def loss(self, out, Y):
         """Of a batch of outputs, before a softmax."""
@@ -354,11 +338,6 @@ class Jax(Library):
             self.on_device = {steps: self.jax.device_put((self.X[:steps], self.Y[:steps]))}
         self.state, values = self.epoch(self.state, self.on_device[steps])
         return values.block_until_ready()
-
-    def reorder(self, order):
-        batches = order.reshape(len(self.X), -1)
-        self.X, self.Y = (a.reshape(-1, *a.shape[2:])[batches] for a in (self.X, self.Y))
-        self.on_device = {}
 
     def value_and_grad(self):
         return self.jax.block_until_ready(self.grad_call(self.params, *self.first))

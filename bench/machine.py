@@ -6,7 +6,6 @@ import os
 import platform
 from pathlib import Path
 
-from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
 from numba.core.registry import cpu_target
 
 PACKAGES = (
@@ -16,12 +15,10 @@ PACKAGES = (
 
 
 def describe(cores=None):
-    """Return CPU, lanes, cores, load, versions and date, for JSON."""
+    """Return CPU, cores, load, versions and date, for JSON."""
     return {
         "cpu": cpu_name(),
         "compiled_for": cpu_target.target_context.codegen().magic_tuple()[1],
-        "lanes": {"float32": LANES_F32, "float64": LANES_F64},
-        "cores": os.cpu_count(),
         "pinned_to": cores,
         "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(),

@@ -40,24 +40,6 @@ def test_equal_to_reference(library, case):
     checks.check(library, cases.problem(case))
 
 
-@pytest.mark.parametrize("library", OURS, ids=lambda library: library.name)
-def test_reorder_is_cumulative(library):
-    problem = cases.problem(cases.Case((2, 3, 1), "tanh", 2))
-    problem = problem._replace(X=problem.X[:8], Y=problem.Y[:8])
-    order = np.array([3, 1, 0, 2, 7, 6, 5, 4])
-    twice = order[order]
-    shuffled, ready = (
-        library(problem),
-        library(problem._replace(X=problem.X[twice], Y=problem.Y[twice])),
-    )
-    shuffled.reorder(order)
-    shuffled.reorder(order)
-    for subject in (shuffled, ready):
-        subject.train(4)
-    for a, b in zip(shuffled.parameters(), ready.parameters(), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_a_wrong_gradient_is_found():
     class Wrong(libraries.NumPy):
         def gradient(self):
