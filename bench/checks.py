@@ -52,5 +52,5 @@ def _train(model, X, Y, problem):
             reference.sgd_step(model, X[rows], Y[rows], problem.lr)
             continue
         _, dW, db = reference.value_and_grad(model, X[rows], Y[rows])
-        for p, g, state in zip(parameters, [*dW, *db], states, strict=True):
-            reference.adam_update(p, g, state, i + 1, problem.lr, (0.9, 0.999), 1e-8)
+        for of_one in zip(parameters, [*dW, *db], states, strict=True):
+            reference.adam_update(*of_one, i + 1, problem.lr, (0.9, 0.999), 1e-8)

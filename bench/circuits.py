@@ -4,8 +4,8 @@ A subject is ``(seconds of tracing, seconds of compiling, {what: call})``, for o
 other libraries' of the gradient alone; N is what is left when equal and dead operations are gone.
 """
 
-import functools
 import time
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -73,17 +73,12 @@ def timed(make):
     return time.perf_counter() - start, result
 
 
-@functools.cache
+@cache
 def circuit(n, kind):
     """(seconds of tracing, circuit); at a tie both operands depend on x alike, so they share."""
     import deltajit as dj
 
     return timed(lambda: dj.Circuit(random_function(n, kind), N_INPUTS, ties="split"))
-
-
-def count(n, kind):
-    """Operations that are left."""
-    return circuit(n, kind)[1].n_operations
 
 
 def check(library, found, right):

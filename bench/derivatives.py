@@ -55,7 +55,6 @@ def flops(sizes, batch, member):
 
 
 def deltajit(problem):
-    """The kernels."""
     subject = libraries.Deltajit(problem)
     net, model, X, Y, grad = subject.net, subject.net.model, subject.X, subject.Y, subject.grad
     work, out, v = net.workspace(len(X), 2), np.empty_like(grad), net.flatten(*direction(problem))
@@ -85,10 +84,7 @@ def numpy(problem):
 
 
 def floats_moved(sizes):
-    """The least that a gradient of one sample moves: W read forward and back, and dW written.
-
-    Nothing goes back through the first layer's W.
-    """
+    """The least of a sample's gradient: read W, all but the first once more, and write dW."""
     products = [n * m for n, m in pairwise(sizes)]
     return 3 * sum(products) - products[0]
 

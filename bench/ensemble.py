@@ -109,8 +109,8 @@ def measure(X, Y):
     for _, parameters in made.values():
         for own, other in zip(made["deltajit"][1](), parameters(), strict=True):
             np.testing.assert_allclose(own, np.asarray(other), rtol=1e-3, atol=1e-5)
-    contestants = [Contestant(name, lambda _, f=f: f(), 1) for name, (f, _) in made.items()]
-    times = medians(contestants, SECONDS, CHUNK_SECONDS)
+    subjects = [Contestant(name, lambda _, f=f: f(), 1) for name, (f, _) in made.items()]
+    times = medians(subjects, SECONDS, CHUNK_SECONDS)
     return {name: 1e6 * seconds / STEPS for name, seconds in times.items()}
 
 
@@ -121,8 +121,7 @@ def run():
     results = {}
     print(f"{MEMBERS} networks {'-'.join(map(str, SIZES))} tanh, batch {BATCH}, SGD, float32")
     for what, axis in (("the same data for all", ()), ("data of its own each", (MEMBERS,))):
-        X = np.random.default_rng(0).normal(size=(*axis, STEPS * BATCH, SIZES[0]))
-        X = X.astype(np.float32)
+        X = np.random.default_rng(0).normal(size=(*axis, STEPS * BATCH, SIZES[0])).astype("f4")
         found = results[what] = measure(X, np.tanh(X.sum(axis=-1, keepdims=True)))
         print(f"  {what}: us a step of all members, and over deltajit's")
         for name, us in found.items():

@@ -1,6 +1,6 @@
 """What is measured together: the members of one network or circuit, in interleaved rounds."""
 
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -70,12 +70,9 @@ class Group:
         """{member: CPU seconds of a call in each round}, measured when it is first asked for."""
         if effort not in self.measured:
             contestants = [Contestant(m, repeat(c), 1 << 40) for m, c in self.calls.items()]
-            self.measured[effort] = race(
-                [*contestants, peak.contestant("float32")],
-                effort * SECONDS,
-                CHUNK_SECONDS,
-                effort * LEAST_ROUNDS,
-            )
+            contestants.append(peak.contestant("float32"))
+            pace = effort * SECONDS, CHUNK_SECONDS, effort * LEAST_ROUNDS
+            self.measured[effort] = race(contestants, *pace)
         return self.measured[effort]
 
     def seconds(self):
@@ -122,18 +119,8 @@ def exponent(n, times):
     return np.tensordot(x / (x @ x), np.log(times), 1)
 
 
-def floor(n, times):
-    """c0 of time = c0 + c1 N, by least squares of relative errors."""
-    return _line(n, times)[0]
-
-
-def per_parameter(n, times):
-    """c1 of time = c0 + c1 N."""
-    return _line(n, times)[1]
-
-
-def _line(n, times):
-    """(c0, c1): the normal equations of ``c0 / t + c1 n / t = 1``."""
+def line(n, times):
+    """(c0, c1) of time = c0 + c1 N, by least squares of ``c0 / t + c1 N / t - 1``."""
     u = 1 / times
     v = (n * u.T).T
     uu, uv, vv = (u * u).sum(axis=0), (u * v).sum(axis=0), (v * v).sum(axis=0)
@@ -209,14 +196,14 @@ def circuit(n, family, with_peers=False):
     title = f"circuit of {n:,}: {family}, batch {circuits.BATCH}"
     members = [VALUE, GRADIENT, HVP, *(f"{name}: {GRADIENT}" for name in libraries if name)]
     about = {"kind": CIRCUIT, "family": family, "batch": circuits.BATCH, "seconds to make": made}
-    count = partial(circuits.count, n, family)
+
+    def count():
+        return circuits.circuit(n, family)[1].n_operations
+
     return Group(title, count, members, make, RATIOS[CIRCUIT], **about)
 
 
 def named(subjects):
     """{member: call} of {library: {member: call}}: our names are plain, others' have a prefix."""
-    return {
-        f"{library}: {member}" if library else member: call
-        for library, subject in subjects.items()
-        for member, call in subject.items()
-    }
+    pairs = [(f"{name}: " if name else "", calls) for name, calls in subjects.items()]
+    return {prefix + member: call for prefix, calls in pairs for member, call in calls.items()}

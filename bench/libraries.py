@@ -26,8 +26,7 @@ class Library:
     name = package = ""
 
     def __init__(self, problem):
-        self.case, self.lr = problem.case, problem.lr
-        self.most = problem.batches
+        self.case, self.lr, self.most = problem.case, problem.lr, problem.batches
 
 
 class Deltajit(Library):
@@ -53,7 +52,7 @@ class Deltajit(Library):
     def train(self, steps):
         batch, samples = self.case.batch, (self.X, self.targets)
         order, scratch = self.order[: steps * batch], (self.grad, self.work)
-        return kernels.fit_epoch(self.net.model, *samples, order, batch, self.rule, *scratch)
+        kernels.fit_epoch(self.net.model, *samples, order, batch, self.rule, *scratch)
 
     def value_and_grad(self):
         return self.net.value_and_grad(*self.first)
@@ -79,8 +78,7 @@ class NumPy(Library):
         super().__init__(problem)
         case = self.case
         self.theta = np.concatenate([x.ravel() for x in problem.W + problem.b])
-        self.grad = np.empty_like(self.theta)
-        self.scratch = np.empty_like(self.theta)
+        self.grad, self.scratch = np.empty_like(self.theta), np.empty_like(self.theta)
         self.m, self.v = np.zeros_like(self.theta), np.zeros_like(self.theta)
         self.count = 0
         self.W, self.b = _views(self.theta, case.sizes)
@@ -133,9 +131,8 @@ class NumPy(Library):
         update = self._adam if self.case.optimizer == "adam" else self._sgd
         for first in range(0, steps * batch, batch):
             rows = slice(first, first + batch)
-            loss = self.loss_and_backward(self.X[rows], self.Y[rows])
+            self.loss_and_backward(self.X[rows], self.Y[rows])
             update()
-        return loss
 
     def _sgd(self):
         self.grad *= self.lr
@@ -165,8 +162,7 @@ class NumPy(Library):
     def predict(self):
         out = self.forward(self.X[: self.case.batch])
         if self.case.output == "softmax":
-            out -= out.max(axis=1, keepdims=True)
-            np.exp(out, out=out)
+            np.exp(out - out.max(axis=1, keepdims=True), out=out)
             out /= out.sum(axis=1, keepdims=True)
         return out
 
@@ -223,12 +219,12 @@ class PyTorch(Library):
         self.model = Deltajit(problem).net.to_torch()
         if case.output == "softmax":
             self.model = self.model[:-1]
-        self.linears = [layer for layer in self.model if isinstance(layer, torch.nn.Linear)]
-        parameters = self.model.parameters()
+        linears = [layer for layer in self.model if isinstance(layer, torch.nn.Linear)]
+        self.tensors = [layer.weight for layer in linears] + [layer.bias for layer in linears]
         if case.optimizer == "adam":
-            self.optimizer = torch.optim.Adam(parameters, self.lr, BETAS, EPS, fused=True)
+            self.optimizer = torch.optim.Adam(self.tensors, self.lr, BETAS, EPS, fused=True)
         else:
-            self.optimizer = torch.optim.SGD(parameters, self.lr)
+            self.optimizer = torch.optim.SGD(self.tensors, self.lr)
         self.X = torch.from_numpy(problem.X).split(case.batch)
         self.Y = torch.from_numpy(problem.Y).split(case.batch)
 
@@ -240,16 +236,13 @@ class PyTorch(Library):
         return functional.mse_loss(out, Y) * (self.case.sizes[-1] / 2)  # a mean over outputs too
 
     def train(self, steps):
-        for X, Y in zip(self.X[:steps], self.Y[:steps], strict=True):
-            self.optimizer.zero_grad(set_to_none=True)
-            loss = self.loss(self.model(X), Y)
-            loss.backward()
+        for i in range(steps):
+            self.value_and_grad(i)
             self.optimizer.step()
-        return loss
 
-    def value_and_grad(self):
-        self.model.zero_grad(set_to_none=True)
-        loss = self.loss(self.model(self.X[0]), self.Y[0])
+    def value_and_grad(self, batch=0):
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(self.model(self.X[batch]), self.Y[batch])
         loss.backward()
         return loss
 
@@ -259,14 +252,11 @@ class PyTorch(Library):
             return out.softmax(dim=1) if self.case.output == "softmax" else out
 
     def parameters(self):
-        weights = [layer.weight for layer in self.linears]
-        return [x.detach().numpy() for x in weights + [layer.bias for layer in self.linears]]
+        return [x.detach().numpy() for x in self.tensors]
 
     def gradient(self):
         value = self.value_and_grad()
-        weights = [layer.weight.grad for layer in self.linears]
-        grads = weights + [layer.bias.grad for layer in self.linears]
-        return value.item(), [x.numpy() for x in grads]
+        return value.item(), [x.grad.numpy() for x in self.tensors]
 
 
 class Jax(Library):
@@ -337,7 +327,7 @@ class Jax(Library):
         if steps not in self.on_device:
             self.on_device = {steps: self.jax.device_put((self.X[:steps], self.Y[:steps]))}
         self.state, values = self.epoch(self.state, self.on_device[steps])
-        return values.block_until_ready()
+        values.block_until_ready()
 
     def value_and_grad(self):
         return self.jax.block_until_ready(self.grad_call(self.params, *self.first))

@@ -7,9 +7,8 @@ THREAD_COUNTS += ["NPROC"]  # what XLA reads for the size of its pools, before i
 
 
 def hold(threads):
-    """Pin this process to `threads` cores and let no library start more threads than that.
+    """Pin this process to the last `threads` cores that it may use, and hold libraries to them.
 
-    The cores are the last that it may use; ``taskset -c 0 python -m bench.peers`` chooses another.
     Returns the cores, or None where the system can't pin. Pinning is what counts: XLA also has
     threads that no variable governs.
     """

@@ -1,9 +1,9 @@
 """What the numbers were taken on."""
 
 import datetime
-import importlib.metadata
 import os
 import platform
+from importlib.metadata import distributions
 from pathlib import Path
 
 from numba.core.registry import cpu_target
@@ -23,14 +23,9 @@ def describe(cores=None):
         "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {p: importlib.metadata.version(p) for p in PACKAGES if is_installed(p)},
+        "versions": {d.name: d.version for p in PACKAGES for d in distributions(name=p)},
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-
-
-def is_installed(package):
-    """Whether a distribution of this name is there."""
-    return any(importlib.metadata.distributions(name=package))
 
 
 def line(machine):
@@ -41,9 +36,7 @@ def line(machine):
 
 def cpu_name():
     """As the system calls it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
+    return next(names, platform.processor() or platform.machine())

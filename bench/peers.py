@@ -7,7 +7,6 @@ from bench import store
 
 
 def main():
-    """Read the command line, then measure row by row."""
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="shorter, and less certain")
     parser.add_argument("--threads", type=int, default=1, help="cores that all are pinned to")

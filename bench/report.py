@@ -24,15 +24,10 @@ def keep(claims, groups, folder):
     from bench import machine
 
     about, (median, low, high) = machine.describe(), peak_gflops(groups)
-    results = {
-        "machine": about,
-        "peak GFLOP/s": [median, low, high],
-        "claims": claims.rows(),
-        "groups": [
-            {**group.about, "title": group.title, "n": group.n, "CPU seconds": group.seconds()}
-            for group in groups
-        ],
-    }
+    results = {"machine": about, "peak GFLOP/s": [median, low, high], "claims": claims.rows()}
+    results["groups"] = [
+        {**g.about, "title": g.title, "n": g.n, "CPU seconds": g.seconds()} for g in groups
+    ]
     return [
         machine.line(about),
         f"peak kernel {median:.1f} GFLOP/s, {low:.1f} to {high:.1f} in nine of ten rounds: noise "
@@ -43,9 +38,7 @@ def keep(claims, groups, folder):
 
 def peak_gflops(groups):
     """Median of the peak kernel over the rounds of all groups, and its 5th and 95th percentile."""
-    from bench.groups import PEAK
-
-    rates = 1e-9 / np.concatenate([times[PEAK] for g in groups for times in g.measured.values()])
+    rates = 1e-9 / np.concatenate([t["peak"] for g in groups for t in g.measured.values()])
     return [float(np.quantile(rates, q)) for q in (0.5, 0.05, 0.95)]
 
 
@@ -201,7 +194,6 @@ def between(values):
 
 
 def main():
-    """Read the command line, then draw."""
     parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
     parser.add_argument("--docs", action="store_true", help="make what the documentation shows")
     options = parser.parse_args()

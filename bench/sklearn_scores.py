@@ -4,31 +4,25 @@ Scores: the same data, split and hyperparameters, five seeds, in float64. Times:
 number of epochs on one core, digits, float64 and float32.
 """
 
+import importlib
 import statistics
 import time
 import warnings
 
-from bench import store
+from bench import limits, store
 
 SEEDS, EPOCHS, ROUNDS = 5, 50, 3
-SOLVERS = {
-    "adam": {"learning_rate_init": 0.01},
-    "sgd": {"learning_rate_init": 0.05},
-    "lbfgs": {"alpha": 0.1},
-}
+SOLVERS = {"adam": {"learning_rate_init": 0.01}, "sgd": {"learning_rate_init": 0.05}}
+SOLVERS["lbfgs"] = {"alpha": 0.1}
 DATA = ("digits", "iris", "wine", "breast_cancer", "diabetes")
 HIDDEN = ((100,), (32,), (16,), (256, 128))
 ROW = "{:14} {:6} {:>16} {:>16}"
 
 
-def estimators(classes):
+def estimators(kind="MLPClassifier"):
     """(ours, theirs)"""
-    from sklearn import neural_network
-
-    import deltajit.sklearn as ours
-
-    kind = "MLPClassifier" if classes else "MLPRegressor"
-    return getattr(ours, kind), getattr(neural_network, kind)
+    modules = (importlib.import_module(m) for m in ("deltajit.sklearn", "sklearn.neural_network"))
+    return [getattr(module, kind) for module in modules]
 
 
 def timed_fit(make, options, X, y):
@@ -41,7 +35,7 @@ def timed_fit(make, options, X, y):
 
 
 def print_scores():
-    """A row for each data set and solver: mean test scores and their standard errors."""
+    """Print a row for each data set and solver: mean test scores and their standard errors."""
     from sklearn import datasets
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import StandardScaler
@@ -49,14 +43,16 @@ def print_scores():
     print(ROW.format("data", "solver", "score", "scikit-learn's"))
     for name in DATA:
         X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
-        y = (y - y.mean()) / y.std() if name == "diabetes" else y
+        makers = estimators()
+        if name == "diabetes":
+            y, makers = (y - y.mean()) / y.std(), estimators("MLPRegressor")
         for solver, options in SOLVERS.items():
             scores = [], []
             for seed in range(SEEDS):
                 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=seed)
                 scaler = StandardScaler().fit(X_train)
                 settings = {"solver": solver, "max_iter": 300, "random_state": seed, **options}
-                for each, make in zip(scores, estimators(name != "diabetes"), strict=True):
+                for each, make in zip(scores, makers, strict=True):
                     model, _ = timed_fit(make, settings, scaler.transform(X_train), y_train)
                     each.append(model.score(scaler.transform(X_test), y_test))
             errors = (statistics.stdev(each) / SEEDS**0.5 for each in scores)
@@ -65,7 +61,7 @@ def print_scores():
 
 
 def print_times():
-    """Print a row for each list of hidden layers and dtype; return {layers: {dtype: our ms}}."""
+    """Print a row for each list of hidden layers and dtype; return ours."""
     import numpy as np
     from sklearn.datasets import load_digits
 
@@ -78,24 +74,17 @@ def print_times():
             options = {"hidden_layer_sizes": hidden, "tol": 0.0, "random_state": 0}
             options.update(n_iter_no_change=EPOCHS, batch_size=200)
             for _ in range(ROUNDS):
-                for taken, make in zip(times, estimators(True), strict=True):
+                for taken, make in zip(times, estimators(), strict=True):
                     timed_fit(make, {**options, "max_iter": 1}, inputs[:400], y[:400])
                     taken.append(timed_fit(make, {**options, "max_iter": EPOCHS}, inputs, y)[1])
             own, other = (1e3 * min(taken) for taken in times)
-            print(
-                f"{layers:22} {inputs.dtype.name:8} {EPOCHS} epochs {own:9.1f} ms, "
-                f"scikit-learn {other:9.1f} ms  {other / own:5.1f}x",
-                flush=True,
-            )
+            text = f"{own:9.1f} ms, scikit-learn {other:9.1f} ms  {other / own:5.1f}x"
+            print(f"{layers:22} {inputs.dtype.name:8} {EPOCHS} epochs {text}", flush=True)
             ours.setdefault(layers, {})[inputs.dtype.name] = own
-    return ours
-
-
-def run():
-    """Print both tables; the times are kept."""
-    print_scores()
-    return {"ms a fit": print_times()}
+    return {"ms a fit": ours}
 
 
 if __name__ == "__main__":
-    store.run("sklearn_scores", run)
+    limits.hold(1)
+    print_scores()
+    store.run("sklearn_scores", print_times)

@@ -1,7 +1,4 @@
-"""``python -m bench.start [CHECKOUT]``: CPU seconds until the first results are there.
-
-Each number is that of a fresh process on one core, the median of three.
-"""
+"""``python -m bench.start [CHECKOUT]``: CPU seconds to first results, median of three processes."""
 
 import argparse
 import importlib.util
@@ -14,7 +11,7 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import limits, machine, store
+from bench import store
 
 HERE = Path(__file__).parent
 PEERS = {"jax": "JAX", "torch": "PyTorch", "sklearn": "scikit-learn"}
@@ -86,26 +83,22 @@ def table(columns):
     return lines
 
 
-def main():
-    """Hold the machine still, then run."""
+def run():
+    """Measure these sources, others beside them, and other libraries."""
     parser = argparse.ArgumentParser(prog="python -m bench.start", description=__doc__)
     parser.add_argument("checkout", nargs="?", type=Path, help="other sources, to compare with")
     options = parser.parse_args()
-    limits.hold(1)
-    checkouts = {"this": HERE.parent}
-    if options.checkout is not None:
-        checkouts[options.checkout.resolve().name] = options.checkout
+    others = [options.checkout] if options.checkout else []
+    checkouts = {"this": HERE.parent} | {other.resolve().name: other for other in others}
     columns = {}
     for name, checkout in checkouts.items():
         with package_of(checkout) as package:
             columns[name] = medians(lambda package=package: start(package))
-    print(machine.cpu_name())
     print(*table(columns), sep="\n")
-    found = medians(peers)
-    results = {"machine": machine.describe(), "CPU seconds": columns["this"], "of others": found}
-    print(store.save("start", results))
-    print("first gradient of", ", ".join(f"{name} {x:.2f}" for name, x in found.items()) or "none")
+    others = medians(peers)
+    print("first gradient of", ", ".join(f"{name} {x:.2f}" for name, x in others.items()) or "none")
+    return {"CPU seconds": columns["this"], "of others": others}
 
 
 if __name__ == "__main__":
-    main()
+    store.run("start", run)

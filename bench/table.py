@@ -2,7 +2,7 @@
 
 from bench import machine
 
-TARGETS = {"JAX scan": "over_jax", "PyTorch": "over_torch"}
+TARGETS = {"JAX scan": "over_jax", "PyTorch": "over_torch", "peak": "peak"}
 
 
 COLORS = {"deltajit": "#d62728", "JAX scan": "#1f77b4", "PyTorch": "#ff7f0e", "NumPy": "#2ca02c"}
@@ -29,15 +29,11 @@ def table(report):
 
 def verdict(row):
     """``met``, what was missed and its target, or nothing where there is no target."""
-    held = [
-        (name, row["ratios"].get(name), row[key], f"{row[key]:g}x")
-        for name, key in TARGETS.items()
-        if row[key] is not None
-    ]
-    if row["peak"] is not None:
-        held.append(("peak", row["share of FMA peak"], row["peak"], f"{row['peak']:.0%}"))
-    missed = [f"{name} < {shown}" for name, got, target, shown in held if got and got < target]
-    absent = [f"no {name}" for name, got, _, _ in held if got is None]
+    found = row["ratios"] | {"peak": row["share of FMA peak"]}
+    held = {name: row[key] for name, key in TARGETS.items() if row[key] is not None}
+    shown = {name: f"{x:.0%}" if name == "peak" else f"{x:g}x" for name, x in held.items()}
+    missed = [f"{n} < {shown[n]}" for n, target in held.items() if found.get(n, target) < target]
+    absent = [f"no {name}" for name in held if name not in found]
     return ", ".join([*missed, *absent]) or "met" * bool(held)
 
 

@@ -161,10 +161,9 @@ def test_intervals_and_fits():
     assert noisy.high - noisy.low == pytest.approx(4 * 1.25 * 0.1 / 20, rel=0.5)
     assert noisy.value == pytest.approx(2, abs=0.03)
     assert groups.exponent(n, 3 * n**1.5) == pytest.approx(1.5)
-    assert groups.floor(n, 7 + 3 * n) == pytest.approx(7)
-    assert groups.per_parameter(n, 7 + 3 * n) == pytest.approx(3)
+    assert groups.line(n, 7 + 3 * n) == pytest.approx((7, 3))
     many = np.stack([7 + 3 * n, 5 + 2 * n], axis=1)  # of all resamples at once
-    np.testing.assert_allclose(groups.per_parameter(n, many), [3, 2])
+    np.testing.assert_allclose(groups.line(n, many), [[7, 5], [3, 2]])
     np.testing.assert_allclose(groups.exponent(n, np.stack([n, n**2], axis=1)), [1, 2])
 
 
