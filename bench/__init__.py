@@ -1,12 +1,10 @@
 """The benchmarks: ``pytest bench/`` holds the gradient's cost to O(N), and programs compare.
 
     python -m bench.peers           training steps, library by library
-    python -m bench.mnist           MNIST 784-30-10: time of a whole run, and test accuracy
     python -m bench.single          one sample: latencies from Python and from @njit code
     python -m bench.ensemble        steps of a thousand networks
     python -m bench.start           until the first results are there
     python -m bench.sklearn_scores  estimators beside scikit-learn's
-    python -m bench.gallery         no benchmark: the picture of what dj.plot draws
     python -m bench.report          pictures, and the table, of what was measured last
 
 Results go to `.benchmarks/`, which git ignores. ``make results`` runs all that texts cite, and

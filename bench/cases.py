@@ -26,10 +26,9 @@ class Case(NamedTuple):
     @property
     def name(self):
         """Such as ``16-64-64-8 tanh``."""
-        extra = (" Adam" if self.optimizer == "adam" else "") + (
-            "" if self.dtype == "float32" else f" {self.dtype}"
-        )
-        return "-".join(map(str, self.sizes)) + f" {self.activation}{extra}"
+        optimizer, dtype = {"adam": "Adam"}.get(self.optimizer), self.dtype.replace("float32", "")
+        parts = ["-".join(map(str, self.sizes)), self.activation, optimizer, dtype]
+        return " ".join(filter(None, parts))
 
     @property
     def n_params(self):
@@ -88,12 +87,12 @@ def problem(case, seed=0):
     batches = max(2, min(MOST_BATCHES, FLOATS // (case.batch * case.sizes[0])))
     samples, n_out = batches * case.batch, case.sizes[-1]
     X = rng.normal(size=(samples, case.sizes[0])).astype(case.dtype)
-    if case.loss == "cross_entropy":
-        Y = rng.integers(n_out, size=samples)
-    else:
-        Y = rng.uniform(size=(samples, n_out)).astype(case.dtype)
-    W, b = [], []
-    for n_in, n_out in pairwise(case.sizes):
-        W.append((rng.normal(size=(n_out, n_in)) / np.sqrt(n_in)).astype(case.dtype))
-        b.append((0.1 * rng.normal(size=n_out)).astype(case.dtype))
+    labels = case.loss == "cross_entropy"
+    Y = rng.integers(n_out, size=samples) if labels else rng.uniform(size=(samples, n_out))
+    Y = Y if labels else Y.astype(case.dtype)
+    pairs = [
+        (rng.normal(size=(m, n)) / np.sqrt(n), 0.1 * rng.normal(size=m))
+        for n, m in pairwise(case.sizes)
+    ]
+    W, b = ([x.astype(case.dtype) for x in part] for part in zip(*pairs, strict=True))
     return Problem(case, W, b, X, Y, lr=1e-3)

@@ -11,49 +11,36 @@ MOVEMENT = {"float32": 1e-2, "float64": 1e-6}  # float32 keeps few digits of a s
 
 def check(library, problem):
     """Raise AssertionError unless `library` predicts, differentiates and trains as it should."""
-    case = problem.case
-    few = problem._replace(
-        X=problem.X[: CHECKED_STEPS * case.batch], Y=problem.Y[: CHECKED_STEPS * case.batch]
-    )
-    model = _reference(few)
-    X, Y = few.X.astype(float), few.Y if few.Y.ndim == 1 else few.Y.astype(float)
-    batch = slice(0, case.batch)
-    value, dW, db = reference.value_and_grad(model, X[batch], Y[batch])
-    subject = library(few)
-    found = np.reshape(subject.predict(), (case.batch, -1))
-    _close(library.name, case, "predict", [found], [reference.predict(model, X[batch])])
-    if hasattr(subject, "gradient"):
-        found_value, grads = subject.gradient()
-        _close(library.name, case, "loss", [found_value], [value])
-        _close(library.name, case, "gradient", grads, [*dW, *db])
-    start = [x.copy() for x in model.weights + model.biases]
-    _train(model, X, Y, few)
-    subject.train(CHECKED_STEPS)
-    for after, right, before in zip(
-        subject.parameters(), model.weights + model.biases, start, strict=True
-    ):
-        error = np.abs((after - before) - (right - before)).max() / np.abs(right - before).max()
-        if not error < MOVEMENT[case.dtype]:
-            raise AssertionError(f"{library.name}, {case.name}: training is off by {error:.1e}")
-
-
-def _close(name, case, what, found, right):
-    error = max(np.abs(np.asarray(f) - r).max() for f, r in zip(found, right, strict=True))
-    error /= max(np.abs(r).max() for r in right)
-    if not error < GRADIENT[case.dtype]:
-        raise AssertionError(f"{name}, {case.name}: {what} is off by {error:.1e}")
-
-
-def _reference(problem):
-    """The problem's network in float64, on copies of its weights."""
-    case = problem.case
-    hidden = (case.activation,) * (len(case.sizes) - 2)
-    return reference.Model(
+    case, batch = problem.case, problem.case.batch
+    samples = CHECKED_STEPS * batch
+    few = problem._replace(X=problem.X[:samples], Y=problem.Y[:samples])
+    model = reference.Model(
         tuple(W.astype(float) for W in problem.W),
         tuple(b.astype(float) for b in problem.b),
-        (*hidden, case.output),
+        (*[case.activation] * (len(case.sizes) - 2), case.output),
         case.loss,
     )
+    X, Y = few.X.astype(float), few.Y if few.Y.ndim == 1 else few.Y.astype(float)
+    value, dW, db = reference.value_and_grad(model, X[:batch], Y[:batch])
+    subject = library(few)
+
+    def close(what, found, right, most):
+        error = max(np.abs(np.asarray(f) - r).max() for f, r in zip(found, right, strict=True))
+        error /= max(np.abs(r).max() for r in right)
+        if not error < most[case.dtype]:
+            raise AssertionError(f"{library.name}, {case.name}: {what} is off by {error:.1e}")
+
+    outputs = np.reshape(subject.predict(), (batch, -1))
+    close("predict", [outputs], [reference.predict(model, X[:batch])], GRADIENT)
+    found_value, grads = subject.gradient()
+    close("loss", [found_value], [value], GRADIENT)
+    close("gradient", grads, [*dW, *db], GRADIENT)
+    parameters = model.weights + model.biases
+    start = [x.copy() for x in parameters]
+    _train(model, X, Y, few)
+    subject.train(CHECKED_STEPS)
+    for after, right, before in zip(subject.parameters(), parameters, start, strict=True):
+        close("training", [after - before], [right - before], MOVEMENT)
 
 
 def _train(model, X, Y, problem):
@@ -65,5 +52,5 @@ def _train(model, X, Y, problem):
             reference.sgd_step(model, X[rows], Y[rows], problem.lr)
             continue
         _, dW, db = reference.value_and_grad(model, X[rows], Y[rows])
-        for p, g, state in zip(parameters, [*dW, *db], states, strict=True):
-            reference.adam_update(p, g, state, i + 1, problem.lr, (0.9, 0.999), 1e-8)
+        for of_one in zip(parameters, [*dW, *db], states, strict=True):
+            reference.adam_update(*of_one, i + 1, problem.lr, (0.9, 0.999), 1e-8)

@@ -1,11 +1,12 @@
 """Circuits of N random operations, library by library: what is timed, and what making it takes.
 
-A subject is ``(seconds of tracing, seconds of compiling, {what: call})``, for one batch of samples;
-N is what is left when equal and dead operations are gone.
+A subject is ``(seconds of tracing, seconds of compiling, {what: call})``, for one batch of samples,
+other libraries' of the gradient alone; N is what is left when equal and dead operations are gone.
 """
 
-import functools
 import time
+from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -22,16 +23,10 @@ FORMULAS, ANYWHERE = "sum of formulas", "operands anywhere"
 def apply(xp, code, a, b):
     """(value, operations that it takes) of one of eight random operations; no value explodes."""
     choices = [
-        lambda: (a + b, 1),
-        lambda: (a - b, 1),
-        lambda: (a * b, 1),
-        lambda: (xp.maximum(a, b), 1),
-        lambda: (xp.sin(a), 1),
-        lambda: (xp.tanh(a), 1),
-        lambda: (xp.exp(-(a * a)), 3),
-        lambda: (a / (b * b + 1), 3),
-    ]
-    return choices[code]()
+        lambda: a + b, lambda: a - b, lambda: a * b, lambda: xp.maximum(a, b), lambda: xp.sin(a),
+        lambda: xp.tanh(a), lambda: xp.exp(-(a * a)), lambda: a / (b * b + 1),
+    ]  # fmt: skip
+    return choices[code](), 1 if code < 6 else 3
 
 
 def random_function(n, kind, xp=np, seed=0):
@@ -78,17 +73,12 @@ def timed(make):
     return time.perf_counter() - start, result
 
 
-@functools.cache
+@cache
 def circuit(n, kind):
     """(seconds of tracing, circuit); at a tie both operands depend on x alike, so they share."""
     import deltajit as dj
 
     return timed(lambda: dj.Circuit(random_function(n, kind), N_INPUTS, ties="split"))
-
-
-def count(n, kind):
-    """Operations that are left."""
-    return circuit(n, kind)[1].n_operations
 
 
 def check(library, found, right):
@@ -106,89 +96,45 @@ def deltajit(n, kind):
     """The interpreter; nothing is compiled."""
     traced, c = circuit(n, kind)
     X, V = samples()
-    calls = {
-        VALUE: lambda: c(X),
-        GRADIENT: lambda: c.value_and_grad(X),
-        HVP: lambda: c.hvp(X, V),
-    }
-    return traced, 0.0, calls
+    value, gradient, hvp = lambda: c(X), lambda: c.value_and_grad(X), lambda: c.hvp(X, V)
+    return traced, 0.0, {VALUE: value, GRADIENT: gradient, HVP: hvp}
 
 
 def casadi(n, kind):
-    """SX functions in CasADi's virtual machine, mapped over the batch."""
+    """An SX function in CasADi's virtual machine, mapped over the batch."""
     import casadi
 
-    xp = _Casadi(casadi)
-    x, v = casadi.SX.sym("x", N_INPUTS), casadi.SX.sym("v", N_INPUTS)
-    traced, y = timed(lambda: random_function(n, kind, xp)(*casadi.vertsplit(x)))
-
-    def make():
-        gradient = casadi.gradient(y, x)
-        product = casadi.jtimes(gradient, x, v)
-        inputs, outputs = [[x], [x], [x, v]], [[y], [y, gradient], [product]]
-        functions = [casadi.Function("f", *pair) for pair in zip(inputs, outputs, strict=True)]
-        return [function.map(BATCH) for function in functions]
-
-    compiled, (value, gradient, hvp) = timed(make)
-    X, V = (np.asfortranarray(part.T) for part in samples())
-    calls = {
-        VALUE: lambda: np.array(value(X))[0],
-        GRADIENT: lambda: tuple(np.array(part) for part in gradient(X)),
-        HVP: lambda: np.array(hvp(X, V)).T,
-    }
-    return traced, compiled, calls
-
-
-class _Casadi:
-    """CasADi's functions by NumPy's names."""
-
-    def __init__(self, casadi):
-        self.maximum, self.sin, self.tanh = casadi.fmax, casadi.sin, casadi.tanh
-        self.exp = casadi.exp
+    names = {"maximum": casadi.fmax, "sin": casadi.sin, "tanh": casadi.tanh, "exp": casadi.exp}
+    function, x = random_function(n, kind, SimpleNamespace(**names)), casadi.SX.sym("x", N_INPUTS)
+    traced, y = timed(lambda: function(*casadi.vertsplit(x)))
+    outputs = [y, casadi.gradient(y, x)]
+    compiled, ready = timed(lambda: casadi.Function("f", [x], outputs).map(BATCH))
+    X = np.asfortranarray(samples()[0].T)
+    return traced, compiled, {GRADIENT: lambda: [np.array(part) for part in ready(X)]}
 
 
 def jax(n, kind):
-    """Jitted: value, value and gradient, and forward over reverse, each by vmap."""
+    """Jitted value and gradient, by vmap."""
     import jax
     import jax.numpy as jnp
 
     jax.config.update("jax_enable_x64", True)
-
-    def f(x):
-        return random_function(n, kind, jnp)(*(x[i] for i in range(N_INPUTS)))
-
-    def product(x, v):
-        return jax.jvp(jax.grad(f), (x,), (v,))[1]
-
-    X, V = map(jnp.asarray, samples())
-    functions = [(f, [X]), (jax.value_and_grad(f), [X]), (product, [X, V])]
-    traced = compiled = 0.0
-    calls = {}
-    for what, (function, arguments) in zip((VALUE, GRADIENT, HVP), functions, strict=True):
-        batched = jax.jit(jax.vmap(function))
-        seconds, lowered = timed(lambda b=batched, a=arguments: b.lower(*a))
-        traced += seconds
-        seconds, ready = timed(lowered.compile)
-        compiled += seconds
-        calls[what] = lambda r=ready, a=arguments: jax.block_until_ready(r(*a))
-    return traced, compiled, calls
+    function, X = random_function(n, kind, jnp), jnp.asarray(samples()[0])
+    batched = jax.jit(jax.vmap(jax.value_and_grad(lambda x: function(*x))))
+    traced, lowered = timed(lambda: batched.lower(X))
+    compiled, ready = timed(lowered.compile)
+    return traced, compiled, {GRADIENT: lambda: jax.block_until_ready(ready(X))}
 
 
 def autograd(n, kind):
     """HIPS autograd: NumPy over the batch, traced anew in every call."""
     import autograd.numpy as anp
-    from autograd import grad, make_jvp
+    from autograd import grad
 
-    function = random_function(n, kind, anp)
-    X, V = samples()
+    function, X = random_function(n, kind, anp), samples()[0]
     ones = anp.ones(BATCH)
 
     def total(X):
         return anp.sum(function(*(X[:, i] for i in range(N_INPUTS))) * ones)
 
-    calls = {
-        VALUE: lambda: function(*X.T),
-        GRADIENT: lambda: (function(*X.T), grad(total)(X)),
-        HVP: lambda: make_jvp(grad(total))(X)(V)[1],
-    }
-    return 0.0, 0.0, calls
+    return 0.0, 0.0, {GRADIENT: lambda: (function(*X.T), grad(total)(X))}

@@ -70,10 +70,7 @@ class Claims:
             pytest.fail(claim.sentence(), pytrace=False)
 
     def table(self):
-        """Lines: a claim each, over all that it was made about, the worst of them named.
-
-        Figures without limits come after those with.
-        """
+        """Lines: a claim each, with the worst that it was made about; those without limits last."""
         rows = [("claim", "limit", "measured", "holds", "for; the worst, and its 95 % interval")]
         ordered = sorted(self.all, key=lambda claim: not claim.limited)
         for text in dict.fromkeys(claim.text for claim in ordered):

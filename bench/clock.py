@@ -38,8 +38,7 @@ def race(contestants, seconds, chunk_seconds, least_rounds=7, clock=time.process
 
 def medians(*arguments, **options):
     """Race; return {name: median seconds of one unit}."""
-    times = race(*arguments, **options)
-    return {name: float(np.median(each)) for name, each in times.items()}
+    return {name: float(np.median(x)) for name, x in race(*arguments, **options).items()}
 
 
 def repeat(call):

@@ -15,20 +15,14 @@ CLAIMS = pytest.StashKey[Claims]()
 
 
 def pytest_addoption(parser):
-    """Options of the suite."""
     group = parser.getgroup("bench")
     group.addoption("--results", type=Path, default=store.FOLDER, help="folder for claims.json")
     group.addoption("--full", action="store_true", help="the full grid, and other libraries")
-    group.addoption(
-        "--claims",
-        choices=["check", "report"],
-        default="check",
-        help="whether a claim that does not hold fails the run, or is printed only",
-    )
+    text = "whether a claim that does not hold fails the run, or is printed only"
+    group.addoption("--claims", choices=["check", "report"], default="check", help=text)
 
 
 def pytest_configure(config):
-    """Start without any claim."""
     config.stash[CLAIMS] = Claims(config.getoption("claims") == "report")
 
 
@@ -54,7 +48,6 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_runtest_teardown(item, nextitem):
-    """Let go of a group with its last test."""
     group = group_of(item)
     if group is not None and (nextitem is None or group_of(nextitem) is not group):
         group.forget()

@@ -1,4 +1,4 @@
-"""What loss, gradient and products with second derivatives are timed on, library by library.
+"""What loss, gradient and products with second derivatives are timed on.
 
 A subject is ``{member: call without arguments}``; everything it needs is made beforehand.
 """
@@ -55,7 +55,6 @@ def flops(sizes, batch, member):
 
 
 def deltajit(problem):
-    """The kernels."""
     subject = libraries.Deltajit(problem)
     net, model, X, Y, grad = subject.net, subject.net.model, subject.X, subject.Y, subject.grad
     work, out, v = net.workspace(len(X), 2), np.empty_like(grad), net.flatten(*direction(problem))
@@ -85,10 +84,7 @@ def numpy(problem):
 
 
 def floats_moved(sizes):
-    """The least that a gradient of one sample moves: W read forward and back, and dW written.
-
-    Nothing goes back through the first layer's W.
-    """
+    """The least of a sample's gradient: read W, all but the first once more, and write dW."""
     products = [n * m for n, m in pairwise(sizes)]
     return 3 * sum(products) - products[0]
 
@@ -104,49 +100,3 @@ def memory(problem):
         np.multiply(theta[first:], np.float32(2), out=grad[first:])
 
     return {GRADIENT: move}
-
-
-def jax(problem):
-    """Each in one jit; the product by forward over reverse, linearized at the kept point."""
-    subject = libraries.Jax(problem)
-    jax, params = subject.jax, subject.params
-    v = [tuple(map(jax.numpy.asarray, (V.T, b))) for V, b in zip(*direction(problem), strict=True)]
-
-    def loss(params):
-        return subject.loss(params, *subject.first)
-
-    _, kept = jax.linearize(jax.grad(loss), params)
-    functions = {
-        LOSS: (loss, params),
-        GRADIENT: (jax.value_and_grad(loss), params),
-        HVP: (lambda p, v: jax.jvp(jax.grad(loss), (p,), (v,))[1], params, v),
-        KEPT: (kept, v),
-    }
-
-    def ready(function, *arguments):
-        jitted = jax.jit(function)
-        return lambda: jax.block_until_ready(jitted(*arguments))
-
-    return {member: ready(*each) for member, each in functions.items()}
-
-
-def torch(problem):
-    """Eager: backward, and backward through backward."""
-    subject = libraries.PyTorch(problem)
-    torch, X, Y = subject.torch, subject.X[0], subject.Y[0]
-    parameters = [layer.weight for layer in subject.linears]
-    parameters += [layer.bias for layer in subject.linears]
-    v = [torch.from_numpy(x) for part in direction(problem) for x in part]
-
-    def loss():
-        return subject.loss(subject.model(X), Y)
-
-    def value():
-        with torch.no_grad():
-            return loss()
-
-    def hvp():
-        grads = torch.autograd.grad(loss(), parameters, create_graph=True)
-        return torch.autograd.grad(grads, parameters, v)
-
-    return {LOSS: value, GRADIENT: lambda: torch.autograd.grad(loss(), parameters), HVP: hvp}

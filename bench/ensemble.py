@@ -1,164 +1,133 @@
 """``python -m bench.ensemble``: 1,000 networks 4-32-32-1, one step of descent each, in one call.
 
 Beside JAX (vmap over the members, all steps in one jitted lax.scan) and PyTorch (torch.func: vmap
-of grad), each on one core, from the same parameters; results are compared first.
+of grad), each on one core, from the same parameters; results are compared first. A subject is
+``(train, parameters)``: do all steps, and return every W, then every b, of all members.
 """
 
-from bench import limits, store
+from bench import store
 
 SIZES, MEMBERS, BATCH, STEPS, LR = (4, 32, 32, 1), 1000, 32, 16, 1e-2
-SECONDS, CHUNK_SECONDS = 8.0, 0.05
+LAYERS, SECONDS, CHUNK_SECONDS = len(SIZES) - 1, 8.0, 0.05
 
 
-class Deltajit:
-    """One call into `kernels.ensemble` for all steps."""
+def deltajit(nets, X, Y):
+    """One call into `kernels.mlp.stacked` for all steps."""
+    import numpy as np
+    from deltajit.kernels.mlp import stacked
 
-    name = "deltajit"
+    import deltajit as dj
+    from deltajit.training import members
 
-    def __init__(self, nets, X, Y):
-        import numpy as np
+    order = np.tile(np.arange(STEPS * BATCH), (MEMBERS, 1))
+    rules = stacked.Rules(*members.rule_of(dj.SGD(LR), nets.theta))
+    alive, totals = np.ones(MEMBERS, bool), np.empty((MEMBERS, 2))
+    work = np.empty((1, nets._work(BATCH).shape[1] + nets.theta.shape[1]), nets.theta.dtype)
+    samples = stacked.Samples(X, Y, None)
 
-        import deltajit as dj
+    def train():
+        stacked.fit_epoch(nets._members, samples, order, BATCH, rules, alive, totals, work)
 
-        self.nets, self.X, self.Y = nets, X, Y
-        rule = dj.SGD(LR).rule(nets.theta.shape[1], nets.theta.dtype)
-        n = len(nets)
-        self.rule = rule._replace(
-            state=np.zeros((n, 0), nets.theta.dtype), count=np.zeros(n, np.int64)
-        )
-        self.order = np.tile(np.arange(X.shape[-2]), (n, 1))
-        self.alive, self.totals = np.ones(n, bool), np.empty((n, 2))
-        self.work = nets._work(BATCH, gradient=True)
-
-    def train(self, steps):
-        from deltajit.kernels.mlp import ensemble
-
-        order = self.order[:, : steps * BATCH].copy()
-        ensemble.fit_epoch(
-            self.nets._model, (self.X, self.Y, None), order, BATCH, self.rule, self.alive,
-            self.totals, self.work,
-        )  # fmt: skip
-
-    def parameters(self):
-        return [[*net.weights, *net.biases] for net in self.nets]
+    return train, lambda: stack(nets)
 
 
-class Jax:
+def jax(nets, X, Y):
     """Members by vmap; the loop over steps is a lax.scan."""
+    import jax
+    import jax.numpy as jnp
 
-    name = "JAX vmap"
+    theta = [jnp.asarray(x) for x in stack(nets)]
+    axis = X.ndim - 2  # where the samples are cut into batches
+    own = 0 if axis else None
+    batches = [
+        jnp.moveaxis(jnp.asarray(x).reshape(*x.shape[:axis], STEPS, BATCH, -1), axis, 0)
+        for x in (X, Y)
+    ]
+    gradient = jax.vmap(jax.grad(loss(jnp.tanh)), in_axes=(0, own, own))
 
-    def __init__(self, nets, X, Y):
-        import jax
-        import jax.numpy as jnp
-        import numpy as np
+    def step(theta, batch):
+        return jax.tree.map(lambda p, g: p - LR * g, theta, gradient(theta, *batch)), None
 
-        layers = len(SIZES) - 1
-        self.W = [jnp.asarray(np.stack([net.weights[k] for net in nets])) for k in range(layers)]
-        self.b = [jnp.asarray(np.stack([net.biases[k] for net in nets])) for k in range(layers)]
-        axis = X.ndim - 2  # where the samples are cut into batches
-        shape = (*X.shape[:axis], STEPS, BATCH)
-        self.X = jnp.moveaxis(jnp.asarray(X).reshape(*shape, -1), axis, 0)
-        self.Y = jnp.moveaxis(jnp.asarray(Y).reshape(*shape, -1), axis, 0)
-        own = 0 if axis else None
+    run = jax.jit(lambda theta, batches: jax.lax.scan(step, theta, batches)[0])
 
-        def loss(parameters, x, y):
-            W, b = parameters
-            for k in range(layers):
-                x = x @ W[k].T + b[k]
-                x = jnp.tanh(x) if k < layers - 1 else x
-            return 0.5 * ((x - y) ** 2).sum() / len(y)
+    def train():
+        theta[:] = jax.block_until_ready(run(theta, batches))
 
-        gradient = jax.vmap(jax.grad(loss), in_axes=((0, 0), own, own))
-
-        def step(parameters, batch):
-            moved = jax.tree.map(lambda p, g: p - LR * g, parameters, gradient(parameters, *batch))
-            return moved, None
-
-        self.run = jax.jit(lambda parameters, X, Y: jax.lax.scan(step, parameters, (X, Y))[0])
-
-    def train(self, steps):
-        import jax
-
-        parameters = self.run((self.W, self.b), self.X[:steps], self.Y[:steps])
-        self.W, self.b = jax.block_until_ready(parameters)
-
-    def parameters(self):
-        return [[x[i] for x in (*self.W, *self.b)] for i in range(MEMBERS)]
+    return train, lambda: theta
 
 
-class Torch:
+def torch(nets, X, Y):
     """torch.func: vmap over members of grad; steps in Python."""
+    import torch
 
-    name = "torch.func"
+    theta = [torch.tensor(x) for x in stack(nets)]
+    X, Y, own = torch.tensor(X), torch.tensor(Y), 0 if X.ndim == 3 else None
+    gradient = torch.func.vmap(torch.func.grad(loss(torch.tanh)), in_dims=(0, own, own))
 
-    def __init__(self, nets, X, Y):
-        import numpy as np
-        import torch
-
-        layers = len(SIZES) - 1
-        self.theta = [
-            torch.tensor(np.stack([getattr(net, which)[k] for net in nets]))
-            for which in ("weights", "biases")
-            for k in range(layers)
-        ]
-        self.X, self.Y, own = torch.tensor(X), torch.tensor(Y), 0 if X.ndim == 3 else None
-
-        def loss(theta, x, y):
-            for k in range(layers):
-                x = x @ theta[k].T + theta[layers + k]
-                x = torch.tanh(x) if k < layers - 1 else x
-            return 0.5 * ((x - y) ** 2).sum() / len(y)
-
-        self.gradient = torch.func.vmap(torch.func.grad(loss), in_dims=(0, own, own))
-
-    def train(self, steps):
-        for i in range(steps):
+    def train():
+        for i in range(STEPS):
             some = (..., slice(i * BATCH, (i + 1) * BATCH), slice(None))
-            grads = self.gradient(self.theta, self.X[some], self.Y[some])
-            for p, g in zip(self.theta, grads, strict=True):
+            for p, g in zip(theta, gradient(theta, X[some], Y[some]), strict=True):
                 p -= LR * g
 
-    def parameters(self):
-        return [[x[i] for x in self.theta] for i in range(MEMBERS)]
+    return train, lambda: theta
+
+
+SUBJECTS = {"deltajit": deltajit, "JAX vmap": jax, "torch.func": torch}
+
+
+def loss(tanh):
+    """Make the loss of one member, by a library's tanh."""
+
+    def of(theta, x, y):
+        for k in range(LAYERS):
+            x = x @ theta[k].T + theta[LAYERS + k]
+            x = tanh(x) if k < LAYERS - 1 else x
+        return 0.5 * ((x - y) ** 2).sum() / len(y)
+
+    return of
+
+
+def stack(nets):
+    """Return every W (MEMBERS, n_out, n_in), then every b."""
+    import numpy as np
+
+    views = ("weights", "biases")
+    return [np.stack([getattr(net, v)[k] for net in nets]) for v in views for k in range(LAYERS)]
+
+
+def measure(X, Y):
+    """Compare results, then return {name: us a step of all members}."""
+    import numpy as np
+
+    import deltajit as dj
+    from bench.clock import Contestant, medians
+
+    made = {n: f(dj.Ensemble(SIZES, MEMBERS, threads=1), X, Y) for n, f in SUBJECTS.items()}
+    for train, _ in made.values():
+        train()
+    for _, parameters in made.values():
+        for own, other in zip(made["deltajit"][1](), parameters(), strict=True):
+            np.testing.assert_allclose(own, np.asarray(other), rtol=1e-3, atol=1e-5)
+    subjects = [Contestant(name, lambda _, f=f: f(), 1) for name, (f, _) in made.items()]
+    times = medians(subjects, SECONDS, CHUNK_SECONDS)
+    return {name: 1e6 * seconds / STEPS for name, seconds in times.items()}
 
 
 def run():
     """Print a table: us a step of all members, and ratios."""
     import numpy as np
 
-    import deltajit as dj
-    from bench import machine
-    from bench.clock import Contestant, medians
-
-    results = {"machine": machine.describe(), "us a step": {}}
+    results = {}
     print(f"{MEMBERS} networks {'-'.join(map(str, SIZES))} tanh, batch {BATCH}, SGD, float32")
     for what, axis in (("the same data for all", ()), ("data of its own each", (MEMBERS,))):
-        rng = np.random.default_rng(0)
-        X = rng.normal(size=(*axis, STEPS * BATCH, SIZES[0])).astype(np.float32)
-        Y = np.tanh(X.sum(axis=-1, keepdims=True))
-        subjects = [
-            kind(dj.Ensemble(SIZES, MEMBERS, threads=1), X, Y) for kind in (Deltajit, Jax, Torch)
-        ]
-        for subject in subjects:
-            subject.train(STEPS)
-        expected = subjects[0].parameters()
-        for subject in subjects[1:]:
-            for mine, other in zip(expected, subject.parameters(), strict=True):
-                for x, y in zip(mine, other, strict=True):
-                    np.testing.assert_allclose(x, np.asarray(y), rtol=1e-3, atol=1e-5)
-        times = medians(
-            [Contestant(s.name, lambda _, s=s: s.train(STEPS), 1) for s in subjects],
-            SECONDS,
-            CHUNK_SECONDS,
-        )
+        X = np.random.default_rng(0).normal(size=(*axis, STEPS * BATCH, SIZES[0])).astype("f4")
+        found = results[what] = measure(X, np.tanh(X.sum(axis=-1, keepdims=True)))
         print(f"  {what}: us a step of all members, and over deltajit's")
-        results["us a step"][what] = {name: 1e6 * t / STEPS for name, t in times.items()}
-        for name, us in results["us a step"][what].items():
-            print(f"    {name:12}{us:10.0f}{us / results['us a step'][what]['deltajit']:8.2f}x")
-    print(store.save("ensemble", results))
+        for name, us in found.items():
+            print(f"    {name:12}{us:10.0f}{us / found['deltajit']:8.2f}x")
+    return {"us a step": results}
 
 
 if __name__ == "__main__":
-    limits.hold(1)
-    run()
+    store.run("ensemble", run)

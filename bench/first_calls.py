@@ -36,13 +36,12 @@ def features():
     import deltajit as dj
 
     net, (X, labels) = network(), data()
+    for first in (net.loss, net.value_and_grad, net.per_sample_grads):
+        first(X, labels)
     net.predict(X)
-    net.loss(X, labels)
-    net.value_and_grad(X, labels)
     net.fit(X, labels, epochs=1, optimizer=dj.SGD(0.01), progress=False)
     net.fit(X, labels, epochs=1, optimizer=dj.Adam(), progress=False)
     net.hvp(X, labels, net.theta)
-    net.per_sample_grads(X, labels)
     net.jacobian(X)
     nets = dj.Ensemble(SIZES, 4, "relu", "softmax")
     nets.fit(X, labels, epochs=1, progress=False)
@@ -67,7 +66,6 @@ def jitted():
 
 
 def jax():
-    """JAX's first gradient."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -79,20 +77,17 @@ def jax():
 
     n_in, hidden, n_out = SIZES
     shapes = (n_in, hidden), (hidden,), (hidden, n_out), (n_out,)
-    rng = np.random.default_rng(0)
-    parameters = [rng.normal(0, 0.1, shape).astype(np.float32) for shape in shapes]
+    parameters = [np.full(shape, 0.1, np.float32) for shape in shapes]
     jax.block_until_ready(jax.jit(jax.value_and_grad(loss))(parameters, *data()))
     print(time.process_time())
 
 
 def torch():
-    """PyTorch's first gradient."""
     import torch
 
     n_in, hidden, n_out = SIZES
-    net = torch.nn.Sequential(
-        torch.nn.Linear(n_in, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, n_out)
-    )
+    layers = torch.nn.Linear(n_in, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, n_out)
+    net = torch.nn.Sequential(*layers)
     X, labels = map(torch.from_numpy, data())
     torch.nn.functional.cross_entropy(net(X), labels).backward()
     print(time.process_time())

@@ -1,6 +1,6 @@
 """What is measured together: the members of one network or circuit, in interleaved rounds."""
 
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -70,12 +70,9 @@ class Group:
         """{member: CPU seconds of a call in each round}, measured when it is first asked for."""
         if effort not in self.measured:
             contestants = [Contestant(m, repeat(c), 1 << 40) for m, c in self.calls.items()]
-            self.measured[effort] = race(
-                [*contestants, peak.contestant("float32")],
-                effort * SECONDS,
-                CHUNK_SECONDS,
-                effort * LEAST_ROUNDS,
-            )
+            contestants.append(peak.contestant("float32"))
+            pace = effort * SECONDS, CHUNK_SECONDS, effort * LEAST_ROUNDS
+            self.measured[effort] = race(contestants, *pace)
         return self.measured[effort]
 
     def seconds(self):
@@ -122,18 +119,8 @@ def exponent(n, times):
     return np.tensordot(x / (x @ x), np.log(times), 1)
 
 
-def floor(n, times):
-    """c0 of time = c0 + c1 N, by least squares of relative errors."""
-    return _line(n, times)[0]
-
-
-def per_parameter(n, times):
-    """c1 of time = c0 + c1 N."""
-    return _line(n, times)[1]
-
-
-def _line(n, times):
-    """(c0, c1): the normal equations of ``c0 / t + c1 n / t = 1``."""
+def line(n, times):
+    """(c0, c1) of time = c0 + c1 N, by least squares of ``c0 / t + c1 N / t - 1``."""
     u = 1 / times
     v = (n * u.T).T
     uu, uv, vv = (u * u).sum(axis=0), (u * v).sum(axis=0), (v * v).sum(axis=0)
@@ -145,11 +132,6 @@ def _line(n, times):
 
 OURS = (LOSS, GRADIENT, HVP, KEPT, PER_SAMPLE)
 REFERENCE, LIMIT = "reference", "limit"
-PEERS = [
-    ("JAX", "jax", derivatives.jax, (LOSS, GRADIENT, HVP, KEPT)),
-    ("PyTorch", "torch", derivatives.torch, (LOSS, GRADIENT, HVP)),
-]
-COMPARED = [(16, 64, 64, 8), (64, 128, 128, 10), (128, 256, 256, 10), (512, 512, 512, 10)]
 BATCH = 256  # where the claims about time are made
 NETWORK, CIRCUIT = "network", "circuit"
 RATIOS = {
@@ -170,31 +152,27 @@ def grid(full):
     operations = circuits.SIZES if full else circuits.SIZES[:-1]
     families = circuits.FORMULAS, circuits.ANYWHERE
     return [
-        *(network(*each, with_peers=full) for each in networks),
+        *(network(*each) for each in networks),
         *(circuit(n, family, with_peers=full) for family in families for n in operations),
     ]
 
 
-def network(sizes, batch, with_peers=False):
-    """Return the group of one network: our members, and those of others by prefixed names."""
+def network(sizes, batch):
+    """Return the group of one network: our members, and those of the reference."""
     n = cases.Case(sizes, "tanh", batch).n_params
-    ours = OURS if batch * n <= derivatives.LARGEST_PER_SAMPLE else OURS[:-1]
-    libraries = [("", derivatives.deltajit, ours)]
-    libraries += [(REFERENCE, derivatives.numpy, (LOSS, GRADIENT, HVP))]
+    libraries = {"": derivatives.deltajit, REFERENCE: derivatives.numpy}
+    members = [*OURS[:4], *(f"{REFERENCE}: {member}" for member in OURS[:3])]
+    if batch * n <= derivatives.LARGEST_PER_SAMPLE:
+        members.append(PER_SAMPLE)
     if (sizes, batch) == (derivatives.LARGEST, 1):
-        libraries += [(LIMIT, derivatives.memory, (GRADIENT,))]
-    if with_peers and sizes in COMPARED and batch == BATCH:
-        libraries += [(peer, *rest) for peer, package, *rest in PEERS if find_spec(package)]
+        libraries[LIMIT] = derivatives.memory
+        members.append(f"{LIMIT}: {GRADIENT}")
 
     def make():
-        problem, calls = derivatives.problem(sizes, batch), {}
-        for name, library, members in libraries:
-            made = library(problem)
-            calls |= {_of(name, member): made[member] for member in members}
-        return calls
+        problem = derivatives.problem(sizes, batch)
+        return named({name: library(problem) for name, library in libraries.items()})
 
     title = f"N = {n:,}: {derivatives.name(sizes)}, batch {batch:,}"
-    members = [_of(name, member) for name, _, members in libraries for member in members]
     ratios = RATIOS[NETWORK] if batch == BATCH else []
     about = {"kind": NETWORK, "sizes": sizes, "batch": batch}
     return Group(title, lambda: n, members, make, ratios, **about)
@@ -210,19 +188,22 @@ def circuit(n, family, with_peers=False):
     made = {}
 
     def make():
-        calls = {}
+        subjects = {}
         for name, library in libraries.items():
-            *made[name], subject = library(n, family)
-            calls |= {_of(name, member): call for member, call in subject.items()}
-        return calls
+            *made[name], subjects[name] = library(n, family)
+        return named(subjects)
 
     title = f"circuit of {n:,}: {family}, batch {circuits.BATCH}"
-    members = [_of(name, member) for name in libraries for member in (VALUE, GRADIENT, HVP)]
+    members = [VALUE, GRADIENT, HVP, *(f"{name}: {GRADIENT}" for name in libraries if name)]
     about = {"kind": CIRCUIT, "family": family, "batch": circuits.BATCH, "seconds to make": made}
-    count = partial(circuits.count, n, family)
+
+    def count():
+        return circuits.circuit(n, family)[1].n_operations
+
     return Group(title, count, members, make, RATIOS[CIRCUIT], **about)
 
 
-def _of(library, member):
-    """A member's name: ours are plain."""
-    return f"{library}: {member}" if library else member
+def named(subjects):
+    """{member: call} of {library: {member: call}}: our names are plain, others' have a prefix."""
+    pairs = [(f"{name}: " if name else "", calls) for name, calls in subjects.items()]
+    return {prefix + member: call for prefix, calls in pairs for member, call in calls.items()}

@@ -5,7 +5,6 @@
     predict()          outputs for the first batch
     parameters()       every weight matrix (n_out, n_in), then every bias, as arrays
     gradient()         the same of `value_and_grad`: (loss, arrays)
-    reorder(order)     take the samples in this order of the present one, from the next step on
 
 All of them hold the data ready in the library's own arrays before anything is timed.
 """
@@ -27,18 +26,7 @@ class Library:
     name = package = ""
 
     def __init__(self, problem):
-        self.case, self.lr = problem.case, problem.lr
-        self.most = problem.batches
-
-    @classmethod
-    def installed(cls):
-        """Whether the package is there."""
-        return importlib.util.find_spec(cls.package) is not None
-
-    @classmethod
-    def takes(cls, case):
-        """Whether the library can express the case, and is worth timing on it."""
-        return True
+        self.case, self.lr, self.most = problem.case, problem.lr, problem.batches
 
 
 class Deltajit(Library):
@@ -50,10 +38,7 @@ class Deltajit(Library):
         super().__init__(problem)
         case = self.case
         self.net = dj.Network(case.sizes, case.activation, case.output, case.loss, dtype=case.dtype)
-        for view, value in zip(
-            self.net.weights + self.net.biases, problem.W + problem.b, strict=True
-        ):
-            view[...] = value
+        self.net.theta[:] = self.net.flatten(problem.W, problem.b)
         self.X, self.Y = problem.X, problem.Y
         self.targets = self.Y.astype(case.dtype)[:, None] if self.Y.ndim == 1 else self.Y
         adam = case.optimizer == "adam"
@@ -62,29 +47,18 @@ class Deltajit(Library):
         self.grad = np.empty_like(self.net.theta)
         self.work = self.net.workspace(case.batch)
         self.order = np.arange(len(self.X))
-        self.X_first, self.Y_first = self.X[: case.batch], self.Y[: case.batch]
+        self.first = self.X[: case.batch], self.Y[: case.batch]
 
     def train(self, steps):
-        order = self.order[: steps * self.case.batch]
-        return kernels.fit_epoch(
-            self.net.model,
-            self.X,
-            self.targets,
-            order,
-            self.case.batch,
-            self.rule,
-            self.grad,
-            self.work,
-        )
-
-    def reorder(self, order):
-        self.order = self.order[order]
+        batch, samples = self.case.batch, (self.X, self.targets)
+        order, scratch = self.order[: steps * batch], (self.grad, self.work)
+        kernels.fit_epoch(self.net.model, *samples, order, batch, self.rule, *scratch)
 
     def value_and_grad(self):
-        return self.net.value_and_grad(self.X_first, self.Y_first)
+        return self.net.value_and_grad(*self.first)
 
     def predict(self):
-        return self.net.predict(self.X_first)
+        return self.net.predict(self.first[0])
 
     def parameters(self):
         return [*self.net.weights, *self.net.biases]
@@ -104,8 +78,7 @@ class NumPy(Library):
         super().__init__(problem)
         case = self.case
         self.theta = np.concatenate([x.ravel() for x in problem.W + problem.b])
-        self.grad = np.empty_like(self.theta)
-        self.scratch = np.empty_like(self.theta)
+        self.grad, self.scratch = np.empty_like(self.theta), np.empty_like(self.theta)
         self.m, self.v = np.zeros_like(self.theta), np.zeros_like(self.theta)
         self.count = 0
         self.W, self.b = _views(self.theta, case.sizes)
@@ -157,14 +130,9 @@ class NumPy(Library):
         batch = self.case.batch
         update = self._adam if self.case.optimizer == "adam" else self._sgd
         for first in range(0, steps * batch, batch):
-            loss = self.loss_and_backward(
-                self.X[first : first + batch], self.Y[first : first + batch]
-            )
+            rows = slice(first, first + batch)
+            self.loss_and_backward(self.X[rows], self.Y[rows])
             update()
-        return loss
-
-    def reorder(self, order):
-        self.X, self.Y = self.X[order], self.Y[order]
 
     def _sgd(self):
         self.grad *= self.lr
@@ -194,8 +162,7 @@ class NumPy(Library):
     def predict(self):
         out = self.forward(self.X[: self.case.batch])
         if self.case.output == "softmax":
-            out -= out.max(axis=1, keepdims=True)
-            np.exp(out, out=out)
+            np.exp(out - out.max(axis=1, keepdims=True), out=out)
             out /= out.sum(axis=1, keepdims=True)
         return out
 
@@ -209,21 +176,18 @@ class NumPy(Library):
 
 def _views(flat, sizes):
     """Weight matrices and biases as views of one flat vector."""
-    shapes = [(n_out, n_in) for n_in, n_out in pairwise(sizes)]
-    shapes += [(n,) for n in sizes[1:]]
-    ends = np.cumsum([np.prod(shape) for shape in shapes])
-    views = [
-        part.reshape(shape) for part, shape in zip(np.split(flat, ends[:-1]), shapes, strict=True)
-    ]
+    shapes = [(n_out, n_in) for n_in, n_out in pairwise(sizes)] + [(n,) for n in sizes[1:]]
+    ends = np.cumsum([np.prod(shape) for shape in shapes[:-1]])
+    views = [x.reshape(shape) for x, shape in zip(np.split(flat, ends), shapes, strict=True)]
     return views[: len(sizes) - 1], views[len(sizes) - 1 :]
 
 
 def _activate(name, z):
     """``z = f(z)`` in place; a softmax is left to the loss."""
-    if name == "tanh":
-        np.tanh(z, out=z)
-    elif name == "relu":
+    if name == "relu":
         np.maximum(z, 0, out=z)
+    elif name == "tanh":
+        np.tanh(z, out=z)
     elif name == "sigmoid":  # (1 + tanh(z / 2)) / 2: nothing overflows
         z *= 0.5
         np.tanh(z, out=z)
@@ -233,15 +197,11 @@ def _activate(name, z):
 
 def _times_slope(name, a, slope, delta):
     """``delta *= f'(z)`` given a = f(z); `slope` is scratch."""
-    if name == "tanh":
-        np.multiply(a, a, out=slope)
-        np.subtract(1, slope, out=slope)
-        delta *= slope
-    elif name == "relu":
+    if name == "relu":
         delta *= a > 0
-    elif name == "sigmoid":
-        np.subtract(1, a, out=slope)
-        slope *= a
+    elif name in ("tanh", "sigmoid"):
+        np.multiply(a, a, out=slope)
+        np.subtract(1 if name == "tanh" else a, slope, out=slope)
         delta *= slope
 
 
@@ -259,21 +219,14 @@ class PyTorch(Library):
         self.model = Deltajit(problem).net.to_torch()
         if case.output == "softmax":
             self.model = self.model[:-1]
-        self.linears = [layer for layer in self.model if isinstance(layer, torch.nn.Linear)]
-        parameters = self.model.parameters()
+        linears = [layer for layer in self.model if isinstance(layer, torch.nn.Linear)]
+        self.tensors = [layer.weight for layer in linears] + [layer.bias for layer in linears]
         if case.optimizer == "adam":
-            self.optimizer = torch.optim.Adam(parameters, self.lr, BETAS, EPS, fused=True)
+            self.optimizer = torch.optim.Adam(self.tensors, self.lr, BETAS, EPS, fused=True)
         else:
-            self.optimizer = torch.optim.SGD(parameters, self.lr)
-        self._split(torch.from_numpy(problem.X), torch.from_numpy(problem.Y))
-
-    def _split(self, X, Y):
-        self.samples = X, Y
-        self.X, self.Y = X.split(self.case.batch), Y.split(self.case.batch)
-
-    def reorder(self, order):
-        order = self.torch.from_numpy(order)
-        self._split(*(samples[order] for samples in self.samples))
+            self.optimizer = torch.optim.SGD(self.tensors, self.lr)
+        self.X = torch.from_numpy(problem.X).split(case.batch)
+        self.Y = torch.from_numpy(problem.Y).split(case.batch)
 
     def loss(self, out, Y):
         """Of a batch of outputs, before a softmax."""
@@ -283,16 +236,13 @@ class PyTorch(Library):
         return functional.mse_loss(out, Y) * (self.case.sizes[-1] / 2)  # a mean over outputs too
 
     def train(self, steps):
-        for X, Y in zip(self.X[:steps], self.Y[:steps], strict=True):
-            self.optimizer.zero_grad(set_to_none=True)
-            loss = self.loss(self.model(X), Y)
-            loss.backward()
+        for i in range(steps):
+            self.value_and_grad(i)
             self.optimizer.step()
-        return loss
 
-    def value_and_grad(self):
-        self.model.zero_grad(set_to_none=True)
-        loss = self.loss(self.model(self.X[0]), self.Y[0])
+    def value_and_grad(self, batch=0):
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(self.model(self.X[batch]), self.Y[batch])
         loss.backward()
         return loss
 
@@ -302,21 +252,17 @@ class PyTorch(Library):
             return out.softmax(dim=1) if self.case.output == "softmax" else out
 
     def parameters(self):
-        weights = [layer.weight for layer in self.linears]
-        return [x.detach().numpy() for x in weights + [layer.bias for layer in self.linears]]
+        return [x.detach().numpy() for x in self.tensors]
 
     def gradient(self):
         value = self.value_and_grad()
-        weights = [layer.weight.grad for layer in self.linears]
-        grads = weights + [layer.bias.grad for layer in self.linears]
-        return value.item(), [x.numpy() for x in grads]
+        return value.item(), [x.grad.numpy() for x in self.tensors]
 
 
 class Jax(Library):
     """The whole loop inside one jitted ``lax.scan``, over batches laid out beforehand."""
 
     name, package = "JAX scan", "jax"
-    unroll = 1
 
     def __init__(self, problem):
         super().__init__(problem)
@@ -324,10 +270,8 @@ class Jax(Library):
 
         jax.config.update("jax_enable_x64", True)  # for the rows in float64; others stay float32
         case, self.jax = self.case, jax
-        self.params = [
-            (jax.numpy.asarray(W.T.copy()), jax.numpy.asarray(b))
-            for W, b in zip(problem.W, problem.b, strict=True)
-        ]
+        layers = zip(problem.W, problem.b, strict=True)
+        self.params = [(jax.numpy.asarray(W.T.copy()), jax.numpy.asarray(b)) for W, b in layers]
         zeros = jax.tree.map(jax.numpy.zeros_like, self.params)
         adam = case.optimizer == "adam"
         count = jax.numpy.zeros((), case.dtype)
@@ -339,9 +283,7 @@ class Jax(Library):
         self.first = jax.numpy.asarray(self.X[0]), jax.numpy.asarray(self.Y[0])
         self.on_device = {}
         self.step = self._adam if adam else self._sgd
-        self.epoch = jax.jit(
-            lambda state, data: jax.lax.scan(self.step, state, data, unroll=self.unroll)
-        )
+        self.epoch = jax.jit(lambda state, data: jax.lax.scan(self.step, state, data))
         self.grad_call = jax.jit(jax.value_and_grad(self.loss))
         self.predict_call = jax.jit(self._outputs)
 
@@ -385,12 +327,7 @@ class Jax(Library):
         if steps not in self.on_device:
             self.on_device = {steps: self.jax.device_put((self.X[:steps], self.Y[:steps]))}
         self.state, values = self.epoch(self.state, self.on_device[steps])
-        return values.block_until_ready()
-
-    def reorder(self, order):
-        batches = order.reshape(len(self.X), -1)
-        self.X, self.Y = (a.reshape(-1, *a.shape[2:])[batches] for a in (self.X, self.Y))
-        self.on_device = {}
+        values.block_until_ready()
 
     def value_and_grad(self):
         return self.jax.block_until_ready(self.grad_call(self.params, *self.first))
@@ -410,97 +347,12 @@ class Jax(Library):
         return [np.asarray(W).T for W, _ in params] + [np.asarray(b) for _, b in params]
 
 
-class JaxUnrolled(Jax):
-    """`lax.scan` with unroll=4, which helps where a step is a fraction of a microsecond."""
-
-    name, unroll = "JAX scan unroll=4", 4
-
-    @classmethod
-    def takes(cls, case):
-        return case.batch <= 32
-
-
-class JaxCalls(Jax):
-    """One call from Python of a jitted step; the old parameters' memory is given back (donated)."""
-
-    name = "JAX calls"
-
-    def __init__(self, problem):
-        super().__init__(problem)
-        self.one_step = self.jax.jit(self.step, donate_argnums=0)
-        if self.case.optimizer == "sgd":  # donated memory is gone: keep what the other calls use
-            self.state = self.jax.tree.map(self.jax.numpy.copy, self.params)
-        else:
-            self.state = self.jax.tree.map(self.jax.numpy.copy, self.state)
-        self.batches = []
-
-    def train(self, steps):
-        while len(self.batches) < steps:
-            i = len(self.batches)
-            self.batches.append(self.jax.device_put((self.X[i], self.Y[i])))
-        for batch in self.batches[:steps]:
-            self.state, value = self.one_step(self.state, batch)
-        return value.block_until_ready()
-
-
-class ScikitLearn(Library):
-    """Steps: ``partial_fit`` in the order given, without penalty or momentum."""
-
-    name, package = "scikit-learn", "sklearn"
-
-    def __init__(self, problem):
-        super().__init__(problem)
-        from sklearn.neural_network import MLPClassifier, MLPRegressor
-
-        case = self.case
-        adam = case.optimizer == "adam"
-        self.model = (MLPClassifier if case.loss == "cross_entropy" else MLPRegressor)(
-            hidden_layer_sizes=case.sizes[1:-1],
-            activation={"sigmoid": "logistic"}.get(case.activation, case.activation),
-            solver=case.optimizer,
-            alpha=0.0,
-            batch_size=case.batch,
-            learning_rate_init=self.lr,
-            momentum=0.0,
-            shuffle=False,
-            **({"beta_1": BETAS[0], "beta_2": BETAS[1], "epsilon": EPS} if adam else {}),
-        )
-        self.X = problem.X
-        self.Y = problem.Y[:, 0] if problem.Y.shape[1:] == (1,) else problem.Y
-        first = {"classes": np.arange(case.sizes[-1])} if case.loss == "cross_entropy" else {}
-        self.model.partial_fit(self.X[: case.batch], self.Y[: case.batch], **first)
-        del self.model._optimizer  # starts again, from the problem's weights
-        for found, W in zip(self.model.coefs_, problem.W, strict=True):
-            found[...] = W.T
-        for found, b in zip(self.model.intercepts_, problem.b, strict=True):
-            found[...] = b
-
-    @classmethod
-    def takes(cls, case):
-        return case.output in ("identity", "softmax")
-
-    def train(self, steps):
-        samples = steps * self.case.batch
-        self.model.partial_fit(self.X[:samples], self.Y[:samples])
-
-    def predict(self):
-        X = self.X[: self.case.batch]
-        return (
-            self.model.predict_proba(X)
-            if self.case.loss == "cross_entropy"
-            else self.model.predict(X)
-        )
-
-    def parameters(self):
-        return [W.T for W in self.model.coefs_] + self.model.intercepts_
-
-
-LIBRARIES = [Deltajit, NumPy, PyTorch, Jax, JaxUnrolled, JaxCalls, ScikitLearn]
+LIBRARIES = [Deltajit, NumPy, PyTorch, Jax]
 
 
 def available():
     """The installed libraries; says which are not."""
-    found = [library for library in LIBRARIES if library.installed()]
-    for package in sorted({x.package for x in LIBRARIES} - {x.package for x in found}):
-        print(f"{package} is not installed and is left out")
+    found = [library for library in LIBRARIES if importlib.util.find_spec(library.package)]
+    for library in set(LIBRARIES) - set(found):
+        print(f"{library.package} is not installed and is left out")
     return found

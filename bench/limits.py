@@ -2,19 +2,13 @@
 
 import os
 
-THREAD_COUNTS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "NPROC",  # what XLA reads for the size of its pools, before it asks how many cores there are
-)
+THREAD_COUNTS = [f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")]
+THREAD_COUNTS += ["NPROC"]  # what XLA reads for the size of its pools, before it counts cores
 
 
 def hold(threads):
-    """Pin this process to `threads` cores and let no library start more threads than that.
+    """Pin this process to the last `threads` cores that it may use, and hold libraries to them.
 
-    The cores are the last that it may use; ``taskset -c 0 python -m bench.peers`` chooses another.
     Returns the cores, or None where the system can't pin. Pinning is what counts: XLA also has
     threads that no variable governs.
     """

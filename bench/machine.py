@@ -1,12 +1,11 @@
 """What the numbers were taken on."""
 
 import datetime
-import importlib.metadata
 import os
 import platform
+from importlib.metadata import distributions
 from pathlib import Path
 
-from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
 from numba.core.registry import cpu_target
 
 PACKAGES = (
@@ -16,27 +15,17 @@ PACKAGES = (
 
 
 def describe(cores=None):
-    """Return CPU, lanes, cores, load, versions and date, for JSON."""
+    """Return CPU, cores, load, versions and date, for JSON."""
     return {
         "cpu": cpu_name(),
         "compiled_for": cpu_target.target_context.codegen().magic_tuple()[1],
-        "lanes": {"float32": LANES_F32, "float64": LANES_F64},
-        "cores": os.cpu_count(),
         "pinned_to": cores,
         "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": dict(_versions()),
+        "versions": {d.name: d.version for p in PACKAGES for d in distributions(name=p)},
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-
-
-def _versions():
-    for package in PACKAGES:
-        try:
-            yield package, importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
 
 
 def line(machine):
@@ -47,9 +36,7 @@ def line(machine):
 
 def cpu_name():
     """As the system calls it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
+    return next(names, platform.processor() or platform.machine())

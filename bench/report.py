@@ -16,8 +16,7 @@ from bench.derivatives import GRADIENT, HVP, KEPT, LOSS
 
 PICTURES = store.ROOT / "docs/pictures"
 TEXTS = [store.ROOT / "README.md", *sorted(store.ROOT.glob("docs/*.md"))]
-RATIOS = [(GRADIENT, LOSS, "C1"), (HVP, GRADIENT, "C2"), (KEPT, GRADIENT, "C3")]
-MARKS = {"": "o-", "JAX: ": "s--", "PyTorch: ": "^:"}
+RATIOS = [(GRADIENT, LOSS), (HVP, GRADIENT), (KEPT, GRADIENT)]
 
 
 def keep(claims, groups, folder):
@@ -25,15 +24,10 @@ def keep(claims, groups, folder):
     from bench import machine
 
     about, (median, low, high) = machine.describe(), peak_gflops(groups)
-    results = {
-        "machine": about,
-        "peak GFLOP/s": [median, low, high],
-        "claims": claims.rows(),
-        "groups": [
-            {**group.about, "title": group.title, "n": group.n, "CPU seconds": group.seconds()}
-            for group in groups
-        ],
-    }
+    results = {"machine": about, "peak GFLOP/s": [median, low, high], "claims": claims.rows()}
+    results["groups"] = [
+        {**g.about, "title": g.title, "n": g.n, "CPU seconds": g.seconds()} for g in groups
+    ]
     return [
         machine.line(about),
         f"peak kernel {median:.1f} GFLOP/s, {low:.1f} to {high:.1f} in nine of ten rounds: noise "
@@ -44,9 +38,7 @@ def keep(claims, groups, folder):
 
 def peak_gflops(groups):
     """Median of the peak kernel over the rounds of all groups, and its 5th and 95th percentile."""
-    from bench.groups import PEAK
-
-    rates = 1e-9 / np.concatenate([times[PEAK] for g in groups for times in g.measured.values()])
+    rates = 1e-9 / np.concatenate([t["peak"] for g in groups for t in g.measured.values()])
     return [float(np.quantile(rates, q)) for q in (0.5, 0.05, 0.95)]
 
 
@@ -67,19 +59,9 @@ def cheap_gradient(results, path):
     middle = rows[len(rows) // 2]
     left.loglog(n, middle["CPU seconds"][GRADIENT] * 1e6 / middle["n"] * n, "k:", label="slope 1")
     left.set(xlabel="parameters N", ylabel="CPU time / us", title="deltajit, batch 256, one core")
-    for library, mark in MARKS.items():
-        for member, base, color in RATIOS:
-            points = [
-                (
-                    row["n"],
-                    row["CPU seconds"][library + member] / row["CPU seconds"][library + base],
-                )
-                for row in rows
-                if {library + member, library + base} <= {*row["CPU seconds"]}
-            ]
-            if points:
-                label = f"{library}{member} / {base}"
-                right.semilogx(*zip(*points, strict=True), mark, color=color, label=label, ms=4)
+    for member, base in RATIOS:
+        ratios = [row["CPU seconds"][member] / row["CPU seconds"][base] for row in rows]
+        right.semilogx(n, ratios, "o-", label=f"{member} / {base}", ms=4)
     right.set(xlabel="parameters N", ylabel="ratio of medians", title="what a derivative costs")
     for axes in (left, right):
         axes.grid(alpha=0.3)
@@ -87,19 +69,6 @@ def cheap_gradient(results, path):
     right.set_ylim(bottom=0)
     figure.savefig(path, dpi=90)
     return path
-
-
-def draw(folder):
-    """Draw what there are results of; yield the paths."""
-    from bench import figure
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, picture, results in (
-        ("claims", cheap_gradient, "cheap_gradient.png"),
-        ("peers", figure.save, "peers.png"),
-    ):
-        if (measured := store.load(name)) is not None:
-            yield picture(measured, folder / results)
 
 
 # ------------------------------------------------------------------ what texts cite
@@ -225,18 +194,15 @@ def between(values):
 
 
 def main():
-    """Read the command line, then draw."""
     parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
     parser.add_argument("--docs", action="store_true", help="make what the documentation shows")
     options = parser.parse_args()
+    folder = PICTURES if options.docs else store.FOLDER
+    if (claims := store.load("claims")) is not None:
+        print(cheap_gradient(claims, folder / "cheap_gradient.png"))
     if (peers := store.load("peers")) is not None:
-        print(table.table(peers))
-    for path in draw(PICTURES if options.docs else store.FOLDER):
-        print(path)
+        print(table.table(peers), table.picture(peers, folder / "peers.png"), sep="\n")
     if options.docs:
-        from bench import gallery
-
-        gallery.save(PICTURES / "gallery.png")
         figures = update()
         old, new = list(sentences(store.cited())), list(sentences(figures))
         for path in TEXTS:

@@ -3,55 +3,47 @@
 import importlib.util
 import tempfile
 
-from bench import limits, store
+from bench import store
 
-NETWORKS = [((16, 64, 64, 8), "tanh"), ((4, 32, 16, 4), "tanh"), ((2, 16, 1), "tanh")]
-NAMES = ("deltajit", "NumPy", "PyTorch", "JAX scan")
+NETWORKS = [(16, 64, 64, 8), (4, 32, 16, 4), (2, 16, 1)]
+NAMES = {"deltajit": "deltajit", "NumPy": "NumPy", "PyTorch": "PyTorch", "JAX scan": "JAX (jit)"}
 SECONDS, CHUNK_SECONDS = 3.0, 0.002
 
 
 def run():
     """Print a table of latencies, in nanoseconds a call."""
-    from bench import cases, checks, libraries, machine
-    from bench.clock import medians
+    from bench import cases, checks, libraries
+    from bench.clock import Contestant, medians
 
-    results = {"machine": machine.describe(), "ns a call": {}}
-    found = [x for x in libraries.available() if x.name in NAMES]
-    for sizes, activation in NETWORKS:
-        case = cases.Case(sizes, activation, 1)
+    results = {}
+    found = [library for library in libraries.available() if library.name in NAMES]
+    for case in (cases.Case(sizes, "tanh", 1) for sizes in NETWORKS):
         problem = cases.problem(case)
         for library in found:
             checks.check(library, problem)
-        subjects = [library(problem) for library in found]
-        times = medians(_contestants(subjects), SECONDS, CHUNK_SECONDS)
-        results["ns a call"][case.name] = {name: 1e9 * t for name, t in times.items()}
+        calls = loops([library(problem) for library in found]).items()
+        times = medians([Contestant(*c, 1 << 40) for c in calls], SECONDS, CHUNK_SECONDS)
+        results[case.name] = {name: 1e9 * t for name, t in times.items()}
         print(f"{case.name}, one sample, float32: median ns a call")
         for name, seconds in times.items():
             print(f"  {name:42}{seconds * 1e9:10.0f}")
-    print(store.save("single", results))
+    return {"ns a call": results}
 
 
-def _contestants(subjects):
-    """Calls from Python for every library, and loops of calls inside one jitted function."""
-    from bench.clock import Contestant, repeat
-    from bench.libraries import Jax
+def loops(subjects):
+    """{what: function of how often to call it}: in one jitted loop, and from Python."""
+    from bench.clock import repeat
 
-    contestants = [
-        Contestant(f"deltajit {name} from @njit", call, 1 << 40)
-        for name, call in _jitted(subjects[0]).items()
-    ]
+    calls = {f"deltajit {name} from @njit": call for name, call in jitted(subjects[0]).items()}
     for subject in subjects:
-        library = "JAX (jit)" if isinstance(subject, Jax) else subject.name
         for what in ("predict", "value_and_grad"):
-            name = f"{library} {what} from Python"
-            contestants.append(Contestant(name, repeat(getattr(subject, what)), 1 << 40))
+            calls[f"{NAMES[subject.name]} {what} from Python"] = repeat(getattr(subject, what))
     if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx"):
-        call = repeat(_onnx(subjects[0]))
-        contestants.append(Contestant("ONNX Runtime predict from Python", call, 1 << 40))
-    return contestants
+        calls["ONNX Runtime predict from Python"] = repeat(onnx(subjects[0]))
+    return calls
 
 
-def _onnx(subject):
+def onnx(subject):
     """The network's predict in ONNX Runtime."""
     import numpy as np
     import onnxruntime
@@ -66,42 +58,40 @@ def _onnx(subject):
     return lambda: session.run(None, {name: x})
 
 
-def _jitted(subject):
-    """{kernel: function of how often to call it}. The sample changes, so that no call is moot."""
+def jitted(subject):
+    """{kernel: jitted loop}, of so many calls. The sample changes, so that no call is moot."""
     import numba
     import numpy as np
 
     from deltajit import kernels
 
-    net, lr = subject.net, np.float32(1e-6)
-    x, y = subject.X[:1].copy(), subject.targets[:1].copy()
-    out, grad, work = np.empty_like(y), subject.grad, net.workspace(1)
+    model, x, y = subject.net.model, subject.X[:1].copy(), subject.targets[:1].copy()
+    out, grad, work, lr = np.empty_like(y), subject.grad, subject.net.workspace(1), np.float32(1e-6)
 
-    @numba.njit
-    def predict(model, x, out, work, times):
+    @numba.njit  # arguments in a tuple would cost 70 ns
+    def predict(times, model, x, out, work):
         for i in range(times):
             x[0, 0] = i & 1
             kernels.predict(model, x, out, work)
 
     @numba.njit
-    def value_and_grad(model, x, y, grad, work, times):
+    def value_and_grad(times, model, x, y, grad, work):
         for i in range(times):
             x[0, 0] = i & 1
             kernels.value_and_grad(model, x, y, grad, work)
 
     @numba.njit
-    def sgd_step(model, x, y, lr, grad, work, times):
+    def sgd_step(times, model, x, y, lr, grad, work):
         for i in range(times):
             x[0, 0] = i & 1
             kernels.sgd_step(model, x, y, lr, grad, work)
 
     return {
-        "predict": lambda times: predict(net.model, x, out, work, times),
-        "value_and_grad": lambda times: value_and_grad(net.model, x, y, grad, work, times),
-        "sgd_step": lambda times: sgd_step(net.model, x, y, lr, grad, work, times),
+        "predict": lambda times: predict(times, model, x, out, work),
+        "value_and_grad": lambda times: value_and_grad(times, model, x, y, grad, work),
+        "sgd_step": lambda times: sgd_step(times, model, x, y, lr, grad, work),
     }
 
 
 if __name__ == "__main__":
-    limits.hold(1)
-    run()
+    store.run("single", run)

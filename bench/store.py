@@ -16,6 +16,18 @@ def save(name, results, folder=FOLDER):
     return path
 
 
+def run(name, measure, threads=1):
+    """Hold the machine still, measure, and save the results with what they were taken on."""
+    from bench import limits
+
+    cores = limits.hold(threads)
+    # Libraries read their limits when they are imported, so they are imported only now.
+    from bench import machine
+
+    results = measure()
+    print(save(name, {"machine": machine.describe(cores), **results}))
+
+
 def load(name):
     """Return the results of the last run, or None."""
     path = FOLDER / f"{name}.json"

@@ -4,6 +4,7 @@ Networks of 1e2 to 1e7 parameters, and circuits of 1e2 to 1e6 random operations.
 """
 
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -42,10 +43,8 @@ def test_time(benchmark, group, member):
         benchmark.extra_info |= {"N": group.n, "batch": batch, f"time / {group.base}": ratio}
         if network:
             flops = derivatives.flops(group.about["sizes"], batch, what)
-            benchmark.extra_info |= {
-                "flops of matrix products": flops,
-                "share of FMA peak": float(np.median(flops * times[PEAK] / times[member])),
-            }
+            share = float(np.median(flops * times[PEAK] / times[member]))
+            benchmark.extra_info |= {"flops of matrix products": flops, "share of FMA peak": share}
         else:
             each = 1e9 * float(np.median(times[member])) / (group.n * batch)
             benchmark.extra_info["ns an operation and sample"] = each
@@ -53,16 +52,12 @@ def test_time(benchmark, group, member):
 
 def test_ratio(claims, group, ratio):
     """At every N: whole calls from Python, of which nothing is taken off."""
+    text, title = f"{group.about['kind']}: {ratio}", group.title
     if group.about["kind"] == NETWORK:
         flops = [derivatives.flops(group.about["sizes"], BATCH, each) for each in ratio[:2]]
-        text = f"{group.about['kind']}: {ratio}, flops of matrix products"
-        claims.check(text, group.title, groups.exact(flops[0] / flops[1]))
-    claims.check(
-        f"{group.about['kind']}: {ratio}, every N",
-        group.title,
-        lambda effort: group.ratio(ratio.member, ratio.base, effort),
-        most=ratio.most,
-    )
+        claims.check(f"{text}, flops of matrix products", title, groups.exact(flops[0] / flops[1]))
+    measure = partial(group.ratio, *ratio[:2])
+    claims.check(f"{text}, every N", title, measure, most=ratio.most)
 
 
 def test_beside_others(claims, group):
@@ -74,15 +69,13 @@ def test_beside_others(claims, group):
     for other, own in pairs.items():
         figure = group.ratio(other, own)
         claims.check(f"{kind}, batch {group.about['batch']}: {other} / {own}", group.title, figure)
-    for library in made:
-        seconds = groups.exact(sum(made[library]))
+    for library, seconds in made.items():
         text = f"{kind}: tracing and compiling by {library or 'deltajit'}, s"
-        claims.check(text, group.title, seconds)
+        claims.check(text, group.title, groups.exact(sum(seconds)))
 
 
 @pytest.fixture
 def grid(pytestconfig):
-    """All groups."""
     return groups.grid(pytestconfig.getoption("full"))
 
 
@@ -94,12 +87,9 @@ def sweep(grid):
 
 @pytest.mark.parametrize(("kind", "family", "member", "ends", "limits"), EXPONENTS)
 def test_exponent(claims, grid, kind, family, member, ends, limits):
-    some = [
-        g for g in grid if g.ratios and (g.about["kind"], g.about.get("family")) == (kind, family)
-    ]
-    some = [group for group in grid if group.about["kind"] == kind and group.ratios]
-    some = [group for group in some if group.about.get("family") == family]
-    some = sorted((g for g in some if ends[0] <= g.n <= ends[1]), key=lambda group: group.n)
+    some = [g for g in grid if g.ratios and g.about["kind"] == kind]
+    some = [g for g in some if g.about.get("family") == family and ends[0] <= g.n <= ends[1]]
+    some.sort(key=lambda group: group.n)
     what = f"{kind}, {family}" if family else kind
     between = f"N >= {ends[0]:,}" if ends[1] == np.inf else f"N {ends[0]:,} to {ends[1]:,}"
     claims.check(
@@ -114,36 +104,29 @@ def test_floor(claims, sweep):
     """Time = c0 + c1 N: c0 is the call's, which flatters the ratio of a small network."""
     subject = f"{len(sweep)} networks, batch {BATCH}"
     for member in (LOSS, GRADIENT, HVP, KEPT):
-        for text, statistic, scale in (
-            (f"network: c0 of {member} = c0 + c1 N, us", groups.floor, 1e6),
-            (f"network: c1 of {member} = c0 + c1 N, ns", groups.per_parameter, 1e9),
-        ):
-            figure = groups.over_groups(sweep, statistic, member)
+        for i, unit, scale in ((0, "us", 1e6), (1, "ns", 1e9)):
+            figure = groups.over_groups(sweep, lambda *x, i=i: groups.line(*x)[i], member)
+            text = f"network: c{i} of {member} = c0 + c1 N, {unit}"
             claims.check(text, subject, groups.Figure(*(scale * x for x in figure)))
 
 
 @pytest.mark.parametrize("ratio", RATIOS[NETWORK], ids=str)
 def test_ratio_without_floor(claims, sweep, ratio):
     def of_c1(n, *times):
-        return np.divide(*(groups.per_parameter(n, each) for each in times))
+        return np.divide(*(groups.line(n, each)[1] for each in times))
 
-    claims.check(
-        f"network: {ratio}, of c1",
-        f"{len(sweep)} networks, batch {BATCH}",
-        lambda effort: groups.over_groups(sweep, of_c1, ratio.member, ratio.base, effort=effort),
-        most=ratio.most,
-    )
+    def measure(effort):
+        return groups.over_groups(sweep, of_c1, *ratio[:2], effort=effort)
+
+    subject = f"{len(sweep)} networks, batch {BATCH}"
+    claims.check(f"network: {ratio}, of c1", subject, measure, most=ratio.most)
 
 
 def test_one_sample(claims, grid):
     """Memory is what limits it: W is read forward and back, and its gradient written."""
     group = next(group for group in grid if LIMIT in group.members)
-    claims.check(
-        "network, one sample: gradient / moving its memory",
-        group.title,
-        lambda effort: group.ratio(GRADIENT, LIMIT, effort),
-        most=1.5,
-    )
+    text = "network, one sample: gradient / moving its memory"
+    claims.check(text, group.title, partial(group.ratio, GRADIENT, LIMIT), most=1.5)
     moved = 4e-9 * derivatives.floats_moved(group.about["sizes"])
     for member in (GRADIENT, LIMIT):
         figure = groups.interval(np.median, moved / group.rounds()[member])

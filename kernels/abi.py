@@ -10,9 +10,10 @@ is ``void(real *a, int64, int64, real *b, int64, int64, real scale, real *c, int
 """
 
 import ctypes
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -31,13 +32,13 @@ class Borrowed(types.Array):
         super().__init__(dtype, ndim, "C", name=f"Borrowed({dtype}, {ndim})")
 
     def copy(self, dtype=None, ndim=None, layout=None, readonly=None):
-        """The same with another number of dimensions; else what Numba makes of any array."""
+        """Return the same with another number of dimensions; else what Numba makes of any array."""
         if layout in (None, "C"):
             return Borrowed(dtype or self.dtype, ndim or self.ndim)
         return super().copy(dtype, ndim, layout, readonly)
 
     def unify(self, typingctx, other):
-        """Nothing but itself."""
+        """Return None: no other type unifies with it."""
 
 
 @register_model(Borrowed)
@@ -54,7 +55,7 @@ class BorrowedModel(models.ArrayModel):
 
 
 def array_at(context, builder, view_type, data, shape):
-    """IR of an array of `shape` at a pointer."""
+    """Return the IR of an array of `shape` at a pointer."""
     view = make_array(view_type)(context, builder)
     itemsize = context.get_constant(types.intp, context.get_abi_sizeof(data.type.pointee))
     strides = [itemsize]
@@ -80,7 +81,7 @@ class Scalar(NamedTuple):
     kind: types.Type | None
 
     def type_for(self, real):
-        """Its Numba type in the kernel for floats of type `real`."""
+        """Return its Numba type in the kernel for floats of type `real`."""
         return self.kind or real
 
 
@@ -97,7 +98,7 @@ class Array(NamedTuple):
     is_optional: bool = False
 
     def type_for(self, real):
-        """Its Numba type in the kernel for floats of type `real`."""
+        """Return its Numba type in the kernel for floats of type `real`."""
         return Borrowed(self.kind or real, self.ndim)
 
 
@@ -107,69 +108,88 @@ class Pointer(NamedTuple):
     kind: types.Type | None
 
     def type_for(self, real):
-        """Its Numba type in the kernel for floats of type `real`."""
+        """Return its Numba type in the kernel for floats of type `real`."""
         return types.CPointer(self.kind or real)
 
 
-Real, Word, Double = Scalar(None), Scalar(types.int64), Scalar(types.float64)
-Vector, Matrix, Address = Array(None, 1), Array(None, 2), Pointer(None)
-Words, Doubles = Array(types.int64, 1), Array(types.float64, 1)
+Real = Annotated[float | np.floating[Any], Scalar(None)]
+Double = Annotated[float | np.floating[Any], Scalar(types.float64)]
+Word = Annotated[int, Scalar(types.int64)]
+
+Floats = npt.NDArray[np.floating[Any]]
+Integers = npt.NDArray[np.int64]
+Vector = Annotated[Floats, Array(None, 1)]
+Matrix = Annotated[Floats, Array(None, 2)]
+Tensor = Annotated[Floats, Array(None, 3)]
+Words = Annotated[Integers, Array(types.int64, 1)]
+WordMatrix = Annotated[Integers, Array(types.int64, 2)]
+Doubles = Annotated[npt.NDArray[np.float64], Array(types.float64, 1)]
+DoubleMatrix = Annotated[npt.NDArray[np.float64], Array(types.float64, 2)]
+Indices = Annotated[npt.NDArray[np.int32], Array(types.int32, 1)]
+Triples = Annotated[npt.NDArray[np.int32], Array(types.int32, 2)]
+Flags = Annotated[npt.NDArray[np.bool_], Array(types.boolean, 1)]
+Address = Annotated[int, Pointer(None)]
+
+# The same, but to be written by the kernel;
+OutVector = Annotated[Floats, Array(None, 1, is_written=True)]
+OutMatrix = Annotated[Floats, Array(None, 2, is_written=True)]
+OutTensor = Annotated[Floats, Array(None, 3, is_written=True)]
+OutWords = Annotated[Integers, Array(types.int64, 1, is_written=True)]
+# the same, but they may be None as a field of a tuple.
+OptionalVector = Annotated[Floats | None, Array(None, 1, is_optional=True)]
+OptionalMatrix = Annotated[Floats | None, Array(None, 2, is_optional=True)]
 
 
-def written(array):
-    """The same, but to be written by the kernel."""
-    return array._replace(is_written=True)
-
-
-def optional(array):
-    """The same, but it may be None as a field of a tuple."""
-    return array._replace(is_optional=True)
+def word_of(annotation):
+    """Return the `Scalar`, `Array` or `Pointer` that an annotation means."""
+    return getattr(annotation, "__metadata__", (annotation,))[0]
 
 
 def fields_of(annotation):
-    """The annotations of a named tuple's fields; None for a word."""
+    """Return the annotations of a named tuple's fields; None for a word."""
     if isinstance(annotation, type) and issubclass(annotation, tuple):
         return list(annotation.__annotations__.values())
     return None
 
 
 def type_for(annotation, real):
-    """The Numba type that an annotation means in the kernel for floats of type `real`."""
+    """Return the Numba type that an annotation means in the kernel for floats of type `real`."""
     fields = fields_of(annotation)
     if fields is None:
-        return annotation.type_for(real)
+        return word_of(annotation).type_for(real)
     return types.BaseTuple.from_types([type_for(field, real) for field in fields], annotation)
 
 
 def real_of(annotation, given):
-    """The dtype that a kernel must have whose parameter is given this Numba type, or None."""
+    """Return the dtype that this argument asks for, by its Numba type; None if any will do."""
     fields = fields_of(annotation)
     if fields is not None:
         parts = given if isinstance(given, types.BaseTuple) else ()
         return next(filter(None, map(real_of, fields, parts)), None)
-    if annotation.kind is not None or isinstance(given, (types.NoneType, types.Omitted)):
+    if word_of(annotation).kind is not None or isinstance(given, (types.NoneType, types.Omitted)):
         return None
     return getattr(given, "dtype", given)
 
 
 def problem(name, annotation, given, real):
-    """What is wrong with a value of this Numba type for a parameter; "" if it is taken."""
+    """Return what is wrong with a value of this Numba type for a parameter; "" if it is taken."""
     fields = fields_of(annotation)
     if fields is not None:
         return _problem_of_tuple(name, annotation, given, real)
-    expected = annotation.type_for(real)
-    if isinstance(annotation, Array):
-        return "" if _is_none(given) else _problem_of_array(name, annotation, given, expected)
+    word = word_of(annotation)
+    expected = word.type_for(real)
+    if isinstance(word, Array):
+        return "" if _is_none(given) else _problem_of_array(name, word, given, expected)
     numbers = [types.Integer, types.Boolean]
     if isinstance(expected, types.Float):
         numbers.append(types.Float)
-    if given == expected or (isinstance(annotation, Scalar) and isinstance(given, tuple(numbers))):
+    if given == expected or (isinstance(word, Scalar) and isinstance(given, tuple(numbers))):
         return ""
     return f"{name} must be of type {expected}, got {_described(given)}"
 
 
 def _problem_of_tuple(name, annotation, given, real):
-    """None is taken as a whole, but as a field only where it is optional."""
+    """Return what is wrong with a tuple: it may be None, a field only where it is optional."""
     if _is_none(given):
         return ""
     names, fields = list(annotation.__annotations__), fields_of(annotation)
@@ -177,7 +197,7 @@ def _problem_of_tuple(name, annotation, given, real):
         wanted = f"a {annotation.__name__} ({', '.join(names)})"
         return f"{name} must be {wanted}, got {_described(given)}"
     for field, part, kind in zip(names, fields, given, strict=True):
-        if _is_none(kind) and not getattr(part, "is_optional", False):
+        if _is_none(kind) and not getattr(word_of(part), "is_optional", False):
             return f"{name}.{field} must not be None"
         found = problem(f"{name}.{field}", part, kind, real)
         if found:
@@ -185,7 +205,7 @@ def _problem_of_tuple(name, annotation, given, real):
     return ""
 
 
-def _problem_of_array(name, annotation, given, expected):
+def _problem_of_array(name, array, given, expected):
     is_array = isinstance(given, types.Array)
     if not is_array or (given.dtype, given.layout) != (expected.dtype, "C"):
         return (
@@ -196,13 +216,13 @@ def _problem_of_array(name, annotation, given, expected):
     if not 1 <= given.ndim <= expected.ndim:
         one_less = ", or one less for one sample" if expected.ndim > 1 else ""
         return f"{name} must have {expected.ndim} axes{one_less}, got {_described(given)}"
-    if annotation.is_written and not given.mutable:
+    if array.is_written and not given.mutable:
         return f"{name} is written, and must not be read-only, got {_described(given)}"
     return ""
 
 
 def _described(kind):
-    """A Numba type in a message: those of tables of a network have pages of names."""
+    """Return a Numba type in a message: those of tables of a network have pages of names."""
     if isinstance(kind, types.BaseTuple):
         return f"a tuple of {len(kind)}"
     if any(isinstance(k, types.Record) for k in (kind, getattr(kind, "dtype", None))):
@@ -220,7 +240,7 @@ def _is_none(kind):
 
 
 def word_types(context, kind):
-    """LLVM types of the words that a value is passed as."""
+    """Return the LLVM types of the words that a value is passed as."""
     if isinstance(kind, types.Array):
         return [context.get_data_type(kind.dtype).as_pointer(), *[ir.IntType(64)] * kind.ndim]
     if isinstance(kind, types.BaseTuple):
@@ -229,7 +249,7 @@ def word_types(context, kind):
 
 
 def to_words(context, builder, kind, given, value):
-    """The words of a value of the Numba type `given` for a parameter of type `kind`."""
+    """Return the words of a value of the Numba type `given` for a parameter of type `kind`."""
     if _is_none(given):
         return [ir.Constant(word, None) for word in word_types(context, kind)]
     if isinstance(kind, types.BaseTuple):
@@ -243,7 +263,7 @@ def to_words(context, builder, kind, given, value):
 
 
 def from_words(context, builder, kind, words):
-    """The value of a Numba type, made of the next words of an iterator."""
+    """Return the value of a Numba type, made of the next words of an iterator."""
     if isinstance(kind, types.BaseTuple):
         parts = [from_words(context, builder, part, words) for part in kind]
         return context.make_tuple(builder, kind, parts)
@@ -257,7 +277,7 @@ def from_words(context, builder, kind, words):
 
 
 def ctypes_of(kind):
-    """ctypes of the words that a value is passed as."""
+    """Return the ctypes of the words that a value is passed as."""
     if isinstance(kind, types.Array):
         return [ctypes.c_void_p, *[ctypes.c_int64] * kind.ndim]
     if isinstance(kind, types.BaseTuple):
@@ -268,7 +288,7 @@ def ctypes_of(kind):
 
 
 def python_kind(value):
-    """What the Numba type of a Python value depends on, in a tenth of the time."""
+    """Return what the Numba type of a Python value depends on, in a tenth of the time."""
     if isinstance(value, tuple):
         return (type(value), *map(python_kind, value))
     if isinstance(value, np.ndarray):
@@ -277,7 +297,7 @@ def python_kind(value):
 
 
 def python_words(kind, value):
-    """The words of a Python value, whose type has no `problem`."""
+    """Return the words of a Python value, whose type has no `problem`."""
     if value is None:
         return [0] * len(ctypes_of(kind))
     if isinstance(kind, types.Array):

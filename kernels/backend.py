@@ -42,12 +42,12 @@ if hasattr(os, "register_at_fork"):  # a child has no thread that would give it 
 
 
 def target():
-    """(triple, CPU name, features) that Numba makes code for, as its environment variables say."""
+    """Return (triple, CPU name, features) of Numba's target, as its environment variables say."""
     return cpu_target.target_context.codegen().magic_tuple()
 
 
 def settings():
-    """What object code depends on, but for its source: the target, and what one debugs Numba by."""
+    """Return what object code depends on besides its source: the target and Numba's debug flags."""
     return (*target(), config.OPT, config.BOUNDSCHECK, config.LOOP_VECTORIZE, config.SLP_VECTORIZE)
 
 
@@ -63,7 +63,7 @@ def jit_is_on():
 
 @functools.cache
 def cache_folder():
-    """Where Numba would keep code of this package, or None: it obeys NUMBA_CACHE_DIR."""
+    """Return where Numba would keep code of this package, or None: it obeys NUMBA_CACHE_DIR."""
     try:
         return Path(FunctionCache(cache_folder.__wrapped__)._impl.locator.get_cache_path())
     except RuntimeError:  # neither __pycache__ nor the user's cache folder is writable
@@ -134,7 +134,7 @@ class KernelCompiler(compiler.CompilerBase):
     lowering = NativeLowering
 
     def define_pipelines(self):
-        """One, since there is no object mode."""
+        """Return the one pipeline there is: kernels have no object mode."""
         passes = compiler.PassManager("deltajit")
         for step in (
             untyped.TranslateByteCode,
@@ -162,7 +162,7 @@ class HelperCompiler(KernelCompiler):
 
 
 def _flags():
-    """What this package's options come to; neither wrappers nor object code.
+    """Return what this package's options come to; neither wrappers nor object code.
 
     no_compile leaves the library open, so that our C function goes into the same module.
     """
@@ -174,7 +174,7 @@ def _flags():
 
 @lock
 def compile_to_object(function, arguments, result, symbol):
-    """Object code of a C function `symbol` that does what a Python function does.
+    """Return the object code of a C function `symbol` that does what a Python function does.
 
     arguments : Numba types, passed as `abi` says. result : a Numba type.
 
@@ -199,7 +199,7 @@ def compile_to_object(function, arguments, result, symbol):
 
 
 def _c_function(context, description, symbol):
-    """A module with a C function that calls a compiled one, whose status it need not look at.
+    """Return a module with a C function that calls a compiled one, and ignores its status.
 
     A kernel raises nothing: `_check_calls` would find what raising needs.
     """
@@ -240,7 +240,7 @@ def _check_calls(module):
 
 @functools.cache
 def _engine():
-    """Our own engine, which has only object code that it was given; of Numba's target."""
+    """Return an execution engine of our own, for Numba's target, that only loads object code."""
     triple, cpu, features = target()
     machine = llvm.Target.from_triple(triple).create_target_machine(
         cpu=cpu, features=features, reloc="static", codemodel="jitdefault", jit=True
@@ -253,7 +253,7 @@ _kept = []  # object code, which the engine refers to as long as it lives
 
 @lock
 def load_object(code, symbol):
-    """Address of a function in object code."""
+    """Return the address of a function in object code."""
     _kept.append(code)
     engine = _engine()
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
@@ -262,7 +262,7 @@ def load_object(code, symbol):
 
 
 def load_module(module, symbol):
-    """Address of a function in a module of `llvmlite.ir`, made for this process alone."""
+    """Return the address of a function in a module of `llvmlite.ir`, for this process alone."""
     parsed = llvm.parse_assembly(str(module))
     parsed.verify()
     return load_object(cpu_target.target_context.codegen()._tm.emit_object(parsed), symbol)

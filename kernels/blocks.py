@@ -27,6 +27,7 @@ AHEAD = 24  # rows of b that are prefetched ahead: no hardware prefetcher follow
 # ---------------------------------------------------------------- products
 
 FEW, WIDE, NARROW = range(3)
+TILES = {FEW: (MR_FEW, NR), WIDE: (int(MR), NR), NARROW: (int(MR_NARROW), 1)}  # rows x vectors
 
 
 @shared
@@ -47,15 +48,48 @@ def tile_of(m, n, width):
 
 @shared
 def group_of(n, width):
-    """How many rows of b share a vector, of `width` lanes, where c has only n columns."""
+    """Return how many rows of b share a vector, of `width` lanes, where c has only n columns."""
     return 4 if 4 * n <= width else 2 if 2 * n <= width else 1
 
 
 @shared
 def is_narrow(shape, k, width):
-    """Of ``c = a.T @ b``, k deep: do lanes along the rows of c pay for transposing it?"""
+    """Return whether ``c = a.T @ b``, k deep, is faster as c.T, with lanes along the rows of c."""
     m, n = shape
     return 8 * n <= 5 * width and m >= width and k >= 2 * width
+
+
+# Ways of a layer's products: by inner products, by tiles whose vectors hold several rows of b, by
+# tiles of the transposed result, by tiles. (A layer's one sample goes by the kernels of `sample`.)
+INNER, GROUPED, TRANSPOSED, TILED = range(4)
+
+
+@shared
+def way_forward(n, width):
+    """Choose how ``a @ W`` of n units is computed: a tile of few columns leaves lanes empty."""
+    way = TILED
+    if n == 1:
+        way = INNER
+    elif group_of(n, width) > 1:
+        way = GROUPED
+    return way
+
+
+@shared
+def way_delta(m):
+    """Choose how ``delta @ W.T`` of m samples is computed: packing W.T pays for whole tiles."""
+    return INNER if m < MR else TILED
+
+
+@shared
+def way_gradient(shape, k, width):
+    """Choose how ``a.T @ delta`` of k samples is computed; shape (n_in, n_out)."""
+    way = TILED
+    if shape[1] == 1:
+        way = INNER
+    elif is_narrow(shape, k, width):
+        way = TRANSPOSED
+    return way
 
 
 # A transposed a that is larger than L2 would leave it between two panels, and each of its columns

@@ -40,13 +40,13 @@ def switch_off(why):
 
 
 def is_on():
-    """Whether there is a place for the files."""
+    """Return whether there is a place for the files."""
     return folder() is not None
 
 
 @functools.cache
 def folder():
-    """Where the files are: beside the sources, else among the user's caches; None if nowhere."""
+    """Return the folder of the files: beside the sources, or in the user's cache, or None."""
     path = None if _off else backend.cache_folder()
     if path is None:
         warn_once(_off or "there is no folder for the cache that can be written")
@@ -54,18 +54,18 @@ def folder():
 
 
 def _path(name, fingerprint):
-    """The file of a kernel for this CPU."""
+    """Return the file of a kernel for this CPU."""
     target = hashlib.sha256(repr(backend.settings()).encode()).hexdigest()[:8]
     return folder() / f"{name}-{fingerprint}-{target}{SUFFIX}"
 
 
 def count(fingerprint):
-    """How many kernels are kept for this CPU."""
+    """Return how many kernels are kept for this CPU."""
     return len(list(folder().glob(_path("*", fingerprint).name))) if is_on() else 0
 
 
 def load(name, fingerprint):
-    """The object code of a kernel, or None."""
+    """Return the object code of a kernel, or None."""
     if not is_on():
         return None
     path = _path(name, fingerprint)

@@ -29,12 +29,15 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import llvmlite
 import llvmlite.binding as llvm
 import numba
 import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -56,7 +59,7 @@ HELPER = {
 
 
 def _sources(folder, place=""):
-    """(path from here, content) of each source file in a folder and its subfolders.
+    """Return (path from here, content) of each source file in a folder and its subfolders.
 
     A folder may be one in a zip: what `importlib.resources` gives reads both.
     """
@@ -69,7 +72,7 @@ def _sources(folder, place=""):
 
 
 def _fingerprint():
-    """Hash of every source file of this package, and of Numba's version.
+    """Return the hash of every source file of this package, and of Numba's version.
 
     None where they can't be read, as in a package of compiled modules alone.
     """
@@ -92,6 +95,10 @@ if _of_sources is None:  # what is compiled is good for this process alone
 
 logger = logging.getLogger("deltajit")
 
+P = ParamSpec("P")  # of a kernel, its parameters
+R = TypeVar("R")  # and its result
+F = TypeVar("F", bound=Callable[..., Any])
+
 # ---------------------------------------------------------------- kernels
 
 WORD = ir.IntType(64)
@@ -106,7 +113,7 @@ _waits = collections.Counter()  # seconds that threads have waited for code
 
 
 def name_of(slot):
-    """The name of the kernel whose slot is at an address, and its dtype's, for pickles; 0 is None.
+    """Return the name and dtype of the kernel whose slot is at an address, for pickles; None for 0.
 
     Slots are addresses of this process; a TypeError says so of a kernel that others don't know.
     """
@@ -122,12 +129,12 @@ def name_of(slot):
 
 
 def slot_named(name):
-    """The slot of the kernel of that name, in this process."""
+    """Return the slot of the kernel of that name, in this process."""
     return 0 if name is None else _by_name[name]
 
 
-def in_use():
-    """Names of the kernels that this process has code of."""
+def in_use() -> set[str]:
+    """Return the names of the kernels that this process has code of."""
     return {
         f"{kernel.name}.{REALS[real]}"
         for address, (kernel, real) in list(_of_slot.items())  # others may make some
@@ -135,13 +142,13 @@ def in_use():
     }
 
 
-def seconds_spent():
-    """Seconds that this process has spent on compiling kernels."""
+def seconds_spent() -> float:
+    """Return the seconds that this process has spent on compiling kernels."""
     return _spent
 
 
-def seconds_waited():
-    """Seconds that this thread has waited for code, be it compiled, by whomever, or loaded."""
+def seconds_waited() -> float:
+    """Return the seconds that this thread has waited for code to be compiled or loaded."""
     return _waits[threading.get_ident()]
 
 
@@ -156,8 +163,8 @@ def _waiting(thread=None):
         _waits[thread] = before + time.perf_counter() - start
 
 
-def all_kernels():
-    """(kernel, Numba's type of its floats) of all that are kept, in the order of their names.
+def all_kernels() -> list[tuple[Any, Any]]:
+    """Return (kernel, Numba's type of its floats) of all that are kept, ordered by name.
 
     Of one type only if no argument depends on it: calls ask for float64 then.
     """
@@ -177,16 +184,16 @@ class Prototype:
         self.result = None if result is inspect.Signature.empty else result
 
     def types_for(self, real):
-        """(Numba types of the arguments, of the result) for floats of type `real`."""
+        """Return (Numba types of the arguments, of the result) for floats of type `real`."""
         arguments = tuple(abi.type_for(a, real) for a in self.annotations)
-        return arguments, types.none if self.result is None else self.result.type_for(real)
+        return arguments, types.none if self.result is None else abi.type_for(self.result, real)
 
     def is_for(self, real):
-        """Whether calls with floats of type `real` can come: not if it makes no difference."""
+        """Return whether floats of type `real` have code: not where it makes no difference."""
         return real == types.float64 or self.types_for(real) != self.types_for(types.float64)
 
     def real_of(self, given):
-        """The dtype that arguments of these Numba types ask for."""
+        """Return the dtype that arguments of these Numba types ask for."""
         reals = filter(None, map(abi.real_of, self.annotations, given))
         return next(reals, types.float64)
 
@@ -206,7 +213,7 @@ class Prototype:
                 raise TypeError(where + problem)
 
     def typed_call(self, name, real, given):
-        """Numba's (signature, lowering of a call by an address) for arguments of these types."""
+        """Return Numba's (signature, lowering of a call by an address) for these argument types."""
         self.check(name, real, given)
         arguments, result = self.types_for(real)
 
@@ -225,7 +232,7 @@ class Prototype:
         return result, call
 
 
-class Kernel(Prototype):
+class Kernel(Prototype, Generic[P, R]):
     """A function that is compiled once for each dtype, and called by its address."""
 
     def __init__(self, function, name, is_kept):
@@ -241,28 +248,28 @@ class Kernel(Prototype):
 
     @functools.cached_property
     def intrinsic(self):
-        """What jitted code calls."""
+        """Return what jitted code calls."""
         return _as_intrinsic(self._type, self.__wrapped__, ())
 
     @functools.cached_property
     def type(self):
-        """Its Numba type."""
+        """Return its Numba type."""
         return backend.resolved_type(self.intrinsic)
 
     @functools.cached_property
     def inlined(self):
-        """The same text, to go into a kernel that calls it."""
+        """Return the same text, to go into a kernel that calls it."""
         return inlined(self.__wrapped__)
 
     def _slot_symbol(self, real):
         return f"deltajit.slot.{self.name}.{REALS[real]}"
 
-    def slot(self, dtype):
-        """Where the address is, for floats of a NumPy dtype: for tables of networks."""
+    def slot(self, dtype: npt.DTypeLike) -> int:
+        """Return where the address is, for floats of a NumPy dtype: for tables of networks."""
         return ctypes.addressof(self._slots[numba.from_dtype(np.dtype(dtype))])
 
     def address(self, real, thread=None):
-        """Where the code for floats of type `real` is; it is loaded or compiled if need be.
+        """Return where the code for floats of type `real` is; it is loaded or compiled if need be.
 
         The wait is that of a thread, by its identifier; by default the calling one's.
         """
@@ -286,12 +293,14 @@ class Kernel(Prototype):
         return result(*given), lower
 
     def slot_in(self, module, real):
-        """The slot for floats of type `real`, as LLVM code of a module names it."""
+        """Return the slot for floats of type `real`, as LLVM code of a module names it."""
         name = self._slot_symbol(real)
         return module.globals.get(name) or ir.GlobalVariable(module, WORD, name)
 
-    def __call__(self, *values):
+    def __call__(self, *values: P.args, **by_name: P.kwargs) -> R:
         """Call from Python, by ctypes: for tests, and where microseconds do not matter."""
+        if by_name:
+            raise TypeError(f"deltajit's {self.__name__} takes its arguments by position")
         kinds = tuple(map(abi.python_kind, values))
         real = self._known.get(kinds)
         if real is None:
@@ -305,7 +314,7 @@ class Kernel(Prototype):
 
     @functools.cached_property
     def _for_python(self):
-        """(Numba types of the arguments, ctypes of the function) for floats of each type."""
+        """Return (Numba types of the arguments, ctypes of the function) for floats of each type."""
         found = {}
         for real in REALS:
             arguments, result = self.types_for(real)
@@ -315,10 +324,28 @@ class Kernel(Prototype):
         return found
 
 
+@overload
+def kernel(function: Callable[P, R]) -> Kernel[P, R]: ...
+@overload
+def kernel(
+    *, name: str | None = None, is_kept: bool = True
+) -> Callable[[Callable[P, R]], Kernel[P, R]]: ...
 def kernel(function=None, *, name=None, is_kept=True):
-    """Make a `Kernel` of an annotated function; its name is unique, also among closures.
+    """Make a kernel: a function compiled once for each dtype, and called by its address.
 
-    One that `is_kept` is written to disk: not what has code of a user's in it.
+    Parameters
+    ----------
+    function : callable
+        A function whose parameters are annotated with the words of `deltajit.kernels.abi`.
+    name : str, optional
+        The name it is known by, unique in its module; by default the function's.
+    is_kept : bool
+        Whether its code is written to disk; never that of modules outside of this package.
+
+    Returns
+    -------
+    Kernel
+        To be called from jitted code, and from Python by position.
     """
     if function is None:
         return functools.partial(kernel, name=name, is_kept=is_kept)
@@ -327,7 +354,7 @@ def kernel(function=None, *, name=None, is_kept=True):
     return Kernel(function, f"{module}.{name or function.__name__}", is_kept and ours)
 
 
-def prototype(function):
+def prototype(function: F) -> F:
     """Make a `Prototype` of an annotated function without a body, jitted as ``f(slot, ...)``."""
     made = Prototype(function)
 
@@ -344,7 +371,7 @@ def prototype(function):
 
 
 def _as_intrinsic(typed, function, first):
-    """An intrinsic with the parameters of `function`, after those named in `first`."""
+    """Return an intrinsic with the parameters of `function`, after those named in `first`."""
 
     def call(typingctx, *given):
         return typed(*given)
@@ -366,7 +393,7 @@ def _typeof_kernel(value, context):
 
 
 def bound(builder, slot):
-    """IR of the address in a slot, which is asked for where there is none."""
+    """Return the IR of the address in a slot, which is asked for where there is none."""
     before = builder.load(slot)
     start = builder.block
     is_empty = builder.icmp_unsigned("==", before, WORD(0))
@@ -383,7 +410,7 @@ def bound(builder, slot):
 
 @ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 def _resolve(slot, thread):
-    """What jitted code calls that finds a slot empty; without the kernel it can't go on."""
+    """Fill a slot that jitted code found empty; abort if that fails, since the code can't go on."""
     kernel, real = _of_slot[slot]
     try:
         return kernel.address(real, thread)
@@ -397,7 +424,7 @@ llvm.add_symbol(RESOLVER, python.on_own_thread(_resolve, RESOLVER))
 
 
 def _code_of(kernel, real):
-    """The address of a kernel's code, from the cache or the compiler."""
+    """Return the address of a kernel's code, from the cache or the compiler."""
     name, symbol = f"{kernel.name}.{REALS[real]}", f"deltajit.{kernel.name}.{REALS[real]}"
     if not kernel.is_kept:
         return backend.load_object(_compiled(kernel, real, symbol), symbol)
@@ -425,7 +452,7 @@ def _say_once():
 
 
 def _compiled(kernel, real, symbol):
-    """The object code."""
+    """Return the object code."""
     global _spent
     start = time.perf_counter()
     code = backend.compile_to_object(kernel.__wrapped__, *kernel.types_for(real), symbol)
@@ -484,7 +511,7 @@ class _DispatcherCache(FunctionCache):
             cache.warn_once(f"the cache in {self.cache_path} can't be written ({error!r})")
 
     def _remove_old(self):
-        """Files of this kernel from other sources: nobody will ask for them again."""
+        """Remove files of this kernel from other sources, which nobody will ask for again."""
         name, _ = self._impl.filename_base.rsplit("-", 1)  # what follows is the number of its line
         for path in Path(self.cache_path).glob(f"{glob.escape(name)}-*.nb?"):
             if SHORT not in path.name:
@@ -499,7 +526,7 @@ def _jitted(function, options):
 _made = collections.Counter()  # functions by their names
 
 
-def njit(function):
+def njit(function: F) -> F:
     """Compile `function` for callers in Python, cached on disk where a place can be found.
 
     Functions of one name, closures that is, are numbered in the order in which they are made.
@@ -517,11 +544,11 @@ def njit(function):
     return dispatcher
 
 
-def shared(function):
+def shared(function: F) -> F:
     """Let `function` serve Python as it is, and kernels as an inlined one."""
     return register_jitable(**HELPER)(function)
 
 
-def inlined(function):
+def inlined(function: F) -> F:
     """Let the text of `function` go into each jitted caller: nothing is compiled for it."""
     return _jitted(function, HELPER)

@@ -40,7 +40,7 @@ for _name in FUNCTIONS:
 
 
 def call(builder, name, *arguments):
-    """IR of a call of one of them."""
+    """Return the IR of a call of one of them."""
     kind = ir.FunctionType(*FUNCTIONS[name])
     function = cgutils.get_or_insert_function(builder.module, kind, f"deltajit_{name}")
     return builder.call(function, arguments)
@@ -59,7 +59,7 @@ def without_lock(builder):
 
 
 def on_own_thread(callback, name):
-    """Address of a C function, of a word that gives a word, that calls one of Python's elsewhere.
+    """Return the address of a C function of a word that calls a Python function on its own thread.
 
     That is called with the word and the calling thread's identifier (`threading.get_ident`).
     The calling thread waits, and does not hold Python's lock meanwhile. It makes the call itself if
@@ -109,7 +109,7 @@ def _run(module, address, task_type):
 
 
 def _is_compiling(builder):
-    """Whether this thread holds the compiler's lock. Asked without a step of Python's own code."""
+    """Return whether this thread holds the compiler's lock, without running Python code."""
     state = call(builder, "PyGILState_Ensure")
     question = builder.inttoptr(WORD(id(backend.holds_lock)), POINTER)
     answer = call(builder, "PyObject_CallObject", question, ir.Constant(POINTER, None))

@@ -1,11 +1,11 @@
-"""Numbers of a user's, checked: an error names the argument, what it was, what was expected."""
+"""Checks of numbers that users give: an error names the argument, its value, what was expected."""
 
 import math
 from itertools import pairwise
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 
-def real(value, name, least=-math.inf, most=math.inf):
+def real(value: Any, name: str, least: float = -math.inf, most: float = math.inf) -> float:
     """Return a finite number from `least` to `most`, both included."""
     if type(value) is not float and not isinstance(value, SupportsFloat):  # the latter is slow
         raise TypeError(f"{name} must be a number, got {value!r}")
@@ -19,33 +19,33 @@ def real(value, name, least=-math.inf, most=math.inf):
     return number
 
 
-def above_zero(value, name):
-    """Refuse what is no finite number greater than 0."""
+def above_zero(value: Any, name: str) -> None:
+    """Refuse all but finite numbers greater than 0."""
     if real(value, name, least=0) == 0:
         raise ValueError(f"{name} must be greater than 0, got {value!r}")
 
 
-def fraction(value, name):
-    """Refuse what is no number from 0 to 1, 1 excluded."""
+def fraction(value: Any, name: str) -> None:
+    """Refuse all but numbers from 0 to 1, 1 excluded."""
     if real(value, name, least=0, most=1) == 1:
         raise ValueError(f"{name} must be less than 1, got {value!r}")
 
 
-def pair(value, name):
+def pair(value: Any, name: str) -> tuple[float, float]:
     """Return two finite numbers."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise ValueError(f"{name} must be two numbers, got {value!r}")
     return real(value[0], f"{name}[0]"), real(value[1], f"{name}[1]")
 
 
-def fractions(value, name):
-    """Refuse what is no pair of numbers from 0 to 1, 1 excluded."""
+def fractions(value: Any, name: str) -> None:
+    """Refuse all but pairs of numbers from 0 to 1, 1 excluded."""
     for i, number in enumerate(pair(value, name)):
         fraction(number, f"{name}[{i}]")
 
 
-def increasing(value, name, *marks):
-    """Refuse what is no pair like ``0 < value[0] < 1 < value[1]``, if the marks are 0 and 1."""
+def increasing(value: Any, name: str, *marks: float) -> None:
+    """Refuse all but pairs like ``0 < value[0] < 1 < value[1]``, where the marks are 0 and 1."""
     low, high = pair(value, name)
     if not all(a < b for a, b in pairwise([marks[0], low, *marks[1:], high])):
         middle = "".join(f"{mark} < " for mark in marks[1:])

@@ -21,7 +21,7 @@ FLOORS = """
     kernels.mlp kernels.mlp.activations kernels.mlp.losses kernels.mlp.own kernels.mlp.model
     kernels.mlp.sample kernels.mlp.layers kernels.mlp.dropout kernels.mlp.entry kernels.mlp.sweeps
     kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.rules kernels.mlp.optimizers
-    kernels.mlp.training kernels.mlp.ensemble kernels.mlp.handle
+    kernels.mlp.training kernels.mlp.stacked kernels.mlp.handle
     kernels.circuit.runs kernels.circuit.operations kernels.circuit.schedule
     kernels.circuit.interpreter kernels.circuit.loss kernels.circuit kernels
 
@@ -55,9 +55,8 @@ FACES = ("plot", "io", "cli", "sklearn", "training.full_batch")
 WHOLE = ("sklearn", "io.torch_modules")
 OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax", "onnx", "threadpoolctl", "pandas"}
 
-# The NumPy twin of a module of the kernels has its name; and `ensemble` is a twin of that kind.
+# The NumPy twin of a module of the kernels has its name.
 TWINS = "kernels.mlp", "reference"
-TWIN = {"ensemble"}
 
 
 def modules():
@@ -152,7 +151,7 @@ def test_a_basename_stands_once():
     names = Counter(x.rpartition(".")[2] for x in files)
     twice = {x for x in names if names[x] > 1}
     twins = {x for x in twice if names[x] == 2 and all(f"{place}.{x}" in files for place in TWINS)}
-    assert twice - twins - TWIN == set()
+    assert twice == twins
 
 
 @pytest.mark.parametrize(

@@ -393,10 +393,3 @@ def test_nan_in_weights_is_named(draw):
     net.weights[1][0, 3] = np.nan
     with pytest.raises(ValueError, match=r"net.weights\[1\] has NaN"):
         draw(net)
-
-
-def test_gallery(tmp_path):
-    from bench import gallery
-
-    gallery.save(tmp_path / "gallery.png", epochs=2)
-    assert (tmp_path / "gallery.png").read_bytes().startswith(b"\x89PNG")

@@ -16,9 +16,17 @@ Public kernels take (program, what is read, what is written, work). X (B, n_inpu
 
 from typing import NamedTuple
 
-from numba import types
-
-from ..abi import Array, Matrix, Vector, Word, written
+from ..abi import (
+    Indices,
+    Matrix,
+    OutMatrix,
+    OutTensor,
+    OutVector,
+    Triples,
+    Vector,
+    Word,
+    WordMatrix,
+)
 from ..compiler import inlined, kernel, njit, shared
 from ..gemm.tile import View, at, view
 from ..gemm.transpose import transpose
@@ -38,26 +46,34 @@ from ..status import (
 from .operations import slots_of
 from .runs import Facts, ahead, backward, forward, turn
 
-Indices = Array(types.int32, 1)
-Triples = Array(types.int32, 2)
-
 FORWARD, BACKWARD, AHEAD, TURN = range(4)  # columns of `Program.slots`
 OPERATION, FIRST, LAST = range(3)  # columns of `Program.runs`
 
 
 class Program(NamedTuple):
-    """A circuit as the kernels take it.
+    """Hold a circuit as the kernels take it; `circuit.program` is one.
 
-    Rows of values are constants first, then inputs, then values that are kept, among them outputs,
-    then the values of one segment.
+    Its memory is a table: a row a value, a column a sample. First come the rows of constants, then
+    those of inputs, of values that are kept (the outputs among them), and of one segment's values.
 
-    steps : (N, 3) int32, for each step the rows of v, x and y; of one operand, x is there twice.
-    runs : (R, 3) int32, for each run its operation, its first step, and the one behind its last.
-    segments : (S + 1,) int32, where in `runs` each segment begins.
-    outputs : (m,) int32, their rows.
-    constants : (C,) float. ties : (2,) float, derivatives of max(x, y) and min(x, y) where x = y.
-    slots : (operations, 4) int64, slots of the kernels of each operation.
-    n_inputs : int. rows : int, how many there are. width : int, most samples in a row.
+    Attributes
+    ----------
+    steps : array (N, 3) of int32
+        Rows of v, x and y of each step; a step of one operand has x twice.
+    runs : array (R, 3) of int32
+        Operation, first step and end of each run.
+    segments : array (S + 1,) of int32
+        Where in `runs` each segment begins.
+    outputs : array (m,) of int32
+        Rows of the outputs.
+    constants : array (C,)
+        Their values, in the dtype of the circuit.
+    ties : array (2,)
+        Derivatives of max(x, y) and min(x, y) where x = y.
+    slots : array (operations, 4) of int64
+        Slots of the kernels of each operation.
+    n_inputs, rows, width : int
+        Number of inputs, of rows, and most samples in a row.
     """
 
     steps: Triples
@@ -66,7 +82,7 @@ class Program(NamedTuple):
     outputs: Indices
     constants: Vector
     ties: Vector
-    slots: Array(types.int64, 2)
+    slots: WordMatrix
     n_inputs: Word
     rows: Word
     width: Word
@@ -77,7 +93,7 @@ class Program(NamedTuple):
 
 
 def _restored(*fields):
-    """The program that was pickled, with the kernels of this process."""
+    """Return the program that was pickled, with the kernels of this process."""
     program = Program(*fields)
     return program._replace(slots=slots_of(program.constants.dtype))
 
@@ -86,30 +102,86 @@ def _restored(*fields):
 
 
 @njit
-def evaluate(program, X, out, work):
-    """``out = f(X)`` (B, m)."""
+def evaluate(program: Program, X: Matrix, out: OutMatrix, work: OutVector) -> None:
+    """Evaluate a circuit.
+
+    Parameters
+    ----------
+    program : Program
+        What `deltajit.Circuit` has traced: its `program`.
+    X : array (B, n_inputs)
+        Samples, of the dtype of the program.
+    out : array (B, m)
+        The m outputs of each sample, overwritten; of one output also (B,).
+    work : array
+        Scratch memory: ``workspace_size(program, B)`` floats.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` is too small.
+    """
     refuse(_evaluate(VERSION, program, X, out, work))
 
 
 @njit
-def value_and_grad(program, X, value, grad, work):
-    """``value = f(X)`` (B, m), and the gradient of each output, (B, m, n_inputs), into `grad`.
+def value_and_grad(
+    program: Program, X: Matrix, value: OutMatrix, grad: OutTensor, work: OutVector
+) -> None:
+    """Compute the outputs of a circuit, and the gradient of each with respect to the inputs.
 
-    One output: shapes (B,) and (B, n_inputs) will do.
+    Parameters
+    ----------
+    program : Program
+        What `deltajit.Circuit` has traced: its `program`.
+    X : array (B, n_inputs)
+        Samples, of the dtype of the program.
+    value : array (B, m)
+        The outputs, overwritten; of one output also (B,).
+    grad : array (B, m, n_inputs)
+        The gradients, overwritten; of one output also (B, n_inputs).
+    work : array
+        Scratch memory: ``workspace_size(program, B)`` floats.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` is too small.
+
+    References
+    ----------
+    Baur & Strassen (1983), The complexity of partial derivatives.
     """
     refuse(_value_and_grad(VERSION, program, X, value, grad, work))
 
 
 @njit
-def hvp(program, X, V, out, work):
-    """The Hessian of the one output at each x times v, (B, n_inputs), into `out`; V like X."""
+def hvp(program: Program, X: Matrix, V: Matrix, out: OutMatrix, work: OutVector) -> None:
+    """Multiply the Hessian of a circuit's one output, at each sample, by a vector.
+
+    Parameters
+    ----------
+    program : Program
+        What `deltajit.Circuit` has traced: its `program`.
+    X : array (B, n_inputs)
+        Samples, of the dtype of the program.
+    V : array (B, n_inputs)
+        A direction for each sample.
+    out : array (B, n_inputs)
+        The products, overwritten.
+    work : array
+        Scratch memory: ``workspace_size(program, B, 2)`` floats.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, `work` is too small, or the circuit has several outputs.
+    """
     refuse(_hvp(VERSION, program, X, V, out, work))
 
 
 @kernel
-def _evaluate(
-    version: Word, program: Program, X: Matrix, out: written(Matrix), work: written(Vector)
-) -> Word:
+def _evaluate(version: Word, program: Program, X: Matrix, out: OutMatrix, work: OutVector) -> Word:
     status = _check(version, program, X, work, 1) or _check_rows(out, X, program.outputs.size)
     if status == OK:
         width, m = width_of(program, X.shape[0], 1), program.outputs.size
@@ -125,8 +197,8 @@ def _evaluate(
 
 @kernel
 def _value_and_grad(
-    version: Word, program: Program, X: Matrix, value: written(Matrix),
-    grad: written(Array(None, 3)), work: written(Vector),
+    version: Word, program: Program, X: Matrix, value: OutMatrix,
+    grad: OutTensor, work: OutVector,
 ) -> Word:  # fmt: skip
     batch, n, m = X.shape[0], program.n_inputs, program.outputs.size
     status = (
@@ -157,8 +229,8 @@ def _value_and_grad(
 
 @kernel
 def _hvp(
-    version: Word, program: Program, X: Matrix, V: Matrix, out: written(Matrix),
-    work: written(Vector),
+    version: Word, program: Program, X: Matrix, V: Matrix, out: OutMatrix,
+    work: OutVector,
 ) -> Word:  # fmt: skip
     batch, n = X.shape[0], program.n_inputs
     status = (
@@ -200,7 +272,7 @@ def _check(version, program, X, work, order):
 
 @inlined
 def _check_rows(out, X, columns):
-    """(B, columns); of one column also (B,)."""
+    """Check the shape (B, columns); for one column also (B,)."""
     batch = X.shape[0]
     fits = out.shape[0] == batch and out.shape[1] == columns
     fits = fits or (columns == 1 and out.shape[0] == 1 and out.shape[1] == batch)
@@ -209,7 +281,7 @@ def _check_rows(out, X, columns):
 
 @inlined
 def _check_gradients(grad, batch, m, n):
-    """(B, m, n); of one output also (B, n)."""
+    """Check the shape (B, m, n); for one output also (B, n)."""
     fits = grad.shape[0] == batch and grad.shape[1] == m
     fits = fits or (m == 1 and grad.shape[0] == 1 and grad.shape[1] == batch)
     return OK if fits and grad.shape[2] == n else BAD_OUT
@@ -217,7 +289,7 @@ def _check_gradients(grad, batch, m, n):
 
 @inlined
 def _check_directions(program, X, V):
-    """V like X, of a circuit with one output."""
+    """Check that V has the shape of X, and the circuit one output."""
     status = OK
     if V.shape[1] != program.n_inputs:
         status = BAD_X_OF_CIRCUIT
@@ -233,20 +305,20 @@ def _check_directions(program, X, V):
 
 @inlined
 def steps_of(program, r):
-    """The steps of run r."""
+    """Return the steps of run r."""
     first, last = program.runs[r, FIRST], program.runs[r, LAST]
     return matrix(program.steps, 3 * first, last - first, 3)
 
 
 @inlined
 def slot_of(program, r, kind):
-    """Where the kernel of this kind of run r is."""
+    """Return where the kernel of this kind of run r is."""
     return program.slots[program.runs[r, OPERATION], kind]
 
 
 @inlined
 def facts_of(program):
-    """What a run needs to know."""
+    """Return what a run needs to know."""
     return Facts(program.ties, program.constants.size)
 
 
@@ -259,14 +331,14 @@ def forward_segment(program, s, width, values):
 
 @kernel
 def go_forward(program: Program, width: Word, values: Vector):
-    """Values of all steps, from constants and inputs. Those of the last segment stay."""
+    """Compute the values of all steps from constants and inputs; the last segment's stay."""
     for s in range(program.segments.size - 1):
         forward_segment(program, s, width, values)
 
 
 @kernel
 def go_back(program: Program, width: Word, values: Vector, adjoints: Vector):
-    """Adjoints of the inputs, from the outputs'; the values of the last segment are still there."""
+    """Compute the adjoints of the inputs from those of the outputs, after `go_forward`."""
     last_segment, facts = program.segments.size - 2, facts_of(program)
     for s in range(last_segment, -1, -1):
         if s != last_segment:
@@ -286,7 +358,7 @@ def ahead_segment(program, s, width, values, tangents):
 
 @kernel
 def go_ahead(program: Program, width: Word, values: Vector, tangents: Vector):
-    """Values and tangents of all steps, from those of constants and inputs."""
+    """Compute values and tangents of all steps from those of constants and inputs."""
     for s in range(program.segments.size - 1):
         ahead_segment(program, s, width, values, tangents)
 
@@ -296,7 +368,7 @@ def turn_back(
     program: Program, width: Word, values: Vector, adjoints: Vector, tangents: Vector,
     turned: Vector,
 ):  # fmt: skip
-    """Adjoints, and their tangents, of the inputs, after `go_ahead`."""
+    """Compute the adjoints of the inputs, and their tangents, after `go_ahead`."""
     last_segment, facts = program.segments.size - 2, facts_of(program)
     for s in range(last_segment, -1, -1):
         if s != last_segment:
@@ -311,33 +383,59 @@ def turn_back(
 
 @inlined
 def width_of(program, batch, order):
-    """Samples in a row, whole vectors; of order 2 half as many, since it has twice as many rows."""
+    """Return how many samples a row holds, in whole vectors; half as many for order 2."""
     whole = (batch + lanes(program.constants) - 1) // lanes(program.constants)
     return min(program.width // order, max(1, whole) * lanes(program.constants))
 
 
-def workspace_size(program, batch, order=1):
-    """Floats of scratch memory for a batch; order 2 is for `hvp`."""
+def workspace_size(program: Program, batch: int, order: int = 1) -> int:
+    """Return how much scratch memory a circuit's kernel needs.
+
+    Parameters
+    ----------
+    program : Program
+        What `deltajit.Circuit` has traced.
+    batch : int
+        Samples of a call.
+    order : {1, 2}
+        2 for `hvp`, 1 for the others.
+
+    Returns
+    -------
+    int
+        Number of floats, of the program's dtype.
+    """
     lanes = LANES_F32 if program.constants.itemsize == 4 else LANES_F64
     width = min(program.width // order, max(1, -(-batch // lanes)) * lanes)
     return 2 * order * program.rows * width
 
 
 @shared
-def largest_workspace(program):
-    """The same for any batch and order: of order 2 there are twice as many rows, half as wide."""
+def largest_workspace(program: Program) -> int:
+    """Return how much scratch memory suffices for any batch, of either order.
+
+    Parameters
+    ----------
+    program : Program
+        What `deltajit.Circuit` has traced.
+
+    Returns
+    -------
+    int
+        Number of floats: for `hvp` there are twice as many rows, half as wide.
+    """
     return 2 * program.rows * program.width
 
 
 @inlined
 def section(program, work, width, i):
-    """Rows of values, adjoints, tangents, or tangents of adjoints: i = 0, 1, 2, 3."""
+    """Return the rows of values, adjoints, tangents, or tangents of adjoints: i = 0, 1, 2, 3."""
     return vector(work, i * program.rows * width, program.rows * width)
 
 
 @inlined
 def put_constants(program, width, values):
-    """Their rows, once a call."""
+    """Write the rows of constants, once a call."""
     for c in range(program.constants.size):
         for j in range(0, width, lanes(values)):
             store(values, c * width + j, broadcast(program.constants[c], values))
@@ -345,7 +443,7 @@ def put_constants(program, width, values):
 
 @kernel
 def put_rows(X: Matrix, first: Word, count: Word, row: Word, width: Word, values: Vector):
-    """Columns of X as rows, from `row` on, of `count` samples; other lanes go with the first."""
+    """Write columns of X as rows, from `row` on; lanes beyond `count` samples repeat the first."""
     if count < width:
         for i in range(X.shape[1]):
             x = broadcast(X[first, i], values)
@@ -357,31 +455,31 @@ def put_rows(X: Matrix, first: Word, count: Word, row: Word, width: Word, values
 
 @kernel
 def take_rows(values: Vector, row: Word, n: Word, width: Word, target: View, count: Word):
-    """n rows, from `row` on, as columns of a View of `count` samples."""
+    """Write n rows, from `row` on, as columns of a View of `count` samples."""
     transpose(view(matrix(values, row * width, n, width)), target, n, count, values)
 
 
 @inlined
 def put_inputs(program, X, first, count, width, values):
-    """Rows of inputs."""
+    """Write the rows of inputs."""
     put_rows(X, first, count, program.constants.size, width, values)
 
 
 @inlined
 def take_inputs(program, adjoints, width, target, count):
-    """The adjoints of inputs as rows of a View, a row a sample."""
+    """Write the adjoints of the inputs into a View, a row a sample."""
     take_rows(adjoints, program.constants.size, program.n_inputs, width, target, count)
 
 
 @inlined
 def clear_inputs(program, width, adjoints):
-    """Adjoints of the inputs begin at 0; those of all steps are 0 after each way back."""
+    """Set the adjoints of the inputs to 0; the backward sweep leaves those of all steps at 0."""
     fill(vector(adjoints, program.constants.size * width, program.n_inputs * width), 0)
 
 
 @inlined
 def take_outputs(program, values, width, out, first, count):
-    """``out[first : first + count]`` (B, m)."""
+    """Copy the outputs into ``out[first : first + count]``."""
     for q in range(program.outputs.size):
         row = program.outputs[q] * width
         for j in range(count):
@@ -390,7 +488,7 @@ def take_outputs(program, values, width, out, first, count):
 
 @inlined
 def seed(program, q, width, adjoints):
-    """The adjoint of output q is 1."""
+    """Add 1 to the adjoint of output q."""
     row = program.outputs[q] * width
     for j in range(0, width, lanes(adjoints)):
         one = broadcast(1, adjoints)

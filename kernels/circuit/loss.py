@@ -34,7 +34,7 @@ from .interpreter import (
 
 
 def make_words(program):
-    """Words (N_WORDS,) that say where a `Program` is; who makes them keeps both alive."""
+    """Return the words (N_WORDS,) that say where a `Program` is; the caller keeps both alive."""
     words = np.zeros(N_WORDS, np.int64)
     for place, size, array in (
         (STEPS, N_STEPS, program.steps),
@@ -53,7 +53,7 @@ def make_words(program):
 
 @inlined
 def program_at(address, like):
-    """The `Program` whose words are at an address, of the dtype of `like`."""
+    """Return the `Program` whose words are at an address, of the dtype of `like`."""
     words, index = vector_at(address, N_WORDS, np.int64(0)), np.int32(0)
     n_steps, n_runs, n_slots = words[N_STEPS], words[N_RUNS], words[N_SLOTS]
     return Program(
@@ -74,7 +74,7 @@ def program_at(address, like):
 def total(
     z: Matrix, a: Matrix, Y: Matrix, weights: Vector, options: Options, spare: Vector
 ) -> Double:
-    """`losses.total`."""
+    """Compute `losses.total` of a circuit."""
     program = program_at(options.circuit, a)
     width, result = width_of(program, a.shape[0], 1), 0.0
     values = section(program, spare, width, 0)
@@ -94,7 +94,7 @@ def slopes(
     a: Matrix, Y: Matrix, weights: Vector, scale: Double, out: Matrix, options: Options,
     spare: Vector,
 ):  # fmt: skip
-    """`losses.slopes`."""
+    """Compute `losses.slopes` of a circuit."""
     program = program_at(options.circuit, a)
     width, begin, n_out = width_of(program, a.shape[0], 1), program.constants.size, a.shape[1]
     values, adjoints = section(program, spare, width, 0), section(program, spare, width, 1)
@@ -116,7 +116,7 @@ def curved(
     a: Matrix, Y: Matrix, weights: Vector, scale: Double, Rz: Matrix, Ra: Matrix,
     out: Matrix, options: Options, spare: Vector,
 ):  # fmt: skip
-    """`losses.curved`."""
+    """Compute `losses.curved` of a circuit."""
     program = program_at(options.circuit, a)
     width, begin, n_out = width_of(program, a.shape[0], 2), program.constants.size, a.shape[1]
     values, adjoints = section(program, spare, width, 0), section(program, spare, width, 1)
@@ -138,7 +138,7 @@ def curved(
 
 @inlined
 def _put(program, a, Y, first, count, width, values):
-    """Outputs and targets as rows of inputs."""
+    """Write outputs and targets into the rows of inputs."""
     begin = program.constants.size
     put_rows(a, first, count, begin, width, values)
     put_rows(Y, first, count, begin + a.shape[1], width, values)
@@ -146,7 +146,7 @@ def _put(program, a, Y, first, count, width, values):
 
 @inlined
 def _scale_rows(out, weights, scale):
-    """``out *= scale * weights``, row by row."""
+    """Compute ``out *= scale * weights``, row by row."""
     for b in range(out.shape[0]):
         factor, x = out.dtype.type(scale * sample_weight(weights, b)), row(out, b)
         for j in range(x.size):
@@ -154,5 +154,5 @@ def _scale_rows(out, weights, scale):
 
 
 def loss_of(name):
-    """The record of a circuit as a loss, of any output."""
+    """Return the record of a circuit as a loss, of any output."""
     return Loss(name, total, slopes, curved, curved)

@@ -11,7 +11,8 @@ sort           value                             first derivatives         secon
 
 A derivative of `selecting` is 0 by an operand that was not chosen, which passes nothing back then;
 where x = y is a tie it is `ties` (2,). The kernels of a run of one operation (`runs`) are made of
-these. To add one, write its record here and the one of the same name in `deltajit.operations`.
+these. To add one, write its record here, and the one of the same name in
+`deltajit.circuits.primitives`.
 """
 
 import math
@@ -44,24 +45,24 @@ def define(sort, name, *functions, **facts):
 
 @inlined
 def zero(x):
-    """0 in every lane."""
+    """Return 0 in every lane."""
     return broadcast(0, x)
 
 
 @inlined
 def one(x):
-    """1 in every lane."""
+    """Return 1 in every lane."""
     return broadcast(1, x)
 
 
 @inlined
 def two(x):
-    """2 in every lane."""
+    """Return 2 in every lane."""
     return broadcast(2, x)
 
 
 def nothing(ties, v, x, y):
-    """Derivatives of what is constant between its jumps."""
+    """Return the derivatives of what is constant between its jumps."""
     return zero(x), zero(x)
 
 
@@ -103,7 +104,7 @@ def by_base_twice(x, y):
 
 @inlined
 def times_log(p, logs, x, y):
-    """p times `logs`, where p is a power of x, and the other has log(x) in it.
+    """Return p times `logs`, where p is a power of x and `logs` has the factor log(x).
 
     A power of 0 beats an infinite logarithm. Of ``x**y`` at x = 0, y >= 0 it is 0.
     """
@@ -114,7 +115,7 @@ def times_log(p, logs, x, y):
 
 @inlined
 def power_curvatures(v, x, y):
-    """Second derivatives of x**y."""
+    """Return the second derivatives of x**y."""
     logarithm, below = f.log(x), libm_power(x, y - one(x))
     mixed = times_log(below, fma(y, logarithm, one(x)), x, y)
     return by_base_twice(x, y), mixed, times_log(v, logarithm * logarithm, x, y)
@@ -140,27 +141,27 @@ define(
 
 @inlined
 def logaddexp(x, y):
-    """Its value; inf - inf is no difference."""
+    """Return log(e**x + e**y); inf - inf is no difference."""
     apart = maximum(x, y) + f.log1p(f.exp(-absolute(x - y)))
     return select(x == y, x + broadcast(LN2, x), apart)
 
 
 @inlined
 def logaddexp_slope(x, y):
-    """Its derivative by x."""
+    """Return the derivative of `logaddexp` by x."""
     return select(x == y, broadcast(0.5, x), f.sigmoid(x - y))
 
 
 @inlined
 def logaddexp_curvature(x, y):
-    """Its second derivative by x."""
+    """Return the second derivative of `logaddexp` by x."""
     less = f.sigmoid(-absolute(x - y))
     return select(x == y, broadcast(0.25, x), fma(-less, less, less))
 
 
 @inlined
 def with_signs(c):
-    """Second derivatives of a function of x - y."""
+    """Return the second derivatives of a function of x - y."""
     return c, -c, c
 
 
@@ -195,7 +196,7 @@ def sign(x):
 
 @inlined
 def truth(condition, x):
-    """A condition as 1 or 0."""
+    """Return a condition as 1 or 0."""
     return select(condition, one(x), zero(x))
 
 

@@ -5,11 +5,9 @@ kernel is shared by a run's steps and their samples. `steps` (n, 3) holds the ro
 each step; of one operand, x is there twice.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from numba import types
-
-from ..abi import Array, Vector, Word
+from ..abi import Triples, Vector, Word
 from ..compiler import Kernel, inlined, kernel, prototype
 from ..simd.vectors import broadcast, fma, lanes, load, select, store
 
@@ -19,13 +17,10 @@ class Operation(NamedTuple):
 
     name: str
     n_operands: int
-    forward: Kernel
-    backward: Kernel
-    ahead: Kernel
-    turn: Kernel
-
-
-Steps = Array(types.int32, 2)
+    forward: Kernel[..., Any]
+    backward: Kernel[..., Any]
+    ahead: Kernel[..., Any]
+    turn: Kernel[..., Any]
 
 
 class Facts(NamedTuple):
@@ -36,26 +31,26 @@ class Facts(NamedTuple):
 
 
 @prototype
-def forward(steps: Steps, width: Word, values: Vector):
-    """``v = op(x, y)``."""
+def forward(steps: Triples, width: Word, values: Vector):
+    """Compute ``v = op(x, y)``."""
 
 
 @prototype
-def backward(steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector):
-    """``adjoint[x] += adjoint[v] dv/dx``, and of y; adjoint[v] becomes 0 for who comes next."""
+def backward(steps: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector):
+    """Add ``adjoint[v] dv/dx`` to adjoint[x], y likewise; adjoint[v] becomes 0, ready for reuse."""
 
 
 @prototype
-def ahead(steps: Steps, facts: Facts, width: Word, values: Vector, tangents: Vector):
-    """`forward`, and ``Rv = dv/dx Rx + dv/dy Ry``: how v moves when the inputs do."""
+def ahead(steps: Triples, facts: Facts, width: Word, values: Vector, tangents: Vector):
+    """Compute `forward`, and the tangent ``Rv = dv/dx Rx + dv/dy Ry``."""
 
 
 @prototype
 def turn(
-    steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector, tangents: Vector,
+    steps: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector, tangents: Vector,
     turned: Vector,
 ):  # fmt: skip
-    """`backward`, and how adjoints turn as values move by their tangents: forward over reverse.
+    """Compute `backward` and the tangents of the adjoints: forward over reverse.
 
     ``Radjoint[x] += Radjoint[v] dv/dx + adjoint[v] (d2v/dx2 Rx + d2v/dxdy Ry)``, and of y. The
     second product is 0 where the bracket is, as of a sum, whose derivatives never move.
@@ -67,13 +62,13 @@ def turn(
 
 @inlined
 def places(steps, k, width):
-    """Where the rows of v, x and y of step k begin."""
+    """Return where the rows of v, x and y of step k begin."""
     return steps[k, 0] * width, steps[k, 1] * width, steps[k, 2] * width
 
 
 @inlined
 def take(adjoints, place):
-    """One vector, which is 0 afterwards."""
+    """Return one vector, and set it to 0 in memory."""
     g = load(adjoints, place)
     store(adjoints, place, broadcast(0, g))
     return g
@@ -81,25 +76,25 @@ def take(adjoints, place):
 
 @inlined
 def where_not_0(g, p):
-    """p, and 0 where g is 0, so that g p is: p may be infinite or NaN in what nobody looks at."""
+    """Return p, and 0 where g is 0: p may be infinite or NaN in lanes that do not count."""
     return select(g == broadcast(0, g), broadcast(0, g), p)
 
 
 @inlined
 def add_number(adjoints, place, g, p):
-    """``adjoints += g p`` of one vector, of a p that needs no guard."""
+    """Compute ``adjoints += g p`` of one vector, of a p that needs no guard."""
     store(adjoints, place, load(adjoints, place) + g * p)
 
 
 @inlined
 def add_product(adjoints, place, g, p):
-    """``adjoints += g p`` of one vector, 0 where g is."""
+    """Compute ``adjoints += g p`` of one vector, 0 where g is."""
     store(adjoints, place, fma(g, where_not_0(g, p), load(adjoints, place)))
 
 
 @inlined
 def add_chosen(adjoints, place, g, p):
-    """``adjoints += g p``, and nothing where p is 0 since the operand was not chosen.
+    """Compute ``adjoints += g p``, and nothing where p is 0 since the operand was not chosen.
 
     Then g may be infinite or NaN. All other zeros are numbers, of which 0 inf is NaN.
     """
@@ -108,7 +103,7 @@ def add_chosen(adjoints, place, g, p):
 
 @inlined
 def of_variable(facts, width, place, p):
-    """A derivative p by the operand at a place, and 0 if that is a constant: it does not move."""
+    """Return the derivative p by the operand at a place, and 0 if that is a constant."""
     result = p
     if place < facts.constants * width:
         result = broadcast(0, p)
@@ -117,25 +112,25 @@ def of_variable(facts, width, place, p):
 
 @inlined
 def moved(by_x, Rx, by_y, Ry):
-    """How something moves that has these derivatives, when x and y do."""
+    """Return how something moves that has these derivatives, when x and y do."""
     return fma(by_x, where_not_0(by_x, Rx), by_y * where_not_0(by_y, Ry))
 
 
 @inlined
 def move_straight(facts, width, x, y, by_x, Rx, by_y, Ry):
-    """How v moves when x and y do, of derivatives that need no guard."""
+    """Return how v moves when x and y do, of derivatives that need no guard."""
     return Rx * by_x + Ry * by_y
 
 
 @inlined
 def move_chosen(facts, width, x, y, by_x, Rx, by_y, Ry):
-    """How v moves when the operand does that was chosen."""
+    """Return how v moves when the operand does that was chosen."""
     return moved(by_x, Rx, by_y, Ry)
 
 
 @inlined
 def move_variables(facts, width, x, y, by_x, Rx, by_y, Ry):
-    """How v moves when the operands at places x and y do, unless they are constants."""
+    """Return how v moves when the operands at places x and y do, unless they are constants."""
     by_x, by_y = of_variable(facts, width, x, by_x), of_variable(facts, width, y, by_y)
     return moved(by_x, Rx, by_y, Ry)
 
@@ -150,14 +145,14 @@ def of_two(name, n_operands, value, partials, add, move, curvatures=None):
     """
 
     @kernel(name=f"forward.{name}")
-    def forward_run(steps: Steps, width: Word, values: Vector):
+    def forward_run(steps: Triples, width: Word, values: Vector):
         for k in range(steps.shape[0]):
             v, x, y = places(steps, k, width)
             for j in range(0, width, lanes(values)):
                 store(values, v + j, value(load(values, x + j), load(values, y + j)))
 
     @kernel(name=f"backward.{name}")
-    def backward_run(steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector):
+    def backward_run(steps: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector):
         for k in range(steps.shape[0] - 1, -1, -1):
             v, x, y = places(steps, k, width)
             for j in range(0, width, lanes(values)):
@@ -168,7 +163,7 @@ def of_two(name, n_operands, value, partials, add, move, curvatures=None):
                 add(adjoints, y + j, g, by_y)
 
     @kernel(name=f"ahead.{name}")
-    def ahead_run(steps: Steps, facts: Facts, width: Word, values: Vector, tangents: Vector):
+    def ahead_run(steps: Triples, facts: Facts, width: Word, values: Vector, tangents: Vector):
         for k in range(steps.shape[0]):
             v, x, y = places(steps, k, width)
             for j in range(0, width, lanes(values)):
@@ -180,7 +175,7 @@ def of_two(name, n_operands, value, partials, add, move, curvatures=None):
                 store(tangents, v + j, move(facts, width, x, y, by_x, Rx, by_y, Ry))
 
     def turn_run(
-        steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector,
+        steps: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector,
         tangents: Vector, turned: Vector,
     ):  # fmt: skip
         for k in range(steps.shape[0] - 1, -1, -1):
@@ -200,7 +195,7 @@ def of_two(name, n_operands, value, partials, add, move, curvatures=None):
                 add_chosen(turned, y + j, g, moved(xy, Rx, yy, Ry))
 
     def turn_straight(
-        steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector,
+        steps: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector,
         tangents: Vector, turned: Vector,
     ):  # fmt: skip
         backward_run(steps, facts, width, values, adjoints)
@@ -232,14 +227,14 @@ def unary(name, value, partial, curvature):
     """Make the record of an operation of one operand."""
 
     @kernel(name=f"forward.{name}")
-    def forward_run(steps: Steps, width: Word, values: Vector):
+    def forward_run(steps: Triples, width: Word, values: Vector):
         for k in range(steps.shape[0]):
             v, x, _ = places(steps, k, width)
             for j in range(0, width, lanes(values)):
                 store(values, v + j, value(load(values, x + j)))
 
     @kernel(name=f"backward.{name}")
-    def backward_run(steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector):
+    def backward_run(steps: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector):
         for k in range(steps.shape[0] - 1, -1, -1):
             v, x, _ = places(steps, k, width)
             for j in range(0, width, lanes(values)):
@@ -247,7 +242,7 @@ def unary(name, value, partial, curvature):
                 add_product(adjoints, x + j, g, partial(load(values, v + j), load(values, x + j)))
 
     @kernel(name=f"ahead.{name}")
-    def ahead_run(steps: Steps, facts: Facts, width: Word, values: Vector, tangents: Vector):
+    def ahead_run(steps: Triples, facts: Facts, width: Word, values: Vector, tangents: Vector):
         for k in range(steps.shape[0]):
             v, x, _ = places(steps, k, width)
             for j in range(0, width, lanes(values)):
@@ -259,7 +254,7 @@ def unary(name, value, partial, curvature):
 
     @kernel(name=f"turn.{name}")
     def turn_run(
-        steps: Steps, facts: Facts, width: Word, values: Vector, adjoints: Vector,
+        steps: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector,
         tangents: Vector, turned: Vector,
     ):  # fmt: skip
         for k in range(steps.shape[0] - 1, -1, -1):

@@ -8,19 +8,15 @@ The caller owns all arrays.
 
 from typing import NamedTuple
 
-from numba import types
-
-from ..abi import Array, Word
+from ..abi import Flags, Indices, Triples, Word
 from ..compiler import inlined, kernel
-
-Indices = Array(types.int32, 1)
 
 # Codes of nodes that are no operations.
 INPUT, CONSTANT = -1, -2
 
 
 @kernel
-def mark_needed(codes: Indices, x: Indices, y: Indices, needed: Array(types.boolean, 1)):
+def mark_needed(codes: Indices, x: Indices, y: Indices, needed: Flags):
     """Mark what marked nodes are computed from; only outputs are marked before."""
     for k in range(codes.size - 1, -1, -1):
         if needed[k] and codes[k] >= 0:
@@ -40,9 +36,9 @@ class Lists(NamedTuple):
 @kernel
 def arrange(
     codes: Indices, x: Indices, y: Indices, nodes: Indices, lists: Lists, order: Indices,
-    runs: Array(types.int32, 2),
+    runs: Triples,
 ) -> Word:  # fmt: skip
-    """An order of a segment's operations in which as few runs of one operation follow each other.
+    """Order the operations of a segment so that there are few runs of equal ones.
 
     Greedy: of the operations whose operands are there, those that most are ready of go next, with
     all that become ready meanwhile, until none is left.
@@ -71,7 +67,7 @@ def arrange(
 
 @inlined
 def enlist(k, x, y, first, codes, lists):
-    """k waits for its operands in this segment, which begins at node `first`."""
+    """Let node k wait for its operands in this segment, which begins at node `first`."""
     lists.waits[k] = 0
     if x >= first and codes[x] >= 0:
         lists.next_use[2 * k], lists.users[x] = lists.users[x], 2 * k
@@ -83,14 +79,14 @@ def enlist(k, x, y, first, codes, lists):
 
 @inlined
 def push(k, codes, lists):
-    """k is ready."""
+    """Add node k to those that are ready."""
     lists.waits[k], lists.ready[codes[k]] = lists.ready[codes[k]], k
     lists.counts[codes[k]] += 1
 
 
 @inlined
 def pop(code, lists):
-    """One that is ready."""
+    """Remove a ready node, and return it."""
     k = lists.ready[code]
     lists.ready[code] = lists.waits[k]
     lists.counts[code] -= 1
@@ -99,7 +95,7 @@ def pop(code, lists):
 
 @inlined
 def release(k, codes, lists):
-    """k is there: nobody waits for it any longer."""
+    """Release the nodes that waited for node k."""
     use = lists.users[k]
     lists.users[k] = -1
     while use >= 0:
@@ -112,7 +108,7 @@ def release(k, codes, lists):
 
 @inlined
 def most_ready(counts):
-    """The operation that most are ready of."""
+    """Return the operation that most are ready of."""
     best = 0
     for code in range(1, counts.size):
         if counts[code] > counts[best]:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ..abi import Word
-from ..blocks import NR, group_of, is_narrow
+from ..blocks import INNER, NR, TRANSPOSED, group_of, way_forward, way_gradient
 from ..compiler import inlined
 from ..simd.vectors import lanes
 from ..simd.views import flat, matrix, row, rows
@@ -23,33 +23,33 @@ class Part(NamedTuple):
 
 @inlined
 def whole(c):
-    """All of c."""
+    """Return the part that is all of c."""
     return Part(ZERO, c.shape[0], ZERO, c.shape[1])
 
 
 @inlined
 def view_of(c, part):
-    """View of a part of c."""
+    """Return the view of a part of c."""
     return at(view(c), part.row, part.column)
 
 
 @inlined
 def matmul(a, b, c):
-    """``c = a @ b``."""
+    """Compute ``c = a @ b``."""
     none = zeros(view(c))
     product(none, a.dtype.type(1), view(a), view(b), view(c), c.shape, a.shape[1])
 
 
 @inlined
 def matmul_add(a, b, c):
-    """``c += a @ b``."""
+    """Compute ``c += a @ b``."""
     x = view(c)
     product(x, a.dtype.type(1), view(a), view(b), x, c.shape, a.shape[1])
 
 
 @inlined
 def matmul_transposed(a, b, c, part):
-    """``c = a @ b.T``, a part of c alone."""
+    """Compute ``c = a @ b.T``, a part of c alone."""
     x, y, z, k = at(view(a), part.row, 0), at(view(b), part.column, 0), view_of(c, part), a.shape[1]
     shape = part.rows, part.columns
     if k == 1:  # a column lies in memory like a row
@@ -67,9 +67,9 @@ def matmul_rows(a, b, c):
 
 @inlined
 def matmul_bias(a, b, bias, c, part):
-    """``c = a @ b + bias``, one bias for each column, a part of c alone."""
+    """Compute ``c = a @ b + bias``, one bias for each column, a part of c alone."""
     n, k = c.shape[1], a.shape[1]
-    if n == 1:  # a tile would use one lane of each vector; b is a row in memory
+    if way_forward(n, lanes(a)) == INNER:  # b is a row in memory
         x, y = rows(a, part.row, part.rows), rows(c, part.row, part.rows)
         matvec(x, flat(b), flat(y), bias[0])
         return
@@ -86,14 +86,15 @@ def matmul_bias(a, b, bias, c, part):
 
 @inlined
 def outer_add(a, b, scale, c, part):
-    """``c += scale * a.T @ b``, a part of c alone."""
+    """Compute ``c += scale * a.T @ b``, a part of c alone."""
     x, y = at(view(a), 0, part.row), at(view(b), 0, part.column)
-    if c.shape[1] == 1:  # columns are rows in memory: the lanes go along them
+    way = way_gradient(c.shape, a.shape[0], lanes(a))
+    if way == INNER:  # columns are rows in memory: the lanes go along them
         row_of_weights = View(y.data, y.col, y.row)
         sum_add(a, flat(b), row_of_weights, scale, flat(c), part.row, part.rows)
         return
     target, shape, k = view_of(c, part), (part.rows, part.columns), a.shape[0]
-    if is_narrow(c.shape, k, lanes(a)):
+    if way == TRANSPOSED:
         narrow_outer_add(x, y, scale, target, shape, k)
     else:
         product(target, scale, View(x.data, x.col, x.row), y, target, shape, k)
@@ -101,7 +102,7 @@ def outer_add(a, b, scale, c, part):
 
 @inlined
 def column_sum_add(a, scale, c, first, count):
-    """``c += scale * a.sum(axis=0)``, columns `first` to ``first + count`` alone."""
+    """Compute ``c += scale * a.sum(axis=0)``, columns `first` to ``first + count`` alone."""
     sum_add(a, None, ones(view(a)), scale, c, first, count)
 
 
@@ -118,7 +119,7 @@ def matmul_pair(a, b, bias, a2, b2, c):
 
 @inlined
 def matmul_transposed_pair(a, b, a2, b2, c):
-    """``c = a @ b.T + a2 @ b2.T``, as `matmul_pair`."""
+    """Compute ``c = a @ b.T + a2 @ b2.T``, as `matmul_pair`."""
     if b.shape[1] == 1:
         matmul_transposed(a, b, c, whole(c))
         matmul_add(a2, matrix(b2, 0, 1, b2.shape[0]), c)

@@ -93,7 +93,7 @@ def sum_add(a, weights, row_of_weights, scale, c, first, count):
 
 @kernel
 def _narrow_sum_add(a: Matrix, weights: Vector, scale: Real, c: Vector, first: Word, count: Word):
-    """`sum_add` of few columns: a single chain down each would wait for itself, so four do it."""
+    """Compute `sum_add` of few columns, by four chains each: one would wait for itself."""
     x, (m, n), width = flat(a), a.shape, lanes(a)
     fours = m - m % 4
     for j in range(first, first + count, width):

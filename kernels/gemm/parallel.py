@@ -44,12 +44,12 @@ def start():
 
 
 def available(threads):
-    """How many of so many threads kernels can use: all, or 1."""
+    """Return how many of so many threads kernels can use: all, or 1."""
     return threads if threads > 1 and start() else 1
 
 
 def _after_fork():
-    """In a child: the parent's threads are not here, and GNU OpenMP would wait for them forever."""
+    """Forbid regions in a child, which lacks the threads that GNU OpenMP would wait for."""
     if _state.value == READY:
         _state.value = LOST
 
@@ -59,7 +59,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def usable_cores():
-    """Cores that this process may run on, as far as they may all have threads."""
+    """Return how many cores this process may run on, at most `MOST_THREADS`."""
     if hasattr(os, "sched_getaffinity"):
         return min(len(os.sched_getaffinity(0)), MOST_THREADS)
     return min(os.cpu_count() or 1, MOST_THREADS)
@@ -67,7 +67,7 @@ def usable_cores():
 
 @intrinsic
 def _is_ready(typingctx):
-    """Whether this process may open a region."""
+    """Return whether this process may open a region."""
 
     def codegen(context, builder, signature, args):
         name = "deltajit_openmp_state"

@@ -73,7 +73,7 @@ class Shape(NamedTuple):
 
 @kernel
 def product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k: Word):
-    """``c = base + scale * a @ b`` for Views: a is m x k, b is k x n; base may be c.
+    """Compute ``c = base + scale * a @ b`` for Views: a is m x k, b is k x n; base may be c.
 
     a may have any strides; rows of b, base and c are contiguous.
     """
@@ -96,7 +96,7 @@ def product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k:
 
 @kernel
 def few_rows(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k: Word):
-    """The product by tiles of one row or a few, which read b where it lies."""
+    """Compute the product by tiles of one row or a few, which read b where it lies."""
     m, n = shape
     panel = View(c.data, 0, 1)  # nothing is parked
     width = VECTOR_BYTES // size_of(c)
@@ -118,7 +118,7 @@ def few_rows(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k
 def _panels(
     base: View, scale: Real, a: View, b: View, c: View, panel: View, m: Word, n: Word, depth: Word
 ):
-    """All columns of the product of m >= MR rows, at most KC deep."""
+    """Compute all columns of a product of m >= MR rows, at most KC deep."""
     width = panel.row // NR
     j = 0
     while j < n:
@@ -133,7 +133,7 @@ def _panels(
 
 @kernel
 def transposed_product(base: View, a: View, b: View, c: View, shape: Shape, k: Word):
-    """``c = base + a @ b.T`` for Views, all with contiguous rows; base may be c.
+    """Compute ``c = base + a @ b.T`` for Views, all with contiguous rows; base may be c.
 
     Panels are packed from b's rows by transposing blocks in registers, so nobody needs b.T.
     """
@@ -162,7 +162,7 @@ def transposed_product(base: View, a: View, b: View, c: View, shape: Shape, k: W
 
 @inlined
 def _small_packed(base, scale, a, c, panel, m, n, k):
-    """Less rows than a tile has, against a packed panel."""
+    """Multiply fewer rows than a tile has by a packed panel."""
     for i in range(0, m, MR_FEW):
         rows = min(m - i, MR_FEW)
         small(at(base, i, 0), scale, at(a, i, 0), panel, at(c, i, 0), panel, k, n, rows)
@@ -170,7 +170,7 @@ def _small_packed(base, scale, a, c, panel, m, n, k):
 
 @inlined
 def _pack_transposed(b, panel, n, depth, vecs):
-    """Row q of the panel is column q of b, which has n rows."""
+    """Pack b transposed: row q of the panel is column q of b, which has n rows."""
     width = VECTOR_BYTES // size_of(b)
     for v in range(vecs):
         for q in range(0, depth, width):
@@ -182,7 +182,7 @@ def _pack_transposed(b, panel, n, depth, vecs):
 def _packed(
     base: View, scale: Real, a: View, b: View, c: View, panel: View, shape: Shape, depth: Word
 ):
-    """`_panels` of a large transposed view a, by blocks of its rows that are packed first.
+    """Compute `_panels` of a large transposed view a, by blocks of its rows that are packed first.
 
     Each of its columns is on a page of its own, far from the next.
     """
@@ -204,7 +204,7 @@ def _packed(
 
 @intrinsic
 def unit(typingctx, v):
-    """1 in the dtype of a View."""
+    """Return 1 in the dtype of a View."""
 
     def codegen(context, bld, sig, args):
         return ir.Constant(context.get_data_type(v[0].dtype), 1.0)
@@ -214,7 +214,7 @@ def unit(typingctx, v):
 
 @intrinsic
 def size_of(typingctx, v):
-    """Bytes of an element of a View."""
+    """Return the bytes of an element of a View."""
 
     def codegen(context, bld, sig, args):
         return context.get_constant(types.intp, v[0].dtype.bitwidth // 8)
@@ -224,7 +224,7 @@ def size_of(typingctx, v):
 
 @intrinsic
 def copy_vector(typingctx, a, b, n):
-    """``b[0, :n] = a[0, :n]``, one vector at most; both with contiguous rows."""
+    """Compute ``b[0, :n] = a[0, :n]``, one vector at most; both with contiguous rows."""
 
     def codegen(context, bld, sig, args):
         out = Writer(context, bld, a[0].dtype)

@@ -32,7 +32,7 @@ class View(NamedTuple):
 
 
 def integer(x):
-    """An LLVM constant."""
+    """Return an LLVM constant."""
     return ir.Constant(I64, x)
 
 
@@ -67,7 +67,7 @@ class Writer:
         return [write.first_lanes(self.bld, n, self.lanes, first) for first in ends]
 
     def load(self, p, v, mask=None):
-        """Lanes that are masked off read 0 and do not touch memory."""
+        """Load a vector; lanes that are masked off read 0 and do not touch memory."""
         return write.load(self.bld, self.at(p, v), self.bytes, mask)
 
     def store(self, x, p, v, mask=None):
@@ -89,19 +89,19 @@ class Writer:
         return self.bld.fadd(self.pick(x, y, lows), self.pick(x, y, [i + size // 2 for i in lows]))
 
     def pick(self, x, y, lanes):
-        """The listed lanes of x and, counted on, of y."""
+        """Return the listed lanes of x and, counted on, of y."""
         picks = ir.Constant(ir.VectorType(I32, len(lanes)), [*lanes])
         return self.bld.shuffle_vector(x, y, picks)
 
     def hide(self, x):
-        """x, but LLVM can't see where it comes from: assembly of no instructions."""
+        """Return x by an empty assembly statement, so that LLVM can't see where it comes from."""
         kind = ir.FunctionType(x.type, [x.type])
         return self.bld.call(ir.InlineAsm(kind, "", "=r,0"), [x])
 
 
 @intrinsic
 def view(typingctx, array):
-    """The View of a 2-d array; of a 1-d array, as the row that all rows share."""
+    """Return the View of a 2-d array; of a 1-d array, as the row that all rows share."""
     result = types.NamedTuple([types.CPointer(array.dtype), types.intp, types.intp], View)
 
     def codegen(context, bld, sig, args):
@@ -115,7 +115,7 @@ def view(typingctx, array):
 
 @intrinsic
 def at(typingctx, v, i, j):
-    """The View whose first element is (i, j) of v."""
+    """Return the View whose first element is (i, j) of v."""
 
     def codegen(context, bld, sig, args):
         data, row, col = cgutils.unpack_tuple(bld, args[0])
@@ -218,7 +218,7 @@ class _Tile(Writer):
         return self.bld.select(self.bld.icmp_signed("<", integer(r), last), integer(r), last)
 
     def is_stored(self, r):
-        """Whether row r is this tile's to store."""
+        """Return whether row r is this tile's to store."""
         return self.bld.icmp_signed("<" if self.kind == SMALL else ">=", integer(r), self.edge)
 
     def write(self):
@@ -267,11 +267,11 @@ class _Tile(Writer):
         return self.spread(self.bld.bitcast(p, self.element.as_pointer()))
 
     def spread(self, p):
-        """The element at p in every lane."""
+        """Return the element at p in every lane."""
         return self.splat(self.bld.load(p, typ=self.element))
 
     def turn(self, state):
-        """One step of k: an outer product of a column of a and a row of b, added to c."""
+        """Add one step of k to c: the outer product of a column of a and a row of b."""
         count = len(self.anchors)
         anchors, b, panel, acc = state[:count], state[count], state[count + 1], state[count + 2 :]
         row_of_b = [self.load(b, v, self.mask_of_b[v]) for v in range(self.vecs)]
@@ -315,7 +315,7 @@ class _Tile(Writer):
         return ends
 
     def prefetch_next_c(self, todo):
-        """A line of the c of the tile below, another one each turn: in one go they would stall."""
+        """Prefetch a cache line of the next tile's c, one each turn: all at once would stall."""
         bits = (self.rows - 1).bit_length()
         row = self.bld.and_(todo, integer((1 << bits) - 1))
         v = self.bld.and_(self.bld.lshr(todo, integer(bits)), integer(self.vecs - 1))
@@ -323,7 +323,7 @@ class _Tile(Writer):
         self.prefetch(self.step(self.row(self.c, self.rows), offset), write=True)
 
     def store_rows(self, acc):
-        """``c = base + scale * acc``; masked only where the tile reaches over an edge."""
+        """Compute ``c = base + scale * acc``; masked only where the tile reaches over an edge."""
         bld = self.bld
         full = bld.icmp_signed(">=", self.n, integer(self.vecs * self.lanes))
         everything = self.is_stored(self.rows - 1 if self.kind == SMALL else 0)
@@ -383,7 +383,7 @@ class _GroupTile(_Tile):
         return [*state[:start], *self.column_sums(state[start:])]
 
     def spread(self, p):
-        """The group of elements at p, again and again."""
+        """Return the group of elements at p, again and again."""
         if self.rest is None:
             few = ir.VectorType(self.element, self.group)
             x = self.bld.load(self.bld.bitcast(p, few.as_pointer()), align=self.bytes, typ=few)
@@ -430,7 +430,7 @@ class _RowSums(Writer):
             self.a.append(self.step(data, builder.mul(number, stride)))
 
     def write(self):
-        """A loop over whole vectors of k, the rest with a mask, and the sums over lanes."""
+        """Return a loop over whole vectors of k, the rest with a mask, and the sums over lanes."""
         bld, zero = self.bld, ir.Constant(self.type, None)
         totals = [cgutils.alloca_once_value(bld, zero) for _ in self.a]  # registers, to LLVM
 

@@ -12,7 +12,7 @@ from .tile import View, Writer, at, integer
 
 @intrinsic
 def transpose_block(typingctx, a, b, m, n):
-    """``b[j, i] = a[i, j]`` for i < m, j < n, at most lanes x lanes."""
+    """Compute ``b[j, i] = a[i, j]`` for i < m, j < n, at most lanes x lanes."""
 
     def codegen(context, bld, sig, args):
         block = _Block(context, bld, a[0].dtype, args)
@@ -24,7 +24,7 @@ def transpose_block(typingctx, a, b, m, n):
 
 @intrinsic
 def pack_block(typingctx, a, b, m, n):
-    """`transpose_block` into whole vectors: beyond m there are zeros.
+    """Transpose a block into whole vectors, with zeros beyond m.
 
     Whatever else lies there would go through multiply-adds, at a hundred times their price if it
     looks like a subnormal number.
@@ -42,7 +42,7 @@ def pack_block(typingctx, a, b, m, n):
 
 @kernel
 def transpose(a: View, b: View, m: Word, n: Word, like: Vector):
-    """``b[j, i] = a[i, j]`` for i < m, j < n, of Views with the dtype of `like`."""
+    """Compute ``b[j, i] = a[i, j]`` for i < m, j < n, of Views with the dtype of `like`."""
     for i in range(0, m, lanes(like)):
         for j in range(0, n, lanes(like)):
             transpose_block(at(a, i, j), at(b, j, i), m - i, n - j)
@@ -50,7 +50,7 @@ def transpose(a: View, b: View, m: Word, n: Word, like: Vector):
 
 @intrinsic
 def transpose_add(typingctx, scale, a, b, m, n):
-    """``b[j, i] += scale * a[i, j]`` for i < m, j < n, at most lanes x lanes."""
+    """Compute ``b[j, i] += scale * a[i, j]`` for i < m, j < n, at most lanes x lanes."""
 
     def codegen(context, bld, sig, args):
         block = _Block(context, bld, a[0].dtype, args[1:])
@@ -95,13 +95,13 @@ class _Block(Writer):
         self.m, self.n = args[2:]
 
     def place(self, view, r, rows, columns):
-        """(pointer to row r, 0, its mask), which has no lane for a row that does not exist."""
+        """Return (pointer to row r, 0, its mask); the mask is empty if there is no such row."""
         exists = self.bld.icmp_signed("<", integer(r), rows)
         (mask,) = self.masks(self.bld.select(exists, columns, integer(0)), 1)
         return self.step(view[0], self.bld.mul(integer(r), view[1])), 0, mask
 
     def transposed(self):
-        """Columns of a, one a vector: the off-diagonal quarters of ever smaller blocks swap."""
+        """Return the columns of a, one a vector, by swapping quarters of ever smaller blocks."""
         size = self.lanes
         x = [self.load(*self.place(self.a, r, self.m, self.n)) for r in range(size)]
         half = size // 2
@@ -114,7 +114,7 @@ class _Block(Writer):
         return x
 
     def old_rows(self):
-        """What b holds."""
+        """Return what b holds."""
         return [self.load(*self.place(self.b, r, self.n, self.m)) for r in range(self.lanes)]
 
     def store_rows(self, x):

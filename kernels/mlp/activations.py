@@ -13,7 +13,7 @@ records hold kernels. To add one, write its record here and the one of the same 
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..abi import Double, Matrix
 from ..compiler import Kernel, inlined, kernel, prototype
@@ -53,9 +53,9 @@ class Activation(NamedTuple):
     """
 
     name: str
-    activate: Kernel | None
-    tangent: Kernel | None
-    curve: Kernel | None
+    activate: Kernel[..., Any] | None
+    tangent: Kernel[..., Any] | None
+    curve: Kernel[..., Any] | None
     of_z: bool = False
     of_rows: bool = False
     init: str = "glorot"
@@ -69,12 +69,12 @@ ACTIVATIONS: dict[str, Activation] = {}
 
 @prototype
 def activate(z: Matrix, a: Matrix, parameter: Double):
-    """``a = f(z)``, both (B, n); they may be one array."""
+    """Compute ``a = f(z)``, both (B, n); they may be one array."""
 
 
 @prototype
 def tangent(x: Matrix, Rz: Matrix, Ra: Matrix, parameter: Double):
-    """``Ra = f'(z) * Rz``, all (B, n): how activations move when z does. Ra may be Rz.
+    """Compute ``Ra = f'(z) * Rz``, all (B, n): how activations move when z does. Ra may be Rz.
 
     x is f(z), or z where `of_z`.
     """
@@ -82,7 +82,7 @@ def tangent(x: Matrix, Rz: Matrix, Ra: Matrix, parameter: Double):
 
 @prototype
 def curve(x: Matrix, delta: Matrix, Rz: Matrix, g: Matrix, parameter: Double):
-    """``g = g * f'(z) + u * f''(z) * Rz``, all (B, n): BP2's derivative along v.
+    """Compute ``g = g * f'(z) + u * f''(z) * Rz``, all (B, n): BP2's derivative along v.
 
     ``delta = u * f'(z)``; what replaces g is then the derivative of it, where g was that of u, and
     Rz is that of z. x is f(z); where `of_z`, f' may be 0, so x is z and `delta` is u.
@@ -156,7 +156,7 @@ def activation(**facts):
 
 
 def straight(x, p):
-    """No curvature."""
+    """Return 0: f'' of a piecewise linear f."""
     return broadcast(0, x)
 
 
@@ -327,14 +327,14 @@ ROOT_HALF, DENSITY_AT_0 = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
 
 @inlined
 def normal_cdf(z):
-    """The standard normal distribution's function."""
+    """Return the standard normal distribution's function."""
     half = broadcast(0.5, z)
     return fma(half, elementary.erf(z * broadcast(ROOT_HALF, z)), half)
 
 
 @inlined
 def normal_density(z):
-    """And its density."""
+    """Return the density of the standard normal distribution."""
     return broadcast(DENSITY_AT_0, z) * elementary.exp(broadcast(-0.5, z) * z * z)
 
 
@@ -384,7 +384,7 @@ class sin:
 
 @inlined
 def tanh_softplus(z):
-    """``t = tanh(log(1 + exp(z)))`` and ``1 - t**2``, without overflow or cancellation."""
+    """Compute ``t = tanh(log(1 + exp(z)))`` and ``1 - t**2``, without overflow or cancellation."""
     w, one, two = elementary.exp(-absolute(z)), broadcast(1, z), broadcast(2, z)
     is_above = z > broadcast(0, z)
     n = select(is_above, fma(two, w, one), w * (w + two))  # t = n / (n + d)
@@ -434,14 +434,14 @@ class hardswish:
 
 @kernel(name="activate.softmax")
 def softmax(z: Matrix, a: Matrix, parameter: Double):
-    """``exp(z) / sum(exp(z))`` of each row; its maximum goes first, against overflow."""
+    """Compute ``exp(z) / sum(exp(z))`` of each row, less its maximum so that nothing overflows."""
     for b in range(z.shape[0]):
         _softmax_row(row(z, b), row(a, b))
 
 
 @inlined
 def _softmax_row(z, a):
-    """The ragged last vector stays in a register: what was just stored masked is slow to read."""
+    """Compute softmax of a row; the ragged last vector stays in a register."""
     last = last_vector(z)
     rest = z.size - last
     top = largest(z)
@@ -459,13 +459,13 @@ def _softmax_row(z, a):
 
 @inlined
 def last_vector(z):
-    """Where the last vector of `z` begins, which may be a full one."""
+    """Return where the last vector of `z` begins, which may be a full one."""
     return (z.size - 1) // lanes(z) * lanes(z)
 
 
 @inlined
 def largest(z):
-    """Maximum of a vector that has no NaN; some element if it has one."""
+    """Return the maximum of a vector that has no NaN; some element if it has one."""
     last = last_vector(z)
     top = broadcast(z[last], z)
     top = select(first_lanes(z.size - last, z), load_masked(z, last, z.size - last), top)
@@ -476,7 +476,7 @@ def largest(z):
 
 @kernel(name="tangent.softmax")
 def softmax_tangent(x: Matrix, Rz: Matrix, Ra: Matrix, parameter: Double):
-    """``Ra = (diag(a) - a a^T) Rz`` of each row: its outputs depend on all z of a row."""
+    """Compute ``Ra = (diag(a) - a a^T) Rz`` of each row: its outputs depend on all z of a row."""
     for b in range(x.shape[0]):
         mean = weighted_sum(x, Rz, b)
         for j in range(x.shape[1]):
@@ -485,7 +485,7 @@ def softmax_tangent(x: Matrix, Rz: Matrix, Ra: Matrix, parameter: Double):
 
 @kernel(name="curve.softmax")
 def softmax_curve(x: Matrix, delta: Matrix, Rz: Matrix, g: Matrix, parameter: Double):
-    """The derivative of ``delta = a (u - sum(a u))`` along Rz, given that of u in g.
+    """Differentiate ``delta = a (u - sum(a u))`` along Rz, given the derivative of u in g.
 
     ``Ra = a (Rz - sum(a Rz))``, so that ``Ra (u - sum(a u)) = delta (Rz - sum(a Rz))``.
     """
@@ -509,7 +509,7 @@ def weighted_sum(a, x, b):
 
 @kernel(name="activate.gaussian")
 def gaussian(z: Matrix, a: Matrix, parameter: Double):
-    """Means as they are, and variances from their logarithms: ``(z, exp(z))``, half a row each."""
+    """Compute means and variances from z, half a row each: ``(z, exp(z))``."""
     m = z.shape[1] // 2
     for b in range(z.shape[0]):
         for j in range(m):
@@ -518,7 +518,7 @@ def gaussian(z: Matrix, a: Matrix, parameter: Double):
 
 @kernel(name="tangent.gaussian")
 def gaussian_tangent(x: Matrix, Rz: Matrix, Ra: Matrix, parameter: Double):
-    """``Ra = Rz`` of the means, and ``a Rz`` of the variances."""
+    """Compute ``Ra = Rz`` of the means, and ``a Rz`` of the variances."""
     m = x.shape[1] // 2
     for b in range(x.shape[0]):
         for j in range(m):

@@ -5,14 +5,11 @@ Public kernels take (model, what is read, what is written, work), where `work` h
 block of samples is in `tangents`.
 """
 
-from ..abi import Doubles, Matrix, Vector, Word
+from ..abi import Doubles, Matrix, OutMatrix, OutTensor, OutVector, Vector, Word
 from ..compiler import inlined, kernel, njit
 from ..simd.views import copy, doubles, fill, is_none, matrix, no_vector, vector
 from ..status import OK, SMALL_POINTS, VERSION, refuse
 from .entry import (
-    OutMatrix,
-    OutTensor,
-    OutVector,
     check_cotangent,
     check_direction,
     check_gradient,
@@ -67,87 +64,420 @@ BY_THETA, BY_INPUTS = range(2)  # first derivatives
 
 
 @njit
-def hvp(model, X, Y, v, out, work, weights=None):
-    """``out = H v``, H the Hessian of `loss` at theta; v, out (n_params,)."""
+def hvp(
+    model: Model,
+    X: Matrix,
+    Y: Matrix,
+    v: Vector,
+    out: OutVector,
+    work: OutVector,
+    weights: Vector | None = None,
+) -> None:
+    """Multiply the Hessian of the loss by a vector.
+
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    Y : array (B, n_targets)
+        Targets, or (B, 1) class labels, of the same dtype; one sample may be a vector.
+    v : array (n_params,)
+        A direction.
+    out : array (n_params,)
+        The product, overwritten.
+    work : array
+        Scratch memory: at least ``workspace_size(model, B, 2)`` floats.
+    weights : array (B,), optional
+        Sample weights, not negative.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` is too small.
+
+    References
+    ----------
+    Pearlmutter (1994), Fast exact multiplication by the Hessian.
+    """
     refuse(_product(VERSION, model, X, Y, None, weights, v, out, work, EXACT))
 
 
 @njit
-def gnvp(model, X, Y, v, out, work, weights=None):
-    """``out = G v``, G = J^T (d2 loss / d out2) J the Gauss-Newton matrix, plus the penalty's part.
+def gnvp(
+    model: Model,
+    X: Matrix,
+    Y: Matrix,
+    v: Vector,
+    out: OutVector,
+    work: OutVector,
+    weights: Vector | None = None,
+) -> None:
+    """Multiply the Gauss-Newton matrix of the loss by a vector.
 
-    Schraudolph (2002); where the loss matches the output (see `losses`) the outputs are the logits.
+    It is ``J.T @ H @ J``, plus the penalty's part: J is the Jacobian of the outputs, H the loss's
+    Hessian by them. Where the loss matches the output (`LOSSES`), these outputs are the logits.
+
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    Y : array (B, n_targets)
+        Targets, or (B, 1) class labels, of the same dtype; one sample may be a vector.
+    v : array (n_params,)
+        A direction.
+    out : array (n_params,)
+        The product, overwritten.
+    work : array
+        Scratch memory: at least ``workspace_size(model, B, 2)`` floats.
+    weights : array (B,), optional
+        Sample weights, not negative.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` is too small.
+
+    References
+    ----------
+    Schraudolph (2002), Fast curvature matrix-vector products.
     """
     refuse(_product(VERSION, model, X, Y, None, weights, v, out, work, GAUSS_NEWTON))
 
 
 @njit
-def jvp(model, X, v, out, work):
-    """``out = d predict(X) / d theta @ v``; v (n_params,), out (B, n_out)."""
+def jvp(model: Model, X: Matrix, v: Vector, out: OutMatrix, work: OutVector) -> None:
+    """Differentiate the outputs along a direction of theta.
+
+    ``out = d predict(X) / d theta @ v``.
+
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    v : array (n_params,)
+        A direction.
+    out : array (B, n_out)
+        The tangent of the outputs, overwritten.
+    work : array
+        Scratch memory: at least ``workspace_size(model, B, 2)`` floats.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` is too small.
+    """
     refuse(_jvp(VERSION, model, X, None, v, out, work))
 
 
 @njit
-def vjp(model, X, u, out, work):
-    """``out = u @ d predict(X) / d theta``, summed over samples; u (B, n_out), out (n_params,)."""
+def vjp(model: Model, X: Matrix, u: Matrix, out: OutVector, work: OutVector) -> None:
+    """Multiply the transposed Jacobian of the outputs by a cotangent.
+
+    ``out = u @ d predict(X) / d theta``, summed over samples.
+
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    u : array (B, n_out)
+        A cotangent of the outputs.
+    out : array (n_params,)
+        The product, overwritten.
+    work : array
+        Scratch memory: at least ``workspace_size(model, B)`` floats.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` is too small.
+    """
     refuse(_vjp(VERSION, model, X, None, u, out, work))
 
 
 @njit
-def linearize(model, X, Y, grad, points, work, weights=None):
-    """Loss and gradient, with forward and backward kept in `points` (points_size floats)."""
+def linearize(
+    model: Model,
+    X: Matrix,
+    Y: Matrix,
+    grad: OutVector,
+    points: OutVector,
+    work: OutVector,
+    weights: Vector | None = None,
+) -> float:
+    """Compute loss and gradient, and keep the point for `hvp_at`, `gnvp_at`, `jvp_at` and `vjp_at`.
+
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    Y : array (B, n_targets)
+        Targets, or (B, 1) class labels, of the same dtype; one sample may be a vector.
+    grad : array (n_params,)
+        The gradient with respect to theta, overwritten.
+    points : array
+        The point, overwritten: ``points_size(model, B)`` floats.
+    work : array
+        Scratch memory: at least ``workspace_size(model, B, 2)`` floats.
+    weights : array (B,), optional
+        Sample weights, not negative.
+
+    Returns
+    -------
+    float
+        The loss: weighted mean over samples, plus ``l2/2 * sum(W**2) + l1 * sum(|W|)``.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` or `points` is too small.
+    """
     value = doubles(1)
     refuse(_linearize(VERSION, model, X, Y, weights, grad, points, work, value))
     return value[0]
 
 
 @njit
-def hvp_at(model, X, Y, points, v, out, work, weights=None):
-    """`hvp` at a point that `linearize` has kept."""
+def hvp_at(
+    model: Model,
+    X: Matrix,
+    Y: Matrix,
+    points: Vector,
+    v: Vector,
+    out: OutVector,
+    work: OutVector,
+    weights: Vector | None = None,
+) -> None:
+    """Multiply the Hessian of the loss at a kept point by a vector.
+
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    Y : array (B, n_targets)
+        Targets, or (B, 1) class labels, of the same dtype; one sample may be a vector.
+    points : array
+        What `linearize` has written, for the same model and samples.
+    v : array (n_params,)
+        A direction.
+    out : array (n_params,)
+        The product, overwritten.
+    work : array
+        Scratch memory: at least ``workspace_size(model, B, 2)`` floats.
+    weights : array (B,), optional
+        Sample weights, not negative.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` or `points` is too small.
+    """
     refuse(_product(VERSION, model, X, Y, points, weights, v, out, work, EXACT))
 
 
 @njit
-def gnvp_at(model, X, Y, points, v, out, work, weights=None):
-    """`gnvp` at a point that `linearize` has kept."""
+def gnvp_at(
+    model: Model,
+    X: Matrix,
+    Y: Matrix,
+    points: Vector,
+    v: Vector,
+    out: OutVector,
+    work: OutVector,
+    weights: Vector | None = None,
+) -> None:
+    """Multiply the Gauss-Newton matrix of the loss at a kept point by a vector.
+
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    Y : array (B, n_targets)
+        Targets, or (B, 1) class labels, of the same dtype; one sample may be a vector.
+    points : array
+        What `linearize` has written, for the same model and samples.
+    v : array (n_params,)
+        A direction.
+    out : array (n_params,)
+        The product, overwritten.
+    work : array
+        Scratch memory: at least ``workspace_size(model, B, 2)`` floats.
+    weights : array (B,), optional
+        Sample weights, not negative.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` or `points` is too small.
+    """
     refuse(_product(VERSION, model, X, Y, points, weights, v, out, work, GAUSS_NEWTON))
 
 
 @njit
-def jvp_at(model, X, points, v, out, work):
-    """`jvp` at a point that `linearize` has kept."""
+def jvp_at(
+    model: Model, X: Matrix, points: Vector, v: Vector, out: OutMatrix, work: OutVector
+) -> None:
+    """Differentiate the outputs at a kept point along a direction of theta.
+
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    points : array
+        What `linearize` has written, for the same model and samples.
+    v : array (n_params,)
+        A direction.
+    out : array (B, n_out)
+        The tangent of the outputs, overwritten.
+    work : array
+        Scratch memory: at least ``workspace_size(model, B, 2)`` floats.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` or `points` is too small.
+    """
     refuse(_jvp(VERSION, model, X, points, v, out, work))
 
 
 @njit
-def vjp_at(model, X, points, u, out, work):
-    """`vjp` at a point that `linearize` has kept."""
+def vjp_at(
+    model: Model, X: Matrix, points: Vector, u: Matrix, out: OutVector, work: OutVector
+) -> None:
+    """Multiply the transposed Jacobian of the outputs at a kept point by a cotangent.
+
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    points : array
+        What `linearize` has written, for the same model and samples.
+    u : array (B, n_out)
+        A cotangent of the outputs.
+    out : array (n_params,)
+        The product, overwritten.
+    work : array
+        Scratch memory: at least ``workspace_size(model, B)`` floats.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` or `points` is too small.
+    """
     refuse(_vjp(VERSION, model, X, points, u, out, work))
 
 
 @njit
-def per_sample_grads(model, X, Y, out, work):
-    """Gradient of each sample's own loss, without l2; out (B, n_params)."""
+def per_sample_grads(model: Model, X: Matrix, Y: Matrix, out: OutMatrix, work: OutVector) -> None:
+    """Compute the gradient of each sample's loss with respect to theta, without the penalty.
+
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    Y : array (B, n_targets)
+        Targets, or (B, 1) class labels, of the same dtype; one sample may be a vector.
+    out : array (B, n_params)
+        The gradients, overwritten.
+    work : array
+        Scratch memory: at least ``workspace_size(model, B, 2)`` floats.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` is too small.
+    """
     refuse(_sample_gradients(VERSION, model, X, Y, out, work, BY_THETA))
 
 
 @njit
-def input_grad(model, X, Y, out, work):
-    """Gradient of each sample's own loss with respect to its inputs; out (B, n_in)."""
+def input_grad(model: Model, X: Matrix, Y: Matrix, out: OutMatrix, work: OutVector) -> None:
+    """Compute the gradient of each sample's loss with respect to its inputs.
+
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    Y : array (B, n_targets)
+        Targets, or (B, 1) class labels, of the same dtype; one sample may be a vector.
+    out : array (B, n_in)
+        The gradients, overwritten.
+    work : array
+        Scratch memory: at least ``workspace_size(model, B, 2)`` floats.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` is too small.
+    """
     refuse(_sample_gradients(VERSION, model, X, Y, out, work, BY_INPUTS))
 
 
 @njit
-def parameter_jacobian(model, X, out, work):
-    """``out[b, o] = d predict(X)[b, o] / d theta``, out (B, n_out, n_params)."""
+def parameter_jacobian(model: Model, X: Matrix, out: OutTensor, work: OutVector) -> None:
+    """Compute the Jacobian of the outputs with respect to theta.
+
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    out : array (B, n_out, n_params)
+        ``d predict(X)[b, o] / d theta[p]``, overwritten.
+    work : array
+        Scratch memory: at least ``workspace_size(model, B, 2)`` floats.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` is too small.
+    """
     refuse(_jacobian(VERSION, model, X, out, work, BY_THETA))
 
 
 @njit
-def jacobian(model, X, out, work):
-    """``out[b, o, i] = d predict(X)[b, o] / d X[b, i]``, out (B, n_out, n_in).
+def jacobian(model: Model, X: Matrix, out: OutTensor, work: OutVector) -> None:
+    """Compute the Jacobian of the outputs with respect to the inputs.
 
     A sweep back for each output, or one forward for each input, whichever are fewer.
+
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    out : array (B, n_out, n_in)
+        ``d predict(X)[b, o] / d X[b, i]``, overwritten.
+    work : array
+        Scratch memory: at least ``workspace_size(model, B, 2)`` floats.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` is too small.
     """
     refuse(_jacobian(VERSION, model, X, out, work, BY_INPUTS))
 
@@ -257,7 +587,7 @@ def _vjp(
 
 @inlined
 def _activations(model, X, points, work, here):
-    """A workspace with the activations of a block of samples: computed, or those kept."""
+    """Return a workspace with the activations of a block of samples: computed, or those kept."""
     parts, _ = _point(model, points, work, here)
     if points.size == 0:
         parts = carve(model.network[0], work, here.m)

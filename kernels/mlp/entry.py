@@ -4,7 +4,6 @@ A status says what is wrong (`status`), before anything is written; it costs a c
 sample may come as vectors: x (n_in,), y (n_out,) or a label (1,), out (n_out,).
 """
 
-from ..abi import Array, Matrix, Vector, written
 from ..compiler import inlined
 from ..simd.views import is_none, matrix
 from ..status import (
@@ -24,12 +23,10 @@ from ..status import (
 )
 from .model import points_size, workspace_size
 
-OutVector, OutMatrix, OutTensor = written(Vector), written(Matrix), written(Array(None, 3))
-
 
 @inlined
 def check_samples(version, model, X, weights):
-    """As `check_inputs`; weights must have an element for each sample, or be None."""
+    """Check model, X and weights, which must have an element for each sample or be None."""
     status = check_inputs(version, model, X)
     if status == OK and not is_none(weights) and weights.size != X.shape[0]:
         status = BAD_WEIGHTS
@@ -38,7 +35,7 @@ def check_samples(version, model, X, weights):
 
 @inlined
 def check_inputs(version, model, X):
-    """The caller must be of these sources, the model whole, and X have a column for each input."""
+    """Check that caller and model are of these sources, and that X has a column for each input."""
     status = OK
     if version != VERSION:
         status = STALE
@@ -51,7 +48,7 @@ def check_inputs(version, model, X):
 
 @inlined
 def is_whole(model):
-    """Whether the parts of a model, which are a caller's to replace, belong together."""
+    """Return whether the parts of a model, which are a caller's to replace, belong together."""
     return (
         model.network.size == 1
         and model.layers.size == model.network[0].n_layers
@@ -62,13 +59,13 @@ def is_whole(model):
 
 @inlined
 def check_work(model, work, batch, order):
-    """`work` must be large enough for `batch` samples."""
+    """Check that `work` is large enough for `batch` samples."""
     return SMALL_WORK if work.size < workspace_size(model, batch, order) else OK
 
 
 @inlined
 def check_targets(model, Y, batch):
-    """Y must be (B, n_targets), or (B, 1) class labels; a single column may be a vector (B,)."""
+    """Check that Y is (B, n_targets), or (B, 1) class labels; one column may be a vector (B,)."""
     network = model.network[0]
     columns = network.n_targets
     if network.takes_labels != 0 and Y.size == batch:
@@ -80,44 +77,44 @@ def check_targets(model, Y, batch):
 
 @inlined
 def targets(Y, batch):
-    """Y as a matrix with a row for each sample."""
+    """Return Y as a matrix with a row for each sample."""
     return matrix(Y, 0, batch, Y.size // max(batch, 1))
 
 
 @inlined
 def check_matrix(out, height, width):
-    """A matrix of these extents, to be written."""
+    """Check that `out` is (height, width)."""
     return OK if out.shape[0] == height and out.shape[1] == width else BAD_OUT
 
 
 @inlined
 def check_cotangent(model, u, batch):
-    """A matrix like the network's outputs."""
+    """Check that `u` has the shape of the network's outputs."""
     fits = u.shape[0] == batch and u.shape[1] == model.network[0].n_out
     return OK if fits else BAD_U
 
 
 @inlined
 def check_direction(model, v):
-    """A vector like theta."""
+    """Check that `v` has an element for each parameter."""
     return OK if v.size == model.theta.size else BAD_V
 
 
 @inlined
 def check_gradient(model, grad):
-    """A vector like theta, to be written."""
+    """Check that `grad` has an element for each parameter."""
     return OK if grad.size == model.theta.size else BAD_GRAD
 
 
 @inlined
 def check_points(model, points, batch):
-    """Memory of `linearize` must be large enough for `batch` samples; it may be None."""
+    """Check that `points` is large enough for `batch` samples, or None."""
     fits = is_none(points) or points.size >= points_size(model, batch)
     return OK if fits else SMALL_POINTS
 
 
 @inlined
 def check_tensor(out, first, second, third):
-    """An array of these extents, to be written."""
+    """Check that `out` is (first, second, third)."""
     fits = out.shape[0] == first and out.shape[1] == second and out.shape[2] == third
     return OK if fits else BAD_OUT

@@ -1,4 +1,4 @@
-"""Entries for callers in Python, for whom arguments cost: 40 ns an array, a tuple of arrays 760.
+"""Entries for callers in Python, who pay for arguments: 40 ns an array, 760 a tuple of arrays.
 
 A handle is one int64 array that says where a model and a workspace are; who makes it keeps both
 alive. Everything else is as in `sweeps`.
@@ -7,6 +7,7 @@ alive. Everything else is as in `sweeps`.
 import numba
 import numpy as np
 
+from ..abi import Floats, Matrix, Words
 from ..compiler import inlined, njit
 from ..simd.views import array_of, doubles, vector_at
 from ..status import VERSION, refuse
@@ -32,8 +33,28 @@ def make_handle(model, work):
 
 
 @inlined
-def from_handle(handle, X):
-    """(model, work) behind a handle, for any kernel; `X` is an array of theta's dtype."""
+def from_handle(handle: Words, X: Matrix) -> tuple[Model, Floats]:
+    """Return the model and the workspace behind a handle, for any kernel; from jitted code only.
+
+    Parameters
+    ----------
+    handle : array of int64
+        Addresses and sizes, as ``net.handle(batch)`` makes them; valid as long as the network is.
+    X : array
+        Any array of theta's dtype.
+
+    Returns
+    -------
+    model : Model
+        What kernels take first.
+    work : array
+        Their scratch memory.
+
+    Raises
+    ------
+    ValueError
+        If X is of another dtype than the network.
+    """
     if handle[ITEMSIZE] != X.itemsize:
         raise ValueError("X must have the dtype of the network that the handle is of")
     network = array_of(NETWORK_TYPE, handle[NETWORK_AT], 1)
@@ -45,14 +66,14 @@ def from_handle(handle, X):
 
 @njit
 def predict(handle, X, out):
-    """``out = predict(X)``; X (B, n_in) or one sample (n_in,), out likewise."""
+    """Write the outputs of X (B, n_in), or of one sample (n_in,), into `out`."""
     model, work = from_handle(handle, X)
     refuse(_predict(VERSION, model, X, out, work))
 
 
 @njit
 def loss(handle, X, Y, weights):
-    """Weighted mean over samples of the loss, plus the penalty."""
+    """Return the loss: the weighted mean over samples, plus the penalty."""
     model, work = from_handle(handle, X)
     value = doubles(1)
     refuse(_loss(VERSION, model, X, Y, weights, work, value))
@@ -61,7 +82,7 @@ def loss(handle, X, Y, weights):
 
 @njit
 def value_and_grad(handle, X, Y, grad, weights):
-    """The loss; its gradient overwrites `grad`."""
+    """Return the loss, and write its gradient into `grad`."""
     model, work = from_handle(handle, X)
     value = doubles(1)
     refuse(_value_and_grad(VERSION, model, X, Y, weights, grad, work, value))

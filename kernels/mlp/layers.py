@@ -13,8 +13,10 @@ delta      (B, n_out)                dLoss/dz
 
 from typing import NamedTuple
 
+import numpy.typing as npt
+
 from ..abi import Double, Matrix, Real, Vector, Word
-from ..blocks import CHUNK_OF_COLUMNS, MR
+from ..blocks import CHUNK_OF_COLUMNS, INNER, way_delta
 from ..compiler import inlined, kernel, name_of, slot_named
 from ..gemm.matmul import (
     Part,
@@ -31,7 +33,7 @@ from .sample import add_outer, back_row, forward_row
 
 
 class Function(NamedTuple):
-    """An activation as a layer takes it: slots of its kernels (0: nothing to do), its parameter."""
+    """An activation as a layer takes it: slots of its kernels (0: none), and its parameter."""
 
     activate: Word
     tangent: Word
@@ -45,12 +47,32 @@ class Function(NamedTuple):
 
 
 def _restored(activate, tangent, of_rows, parameter):
-    """The function that was pickled, with the kernels of this process."""
+    """Return the function that was pickled, with the kernels of this process."""
     return Function(slot_named(activate), slot_named(tangent), of_rows, parameter)
 
 
-def function_of(name, dtype, parameter=0.0):
-    """Make the `Function` of an activation's name, for arrays of a dtype."""
+def function_of(name: str, dtype: npt.DTypeLike, parameter: float = 0.0) -> Function:
+    """Make the `Function` of an activation, for the kernels of one layer.
+
+    Parameters
+    ----------
+    name : str
+        A key of `ACTIVATIONS`.
+    dtype : dtype
+        float32 or float64, of the arrays.
+    parameter : float
+        The slope of leaky_relu for z < 0.
+
+    Returns
+    -------
+    Function
+        Slots of the activation's kernels, and its parameter.
+
+    Raises
+    ------
+    KeyError
+        If there is no activation of that name.
+    """
     f = ACTIVATIONS[name]
     slots = [0 if k is None else k.slot(dtype) for k in (f.activate, f.tangent)]
     return Function(*slots, int(f.of_rows), float(parameter))
@@ -59,8 +81,24 @@ def function_of(name, dtype, parameter=0.0):
 @kernel
 def linear_activation_forward(
     a_prev: Matrix, W: Matrix, b: Vector, f: Function, z: Matrix, a: Matrix, threads: Word
-):
-    """``z = a_prev @ W + b``, ``a = f(z)``; z and a (B, n_out) are overwritten, and may be one."""
+) -> None:
+    """Compute one layer forward: ``z = a_prev @ W + b``, ``a = f(z)``.
+
+    Parameters
+    ----------
+    a_prev : array (B, n_in)
+        Activations of the layer below.
+    W : array (n_in, n_out)
+        Weights, transposed: row i holds what input i feeds.
+    b : array (n_out,)
+        Biases.
+    f : Function
+        The activation, made by `function_of`.
+    z, a : array (B, n_out)
+        Pre-activations and activations, overwritten; they may be one array.
+    threads : int
+        Threads that may help; the bits are the same for any number.
+    """
     if a_prev.shape[0] == 1:
         forward_row(row(a_prev, 0), W, b, row(z, 0))
         _activate(f, z, a)
@@ -81,7 +119,7 @@ def _forward_part(
 
 @inlined
 def _activate(f, z, a):
-    """``a = f(z)``."""
+    """Compute ``a = f(z)``."""
     if f.activate != 0:
         activate(f.activate, z, a, f.parameter)
     elif not is_same(z, a):
@@ -90,7 +128,7 @@ def _activate(f, z, a):
 
 @inlined
 def times_derivative(f, x, g):
-    """``g *= f'(z)``, in place; x is what f' is computed from (see `activations`)."""
+    """Compute ``g *= f'(z)``, in place; x is what f' is computed from (see `activations`)."""
     if f.tangent != 0:
         tangent(f.tangent, x, g, g, f.parameter)
 
@@ -98,13 +136,25 @@ def times_derivative(f, x, g):
 @kernel
 def propagate_delta(
     delta: Matrix, W: Matrix, x_prev: Matrix, f: Function, delta_prev: Matrix, threads: Word
-):
-    """BP2: ``delta_prev = (delta @ W.T) * f'(z_prev)``, with f of the layer below.
+) -> None:
+    """Propagate delta one layer down, BP2: ``delta_prev = (delta @ W.T) * f'(z_prev)``.
 
-    x_prev (B, n_in) : what f' is computed from, a_prev (for gelu, silu and sin z_prev). delta_prev
-    (B, n_in) is overwritten.
+    Parameters
+    ----------
+    delta : array (B, n_out)
+        The derivative of the loss with respect to z of this layer.
+    W : array (n_in, n_out)
+        Weights of this layer, transposed.
+    x_prev : array (B, n_in)
+        What f' is computed from: z_prev if the activation's record is `of_z`, else a_prev.
+    f : Function
+        The activation of the layer below, made by `function_of`.
+    delta_prev : array (B, n_in)
+        The derivative with respect to z of the layer below, overwritten.
+    threads : int
+        Threads that may help; the bits are the same for any number.
     """
-    if delta.shape[0] < MR:  # else tiles have whole rows
+    if way_delta(delta.shape[0]) == INNER:
         if delta.shape[0] == 1:
             back_row(row(delta, 0), W, row(delta_prev, 0))
         else:
@@ -130,11 +180,26 @@ def _propagate_part(
 @kernel
 def accumulate_gradient(
     delta: Matrix, a_prev: Matrix, scale: Real, dW: Matrix, db: Vector, threads: Word
-):
-    """BP3 and BP4: ``dW += scale * a_prev.T @ delta``, ``db += scale * delta.sum(axis=0)``.
+) -> None:
+    """Add a layer's gradient, BP3 ``dW += scale * a_prev.T @ delta`` and BP4 ``db += scale * sum``.
 
-    dW (n_in, n_out), stored like W: the sum over the block of outer products. With W and b in place
-    of dW and db, and ``scale = -lr``, it is a step of gradient descent that writes no gradient.
+    With W and b in place of dW and db, and ``scale = -lr``, it is a step of gradient descent that
+    writes no gradient.
+
+    Parameters
+    ----------
+    delta : array (B, n_out)
+        The derivative of the loss with respect to z of the layer.
+    a_prev : array (B, n_in)
+        Activations of the layer below.
+    scale : float
+        A factor, of the arrays' dtype.
+    dW : array (n_in, n_out)
+        Added to; transposed, like W.
+    db : array (n_out,)
+        Added to: ``scale * delta.sum(axis=0)``.
+    threads : int
+        Threads that may help; the bits are the same for any number.
     """
     if delta.shape[0] == 1:
         add_outer(row(a_prev, 0), row(delta, 0), scale, dW, db)
@@ -155,7 +220,7 @@ def _accumulate_part(
 
 @inlined
 def _by_columns(c, W, a, of_rows, threads):
-    """Do threads share the columns of the result c, or its rows?
+    """Return whether threads share the columns of the result c, or its rows.
 
     What one of them writes the others fetch from its cache. By rows those are W and its panels; by
     columns each has its own part of W, and fetches a. (Softmax needs whole rows.)
@@ -165,19 +230,19 @@ def _by_columns(c, W, a, of_rows, threads):
 
 @inlined
 def _height(c, part):
-    """Rows of a block of c that is one piece of memory."""
+    """Return how many rows of a part of c are one piece of memory."""
     return max(part.rows, 1) if part.columns == c.shape[1] else 1
 
 
 @inlined
 def _block(c, part, first):
-    """That block, from row `first` on."""
+    """Return the block of c from row `first` on that is one piece of memory."""
     n, at, height, width = c.shape[1], 0, part.rows, part.columns
     if width != n:
         at, height = part.column, 1
     return matrix(c, first * n + at, height, width)
 
 
-# As the sweeps have them: their text.
+# Their text, which the sweeps inline.
 forward_layer, back_layer = linear_activation_forward.inlined, propagate_delta.inlined
 gradient_layer = accumulate_gradient.inlined

@@ -18,7 +18,7 @@ many as the outputs, which are means first, variances then.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,10 +62,10 @@ class Loss(NamedTuple):
     """
 
     name: str
-    total: Kernel
-    slopes: Kernel
-    curved: Kernel
-    turned: Kernel
+    total: Kernel[..., Any]
+    slopes: Kernel[..., Any]
+    curved: Kernel[..., Any]
+    turned: Kernel[..., Any]
     output: str | None = None
     parameter: str | None = None
     least: float = -math.inf
@@ -103,7 +103,7 @@ def slopes(
     a: Matrix, Y: Matrix, weights: Vector, scale: Double, out: Matrix, options: Options,
     spare: Vector,
 ):  # fmt: skip
-    """``out = scale * weight * slope``, (B, n_out): BP1 but for f' where the loss has no output."""
+    """Compute BP1, without f' if the loss has no output: ``out = scale * weight * slope``."""
 
 
 @prototype
@@ -111,7 +111,7 @@ def curved(
     a: Matrix, Y: Matrix, weights: Vector, scale: Double, Rz: Matrix, Ra: Matrix,
     out: Matrix, options: Options, spare: Vector,
 ):  # fmt: skip
-    """Gauss-Newton's: ``out = scale * weight * curve * Ra``, (B, n_out), as z moves by Rz, a by Ra.
+    """Compute Gauss-Newton's ``out = scale * weight * curve * Ra`` (B, n_out), for tangents Rz, Ra.
 
     Exact but for gaussian_nll, where it is the mean over y: the Fisher information.
     """
@@ -122,7 +122,7 @@ turned = curved  # the exact derivative of what `slopes` gives, as a moves by Ra
 
 @inlined
 def sample_weight(weights, b):
-    """Weight of sample `b`; 1 where there are none."""
+    """Return the weight of sample `b`; 1 where there are none."""
     w = 1.0
     if weights.size > 0:
         w = np.float64(weights[b])
@@ -131,7 +131,7 @@ def sample_weight(weights, b):
 
 @inlined
 def weighted_rows(x, weights):
-    """x (B, n); without weights as one long row, whose vectors are full."""
+    """Return x (B, n), or without weights one long row, whose vectors are full."""
     count, width = x.shape
     if weights.size == 0:
         count, width = 1, x.size
@@ -367,7 +367,7 @@ def cross_entropy_total(
 
 @inlined
 def _others(z):
-    """(largest logit, sum of exp of the others less the largest)."""
+    """Return (largest logit, sum of exp of the others less the largest)."""
     top, last = largest(z), last_vector(z)
     rest = z.size - last
     zero, there = broadcast(0, z), first_lanes(rest, z)
@@ -389,7 +389,7 @@ def _exp_below(x, zero):
 
 @inlined
 def _linear_part(z, y, top):
-    """(sum of y, sum of y (top - z)); y of one element is a label."""
+    """Return (sum of y, sum of y (top - z)); y of one element is a label."""
     mass, total = 1.0, 0.0
     if y.size == 1:
         if 0 <= y[0] < z.size:
@@ -517,7 +517,7 @@ def gaussian_nll_curved(
     a: Matrix, Y: Matrix, weights: Vector, scale: Double, Rz: Matrix, Ra: Matrix,
     out: Matrix, options: Options, spare: Vector,
 ):  # fmt: skip
-    """The mean over y of what `gaussian_nll_turned` gives."""
+    """Compute the mean over y of `gaussian_nll_turned`."""
     half, m = a.dtype.type(0.5), Y.shape[1]
     for b in range(Y.shape[0]):
         w = a.dtype.type(scale * sample_weight(weights, b))
@@ -531,7 +531,7 @@ def gaussian_nll_turned(
     a: Matrix, Y: Matrix, weights: Vector, scale: Double, Rz: Matrix, Ra: Matrix,
     out: Matrix, options: Options, spare: Vector,
 ):  # fmt: skip
-    """The derivative of `gaussian_nll_slopes` as z moves by Rz, a by Ra."""
+    """Differentiate `gaussian_nll_slopes` along the tangents Rz of z and Ra of a."""
     half, m = a.dtype.type(0.5), Y.shape[1]
     for b in range(Y.shape[0]):
         w = a.dtype.type(scale * sample_weight(weights, b))

@@ -4,10 +4,11 @@ Topology is data, so one set of kernels serves every list of layers. What differ
 network in what is computed (activations, loss) is in the table too, as slots of kernels.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
 from ..abi import Array, Vector, Word
 from ..blocks import LARGEST_BLOCK
@@ -39,16 +40,23 @@ NETWORK = _record(
     "parameter l2 l1",
 )
 
-NetworkRecord, LayerRecords = (Array(numba.from_dtype(t), 1) for t in (NETWORK, LAYER))
+NetworkRecord = Annotated[npt.NDArray[np.void], Array(numba.from_dtype(NETWORK), 1)]
+LayerRecords = Annotated[npt.NDArray[np.void], Array(numba.from_dtype(LAYER), 1)]
 
 
 class Model(NamedTuple):
-    """What a kernel knows of a network.
+    """Hold what a kernel knows of a network; `net.model` is one.
 
-    theta : (n_params,) float, all weights and biases; W of a layer is stored (n_in, n_out).
-    network : (1,) NETWORK, what is true of all layers.
-    layers : (L,) LAYER, a row a layer.
-    threads : int, how many a large batch may use.
+    Attributes
+    ----------
+    theta : array (n_params,)
+        All weights and biases; W of a layer is stored (n_in, n_out).
+    network : record array (1,)
+        What is true of all layers.
+    layers : record array (L,)
+        A row a layer.
+    threads : int
+        How many threads a large batch may use.
     """
 
     theta: Vector
@@ -71,7 +79,7 @@ SLOTS = ("activate", "tangent", "curve", "total", "slopes", "curved", "turned")
 
 
 def _named(table):
-    """(a copy of a table without slots, names of the kernels by (row, column))."""
+    """Return (a copy of a table without slots, names of the kernels by (row, column))."""
     plain, names = table.copy(), {}
     for column in set(SLOTS).intersection(table.dtype.names):
         for row, slot in enumerate(table[column].tolist()):
@@ -81,7 +89,7 @@ def _named(table):
 
 
 def _restored(theta, network, layers, threads):
-    """The model that was pickled, with the kernels of this process."""
+    """Return the model that was pickled, with the kernels of this process."""
     for table, names in (network, layers):
         for (row, column), name in names.items():
             table[column][row] = slot_named(name)
@@ -128,25 +136,25 @@ def network_record(layers, loss, dtype, **options):
 
 @inlined
 def weight(theta, layer):
-    """View of W (n_in, n_out) in `theta` or in a gradient."""
+    """Return the view of W (n_in, n_out) in `theta` or in a gradient."""
     return matrix(theta, layer.W_at, layer.n_in, layer.n_out)
 
 
 @inlined
 def bias(theta, layer):
-    """View of b (n_out,) in `theta` or in a gradient."""
+    """Return the view of b (n_out,) in `theta` or in a gradient."""
     return vector(theta, layer.b_at, layer.n_out)
 
 
 @inlined
 def activation(a, layer, samples):
-    """View of the layer's activations (samples, n_out) in a workspace."""
+    """Return the view of the layer's activations (samples, n_out) in a workspace."""
     return matrix(a, layer.a_at * samples, samples, layer.n_out)
 
 
 @inlined
 def source(a, layer, samples):
-    """What f' is computed from: the layer's activations, or its z, which then lies behind them.
+    """Return what f' is computed from: the layer's activations, or z, which then lies behind them.
 
     In a section of deltas: delta, or ``u = delta / f'(z)``, likewise behind it.
     """
@@ -155,13 +163,13 @@ def source(a, layer, samples):
 
 @inlined
 def top_of(model):
-    """The output layer."""
+    """Return the output layer."""
     return model.layers[model.layers.size - 1]
 
 
 @inlined
 def options_of(network):
-    """What a network's loss needs to know."""
+    """Return what a network's loss needs to know."""
     return Options(network.parameter, network.circuit)
 
 
@@ -193,7 +201,7 @@ class Tangents(NamedTuple):
 
 @shared
 def workspace_sizes(network, m):
-    """How many floats each section has."""
+    """Return how many floats each section has."""
     n_out, widest = network["n_out"], m * network["widest"]
     return Workspace(
         m * network["units"],
@@ -209,23 +217,35 @@ def workspace_sizes(network, m):
 
 @shared
 def tangent_sizes(network, m):
-    """How many floats each section has."""
+    """Return how many floats each section has."""
     units, widest = m * network["units"], m * network["widest"]
     return Tangents(units, units, units, widest, widest)
 
 
 @shared
 def block_size(batch):
-    """Samples in each of the blocks, as equal as can be, that a batch is cut into."""
+    """Return how many samples the blocks have that a batch is cut into, as equal as can be."""
     blocks = max(1, (batch + LARGEST_BLOCK - 1) // LARGEST_BLOCK)
     return max(1, (batch + blocks - 1) // blocks)
 
 
 @shared
-def workspace_size(model, batch, order=1):
-    """Floats of scratch memory that a kernel needs for up to `batch` samples of a network.
+def workspace_size(model: Model, batch: Word, order: Word = 1) -> int:
+    """Return how much scratch memory a kernel needs.
 
-    order : 1 for predict, loss, gradient and training; 2 for everything in `tangents`.
+    Parameters
+    ----------
+    model : Model
+        A network, as `net.model`.
+    batch : int
+        The most samples of a call.
+    order : {1, 2}
+        1 for `predict`, `loss`, `value_and_grad`, `vjp` and training; 2 for all other derivatives.
+
+    Returns
+    -------
+    int
+        Number of floats, of theta's dtype.
     """
     network = model.network[0]
     # Not block_size(batch): 257 samples go in blocks of 129, but 256 in one.
@@ -250,7 +270,20 @@ def carve_tangents(network, work, m):
 
 
 @shared
-def points_size(model, batch):
-    """Floats of memory that `tangents.linearize` fills for `batch` samples."""
+def points_size(model: Model, batch: Word) -> int:
+    """Return how much memory `linearize` fills to keep a point.
+
+    Parameters
+    ----------
+    model : Model
+        A network, as `net.model`.
+    batch : int
+        Samples of the call.
+
+    Returns
+    -------
+    int
+        Number of floats, of theta's dtype.
+    """
     network = model.network[0]
     return int(batch * (2 * network["units"] + network["n_out"]))

@@ -3,15 +3,16 @@
 A record is a frozen dataclass. Its fields are the learning rate and the numbers of its update, a
 kernel with a loop over theta, which finds them in ``rule.hyper`` in their order, those of pairs one
 by one. In an update g is the gradient's element, lr the rate of this step, and ``rule.count``
-counts steps from 1. To add one, write its record here and the one of the same name in
-`deltajit.reference`; one of a user's own is a subclass of `Optimizer` likewise.
+counts steps from 1. To add one, write its record here, its name into `__all__`, and the record of
+the same name in `deltajit.reference`; one of a user's own is a subclass of `Optimizer` likewise.
 """
 
 import math
 from dataclasses import astuple, dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar, dataclass_transform
 
 import numpy as np
+import numpy.typing as npt
 
 from ..abi import Double, Vector
 from ..compiler import Kernel, kernel
@@ -19,11 +20,13 @@ from ..ranges import above_zero, fraction, fractions, increasing, real
 from ..simd.views import row, unpack
 from .rules import Rule
 
-OPTIMIZERS = {}
+T = TypeVar("T")
+OPTIMIZERS: dict[str, "type[Optimizer]"] = {}
 
 
-def optimizer(record):
-    """Make the record that a class is, and register it."""
+@dataclass_transform(frozen_default=True)
+def optimizer(record: type[T]) -> type[T]:
+    """Make a class a record, and register it."""
     OPTIMIZERS[record.__name__] = record = dataclass(frozen=True)(record)
     return record
 
@@ -50,19 +53,19 @@ class Optimizer:
 
     lr: float
     slots: ClassVar[int]
-    update: ClassVar[Kernel]
+    update: ClassVar[Kernel[[Rule, Double, Vector, Vector], None]]
     is_descent: ClassVar[bool] = False
     full_batch: ClassVar[bool] = False
 
     def __post_init__(self):
         above_zero(self.lr, "lr")
 
-    def hyper(self):
+    def hyper(self) -> list[float]:
         """Return what `update` finds in ``rule.hyper``: all fields but lr."""
         _, *others = astuple(self)
         return [x for value in others for x in (value if isinstance(value, tuple) else (value,))]
 
-    def rule(self, n_params, dtype):
+    def rule(self, n_params: int, dtype: npt.DTypeLike) -> Rule:
         """Make fresh state for the kernels, for one fit.
 
         Parameters
@@ -113,7 +116,7 @@ class SGD(Optimizer):
 
     @property
     def is_descent(self):
-        """Whether there is no momentum."""
+        """Return whether there is no momentum."""
         return self.momentum == 0
 
     @property
@@ -123,7 +126,7 @@ class SGD(Optimizer):
 
     @kernel(name="momentum")
     def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
-        """``v = mu * v + g; theta -= lr * v``, and Nesterov's ``lr * (g + mu * v)``."""
+        """Compute ``v = mu * v + g; theta -= lr * v``, and Nesterov's ``lr * (g + mu * v)``."""
         number, (v,) = theta.dtype.type, unpack(rule.state, 1)
         momentum, nesterov = unpack(rule.hyper, 2)
         rate, mu = number(lr), number(momentum)
@@ -269,12 +272,12 @@ class RMSProp(Optimizer):
 
     @property
     def slots(self):
-        """The running mean, and the steps if there is momentum."""
+        """Return the running mean, and the steps if there is momentum."""
         return 1 + int(self.momentum != 0)
 
     @kernel(name="rmsprop")
     def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
-        """``v = alpha * v + (1 - alpha) * g**2; theta -= lr * g / (sqrt(v) + eps)``.
+        """Compute ``v = alpha * v + (1 - alpha) * g**2; theta -= lr * g / (sqrt(v) + eps)``.
 
         With momentum its sum of steps, ``b = mu * b + g / (sqrt(v) + eps)``.
         """
@@ -313,7 +316,7 @@ class Adagrad(Optimizer):
 
     @kernel(name="adagrad")
     def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
-        """``s += g**2; theta -= lr * g / (sqrt(s) + eps)``."""
+        """Compute ``s += g**2; theta -= lr * g / (sqrt(s) + eps)``."""
         number, (s,), (small,) = theta.dtype.type, unpack(rule.state, 1), unpack(rule.hyper, 1)
         rate, eps = number(lr), number(small)
         for i in range(theta.size):
@@ -411,4 +414,4 @@ class Lion(Optimizer):
             m[i] = keep2 * m[i] + new2 * grad[i]
 
 
-__all__ = ["Optimizer", *OPTIMIZERS]
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Lion", "Optimizer", "RAdam", "RMSProp", "Rprop"]

@@ -8,21 +8,30 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..abi import Double, Doubles, Matrix, Vector, Word, Words, written
+from ..abi import Double, Doubles, OutMatrix, OutVector, OutWords, Vector, Word
 from ..compiler import inlined, kernel, name_of, njit, prototype, slot_named
 from ..status import BAD_GRAD, BAD_RULE, NO_RATE, OK, STALE, VERSION, refuse
 
 
 class Rule(NamedTuple):
-    """How theta moves along a gradient.
+    """Hold how theta moves along a gradient; ``dj.Adam().rule(n_params, dtype)`` makes one.
 
-    kernel : slot of an update (see `optimizers`); 0 for ``theta -= lr * g``.
-    slots : how many vectors like theta it remembers.
-    hyper : float64, what that update unpacks.
-    rates : float64, the learning rate of each update; the last one is that of all that follow.
-    clip : a longer gradient is shortened to this (Euclidean) length; 0: none is.
-    state : (slots, n_params) in theta's dtype, what the update remembers.
-    count : (1,) int64, updates done so far.
+    Attributes
+    ----------
+    kernel : int
+        Slot of the update (see `optimizers`); 0 for ``theta -= lr * g``.
+    slots : int
+        How many vectors like theta it remembers.
+    hyper : array of float64
+        The numbers of the optimizer, as its update unpacks them.
+    rates : array of float64
+        The learning rate of each update; the last one is that of all that follow.
+    clip : float
+        The Euclidean length to which a longer gradient is shortened; 0 shortens none.
+    state : array (slots, n_params)
+        What the update remembers, in theta's dtype.
+    count : array (1,) of int64
+        Updates so far.
     """
 
     kernel: Word
@@ -30,8 +39,8 @@ class Rule(NamedTuple):
     hyper: Doubles
     rates: Doubles
     clip: Double
-    state: written(Matrix)
-    count: written(Words)
+    state: OutMatrix
+    count: OutWords
 
     def __reduce__(self):
         """Pickle the kernel by its name: in another process it is elsewhere."""
@@ -39,7 +48,7 @@ class Rule(NamedTuple):
 
 
 def _restored(name, *others):
-    """The rule that was pickled, with the kernel of this process."""
+    """Return the rule that was pickled, with the kernel of this process."""
     return Rule(slot_named(name), *others)
 
 
@@ -49,16 +58,28 @@ def move(rule: Rule, lr: Double, theta: Vector, grad: Vector):
 
 
 @njit
-def update(rule, theta, grad):
-    """Move `theta`, in place, one step along `grad`; both (n_params,).
+def update(rule: Rule, theta: OutVector, grad: OutVector) -> None:
+    """Move theta, in place, one step of an optimizer along a gradient.
 
-    If the rule clips, `grad` is shortened in place.
+    Parameters
+    ----------
+    rule : Rule
+        An optimizer and its state, as ``dj.Adam().rule(net.n_params, net.dtype)``; updated.
+    theta : array (n_params,)
+        Parameters, updated.
+    grad : array (n_params,)
+        The gradient, of the same dtype; shortened in place if the rule clips.
+
+    Raises
+    ------
+    ValueError
+        If sizes do not fit.
     """
     refuse(_update(VERSION, rule, theta, grad))
 
 
 @kernel
-def _update(version: Word, rule: Rule, theta: written(Vector), grad: written(Vector)) -> Word:
+def _update(version: Word, rule: Rule, theta: OutVector, grad: OutVector) -> Word:
     status = OK
     if version != VERSION:
         status = STALE
@@ -73,7 +94,7 @@ def _update(version: Word, rule: Rule, theta: written(Vector), grad: written(Vec
 
 @inlined
 def check_rule(rule, theta):
-    """A rule's state must be of theta's size, and count one number."""
+    """Check that a rule's state is of theta's size, and its count one number."""
     status, (slots, size) = OK, rule.state.shape
     if rule.count.size != 1 or slots < rule.slots or size != theta.size:
         status = BAD_RULE
@@ -84,19 +105,19 @@ def check_rule(rule, theta):
 
 @inlined
 def rate_of(rule):
-    """The learning rate of the next update."""
+    """Return the learning rate of the next update."""
     return rule.rates[min(rule.count[0], rule.rates.size - 1)]
 
 
 @inlined
 def is_descent(rule):
-    """Whether a step is ``theta -= lr * g``, but for clipping."""
+    """Return whether a step is ``theta -= lr * g``, but for clipping."""
     return rule.kernel == 0
 
 
 @inlined
 def step(rule, theta, grad):
-    """`update` of arguments that are checked."""
+    """Compute `update` of arguments that are checked."""
     lr = rate_of(rule)
     rule.count[0] += 1
     if rule.clip > 0.0:
@@ -109,7 +130,7 @@ def step(rule, theta, grad):
 
 @kernel
 def _clip(most: Double, grad: Vector):
-    """``grad *= min(1, most / ||grad||)`` (Pascanu et al. 2013)."""
+    """Compute ``grad *= min(1, most / ||grad||)`` (Pascanu et al. 2013)."""
     total = 0.0
     for i in range(grad.size):
         total += np.float64(grad[i]) ** 2
@@ -121,7 +142,7 @@ def _clip(most: Double, grad: Vector):
 
 @inlined
 def along(lr, theta, grad):
-    """``theta -= lr * g``."""
+    """Compute ``theta -= lr * g``."""
     rate = theta.dtype.type(lr)
     for i in range(theta.size):
         theta[i] -= rate * grad[i]

@@ -15,7 +15,7 @@ from ..simd.views import get, put, row, vector
 
 @kernel
 def forward_row(x: Vector, W: Matrix, b: Vector, z: Vector):
-    """``z = x @ W + b``."""
+    """Compute ``z = x @ W + b``."""
     n, width = z.size, lanes(z)
     if n == 1:
         z[0] = _dot(x, vector(W, 0, x.size)) + b[0]
@@ -28,7 +28,7 @@ def forward_row(x: Vector, W: Matrix, b: Vector, z: Vector):
 
 @inlined
 def _four_vectors(x, W, b, n, z):
-    """Four vectors of outputs side by side, or as many as there are; rows of W are n apart."""
+    """Return four vectors of outputs, or as many as there are; rows of W are n apart."""
     width = lanes(z)
     in_p, in_q, in_r, in_s = z.size, z.size - width, z.size - 2 * width, z.size - 3 * width
     p, q = load_masked(b, 0, in_p), load_masked(b, width, in_q)
@@ -95,7 +95,7 @@ def _term(x, W, n, k, last, total):
 
 @kernel
 def back_row(delta: Vector, W: Matrix, out: Vector):
-    """``out = W @ delta``: BP2 but for f'."""
+    """Compute ``out = W @ delta``: BP2 but for f'."""
     for i in range(0, out.size, lanes(out)):
         if W.shape[1] == 1:  # a column lies in memory like a row
             total = get(vector(W, 0, W.size), i) * delta[0]
@@ -107,7 +107,7 @@ def back_row(delta: Vector, W: Matrix, out: Vector):
 
 @kernel
 def add_outer(x: Vector, d: Vector, scale: Real, dW: Matrix, db: Vector):
-    """``dW += scale * outer(x, d)``, ``db += scale * d``: BP3 and BP4."""
+    """Compute ``dW += scale * outer(x, d)``, ``db += scale * d``: BP3 and BP4."""
     if d.size == 1:  # a column lies in memory like a row
         _add_row(x, scale * d[0], vector(dW, 0, dW.size))
     else:
@@ -121,7 +121,7 @@ def add_outer(x: Vector, d: Vector, scale: Real, dW: Matrix, db: Vector):
 
 @inlined
 def _add_four(x, i, d, scale, c):
-    """Four rows of c.
+    """Add to four rows of c.
 
     All four are read before one is written: a load that overlaps a masked store under way waits.
     """
@@ -141,6 +141,6 @@ def _add_four(x, i, d, scale, c):
 
 @inlined
 def _add_row(d, scale, c):
-    """``c += scale * d``."""
+    """Compute ``c += scale * d``."""
     for j in range(0, d.size, lanes(d)):
         put(c, j, fma(get(d, j), scale, get(c, j)))

@@ -9,7 +9,7 @@ may look like, and what is raised for wrong arrays, is said in `entry`.
 
 from typing import NamedTuple
 
-from ..abi import Double, Doubles, Matrix, Real, Vector, Word, optional
+from ..abi import Double, Doubles, Matrix, OptionalVector, OutMatrix, OutVector, Real, Vector, Word
 from ..compiler import inlined, kernel, njit
 from ..simd.vectors import (
     absolute,
@@ -24,8 +24,6 @@ from ..simd.views import doubles, fill, flat, get, matrix, put, rows, vector
 from ..status import OK, VERSION, refuse
 from .dropout import Dropout, drop, undrop
 from .entry import (
-    OutMatrix,
-    OutVector,
     check_gradient,
     check_inputs,
     check_matrix,
@@ -60,29 +58,111 @@ class Block(NamedTuple):
 
     X: Matrix
     Y: Matrix
-    weights: optional(Vector)
+    weights: OptionalVector
 
 
 # ---------------------------------------------------------------- for callers
 
 
 @njit
-def predict(model, X, out, work):
-    """``out = predict(X)``; X (B, n_in), out (B, n_out)."""
+def predict(model: Model, X: Matrix, out: OutMatrix, work: OutVector) -> None:
+    """Compute the outputs of a network.
+
+    The forward sweep: ``a = f(a_prev @ W.T + b)``, layer by layer.
+
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    out : array (B, n_out)
+        Outputs, overwritten; of one sample a vector, if X is one.
+    work : array
+        Scratch memory: at least ``workspace_size(model, B)`` floats.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` is too small.
+    """
     refuse(_predict(VERSION, model, X, out, work))
 
 
 @njit
-def loss(model, X, Y, work, weights=None):
-    """Weighted mean over samples of the loss, plus ``l2/2 * sum(W**2) + l1 * sum(|W|)``."""
+def loss(
+    model: Model, X: Matrix, Y: Matrix, work: OutVector, weights: Vector | None = None
+) -> float:
+    """Compute the loss of a network.
+
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    Y : array (B, n_targets)
+        Targets, or (B, 1) class labels, of the same dtype; one sample may be a vector.
+    work : array
+        Scratch memory: at least ``workspace_size(model, B)`` floats.
+    weights : array (B,), optional
+        Sample weights, not negative.
+
+    Returns
+    -------
+    float
+        The loss: weighted mean over samples, plus ``l2/2 * sum(W**2) + l1 * sum(|W|)``.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` is too small.
+    """
     value = doubles(1)
     refuse(_loss(VERSION, model, X, Y, weights, work, value))
     return value[0]
 
 
 @njit
-def value_and_grad(model, X, Y, grad, work, weights=None):
-    """The loss; its gradient with respect to theta overwrites `grad` (n_params,)."""
+def value_and_grad(
+    model: Model,
+    X: Matrix,
+    Y: Matrix,
+    grad: OutVector,
+    work: OutVector,
+    weights: Vector | None = None,
+) -> float:
+    """Compute the loss of a network and its gradient, by BP1 to BP4.
+
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    Y : array (B, n_targets)
+        Targets, or (B, 1) class labels, of the same dtype; one sample may be a vector.
+    grad : array (n_params,)
+        The gradient with respect to theta, overwritten.
+    work : array
+        Scratch memory: at least ``workspace_size(model, B)`` floats.
+    weights : array (B,), optional
+        Sample weights, not negative.
+
+    Returns
+    -------
+    float
+        The loss: weighted mean over samples, plus ``l2/2 * sum(W**2) + l1 * sum(|W|)``.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` is too small.
+
+    References
+    ----------
+    Rumelhart, Hinton & Williams (1986), Learning representations by back-propagating errors.
+    """
     value = doubles(1)
     refuse(_value_and_grad(VERSION, model, X, Y, weights, grad, work, value))
     return value[0]
@@ -125,7 +205,7 @@ def _value_and_grad(
 
 @inlined
 def check(version, model, X, Y, weights, work, order):
-    """The status of what most kernels take."""
+    """Return the status of what most kernels take."""
     batch = X.shape[0]
     return (
         check_samples(version, model, X, weights)
@@ -156,7 +236,7 @@ def blocks(batch, m):
 
 @inlined
 def predict_of(model, X, out, work):
-    """`predict`, block by block."""
+    """Compute `predict` block by block."""
     for here in blocks(X.shape[0], block_size(X.shape[0])):
         parts = carve(model.network[0], work, here.m)
         z = matrix(parts.z, 0, here.count, out.shape[1])
@@ -165,7 +245,7 @@ def predict_of(model, X, out, work):
 
 @inlined
 def loss_of(model, samples, work):
-    """`loss`, block by block."""
+    """Compute `loss` block by block."""
     batch, result = samples.X.shape[0], 0.0
     for here in blocks(batch, block_size(batch)):
         block, parts = cut_block(samples, here), carve(model.network[0], work, here.m)
@@ -176,7 +256,7 @@ def loss_of(model, samples, work):
 
 @inlined
 def gradient_of(model, samples, grad, work):
-    """`value_and_grad`, block by block."""
+    """Compute `value_and_grad` block by block."""
     batch, result = samples.X.shape[0], 0.0
     mass = weight_sum(samples.weights, batch)
     start_gradient(model, grad)
@@ -188,7 +268,7 @@ def gradient_of(model, samples, grad, work):
 
 @inlined
 def block_gradient(model, block, mass, scale, grad, parts, dropout):
-    """Forward, BP1 and backward: ``grad += scale * gradient`` of one block's part of the mean.
+    """Add ``scale * gradient`` of one block's part of the mean to `grad`: forward, BP1, backward.
 
     `mass` is the weight of all blocks. Returns the block's ``sum(weight * loss)``.
     """
@@ -204,7 +284,7 @@ def block_gradient(model, block, mass, scale, grad, parts, dropout):
 
 @inlined
 def forward_block(model, X, parts, dropout):
-    """`outputs`, once `forward` has been there."""
+    """Run `forward`, and return the `outputs`."""
     z, a = outputs(model, parts, X.shape[0])
     forward(model, X, parts.a, z, a, dropout)
     return z, a
@@ -212,7 +292,7 @@ def forward_block(model, X, parts, dropout):
 
 @inlined
 def outputs(model, parts, count):
-    """(logits z, activations a) of the output layer, (B, n_out)."""
+    """Return (logits z, activations a) of the output layer, (B, n_out)."""
     top = top_of(model)
     return matrix(parts.z, 0, count, top.n_out), activation(parts.a, top, count)
 
@@ -222,7 +302,7 @@ def outputs(model, parts, count):
 
 @kernel
 def forward(model: Model, X: Matrix, a: Vector, z: Matrix, out: Matrix, dropout: Dropout):
-    """Activations of the hidden layers into `a`; of the output layer logits z and activations out.
+    """Write activations of hidden layers into `a`, logits into z and outputs into `out`.
 
     a : section of `Workspace`. z, out : (B, n_out).
     """
@@ -242,7 +322,7 @@ def forward(model: Model, X: Matrix, a: Vector, z: Matrix, out: Matrix, dropout:
 
 @inlined
 def function_at(layer):
-    """The activation of a layer."""
+    """Return the activation of a layer."""
     return Function(layer.activate, layer.tangent, layer.of_rows, layer.parameter)
 
 
@@ -290,7 +370,7 @@ def total_of(model, z, a, block, spare):
 
 @inlined
 def output_delta(model, a, block, scale, delta, spare):
-    """BP1: ``delta[L] = dLoss/da[L] * f'(z[L])``, and `a - y` where f' cancels.
+    """Compute BP1: ``delta[L] = dLoss/da[L] * f'(z[L])``, or ``a - y`` where f' cancels.
 
     The loss is ``scale * sum(weight * loss)``. a, delta : (B, n_out), delta is overwritten.
     """
@@ -305,7 +385,7 @@ def output_delta(model, a, block, scale, delta, spare):
 
 @inlined
 def start_gradient(model, grad):
-    """Where the gradient's sum begins: the penalty's, ``l2 * W + l1 * sign(W)``, 0 for biases."""
+    """Set `grad` to the penalty's: ``l2 * W + l1 * sign(W)``, 0 for biases."""
     fill(grad, 0)
     if has_penalty(model):
         _penalty_gradient(model, model.theta, model.network[0].l1, grad)
@@ -313,7 +393,7 @@ def start_gradient(model, grad):
 
 @inlined
 def start_product(model, v, out):
-    """Where a product of v with second derivatives begins: ``l2 * V``."""
+    """Set `out` to the penalty's part of a product with v: ``l2 * V``, 0 for biases."""
     fill(out, 0)
     if model.network[0].l2 != 0:
         _penalty_gradient(model, v, 0.0, out)
@@ -321,13 +401,13 @@ def start_product(model, v, out):
 
 @inlined
 def has_penalty(model):
-    """Whether there is one."""
+    """Return whether there is a penalty."""
     return model.network[0].l2 != 0 or model.network[0].l1 != 0
 
 
 @inlined
 def penalty(model):
-    """``l2/2 * sum(W**2) + l1 * sum(|W|)`` over weights, not biases."""
+    """Return ``l2/2 * sum(W**2) + l1 * sum(|W|)`` over weights, not biases."""
     value = 0.0
     if has_penalty(model):
         value = _penalty(model)
@@ -336,7 +416,7 @@ def penalty(model):
 
 @kernel
 def _penalty_gradient(model: Model, theta: Vector, l1: Double, grad: Vector):
-    """``dW = l2 * W + l1 * sign(W)``."""
+    """Compute ``dW = l2 * W + l1 * sign(W)``."""
     zero, l2, up = broadcast(0, theta), broadcast(model.network[0].l2, theta), broadcast(l1, theta)
     for k in range(model.layers.size):
         layer = model.layers[k]
@@ -349,7 +429,7 @@ def _penalty_gradient(model: Model, theta: Vector, l1: Double, grad: Vector):
 
 @kernel
 def _penalty(model: Model) -> Double:
-    """Its sum over all layers, in float64."""
+    """Return the penalty, summed over all layers in float64."""
     squares = sizes = broadcast(0.0, 0.0)
     for k in range(model.layers.size):
         W = flat(weight(model.theta, model.layers[k]))
@@ -376,12 +456,12 @@ def weight_sum(weights, batch):
 
 @inlined
 def cut_block(samples, here):
-    """The samples of a block."""
+    """Return the samples of a block."""
     weights = vector(samples.weights, here.first, here.count if samples.weights.size > 0 else 0)
     return Block(rows_of(samples.X, here), rows_of(samples.Y, here), weights)
 
 
 @inlined
 def rows_of(X, here):
-    """The rows of a block's samples."""
+    """Return the rows of a block's samples."""
     return rows(X, here.first, here.count)

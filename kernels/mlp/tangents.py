@@ -53,7 +53,7 @@ from .sweeps import (
 
 @inlined
 def _below(model, X, a, k):
-    """What layer k reads: X, or the activations of the layer below."""
+    """Return what layer k reads: X, or the activations of the layer below."""
     below = rows(X, 0, X.shape[0])
     if k > 0:
         below = activation(a, model.layers[k - 1], X.shape[0])
@@ -62,7 +62,7 @@ def _below(model, X, a, k):
 
 @kernel
 def linearize_block(model: Model, block: Block, mass: Double, parts: Workspace, deltas: Vector):
-    """Forward, BP1, and BP2 with the deltas of all layers kept."""
+    """Run forward, BP1 and BP2, and keep the deltas of all layers."""
     _, a = forward_block(model, block.X, parts, None)
     delta = activation(deltas, top_of(model), block.X.shape[0])
     output_delta(model, a, block, 1.0 / mass, delta, parts.spare)
@@ -71,7 +71,7 @@ def linearize_block(model: Model, block: Block, mass: Double, parts: Workspace, 
 
 @kernel
 def _propagate_all(model: Model, count: Word, a: Vector, deltas: Vector):
-    """BP2 from the top down, the deltas of all layers kept."""
+    """Run BP2 from the top down, and keep the deltas of all layers."""
     for k in range(model.layers.size - 1, 0, -1):
         layer, lower = model.layers[k], model.layers[k - 1]
         delta, delta_prev = activation(deltas, layer, count), activation(deltas, lower, count)
@@ -86,7 +86,7 @@ def _propagate_all(model: Model, count: Word, a: Vector, deltas: Vector):
 
 @kernel
 def tangent_forward(model: Model, v: Vector, X: Matrix, a: Vector, Rz: Vector, Ra: Vector):
-    """Rz and Ra of all layers."""
+    """Compute the tangents Rz and Ra of all layers."""
     count = X.shape[0]
     Ra_prev = matrix(Ra, 0, 0, 1)  # inputs do not move
     for k in range(model.layers.size):
@@ -196,7 +196,7 @@ def _gradient_rows(
 
 @inlined
 def output_tangent(model, block, scale, parts, tangents, Rdelta):
-    """The derivative of `output_delta` along the direction in which z moves by Rz and a by Ra."""
+    """Differentiate `output_delta` along the tangents Rz of z and Ra of a."""
     network, top, count = model.network[0], top_of(model), block.X.shape[0]
     a, Y, w, options = activation(parts.a, top, count), block.Y, block.weights, options_of(network)
     Rz, Ra = activation(tangents.Rz, top, count), activation(tangents.Ra, top, count)
@@ -236,7 +236,7 @@ def vjp_block(model: Model, X: Matrix, u: Matrix, parts: Workspace, out: Vector)
 
 @kernel
 def gradient_of_block(model: Model, X: Matrix, a: Vector, deltas: Vector, grad: Vector):
-    """BP3 and BP4 of all layers."""
+    """Run BP3 and BP4 of all layers."""
     for k in range(model.layers.size):
         layer = model.layers[k]
         delta, a_prev = activation(deltas, layer, X.shape[0]), _below(model, X, a, k)
@@ -248,7 +248,7 @@ def gradient_of_block(model: Model, X: Matrix, a: Vector, deltas: Vector, grad: 
 def sample_gradients(
     model: Model, X: Matrix, a: Vector, deltas: Vector, out: Matrix, first: Word, step: Word
 ):
-    """BP3 and BP4 of each sample by itself, into rows ``first + b * step`` of `out`."""
+    """Run BP3 and BP4 of each sample, into rows ``first + b * step`` of `out`."""
     for k in range(model.layers.size):
         layer = model.layers[k]
         delta, a_prev = activation(deltas, layer, X.shape[0]), _below(model, X, a, k)
@@ -260,7 +260,7 @@ def sample_gradients(
 
 @inlined
 def _outer(x, d, c):
-    """``c = outer(x, d)``."""
+    """Compute ``c = outer(x, d)``."""
     for i in range(x.size):
         at = row(c, i)
         for j in range(0, d.size, lanes(d)):
@@ -269,7 +269,7 @@ def _outer(x, d, c):
 
 @kernel
 def output_deltas(model: Model, X: Matrix, o: Word, a: Vector, deltas: Vector):
-    """The deltas of all layers, were output `o` the loss."""
+    """Compute the deltas of all layers as if output `o` were the loss."""
     count, top = X.shape[0], top_of(model)
     delta = activation(deltas, top, count)
     fill(delta, 0)
@@ -281,13 +281,13 @@ def output_deltas(model: Model, X: Matrix, o: Word, a: Vector, deltas: Vector):
 
 @inlined
 def to_inputs(delta, W, out):
-    """``out = delta @ W.T``: BP2 down to the inputs, which have no f'."""
+    """Compute ``out = delta @ W.T``: BP2 down to the inputs, which have no f'."""
     matmul_transposed(delta, W, out, whole(out))
 
 
 @kernel
 def jacobian_row(model: Model, X: Matrix, o: Word, parts: Workspace, deltas: Vector, out: Matrix):
-    """``out[b * n_out + o] = d output o / d inputs`` of each sample, of `output_deltas`."""
+    """Compute ``out[b * n_out + o] = d output o / d inputs`` of each sample, of `output_deltas`."""
     count, n_out, bottom = X.shape[0], top_of(model).n_out, model.layers[0]
     slopes_of_inputs = matrix(parts.X, 0, count, bottom.n_in)
     to_inputs(activation(deltas, bottom, count), weight(model.theta, bottom), slopes_of_inputs)

@@ -2,14 +2,13 @@
 
 import math
 
-from ..abi import Double, Doubles, Matrix, Vector, Word, Words
+from ..abi import Double, Doubles, Matrix, OutVector, Vector, Word, Words
 from ..blocks import LARGEST_BLOCK, MOST_SAMPLES
 from ..compiler import inlined, kernel, njit
 from ..simd.views import copy, doubles, is_none, matrix, row, rows, vector
 from ..status import BAD_BATCH_SIZE, BAD_DROPOUT, BAD_ORDER, OK, VERSION, refuse
 from .dropout import Dropout, next_block
 from .entry import (
-    OutVector,
     check_gradient,
     check_samples,
     check_targets,
@@ -32,10 +31,43 @@ from .sweeps import (
 
 
 @njit
-def sgd_step(model, X, Y, lr, grad, work, weights=None):
-    """One step of gradient descent on a batch, ``theta -= lr * grad``; returns the loss before.
+def sgd_step(
+    model: Model,
+    X: Matrix,
+    Y: Matrix,
+    lr: Double,
+    grad: OutVector,
+    work: OutVector,
+    weights: Vector | None = None,
+) -> float:
+    """Move theta one step of gradient descent on a batch, ``theta -= lr * grad``.
 
-    `grad` (n_params,) is scratch, and is not used for a batch of one block without penalty.
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    Y : array (B, n_targets)
+        Targets, or (B, 1) class labels, of the same dtype; one sample may be a vector.
+    lr : float
+        Learning rate.
+    grad : array (n_params,)
+        Scratch memory, not used for a batch of one block without penalty.
+    work : array
+        Scratch memory: at least ``workspace_size(model, B)`` floats.
+    weights : array (B,), optional
+        Sample weights, not negative.
+
+    Returns
+    -------
+    float
+        The loss before the step.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` is too small.
     """
     value = doubles(1)
     refuse(_sgd_step(VERSION, model, X, Y, weights, lr, grad, work, value))
@@ -43,10 +75,43 @@ def sgd_step(model, X, Y, lr, grad, work, weights=None):
 
 
 @njit
-def adam_step(model, X, Y, rule, grad, work, weights=None):
-    """One step of a `Rule` such as ``dj.Adam(1e-3).rule(net.n_params, net.dtype)`` on a batch.
+def adam_step(
+    model: Model,
+    X: Matrix,
+    Y: Matrix,
+    rule: Rule,
+    grad: OutVector,
+    work: OutVector,
+    weights: Vector | None = None,
+) -> float:
+    """Move theta one step of an optimizer, of Adam or any other, on a batch.
 
-    Returns the loss before; `grad` (n_params,) is scratch.
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    Y : array (B, n_targets)
+        Targets, or (B, 1) class labels, of the same dtype; one sample may be a vector.
+    rule : Rule
+        An optimizer and its state, as ``dj.Adam().rule(net.n_params, net.dtype)``; updated.
+    grad : array (n_params,)
+        Scratch memory for the gradient.
+    work : array
+        Scratch memory: at least ``workspace_size(model, B)`` floats.
+    weights : array (B,), optional
+        Sample weights, not negative.
+
+    Returns
+    -------
+    float
+        The loss before the step.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` is too small.
     """
     value = doubles(1)
     refuse(_adam_step(VERSION, model, X, Y, weights, rule, grad, work, value))
@@ -54,13 +119,57 @@ def adam_step(model, X, Y, rule, grad, work, weights=None):
 
 
 @njit
-def fit_epoch(model, X, Y, order, batch_size, rule, grad, work, weights=None, dropout=None):
-    """Train on the samples that `order` (int64) lists, `batch_size` of them a step.
+def fit_epoch(
+    model: Model,
+    X: Matrix,
+    Y: Matrix,
+    order: Words,
+    batch_size: Word,
+    rule: Rule,
+    grad: OutVector,
+    work: OutVector,
+    weights: Vector | None = None,
+    dropout: Dropout | None = None,
+) -> tuple[float, float]:
+    """Train on minibatches of samples, in a given order.
 
-    theta and the rule's state are updated in place; `grad` (n_params,) and `work`, for
-    `batch_size` samples, are scratch. Returns the sum over minibatches of weight times loss, each
-    loss taken before its step, and the sum of weights. A loss that is not finite ends it: that is
-    then the sum, and the step is not counted by the rule. dropout : a `Dropout`, or None.
+    theta and the state of the rule are updated in place. A loss that is not finite ends the epoch:
+    it is then the sum, and its step is not counted by the rule.
+
+    Parameters
+    ----------
+    model : Model
+        Parameters and layers, as `net.model`.
+    X : array (B, n_in)
+        Samples, of theta's dtype; one may be a vector (n_in,).
+    Y : array (B, n_targets)
+        Targets, or (B, 1) class labels, of the same dtype; one sample may be a vector.
+    order : array of int64
+        Indices of samples; each step takes the next `batch_size`.
+    batch_size : int
+        Samples of a step.
+    rule : Rule
+        An optimizer and its state, as ``dj.Adam().rule(net.n_params, net.dtype)``; updated.
+    grad : array (n_params,)
+        Scratch memory for the gradient.
+    work : array
+        Scratch memory: ``workspace_size(model, batch_size)`` floats.
+    weights : array (B,), optional
+        Sample weights, not negative.
+    dropout : Dropout, optional
+        Which hidden units to leave out.
+
+    Returns
+    -------
+    total : float
+        Sum over minibatches of weight times loss, each taken before its step.
+    mass : float
+        Sum of the weights.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, `work` is too small, or an index in `order` is none of a sample.
     """
     sums = doubles(2)
     samples = Block(X, Y, weights)
@@ -132,7 +241,7 @@ def _check_batch_size(batch_size):
 
 @inlined
 def _check_dropout(model, dropout):
-    """There must be a share for each hidden layer."""
+    """Check that there is a share for each hidden layer."""
     status = OK
     fits = dropout.keep.size == model.layers.size - 1 and dropout.seed.size == 1
     if not (fits or is_none(dropout.seed)):
@@ -142,7 +251,7 @@ def _check_dropout(model, dropout):
 
 @inlined
 def _check_order(order, count):
-    """Every index that `order` lists must be one of a sample."""
+    """Check that there is an `order`, and that every index in it is that of a sample."""
     status = BAD_ORDER if is_none(order) else OK
     for i in range(order.size):
         if order[i] < 0 or order[i] >= count:
@@ -155,7 +264,7 @@ def _check_order(order, count):
 
 @inlined
 def fuses(model, batch):
-    """May a step of plain descent go straight into theta? Only if nobody reads theta after it."""
+    """Return whether plain descent may go straight into theta: if nobody reads theta after it."""
     return batch <= LARGEST_BLOCK and not has_penalty(model)
 
 
@@ -164,7 +273,7 @@ def epoch_of(
     model: Model, samples: Block, order: Words, batch_size: Word, rule: Rule, grad: Vector,
     work: Vector, dropout: Dropout, sums: Doubles,
 ):  # fmt: skip
-    """`fit_epoch` of arguments that are checked; its two sums overwrite `sums`."""
+    """Run `fit_epoch` of checked arguments; its two results overwrite `sums`."""
     m = block_size(batch_size)
     parts = carve(model.network[0], work, m)
     plain = (
@@ -212,7 +321,7 @@ def _mass(weights, batch):
 
 @inlined
 def _gather(samples, indices, parts):
-    """The samples that `indices` lists, side by side: copied, unless they already are."""
+    """Return the samples that `indices` lists, side by side: copied, unless they already are."""
     X, Y, count = samples.X, samples.Y, indices.size
     w = _gather_weights(samples.weights, indices, parts.w)
     x, y = matrix(parts.X, 0, count, X.shape[1]), matrix(parts.Y, 0, count, Y.shape[1])
@@ -227,7 +336,7 @@ def _gather(samples, indices, parts):
 
 @inlined
 def _consecutive(indices):
-    """Whether each index is one more than the one before."""
+    """Return whether each index is one more than the one before."""
     i = 1
     while i < indices.size and indices[i] == indices[i - 1] + 1:
         i += 1
@@ -236,7 +345,7 @@ def _consecutive(indices):
 
 @inlined
 def _gather_weights(weights, indices, buffer):
-    """``weights[indices]``, written into `buffer`; none stay none."""
+    """Return ``weights[indices]`` in `buffer`, or nothing if there are no weights."""
     out = vector(buffer, 0, indices.size if weights.size > 0 else 0)
     for i in range(out.size):
         out[i] = weights[indices[i]]

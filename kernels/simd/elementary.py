@@ -352,7 +352,7 @@ def expm1(k):
 
 
 def _tanh_table():
-    """(centers, values, coefficients of 5 powers) of `_tanh_by_table`, each 32 float32.
+    """Return (centers, values, coefficients of 5 powers) of `_tanh_by_table`, each 32 float32.
 
     Interval i holds the x whose exponent and first two bits of mantissa, as one number, are i
     modulo 32: from 1/8 to 10 four to an octave, and all smaller ones in the last before them. There
@@ -389,7 +389,7 @@ _TANH_LOOKUPS = [make_lookup(column) for column in _tanh_table()] if VECTOR_BYTE
 
 
 def _tanh_by_table(k):
-    """tanh without a division, in float32 with AVX-512: half the time of the other."""
+    """Compute tanh without a division, in float32 with AVX-512, in half the time."""
     center_of, value_of, lookup_0, lookup_1, lookup_2, lookup_3, lookup_4 = _TANH_LOOKUPS
     first, to_interval, table_begin = np.int32(_FIRST_INTERVAL), np.int32(21), np.float32(0.125)
 

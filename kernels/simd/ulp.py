@@ -56,13 +56,13 @@ def _sigmoid(x):
 
 
 def reference_f64(name):
-    """The function in float64, for arrays: NumPy's, or made of the C library's."""
+    """Return the function in float64, for arrays: NumPy's, or made of the C library's."""
     return {"erf": _erf, "sigmoid": _sigmoid}.get(name) or getattr(np, name)
 
 
 @njit
 def worst_f32(y, reference):
-    """(largest error, its index); a wrong NaN or sign of zero is an infinite error.
+    """Return (largest error, its index); a wrong NaN or sign of zero is an infinite error.
 
     Infinity and all beyond count as 2**128, so that rounding to it is judged like any other.
     """
@@ -118,7 +118,7 @@ def special_values(dtype):
 
 
 def check_f64(name, count):
-    """(largest error, its input) at `count` inputs or so, against mpmath."""
+    """Return (largest error, its input) at `count` inputs or so, against mpmath."""
     import mpmath
 
     half = count // 2

@@ -64,7 +64,7 @@ class Vector(types.Type):
 
     @property
     def key(self):
-        """What makes two vector types the same."""
+        """Return what makes two vector types the same."""
         return self.dtype, self.count
 
 
@@ -82,7 +82,7 @@ _FLOAT = {integer: real for real, integer in _INTEGER.items()}
 
 
 def dtype_of(t):
-    """The element type of a scalar, vector or array type."""
+    """Return the element type of a scalar, vector or array type."""
     return getattr(t, "dtype", t)
 
 
@@ -91,7 +91,7 @@ def _with_dtype(t, dtype):
 
 
 def vector_of(dtype):
-    """The type of one register of `dtype`."""
+    """Return the type of one register of `dtype`."""
     return Vector(dtype, VECTOR_BYTES * 8 // dtype.bitwidth)
 
 
@@ -104,7 +104,7 @@ def _common(args):
 
 
 def _lanewise(build, result):
-    """(typing, lowering) of a primitive that works lane by lane.
+    """Return (typing, lowering) of a primitive that works lane by lane.
 
     `build(builder, *values)` emits it for values of one LLVM type; `result(common type)` is the
     type of what it returns, None if it does not take that type.
@@ -141,7 +141,7 @@ def _integer_mask_of(t):
 
 
 def _primitive(arity, build, result, doc):
-    """A jitted function of vectors and scalars; see `_lanewise`."""
+    """Return a jitted function of vectors and scalars; see `_lanewise`."""
     typing, lower = _lanewise(build, result)
 
     def typed(*args):
@@ -195,7 +195,7 @@ def _llvm(name):
 
 
 def _reinterpreted(table):
-    """Result type of a bit cast: the same lanes, their dtype looked up in `table`."""
+    """Return result type of a bit cast: the same lanes, their dtype looked up in `table`."""
     return lambda t: _with_dtype(t, table[dtype_of(t)]) if dtype_of(t) in table else None
 
 
@@ -287,7 +287,7 @@ shift_right = _primitive(
 
 @intrinsic
 def select(context, mask, a, b):
-    """a where the mask is set, else b."""
+    """Return a where the mask is set, else b."""
     values = _common((a, b))
     if dtype_of(mask) != types.boolean or values is None:
         return None
@@ -388,7 +388,7 @@ def make_lookup(table):
 
 @intrinsic
 def broadcast(context, value, like):
-    """`value` in every lane of a vector with the dtype of `like` (array, vector, scalar)."""
+    """Return `value` in every lane of a vector of the dtype of `like` (array, vector, scalar)."""
     vector = vector_of(dtype_of(like))
 
     def lower(context, builder, sig, args):
@@ -400,13 +400,13 @@ def broadcast(context, value, like):
 
 @intrinsic
 def lanes(context, like):
-    """How many lanes a vector with the dtype of `like` has: a constant to the compiler."""
+    """Return how many lanes a vector with the dtype of `like` has: a constant to the compiler."""
     count = vector_of(dtype_of(like)).count
     return types.intp(like), lambda *_: ir.Constant(ir.IntType(types.intp.bitwidth), count)
 
 
 def _reduction(combine, doc):
-    """A jitted function of one vector: the upper half joins the lower, until one lane is left."""
+    """Make a reduction of one vector: its upper half is folded onto the lower, down to one lane."""
 
     @intrinsic
     def reduce(context, v):
@@ -477,7 +477,7 @@ def _address(context, builder, array_type, array, offset):
 
 @intrinsic
 def load(context, array, offset):
-    """The vector array[offset : offset + lanes]."""
+    """Return the vector array[offset : offset + lanes]."""
     if not _takes_vectors(array):
         return None
 
@@ -504,7 +504,7 @@ def store(context, array, offset, v):
 
 @intrinsic
 def first_lanes(context, count, like):
-    """The mask of the first `count` lanes of a vector with the dtype of `like`."""
+    """Return the mask of the first `count` lanes of a vector with the dtype of `like`."""
     vector = vector_of(dtype_of(like))
 
     def lower(context, builder, sig, args):
@@ -515,7 +515,7 @@ def first_lanes(context, count, like):
 
 @intrinsic
 def insert(context, v, i, x):
-    """v with x in lane i."""
+    """Return v with x in lane i."""
     if not isinstance(v, Vector) or x != v.dtype:
         return None
 
@@ -528,7 +528,7 @@ def insert(context, v, i, x):
 
 @intrinsic
 def count(context, mask):
-    """How many lanes of a mask are set."""
+    """Return how many lanes of a mask are set."""
     if not isinstance(mask, Vector) or mask.dtype != types.boolean:
         return None
 
@@ -541,7 +541,7 @@ def count(context, mask):
 
 @intrinsic
 def any_lane(context, mask):
-    """Whether some lane of a mask is set; of a scalar, itself."""
+    """Return whether some lane of a mask is set; of a scalar, itself."""
     if dtype_of(mask) != types.boolean:
         return None
 
@@ -555,7 +555,7 @@ def any_lane(context, mask):
 
 @intrinsic
 def load_masked(context, array, offset, count):
-    """The vector array[offset : offset + count], other lanes 0; they touch no memory."""
+    """Return the vector array[offset : offset + count], other lanes 0; they touch no memory."""
     if not _takes_vectors(array):
         return None
     vector = vector_of(array.dtype)

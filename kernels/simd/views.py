@@ -18,7 +18,7 @@ from .vectors import dtype_of, lanes, load, load_masked, store, store_masked
 
 
 def _view(context, builder, view_type, buffer_type, buffer, at, shape):
-    """IR of an array of `shape` that starts `at` elements into `buffer` and owns nothing."""
+    """Return the IR of an array of `shape`, `at` elements into `buffer`, that owns nothing."""
     source = make_array(buffer_type)(context, builder, buffer)
     return array_at(context, builder, view_type, builder.gep(source.data, [at]), shape)
 
@@ -32,7 +32,7 @@ def _intp(context, builder, args, signature):
 
 @intrinsic
 def vector(typingctx, buffer, at, size):
-    """``buffer.ravel()[at : at + size]`` of a C-contiguous `buffer`."""
+    """Return ``buffer.ravel()[at : at + size]`` of a C-contiguous `buffer`."""
     if not (isinstance(buffer, types.Array) and buffer.layout == "C"):
         return None
     view_type = Borrowed(buffer.dtype, 1)
@@ -60,7 +60,7 @@ def matrix(typingctx, buffer, at, rows, columns):
 
 @intrinsic
 def vector_at(typingctx, address, size, like):
-    """The `size` elements at an address, of the dtype of `like` (array, scalar)."""
+    """Return the `size` elements at an address, of the dtype of `like` (array, scalar)."""
     view_type = Borrowed(dtype_of(like), 1)
 
     def codegen(context, builder, signature, args):
@@ -78,7 +78,7 @@ def no_vector(like):
 
 @intrinsic
 def is_none(typingctx, array):
-    """Whether an array that a kernel was given is None: it has no place in memory."""
+    """Return whether an array that a kernel was given is None: it has no place in memory."""
 
     def codegen(context, builder, signature, args):
         return cgutils.is_null(builder, make_array(array)(context, builder, args[0]).data)
@@ -88,7 +88,7 @@ def is_none(typingctx, array):
 
 @intrinsic
 def is_same(typingctx, a, b):
-    """Whether two arrays begin at the same place."""
+    """Return whether two arrays begin at the same place."""
 
     def codegen(context, builder, signature, args):
         places = [
@@ -102,25 +102,25 @@ def is_same(typingctx, a, b):
 
 @inlined
 def rows(X, first, count):
-    """View of ``X[first : first + count]``."""
+    """Return the view of ``X[first : first + count]``."""
     return matrix(X, first * X.shape[1], count, X.shape[1])
 
 
 @inlined
 def row(X, i):
-    """View of ``X[i]``."""
+    """Return the view of ``X[i]``."""
     return vector(X, i * X.shape[1], X.shape[1])
 
 
 @inlined
 def flat(X):
-    """View of ``X.ravel()``."""
+    """Return the view of ``X.ravel()``."""
     return vector(X, 0, X.size)
 
 
 @intrinsic(prefer_literal=True)
 def unpack(typingctx, x, count):
-    """The first `count` elements of a vector, or rows of a matrix, as a tuple: for names."""
+    """Return the first `count` elements of a vector, or rows of a matrix, as a tuple: for names."""
     if not isinstance(count, types.IntegerLiteral):
         return None
     kind = x.dtype if x.ndim == 1 else Borrowed(x.dtype, 1)
@@ -147,7 +147,7 @@ def unpack(typingctx, x, count):
 
 @inlined
 def get(x, i):
-    """The vector of x from place i on, 0 beyond its end."""
+    """Return the vector of x from place i on, 0 beyond its end."""
     rest = x.size - i
     if rest >= lanes(x):  # a full vector is never masked: without AVX-512 that is slow
         v = load(x, i)
@@ -168,20 +168,20 @@ def put(x, i, v):
 
 @kernel
 def copy_vector(a: Vector, b: Vector):
-    """``b[:] = a``."""
+    """Compute ``b[:] = a``."""
     for i in range(0, a.size, lanes(a)):
         put(b, i, get(a, i))
 
 
 @inlined
 def copy(source, target):
-    """``target[...] = source`` of C-contiguous arrays of one size."""
+    """Compute ``target[...] = source`` of C-contiguous arrays of one size."""
     copy_vector(flat(source), flat(target))
 
 
 @inlined
 def fill(target, value):
-    """``target[...] = value`` of a C-contiguous array."""
+    """Compute ``target[...] = value`` of a C-contiguous array."""
     x = flat(target)
     for i in range(x.size):
         x[i] = value
@@ -189,7 +189,7 @@ def fill(target, value):
 
 @intrinsic(prefer_literal=True)
 def doubles(typingctx, count):
-    """Float64 numbers on the stack of the caller, for what a kernel returns."""
+    """Return float64 numbers on the stack of the caller, for what a kernel returns."""
     if not isinstance(count, types.IntegerLiteral):
         return None
     view_type, size = Borrowed(types.float64, 1), count.literal_value
@@ -211,7 +211,7 @@ LINE = 16
 
 @shared
 def floats(sizes):
-    """How many floats sections of these sizes take, each of which begins on a cache line."""
+    """Return how many floats sections of these sizes take, each of which begins on a cache line."""
     total = 0
     for size in sizes:
         total += (size + LINE - 1) // LINE * LINE
@@ -220,7 +220,7 @@ def floats(sizes):
 
 @intrinsic
 def cut(typingctx, buffer, sizes):
-    """A named tuple of sizes as one of vectors, cut from `buffer` one behind the other."""
+    """Return a named tuple of sizes as one of vectors, cut from `buffer` one behind the other."""
     view_type = Borrowed(buffer.dtype, 1)
     result = types.NamedUniTuple(view_type, len(sizes), sizes.instance_class)
 
@@ -239,7 +239,7 @@ def cut(typingctx, buffer, sizes):
 
 @intrinsic
 def array_of(typingctx, kind, address, size):
-    """The `size` elements of a Numba type, a global, at an address."""
+    """Return the `size` elements of a Numba type, a global, at an address."""
     view_type = Borrowed(kind.instance_type, 1)
 
     def codegen(context, builder, signature, args):

@@ -13,7 +13,7 @@ def call(builder, name, result, *args):
 
 
 def overload(llvm_type):
-    """How the name of an LLVM intrinsic spells a type: f32, v8f64, v16i32."""
+    """Return how the name of an LLVM intrinsic spells a type: f32, v8f64, v16i32."""
     if isinstance(llvm_type, ir.VectorType):
         return f"v{llvm_type.count}{overload(llvm_type.element)}"
     if isinstance(llvm_type, ir.IntType):
@@ -22,7 +22,7 @@ def overload(llvm_type):
 
 
 def splat(builder, value, llvm_type):
-    """`value` itself, or broadcast if a vector is wanted and it is a scalar."""
+    """Return `value`, broadcast if a vector is wanted and it is a scalar."""
     if value.type == llvm_type:
         return value
     empty = ir.Constant(llvm_type, ir.Undefined)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from deltajit import kernels
 from deltajit.circuit import Circuit
-from deltajit.kernels.mlp import ensemble
+from deltajit.kernels.mlp import stacked
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
 from deltajit.model import checks, data, memory
 from deltajit.model.architecture import MOST_PARAMS, Architecture
@@ -199,7 +199,7 @@ class Ensemble(Described):
             samples = checks.matrix(X, "X", n_in, dtype)[0]
         batch = samples.shape[-2]
         out = np.empty((M, batch, n_out), dtype)
-        ensemble.predict(self._model, samples, out, self._work(batch))
+        stacked.predict(self._members, samples, out, self._work(batch))
         return out[:, 0] if inputs.ndim == 1 else out
 
     @np.errstate(all="ignore")
@@ -272,7 +272,7 @@ class Ensemble(Described):
         samples = self._data(X, Y, sample_weight)
         values, grads = np.empty(self.n_members), np.empty_like(self.theta)
         work = self._work(samples.X.shape[-2])
-        ensemble.value_and_grad(self._model, samples, values, grads, work)
+        stacked.value_and_grad(self._members, stacked.Samples(*samples), values, grads, work)
         return values, grads
 
     def fit(
@@ -343,9 +343,13 @@ class Ensemble(Described):
 
     # ---------------------------------------------------------------- helpers
 
+    @property
+    def _members(self) -> stacked.Members:
+        return stacked.Members(*self._model)
+
     def _loss(self, samples: Data) -> Array:
         values, work = np.empty(self.n_members), self._work(samples.X.shape[-2])
-        ensemble.loss(self._model, samples, values, work)
+        stacked.loss(self._members, stacked.Samples(*samples), values, work)
         return values
 
     def _work(self, batch: int) -> Array:

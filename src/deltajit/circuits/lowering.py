@@ -65,11 +65,9 @@ def _cuts(n: int) -> list[int]:
 
 def _order(graph: Graph, nodes: Array, cuts: list[int]) -> tuple[Array, Array, Array]:
     """(nodes in the order of the steps, runs, where in `runs` each segment begins)."""
-    lists = schedule.Lists(
-        *(np.full(graph.codes.size * n, -1, np.int32) for n in (1, 2, 1)),
-        ready=np.full(len(OPERATIONS), -1, np.int32),
-        counts=np.zeros(len(OPERATIONS), np.int32),
-    )
+    users, next_use, waits = (np.full(graph.codes.size * n, -1, np.int32) for n in (1, 2, 1))
+    ready = np.full(len(OPERATIONS), -1, np.int32)
+    lists = schedule.Lists(users, next_use, waits, ready, np.zeros_like(ready))
     order, segments, runs = np.empty_like(nodes), [0], [np.empty((0, 3), np.int32)]
     for first, last in pairwise(cuts):
         part = np.empty((last - first, 3), np.int32)

@@ -5,19 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import NamedTuple
 
-from deltajit.kernels.blocks import (
-    FEW,
-    KC,
-    MR,
-    MR_FEW,
-    MR_NARROW,
-    NARROW,
-    NR,
-    NR_ONE,
-    group_of,
-    is_narrow,
-    tile_of,
-)
+from deltajit.kernels import blocks
 from deltajit.kernels.mlp.model import block_size
 from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
 from deltajit.model import checks
@@ -65,14 +53,15 @@ def plan(sizes: tuple[int, ...], batch: int, width: int) -> list[Product]:
 def _forward(pair: tuple[int, int], m: int, width: int) -> Product:
     k, n = pair
     what = "-".join(map(str, pair)), "forward", (m, k, n)
-    group = group_of(n, width)
-    if n == 1:
+    way, group = blocks.way_forward(n, width), blocks.group_of(n, width)
+    if way == blocks.INNER:
         return Product(*what, "inputs", f"{width} sums", _filled(m, width) * _filled(k, width))
-    if group == 1:
+    if way == blocks.TILED:
         return Product(*what, "outputs", *_tile(m, n, width))
     if m == 1:  # as many chains, but a vector each
         return Product(*what, "outputs", f"1 x {group}", n / width * _filled(k, group))
-    rows = MR_FEW if m < MR_NARROW else int(MR_NARROW)
+    few, rows = blocks.MR_FEW, int(blocks.MR_NARROW)
+    rows = few if m < rows else rows
     useful = _filled(m, rows) * _filled(k, group) * n * group / width
     return Product(*what, f"outputs, {group} inputs", f"{rows} x 1", useful)
 
@@ -80,7 +69,7 @@ def _forward(pair: tuple[int, int], m: int, width: int) -> Product:
 def _delta(pair: tuple[int, int], m: int, width: int) -> Product:
     n, k = pair
     what = "-".join(map(str, pair)), "BP2", (m, k, n)
-    if m < MR and k > 1:  # the lanes run along what is summed, of as many rows as there are lanes
+    if blocks.way_delta(m) == blocks.INNER:  # lanes along what is summed, as many rows at a time
         return Product(*what, "outputs", f"{width} sums", _filled(n, width) * _filled(k, width))
     return Product(*what, "inputs", *_tile(m, n, width))
 
@@ -88,28 +77,25 @@ def _delta(pair: tuple[int, int], m: int, width: int) -> Product:
 def _gradient(pair: tuple[int, int], k: int, width: int) -> Product:
     m, n = pair
     what = "-".join(map(str, pair)), "BP3", (m, k, n)
-    if n == 1 and k > 1:
-        return Product(*what, "inputs", "row sum", _filled(m, width))
+    way = blocks.way_gradient(pair, k, width)
     if k == 1:
-        return Product(*what, "outputs", f"1 x {NR_ONE}", _filled(n, width))
-    if is_narrow((m, n), k, width):
-        return Product(*what, "inputs", *_tile(n, min(m, NR * width), width))  # a strip
+        return Product(*what, "outputs", f"1 x {blocks.NR_ONE}", _filled(n, width))
+    if way == blocks.INNER:
+        return Product(*what, "inputs", "row sum", _filled(m, width))
+    if way == blocks.TRANSPOSED:
+        return Product(*what, "inputs", *_tile(n, min(m, blocks.NR * width), width))  # a strip
     return Product(*what, "outputs", *_tile(m, n, width))
 
 
 def _tile(m: int, n: int, width: int) -> tuple[str, float]:
     """(rows x vectors of the tiles of a product, their useful share)."""
-    tile = tile_of(m, n, width)
     if m == 1:
-        return f"1 x {NR_ONE}", _filled(n, width)
-    if tile == FEW:
-        return f"{MR_FEW} x {NR}", _filled(m, MR_FEW) * _filled(n, NR * width)
-    if tile == NARROW:
-        return f"{MR_NARROW} x 1", _filled(m, int(MR_NARROW)) * _filled(n, width)
-    rest = n % (NR * width)
-    last_is_narrow = rest > 0 and tile_of(m, rest, width) == NARROW
-    columns = n - rest + (0 if rest == 0 else width if last_is_narrow else NR * width)
-    return f"{MR} x {NR}", _filled(m, int(MR)) * n / columns
+        return f"1 x {blocks.NR_ONE}", _filled(n, width)
+    rows, vecs = blocks.TILES[blocks.tile_of(m, n, width)]
+    last, columns = n % (vecs * width), n
+    if last:  # its tile may be a narrower one
+        columns += blocks.TILES[blocks.tile_of(m, last, width)][1] * width - last
+    return f"{rows} x {vecs}", _filled(m, rows) * n / columns
 
 
 def _filled(count: int, step: int) -> float:
@@ -139,7 +125,7 @@ def run(sizes: str, batch: int, dtype: str) -> None:
     width = LANES_F32 if checks.dtype(dtype).name == "float32" else LANES_F64
     print(
         f"{'-'.join(map(str, units))}, batch {samples}, {dtype}: {width} lanes a vector, panels "
-        f"{KC} rows deep, blocks of {block_size(samples)} samples"
+        f"{blocks.KC} rows deep, blocks of {block_size(samples)} samples"
     )
     titles = ("layer", "product", "rows x depth x columns", "lanes along", "tile")
     print("".join(f"{t:<{w}}" for t, w in zip(titles, WIDTHS, strict=True)) + "useful")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from deltajit import kernels
-from deltajit.kernels.mlp import ensemble
+from deltajit.kernels.mlp import stacked
 from deltajit.kernels.mlp.optimizers import Optimizer
 from deltajit.model import memory
 from deltajit.model.data import Data
@@ -83,10 +83,11 @@ def _epoch(
     group = epochs_a_call(size, n_params, math.ceil(n / size)) * model.threads
     for first in range(0, M, group):
         some = slice(first, first + group)
-        samples = Data(*(_part(x, ndim, some) for x, ndim in zip(data, (2, 2, 1), strict=True)))
-        members = model._replace(theta=model.theta[some])
-        rules = rule._replace(state=rule.state[some], count=rule.count[some])
-        ensemble.fit_epoch(
+        parts = (_part(x, ndim, some) for x, ndim in zip(data, (2, 2, 1), strict=True))
+        members = stacked.Members(model.theta[some], *model[1:])
+        rules = stacked.Rules(*rule[:-2], rule.state[some], rule.count[some])
+        samples = stacked.Samples(*parts)
+        stacked.fit_epoch(
             members, samples, order[some], size, rules, alive[some], totals[some], work
         )
     means: Array = totals[:, 0] / totals[:, 1]

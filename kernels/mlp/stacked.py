@@ -8,9 +8,19 @@ that axis too. `work` has a row for each thread. Nothing is checked here, `delta
 from typing import NamedTuple
 
 import numpy as np
-from numba import types
 
-from ..abi import Array, Double, Doubles, Matrix, Word, Words, optional
+from ..abi import (
+    Double,
+    DoubleMatrix,
+    Doubles,
+    Flags,
+    Matrix,
+    OptionalMatrix,
+    Tensor,
+    Word,
+    WordMatrix,
+    Words,
+)
 from ..compiler import inlined, kernel
 from ..gemm.matmul import Part
 from ..gemm.parallel import over_parts
@@ -19,8 +29,6 @@ from .model import LayerRecords, Model, NetworkRecord
 from .rules import Rule
 from .sweeps import Block, gradient_of, loss_of, predict_of
 from .training import epoch_of
-
-Tensor = Array(None, 3)
 
 
 class Members(NamedTuple):
@@ -37,7 +45,7 @@ class Samples(NamedTuple):
 
     X: Tensor
     Y: Tensor
-    weights: optional(Matrix)
+    weights: OptionalMatrix
 
 
 class Rules(NamedTuple):
@@ -54,10 +62,10 @@ class Rules(NamedTuple):
 
 @kernel(name="fit_epoch_of_members")
 def fit_epoch(
-    members: Members, samples: Samples, order: Array(types.int64, 2), batch_size: Word,
-    rules: Rules, alive: Array(types.boolean, 1), totals: Array(types.float64, 2), work: Matrix,
+    members: Members, samples: Samples, order: WordMatrix, batch_size: Word,
+    rules: Rules, alive: Flags, totals: DoubleMatrix, work: Matrix,
 ):  # fmt: skip
-    """One epoch of each member that is `alive` (M,).
+    """Train each member that is `alive` (M,) for one epoch.
 
     totals : (M, 2), overwritten by what `training.fit_epoch` returns, NaN where nothing was done.
     work : rows are n_params longer than for one network.
@@ -70,8 +78,8 @@ def fit_epoch(
 @over_parts
 @kernel
 def _fit_members(
-    members: Members, samples: Samples, order: Array(types.int64, 2), batch_size: Word,
-    rules: Rules, alive: Array(types.boolean, 1), totals: Array(types.float64, 2), work: Matrix,
+    members: Members, samples: Samples, order: WordMatrix, batch_size: Word,
+    rules: Rules, alive: Flags, totals: DoubleMatrix, work: Matrix,
     part: Part,
 ):  # fmt: skip
     n = members.theta.shape[1]
@@ -122,7 +130,7 @@ def _loss_members(members: Members, samples: Samples, values: Doubles, work: Mat
 def value_and_grad(
     members: Members, samples: Samples, values: Doubles, grads: Matrix, work: Matrix
 ):
-    """Losses into `values` (M,), gradients into `grads` (M, n_params)."""
+    """Write losses into `values` (M,) and gradients into `grads` (M, n_params)."""
     cost = 3 * grads.size * samples.X.shape[1]
     state = (members, samples, values, grads, work)
     _gradient_members(state, members.theta.shape, False, cost, members.threads, 1)
@@ -141,13 +149,13 @@ def _gradient_members(
 
 @inlined
 def _member(members, k):
-    """The `Model` of member k, which is for one thread."""
+    """Return the `Model` of member k, which is for one thread."""
     return Model(row(members.theta, k), members.network, members.layers, 1)
 
 
 @inlined
 def _scratch(members, work, part):
-    """The row of `work` that belongs to the thread that has this part."""
+    """Return the row of `work` that belongs to the thread that has this part."""
     share = (members.theta.shape[0] + members.threads - 1) // members.threads
     return row(work, part.row // share)
 
@@ -162,7 +170,7 @@ def _of_member(X, k):
 
 @inlined
 def _samples(samples, k):
-    """The samples of member k."""
+    """Return the samples of member k."""
     weights = samples.weights
     at = k * weights.shape[1] if weights.shape[0] > 1 else 0
     return Block(
