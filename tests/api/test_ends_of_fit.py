@@ -2,18 +2,15 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import deltajit as dj
+from tests.helpers import processes
 
-ROOT = Path(__file__).parents[2]
 posix = pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX has them")
 
 
@@ -112,9 +109,7 @@ print(len(history.loss), history.interrupted)
 
 @posix
 def test_fit_goes_on_where_ctrl_c_is_ignored():
-    command = [sys.executable, "-c", IGNORES]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["4", "False"]
+    assert processes.run("-c", IGNORES).split() == ["4", "False"]
 
 
 class Slow:

@@ -1,6 +1,5 @@
 """What is drawn is what the network and its history say."""
 
-import subprocess
 import sys
 
 import numpy as np
@@ -12,6 +11,7 @@ from matplotlib.patches import StepPatch
 
 import deltajit as dj
 from deltajit import plot
+from tests.helpers import processes
 
 RNG = np.random.default_rng(0)
 X1, X2, X3 = (RNG.normal(size=(40, n)) for n in (1, 2, 3))
@@ -84,8 +84,6 @@ PICTURES = {
     ),
     "graph": lambda ax: plot.graph(network(784, 128, 64, 10, output="softmax"), ax=ax),
 }
-
-
 DEEP = network(3, *[32] * 24, 1, activation="relu")
 DEEP_PICTURES = {
     "weights": lambda: plot.weight_histograms(DEEP),
@@ -125,7 +123,7 @@ def test_without_axes_a_new_figure_is_made(agg):
 
 def test_deltajit_does_not_import_matplotlib():
     code = "import sys, deltajit; deltajit.plot.graph; assert 'matplotlib' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    processes.run("-c", code)
 
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,9 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 
 import deltajit as dj
+from tests.helpers import processes
 from tests.helpers.networks import make_case
-
-ROOT = Path(__file__).parents[2]
 
 
 def fit(path=None, epochs=8, optimizer=None, resume=False, batch_size=4, **options):
@@ -393,16 +390,8 @@ print(net.theta.tobytes().hex())
 """
 
 
-def child(path):
-    command = [sys.executable, "-c", CHILD, str(path)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-
 def run_to_the_end(path):
-    process = child(path)
-    out, _ = process.communicate()
-    assert process.returncode == 0
-    return out.split()[-1]
+    return processes.run("-c", CHILD, path).split()[-1]
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
@@ -414,7 +403,7 @@ def test_killed_at_any_moment(kills, tmp_path):
     while done < kills:
         path = tmp_path / f"{done}.ckpt"
         for _ in range(min(5, kills - done)):  # of one fit, again and again
-            process = child(path)
+            process = processes.begin("-c", CHILD, path)
             assert process.stdout.readline() == "ready\n"
             time.sleep(rng.uniform(0, 0.15))
             os.kill(process.pid, signal.SIGKILL)

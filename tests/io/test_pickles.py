@@ -6,9 +6,7 @@ import json
 import math
 import pickle
 import runpy
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +16,9 @@ import deltajit as dj
 from deltajit import kernels, reference
 from deltajit.circuits import graphs
 from deltajit.sklearn import MLPClassifier
+from tests.helpers import processes
+from tests.helpers.files import joined, parts
 
-ROOT = Path(__file__).parents[2]
 X, Y = np.linspace(-1, 1, 12).reshape(6, 2), np.linspace(0, 1, 6)[:, None]
 
 CHILD = """
@@ -89,8 +88,7 @@ def numbers(thing):
 
 def in_another_process(parts, tmp_path, how="registered"):
     (tmp_path / "parts").write_bytes(pickle.dumps(parts))
-    command = [sys.executable, "-c", CHILD, str(tmp_path / "parts"), how]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return processes.end(processes.begin("-c", CHILD, tmp_path / "parts", how))
 
 
 def test_everything_is_the_same_in_another_process(tmp_path):
@@ -98,9 +96,9 @@ def test_everything_is_the_same_in_another_process(tmp_path):
     expected = b"".join(numbers(x).tobytes() for x in made).hex()
     for twins in (map(copy.copy, made), map(copy.deepcopy, made)):
         assert b"".join(numbers(x).tobytes() for x in twins).hex() == expected
-    done = in_another_process([pickle.dumps(x) for x in made], tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == expected
+    code, printed, errors = in_another_process([pickle.dumps(x) for x in made], tmp_path)
+    assert code == 0, errors
+    assert printed.strip() == expected
 
 
 def test_buffers_that_are_read_only():
@@ -132,9 +130,9 @@ def test_what_is_missing_is_named(tmp_path):
     finally:
         kernels.ACTIVATIONS["bump"] = code
     assert dj.load(tmp_path / "net").loss(X, Y) == net.loss(X, Y)
-    done = in_another_process(parts[:1], tmp_path, "not registered")
-    assert done.returncode == 1
-    assert "call dj.register_activation('bump'" in done.stderr
+    code, _, errors = in_another_process(parts[:1], tmp_path, "not registered")
+    assert code == 1
+    assert "call dj.register_activation('bump'" in errors
 
 
 def test_a_kernels_model_with_addresses_is_not_pickled():
@@ -219,14 +217,9 @@ def test_a_damaged_graph_is_refused(change, message, tmp_path):
         return
     net = dj.Network([2, 1], loss=dj.Circuit(lambda o, y: np.exp(o + y), 2))
     net.save(tmp_path / "net")
-    content = (tmp_path / "net").read_bytes()
-    size = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + size])
-    described = json.loads(header["__metadata__"]["deltajit"])
+    header, described, tensors = parts((tmp_path / "net").read_bytes())
     described["circuit"].update(change)
-    header["__metadata__"]["deltajit"] = json.dumps(described)
-    text = json.dumps(header).encode()
-    (tmp_path / "net").write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
+    (tmp_path / "net").write_bytes(joined(header, tensors, described))
     with pytest.raises(dj.FormatError, match=message):
         dj.load(tmp_path / "net")
 
@@ -337,7 +330,7 @@ print([x.tolist() for x in (out, theta, a, value, *estimator.coefs_)])
 """
 
 
-def test_what_kernels_take_is_taken_up_elsewhere(tmp_path, capsys):
+def test_what_kernels_take_is_taken_up_elsewhere(tmp_path, capsys, monkeypatch):
     """Models, rules, programs and functions hold addresses; pickles of them hold names."""
     X = np.random.default_rng(0).normal(size=(60, 4))
     y = (X[:, 0] > 0).astype(int)
@@ -353,15 +346,10 @@ def test_what_kernels_take_is_taken_up_elsewhere(tmp_path, capsys):
     path.write_bytes(pickle.dumps((*things, X, y)))
     script = tmp_path / "take_up.py"
     script.write_text(TAKE_UP)
-    command = [sys.executable, str(script), str(path)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    arguments, sys.argv = sys.argv, command[1:]
-    try:
-        runpy.run_path(str(script))
-    finally:
-        sys.argv = arguments
-    assert capsys.readouterr().out == done.stdout
+    printed = processes.run(script, path)
+    monkeypatch.setattr(sys, "argv", [str(script), str(path)])
+    runpy.run_path(str(script))
+    assert capsys.readouterr().out == printed
 
 
 def test_what_others_do_not_know_is_not_pickled():

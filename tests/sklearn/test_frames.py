@@ -1,12 +1,10 @@
 """Data frames: columns that convert to numbers without loss are taken, others are named."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 import deltajit as dj
+from tests.helpers import processes
 from tests.helpers.networks import DTYPES
 
 pd = pytest.importorskip("pandas")
@@ -167,4 +165,4 @@ def test_pandas_is_not_imported():
     code = (
         "import deltajit, sys; net = deltajit.Network([2, 1]); assert 'pandas' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    processes.run("-c", code)

@@ -1,9 +1,7 @@
 """The benchmarks: what they compare is right, and a claim that does not hold fails the run."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,6 +29,8 @@ from bench import (
     store,
     table,
 )
+
+from tests.helpers import processes
 
 SMALL = [case for case in cases.CASES if case.n_params < 30_000]
 OURS = [libraries.Deltajit, libraries.NumPy, libraries.ScikitLearn]
@@ -104,8 +104,6 @@ def test_from_timing_to_table_and_picture(tmp_path):
 
 # ---------------------------------------------------------------- pytest bench/
 
-ROOT = Path(__file__).parents[2]
-
 # A gradient that is computed N / 10,000 times more than it should be, on a small grid.
 QUADRATIC = """
 def pytest_collection():
@@ -130,16 +128,10 @@ def pytest_collection():
 
 def test_a_quadratic_gradient_fails_the_run(tmp_path):
     (tmp_path / "quadratic.py").write_text(QUADRATIC)
-    command = [sys.executable, "-m", "pytest", "bench/test_cheap_gradient.py", "-p", "quadratic"]
-    command += [
-        "-k",
-        "test_ratio and loss or exponent and network",
-        "--results",
-        tmp_path,
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout
+    command = ["-m", "pytest", "bench/test_cheap_gradient.py", "-p", "quadratic"]
+    command += ["-k", "test_ratio and loss or exponent and network", "--results", tmp_path]
+    code, printed, _ = processes.end(processes.begin(*command, PYTHONPATH=tmp_path))
+    assert code == pytest.ExitCode.TESTS_FAILED, printed
     number, cpu = r"[\d.]+", re.escape(machine.cpu_name())
     for claim, subject, limits in (
         ("network: gradient / loss, every N", "N = 101,386: 128-256-256-10, batch 256", "<= 3"),
@@ -151,8 +143,8 @@ def test_a_quadratic_gradient_fails_the_run(tmp_path):
     ):
         interval = rf"{claim} is {number} \(95 % interval {number} to {number}\) for {subject}"
         limited = rf"where {limits} is claimed: off by \d+%, on this CPU: {cpu}"
-        assert re.search(f"{interval}, {limited}", run.stdout), run.stdout
-    assert "for N = 121" not in run.stdout  # where it is computed once
+        assert re.search(f"{interval}, {limited}", printed), printed
+    assert "for N = 121" not in printed  # where it is computed once
     kept = json.loads((tmp_path / "claims.json").read_text())["claims"]
     assert {claim["holds"] for claim in kept} == {True, False}
 
@@ -255,11 +247,9 @@ def test_a_checkout_is_imported_from_a_copy():
     """Not from where it is installed."""
     with start.package_of(Path(start.__file__).parents[1]) as package:
         code = "import deltajit, deltajit.kernels as k; print(deltajit.__file__, k.__file__)"
-        environment = {**os.environ, "PYTHONPATH": str(package)}
-        command = [sys.executable, "-c", code]
-        run = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        found = processes.run("-c", code, PYTHONPATH=package).split()
         names = ("deltajit/__init__.py", "deltajit/kernels/__init__.py")
-        assert run.stdout.split() == [str(package / name) for name in names]
+        assert found == [str(package / name) for name in names]
         assert not list(package.glob("deltajit/kernels/**/*.o"))
 
 

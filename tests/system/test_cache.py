@@ -5,8 +5,6 @@ import importlib.metadata
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from deltajit.kernels import compiler
 
 import deltajit as dj
 from deltajit import kernels
+from tests.helpers import processes
 from tests.helpers.networks import DTYPES
 
 # What a child does. `copy_vector` is the kernel that is compiled soonest; `activate` has helpers
@@ -89,18 +88,16 @@ def package_in(folder):
     return folder
 
 
-def begin(folder, work="copy", dtype="float32", name="child", *held, wrapper=(), **environment):
+def begin(folder, work="copy", dtype="float32", name="child", *held, **options):
     """A child that uses the copy in `folder`, under way; `held` are steps at which it waits."""
-    environment = {**os.environ, "PYTHONPATH": str(folder), **environment}
-    command = [*wrapper, sys.executable, "-c", CHILD, str(folder), work, dtype, name, *held]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
+    arguments = "-c", CHILD, folder, work, dtype, name, *held
+    return processes.begin(*arguments, PYTHONPATH=folder, **options)
 
 
-def result(folder, process):
+def result(folder, child):
     """What a child has found, once it has; its warnings are the cache's."""
-    out, errors = process.communicate()
-    assert process.returncode == 0, errors
+    code, out, errors = processes.end(child)
+    assert code == 0, errors
     found = json.loads(out)
     assert Path(found["file"]).parent.parent == folder
     for warning in found["warnings"]:
@@ -218,10 +215,7 @@ def test_a_zip_is_read_like_a_folder(tmp_path):
 def fingerprint(place):
     """Of the kernels there, and whether they may have a cache; nothing is compiled."""
     code = "from deltajit.kernels import compiler as c; print(c.FINGERPRINT, c.cache.is_on())"
-    environment = {**os.environ, "PYTHONPATH": str(place), "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    return done.stdout.split()
+    return processes.run("-c", code, PYTHONPATH=place, PYTHONWARNINGS="ignore").split()
 
 
 def test_every_source_counts(tmp_path):
@@ -274,11 +268,9 @@ print(dj.__version__, dict(info.rows())["deltajit"])
 def test_a_copy_without_metadata_knows_its_version(tmp_path):
     folder = package_in(tmp_path / "package")
     for place in (folder, zipped(folder)):
-        environment = {**os.environ, "PYTHONPATH": str(place), "PYTHONWARNINGS": "ignore"}
-        command = [sys.executable, "-c", WITHOUT_METADATA]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.split() == [dj.__version__] * 2
+        environment = {"PYTHONPATH": place, "PYTHONWARNINGS": "ignore"}
+        printed = processes.run("-c", WITHOUT_METADATA, **environment)
+        assert printed.split() == [dj.__version__] * 2
     assert importlib.metadata.version("deltajit") == dj.__version__
 
 
@@ -467,8 +459,7 @@ print(*(globals()[name](1.0) for name in sys.argv[1:]))
 """)
 
     def run(*names):
-        command = [sys.executable, script, *names]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        return processes.run(script, *names).split()
 
     apart = run("first") + run("second")
     assert apart[0] != apart[1]

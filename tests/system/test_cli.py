@@ -1,13 +1,13 @@
 """The command line, as a user runs it."""
 
 import json
-import subprocess
 import sys
 
 import pytest
 
 from deltajit import cli
 from deltajit.cli import compare, demo
+from tests.helpers import processes
 
 
 def test_demo(tmp_path, capsys):
@@ -57,10 +57,7 @@ def test_info(capsys):
 
 
 def test_installed_command():
-    run = subprocess.run(
-        [sys.executable, "-m", "deltajit", "--help"], capture_output=True, text=True, check=True
-    )
-    assert "compare" in run.stdout
+    assert "compare" in processes.run("-m", "deltajit", "--help")
 
 
 def test_missing_extra_says_what_to_install(monkeypatch, capsys):

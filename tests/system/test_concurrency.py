@@ -5,11 +5,7 @@ import ctypes
 import hashlib
 import itertools
 import json
-import os
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import numba
 import numpy as np
@@ -20,10 +16,10 @@ from deltajit.kernels.gemm.parallel import start
 
 import deltajit as dj
 from deltajit import kernels
+from tests.helpers import processes
 from tests.helpers.networks import DTYPES
 from tests.system.test_threads import trained
 
-ROOT = Path(__file__).parents[2]
 THREADS, ROUNDS = 8, 200
 
 # (sizes, batch): in the first none of the products is worth a region of threads, in the other all.
@@ -153,13 +149,11 @@ def test_users_own_threads(without_openmp, cache):
     """The bits are the same where Numba has no OpenMP, and whichever layer the user has."""
     if openmp is None and not without_openmp:
         pytest.skip("Numba has no OpenMP here")
-    environment = {**os.environ, "NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"}
+    environment = {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": 2}
     if without_openmp:  # other kernels: they would replace those that all other tests have cached
-        environment["NUMBA_CACHE_DIR"] = str(cache.mkdir("kernels-without-openmp"))
-    command = [sys.executable, "-c", CHILD.format(without=without_openmp)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    hashes, layer, has_openmp, sums = json.loads(done.stdout)
+        environment["NUMBA_CACHE_DIR"] = cache.mkdir("kernels-without-openmp")
+    printed = processes.run("-c", CHILD.format(without=without_openmp), **environment)
+    hashes, layer, has_openmp, sums = json.loads(printed)
     assert layer == "workqueue"
     assert has_openmp != without_openmp
     assert sums == [5, 100_000]
@@ -245,12 +239,9 @@ def test_cached_parallel_functions_of_the_user(tmp_path):
         expected += [
             np.array([net.grad(*batch) for batch in zip(X, Y, strict=True)]).tobytes().hex()
         ]
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
     for loaded in (0, 1):
-        command = [sys.executable, str(script), str(tmp_path)]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        hits, threads, found = json.loads(done.stdout)
+        printed = processes.run(script, tmp_path, NUMBA_NUM_THREADS=2)
+        hits, threads, found = json.loads(printed)
         assert (hits, threads) == (loaded, 2)
         assert found == expected
 

@@ -2,18 +2,17 @@
 
 import importlib
 import math
-import os
 import runpy
-import subprocess
 import sys
-from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 from deltajit.kernels.compiler import FINGERPRINT
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+from tests.helpers import processes
+
+EXAMPLES = processes.ROOT / "examples"
 
 
 @pytest.fixture
@@ -118,11 +117,5 @@ def test_physics_informed(run):
 
 
 def test_as_a_script(cache):
-    run = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / "online.py"],
-        env=dict(os.environ, NUMBA_CACHE_DIR=cache),
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr
-    assert "learns all the time" in run.stdout
+    printed = processes.run("-W", "error", EXAMPLES / "online.py", NUMBA_CACHE_DIR=cache)
+    assert "learns all the time" in printed

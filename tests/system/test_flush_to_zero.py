@@ -2,9 +2,7 @@
 
 import math
 import platform
-import subprocess
 import sys
-from pathlib import Path
 
 import numba
 import numpy as np
@@ -17,10 +15,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 import deltajit as dj
+from tests.helpers import processes
 from tests.helpers.networks import DTYPES, ENDS, make_case
 from tests.kernels.test_elementary import INTEGERS, inputs
 
-ROOT = Path(__file__).parents[2]
 FLUSH_TO_ZERO, DENORMALS_ARE_ZERO = 0x8000, 0x0040  # bits of MXCSR: of results, and of operands
 
 pytestmark = pytest.mark.skipif(
@@ -28,18 +26,15 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def child(part):
-    """This module run with a part, finished: what it does to the CPU goes with it."""
-    command = [sys.executable, "-m", "tests.system.test_flush_to_zero", part]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def checked(part):
+    """How much a process of its own, this module run with a part, has checked."""
+    return int(processes.run("-m", "tests.system.test_flush_to_zero", part))
 
 
 @pytest.mark.slow
 def test_networks_of_ordinary_numbers():
     """Where no number is subnormal: the very same bits, of outputs, gradients and training."""
-    done = child("networks")
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 100
+    assert checked("networks") >= 100
 
 
 def test_elementary_functions():
@@ -48,9 +43,7 @@ def test_elementary_functions():
     (By 2 / sqrt(pi) of that number where erf, whose slope at 0 this is, takes its x for 0.) With
     FMA, to the bit: either f(x), or the f(x) of subnormals taken for 0 before it and after it.
     """
-    done = child("elementary")
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 18 * 60_000
+    assert checked("elementary") >= 18 * 60_000
 
 
 # ---------------------------------------------------------------- what the child does
