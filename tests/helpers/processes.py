@@ -59,6 +59,10 @@ def data(net, batch, seed=0):
 
 def bits(*arrays):
     return hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in arrays)).hexdigest()
+
+def forget(*names):  # as if kernels whose names begin so were on no disk: they are compiled
+    load = cache.load
+    cache.load = lambda name, *rest: None if name.startswith(names) else load(name, *rest)
 """
 
 

@@ -1,7 +1,8 @@
 """A slot that is met empty is filled, whoever meets it, wherever that is.
 
 Most tests begin a process of their own: only there are slots empty. Those that say nothing of a
-cache find one that is warm, which is another way to fill a slot than to compile.
+cache find one that is warm, which is another way to fill a slot than to compile; those that say
+`forget` compile these kernels, and load the others.
 """
 
 import json
@@ -21,12 +22,7 @@ from tests.helpers import processes
 from tests.helpers.processes import PRELUDE, answer
 
 USERS_MODULE = """
-import json, sys
-import numba
-import numpy as np
-import deltajit as dj
-from deltajit import kernels
-from deltajit.kernels import compiler
+forget(*sys.argv[1:])
 
 @numba.njit(cache=True)
 def predict(model, X, out, work):
@@ -76,20 +72,19 @@ main()
 def test_users_cached_functions_in_another_process(tmp_path):
     """Numba loads them, and they fill the slots there."""
     script = tmp_path / "users_module.py"
-    script.write_text(USERS_MODULE)
-
-    def run_it():
-        return json.loads(processes.run(script, NUMBA_CACHE_DIR=tmp_path / "cache"))
-
-    slots, hits, compiled, used, found = run_it()
+    script.write_text(PRELUDE + USERS_MODULE)
+    first = json.loads(processes.run(script, "sweeps._predict", "activations.activate.tanh"))
+    slots, hits, compiled, used, found = first
     assert (slots, hits, compiled) == (0, [0, 0, 0, 0], True)
-    assert run_it() == [0, [1, 1, 1, 1], False, used, found]
+    assert json.loads(processes.run(script)) == [0, [1, 1, 1, 1], False, used, found]
 
 
 # ---------------------------------------------------------------- from any thread
 
 
 THREADS = """
+forget(*sys.argv[1:])
+
 @numba.njit(nogil=True)
 def f(model, X, Y, grad, work):
     return kernels.value_and_grad(model, X, Y, grad, work)
@@ -108,16 +103,20 @@ def task(i):
 assert not compiler.in_use()
 threads = [threading.Thread(target=task, args=(i,)) for i in range(4)]
 [t.start() for t in threads], [t.join() for t in threads]
+assert compiler.seconds_spent() > 0 or not sys.argv[1:]
 print(json.dumps([len(found), len({*found.values()}), found[0][1] == bits(net.grad(X, Y))]))
 """
 
 
-def test_four_threads_at_an_empty_slot(tmp_path):
-    for _ in range(2):  # compiled, then loaded
-        assert answer(THREADS, folder=tmp_path) == [4, 1, True]
+@pytest.mark.parametrize("missing", [["sweeps._", "activations."], []])
+def test_four_threads_at_an_empty_slot(missing):
+    """These kernels are compiled, the others loaded."""
+    assert answer(THREADS, *missing) == [4, 1, True]
 
 
 PARALLEL = """
+forget(*sys.argv[2:])
+
 @numba.njit(parallel=True)
 def f(model, X, Y, grads, work, out):
     if out.size > 0:
@@ -131,19 +130,22 @@ X, Y = X.reshape(6, 10, 3), Y.reshape(6, 10, 2)
 grads, work = np.empty((6, net.n_params), "float32"), net.workspace(10, threads=2)
 out = np.empty((10 if sys.argv[1] == "serial" else 0, 2), "float32")
 f(net.model, X, Y, grads, work, out)
+assert compiler.seconds_spent() > 0 or not sys.argv[2:]
 same = bits(grads) == bits(*[net.grad(*batch) for batch in zip(X, Y)])
 print(json.dumps([same, out.size == 0 or bits(out) == bits(net.predict(X[0]))]))
 """
 
 
+@pytest.mark.parametrize("missing", [["sweeps._", "activations."], []])
 @pytest.mark.parametrize("half", ["serial", "parallel"])
-def test_parallel_functions_of_the_user(half, tmp_path):
+def test_parallel_functions_of_the_user(half, missing):
     """An empty slot is met before the region, or in it."""
-    for _ in range(2):
-        assert answer(PARALLEL, half, folder=tmp_path, NUMBA_NUM_THREADS="2") == [True, True]
+    assert answer(PARALLEL, half, *missing, NUMBA_NUM_THREADS=2) == [True, True]
 
 
 REGION = """
+forget(*sys.argv[1:])
+
 @numba.njit
 def f(model, X, Y, grad, work):  # holds Python's lock
     return kernels.value_and_grad(model, X, Y, grad, work)
@@ -157,20 +159,22 @@ for net in nets:
     kernels.predict(net.model, X, out, work)
     pieces = [net.predict(X[i : i + 37]) for i in range(0, 300, 37)]
     found.append([value, bits(grad), bits(out), bits(np.concatenate(pieces))])
+assert compiler.seconds_spent() > 0 or not sys.argv[1:]
 print(json.dumps(found))
 """
 
 
-def test_a_worker_of_ours_at_an_empty_slot(tmp_path):
+def test_a_worker_of_ours_at_an_empty_slot():
     """The caller holds Python's lock; the same bits from 2 threads, from slices, from the cache."""
     assert WORTH < 300 * 128 * 96
-    two, one = answer(REGION, folder=tmp_path)
+    two, one = answer(REGION, "layers.", "product._panels", "activations.activate")
     assert two == one
     assert two[2] == two[3]
-    assert answer(REGION, folder=tmp_path) == [two, two]
+    assert answer(REGION) == [two, two]
 
 
 PREDICT = """
+forget("sweeps._predict", "activations.")
 net = dj.Network([3, 8, 2], "tanh", rng=0)
 handle, x, y = net.handle(), data(net, 1)[0][0], np.empty(2, "float32")
 
@@ -201,8 +205,8 @@ print(json.dumps([used, bits(y) == bits(net.predict(x))]))
 
 @pytest.mark.skipif(os.name != "posix", reason="threads are made as POSIX has them")
 @pytest.mark.parametrize("caller", ["python", "a C thread with a small stack"])
-def test_a_c_callback(caller, tmp_path):
-    assert answer(PREDICT + CALLBACK, caller, folder=tmp_path) == [0, True]
+def test_a_c_callback(caller):
+    assert answer(PREDICT + CALLBACK, caller) == [0, True]
 
 
 DEEP = """
@@ -229,14 +233,15 @@ print(json.dumps(bits(y) == bits(net.predict(x))))
 """
 
 
-def test_at_the_end_of_the_recursion_limit_where_warnings_are_errors(tmp_path):
+def test_at_the_end_of_the_recursion_limit_where_warnings_are_errors():
     """What Python compiles has nothing to do with the state of who asks for it."""
-    assert answer(PREDICT + DEEP, folder=tmp_path) is True
+    assert answer(PREDICT + DEEP) is True
 
 
 COMPILING = """
 from numba.extending import overload
 
+forget("sweeps._predict", "activations.")
 net = dj.Network([3, 8, 2], "tanh", rng=0)
 X, Y = data(net, 4)
 
@@ -253,14 +258,15 @@ print(json.dumps(bool(np.isclose(f(2.0), 2 * np.square(net.predict(X)).sum()))))
 """
 
 
-def test_an_empty_slot_that_is_met_while_numba_compiles(tmp_path):
-    assert answer(COMPILING, folder=tmp_path) is True
+def test_an_empty_slot_that_is_met_while_numba_compiles():
+    assert answer(COMPILING) is True
 
 
 # ---------------------------------------------------------------- signals
 
 
 SIGNALLED = """
+forget("sweeps._predict", "activations.")
 number, answer = getattr(signal, sys.argv[1]), sys.argv[2]
 heard, compile_to_object = [], backend.compile_to_object
 
@@ -303,7 +309,7 @@ print(json.dumps([caught, heard, bits(out) == bits(net.predict(X))]))
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX has them")
 @pytest.mark.parametrize(
-    ("number", "answer", "caught", "heard"),
+    ("number", "handler", "caught", "heard"),
     [
         ("SIGINT", "default", "KeyboardInterrupt", []),
         ("SIGINT", "returns", "", [True]),
@@ -311,15 +317,16 @@ print(json.dumps([caught, heard, bits(out) == bits(net.predict(X))]))
         ("SIGALRM", "raises", "Heard", [True]),
     ],
 )
-def test_a_signal_while_a_kernel_compiles(number, answer, caught, heard, tmp_path):
+def test_a_signal_while_a_kernel_compiles(number, handler, caught, heard):
     """The call is done first; then the handler is called, once."""
-    assert answer(SIGNALLED, number, answer, folder=tmp_path) == [caught, heard, True]
+    assert answer(SIGNALLED, number, handler) == [caught, heard, True]
 
 
 # ---------------------------------------------------------------- processes
 
 
 FORKED = """
+forget("sweeps._", "activations.")
 is_compiling, compile_to_object = threading.Event(), backend.compile_to_object
 
 def slowly(*arguments):
@@ -346,9 +353,9 @@ print(json.dumps([os.waitstatus_to_exitcode(status), bool(net.grad(X, Y).any())]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_fork_while_another_thread_compiles(tmp_path):
+def test_a_fork_while_another_thread_compiles():
     """The child has the lock of a thread that it has not got, were it forked at once."""
-    found = answer(FORKED, folder=tmp_path, PYTHONWARNINGS="ignore::DeprecationWarning")
+    found = answer(FORKED, PYTHONWARNINGS="ignore::DeprecationWarning")
     assert found == [0, True]
 
 
@@ -409,6 +416,8 @@ def test_from_python_it_raises(monkeypatch):
 
 
 HOPELESS = """
+forget("sweeps._predict")
+
 def fail(*_):
     raise RuntimeError("out of ideas")
 
@@ -419,11 +428,9 @@ print("[]")
 """
 
 
-def test_from_jitted_code_the_process_ends(tmp_path):
+def test_from_jitted_code_the_process_ends():
     """It says why, and does not go on at address 0."""
-    code, out, errors = processes.end(
-        processes.begin("-c", PRELUDE + HOPELESS, NUMBA_CACHE_DIR=tmp_path)
-    )
+    code, out, errors = processes.end(processes.begin("-c", PRELUDE + HOPELESS))
     assert code == -signal.SIGABRT
     assert out == ""
     assert "RuntimeError: out of ideas" in errors
