@@ -9,6 +9,7 @@ import pkgutil
 import pytest
 
 import deltajit as dj
+from tests.helpers import processes
 
 
 def exceptions():
@@ -55,5 +56,5 @@ def test_a_pool_hands_it_over():
         multiprocessing.get_context("spawn").Pool(1) as pool,
         pytest.raises(dj.DivergedError, match="epoch 3, step 2") as caught,
     ):
-        pool.map_async(fail, [0]).get(timeout=120)
+        pool.map_async(fail, [0]).get(timeout=processes.LIMIT)
     assert caught.value.history == diverged().history

@@ -26,7 +26,7 @@ from pathlib import Path
 folder, work, dtype, name, *held = sys.argv[1:]
 
 def wait_for(what):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 500
     while not Path(folder, what).exists():
         assert time.monotonic() < deadline, what
         time.sleep(0.001)
@@ -368,7 +368,7 @@ def test_a_place_that_is_lost_later(tmp_path):
 
 def wait_for(folder, child, what):
     """Until a child has said so; it may not die before."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + processes.LIMIT
     while not (folder / what).exists():
         assert child.poll() is None, child.communicate()[1]
         assert time.monotonic() < deadline, what

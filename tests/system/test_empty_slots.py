@@ -343,7 +343,7 @@ is_compiling.wait()
 child = os.fork()  # in the midst of it
 backend.compile_to_object = compile_to_object
 if child == 0:
-    signal.alarm(100)
+    signal.alarm(500)
     value, grad = net.value_and_grad(X, Y)
     os._exit(0 if np.isfinite(value) and grad.any() else 1)
 thread.join()
