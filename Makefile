@@ -31,7 +31,7 @@ results: .venv/bench .venv/peers
 	$(BIN)/python -m bench.report --docs
 
 test: .venv/test
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --benchmark-disable
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal --benchmark-disable
 
 test-slow: .venv/test
 	$(BIN)/python -m pytest -m slow
