@@ -3,15 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 # The kernels' own tests, which CI also runs for CPUs with AVX2 and with SSE2 alone.
-KERNEL_TESTS := tests/test_vectors.py tests/test_elementary.py tests/test_product.py tests/test_layers.py \
-	tests/test_gradient.py tests/test_sample.py
+KERNEL_TESTS := tests/kernels
 AVX2 := +sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2
 
 # The main path, which must work with every lower bound of pyproject.toml, and the newest there is.
 LOWEST := .venv-lowest
 NEWEST := .venv-newest
-MAIN_PATH_TESTS := tests/test_network.py tests/test_gradient.py tests/test_derivatives.py \
-	tests/test_training.py tests/test_saving.py tests/test_scipy.py
+MAIN_PATH_TESTS := tests/kernels/test_gradient.py tests/io/test_saving.py \
+	$(patsubst %,tests/api/test_%.py,network derivatives training full_batch)
 
 .PHONY: demo bench bench-full results test test-slow test-lowest test-newest test-avx2 test-sse2 lint docs clean
 
@@ -32,7 +31,7 @@ results: .venv/bench .venv/peers
 	$(BIN)/python -m bench.report --docs
 
 test: .venv/test
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --benchmark-disable
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal --benchmark-disable
 
 test-slow: .venv/test
 	$(BIN)/python -m pytest -m slow
@@ -69,10 +68,10 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
 	touch $@
 
-$(LOWEST)/made: pyproject.toml tests/lowest.py
+$(LOWEST)/made: pyproject.toml tests/helpers/lowest.py
 	rm -rf $(LOWEST)
 	$(PYTHON) -m venv $(LOWEST)
-	$(PYTHON) tests/lowest.py > $(LOWEST)/constraints.txt
+	$(PYTHON) tests/helpers/lowest.py > $(LOWEST)/constraints.txt
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 		--constraint $(LOWEST)/constraints.txt --editable ".[test,onnx]"
 	touch $@

@@ -27,6 +27,8 @@ class DivergedError(ArithmeticError):
         Place of the failure, counted from 1.
     history : History
         Losses of the epochs before.
+    resumed : int
+        Epochs that were done when the fit began.
     """
 
     def __init__(self, epoch: int, step: int, history: History, resumed: int = 0) -> None:

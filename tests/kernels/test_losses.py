@@ -1,0 +1,158 @@
+"""Every loss beside every output that it goes with: BP1's delta, and how it turns.
+
+The list is made from the registries, so whoever adds a loss or an output has it tested here.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from deltajit.kernels import ACTIVATIONS, LOSSES
+
+import deltajit as dj
+from deltajit import reference
+from tests.helpers.networks import ANY_OUTPUT, DTYPES, make_targets
+
+N_OUT, BATCH = 4, 9
+
+
+def go_together(output, loss):
+    try:
+        dj.Network([1, N_OUT], output=output, loss=loss)
+    except ValueError:
+        return False
+    return True
+
+
+# Those of the user's come later, by name: tests of their own register some.
+OURS = [loss for loss in LOSSES if not loss.startswith("circuit ")]
+ENDS = [pair for pair in itertools.product(list(ACTIVATIONS), OURS) if go_together(*pair)]
+each_end = pytest.mark.parametrize(("output", "loss"), ENDS)
+
+
+def test_no_loss_and_no_output_is_left_out():
+    assert {loss for _, loss in ENDS} == set(OURS)
+    assert {"identity", "softmax", "sigmoid", "exp", "gaussian"} <= {output for output, _ in ENDS}
+
+
+def case(output, loss, dtype, bend=0.3):
+    """A layer without inputs, whose biases are its logits; their gradient is delta."""
+    parameter = LOSSES[loss].parameter
+    options = {} if parameter is None else {parameter: bend}
+    net = dj.Network([1, N_OUT], output=output, loss=loss, dtype=dtype, **options)
+    rng = np.random.default_rng(0)
+    z, v = 2 * rng.normal(size=(2, BATCH, N_OUT)).astype(dtype)
+    z[0] = 0
+    return net, z, v, make_targets(rng, loss, BATCH, N_OUT).astype(dtype)
+
+
+def at(net, z):
+    """The network whose logits these are."""
+    W, b = net.unflatten(net.theta)
+    W[0][:], b[0][:] = 0, z
+    return net
+
+
+def losses_at(model, z, Y):
+    a = reference.activate(model.activations[-1], z, model.slope)
+    return reference.sample_losses(model.loss, z, a, Y, model.bend)
+
+
+def delta_at(model, z, Y):
+    return reference.output_delta(model, reference.activate(model.activations[-1], z), Y)
+
+
+@each_end
+def test_delta_of_the_reference_is_the_derivative_of_its_loss(output, loss):
+    net, z, _, Y = case(output, loss, "float64")
+    model, step = net.reference, 1e-30
+    for j in range(N_OUT):
+        moved = z + 1j * step * np.eye(N_OUT)[j]
+        slope = losses_at(model, moved, Y).imag / step
+        np.testing.assert_allclose(delta_at(model, z, Y)[:, j], slope, 1e-12, 1e-13)
+
+
+@each_end
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_delta_of_the_kernels_is_that_of_the_reference(output, loss, dtype):
+    net, z, v, Y = case(output, loss, dtype)
+    tolerance = {"float32": 2e-5, "float64": 1e-12}[dtype]
+    model = net.reference
+    wide = [x.astype(float) for x in (z, v, Y)]
+    values, delta = losses_at(model, wide[0], wide[2]), delta_at(model, wide[0], wide[2])
+    turned = delta_at(model, wide[0] + 1e-30j * wide[1], wide[2]).imag / 1e-30
+    x, one = np.zeros((1, 1)), np.ones(1)
+    for b in range(BATCH):
+        at(net, z[b])
+        direction = net.flatten([np.zeros((N_OUT, 1))], [v[b]])
+        for weight in (None, one):  # which go different ways
+            value, grad = net.value_and_grad(x, Y[b : b + 1], weight)
+            product = net.hvp(x, Y[b : b + 1], direction, sample_weight=weight)
+            assert value == pytest.approx(values[b], rel=tolerance, abs=tolerance)
+            for found, want in ((grad, delta[b]), (product, turned[b])):
+                found = net.unflatten(found)[1][0]
+                np.testing.assert_allclose(found, want, tolerance, tolerance)
+
+
+SIZES = [0, 1e-20, 1e-6, 1e-3, 0.2, 0.5, 1, 2, 5, 20, 88, 104, 1000, 1e8, 1e15]
+RESIDUALS = [*SIZES, *(-x for x in SIZES[1:])]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", ANY_OUTPUT)
+def test_residuals_tiny_and_huge(loss, dtype):
+    """In float64 the reference has all digits, and so have the kernels."""
+    net, x, y = dj.Network([1, 1], loss=loss, dtype=dtype), np.zeros((1, 1)), np.zeros((1, 1))
+    tolerance = {"float32": 2e-6, "float64": 1e-14}[dtype]
+    for r in RESIDUALS:
+        r = float(np.array(r, dtype))
+        model = at(net, r).reference
+        a = np.array([[r]])
+        values = [
+            reference.sample_losses(loss, a, a, y, model.bend),
+            reference.output_delta(model, a, y),
+            reference.LOSSES[loss].curved(a, y, x + 1, x + 1, model.bend),
+        ]
+        found = [net.loss(x, y), net.grad(x, y)[1], net.hvp(x, y, [0, 1])[1]]
+        for want, value in zip(values, found, strict=True):
+            np.testing.assert_allclose(value, want.item(), tolerance, np.finfo(dtype).eps ** 2)
+
+
+# ---------------------------------------------------------------- variances out of range
+
+
+@pytest.mark.parametrize(
+    ("dtype", "log_variance", "r", "value", "grad", "turned", "fisher"),
+    [
+        # exp(-110) is 0 in float32, exp(-800) in float64: exact where there is no residual.
+        ("float32", -110, 0, -55, (0, 0.5), (0, 0), (0, 0.5)),
+        ("float64", -800, 0, -400, (0, 0.5), (0, 0), (0, 0.5)),
+        ("float32", -110, 1, 0.5 * math.exp(110) - 55, (math.inf, -math.inf), None, (0, 0.5)),
+        ("float32", 110, 3, 55, (0, 0.5), (0, 0), (0, 0.5)),  # exp(110) is infinite there
+        ("float64", 800, 3, 400, (0, 0.5), (0, 0), (0, 0.5)),
+        ("float32", 0, 1e25, 0.5e50, (1e25, -math.inf), None, (0, 0.5)),
+        ("float64", 700, 1e200, 0.5e200 * (1e200 / math.exp(700)), None, None, (0, 0.5)),
+    ],
+)
+def test_variances_out_of_range(dtype, log_variance, r, value, grad, turned, fisher):
+    net = at(dj.Network([1, 2], output="gaussian", dtype=dtype), [r, log_variance])
+    x, y = np.zeros((1, 1)), np.zeros((1, 1))
+    direction = net.flatten([np.zeros((2, 1))], [[0, 1]])  # of log(variance)
+    assert net.loss(x, y) == pytest.approx(value, rel=1e-6)
+    assert reference.loss(net.reference, x, y) == pytest.approx(value, rel=1e-6) or r > 0
+    for want, found in [
+        (grad, net.grad(x, y)),
+        (turned, net.hvp(x, y, direction)),
+        (fisher, net.gnvp(x, y, direction)),
+    ]:
+        if want is not None:
+            np.testing.assert_allclose(net.unflatten(found)[1][0], want, 1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_variance_that_is_nan_is_not_swallowed(dtype):
+    net = at(dj.Network([1, 2], output="gaussian", dtype=dtype), [0, math.nan])
+    value, grad = net.value_and_grad(np.zeros((1, 1)), np.zeros((1, 1)))
+    assert np.isnan(value)
+    assert np.isnan(net.unflatten(grad)[1][0]).all()
