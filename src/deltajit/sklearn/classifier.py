@@ -104,7 +104,7 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
     validation_scores_, validation_loss_curve_ : list of float or None
         Score and loss of the samples held out, after each epoch; the loss is without penalties.
     best_validation_score_ : float or None
-        Best of validation_scores_.
+        Best of `validation_scores_`.
     n_iter_ : int
         Number of epochs, or of iterations of "lbfgs".
     n_layers_, n_outputs_, n_features_in_ : int
