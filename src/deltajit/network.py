@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from deltajit import kernels, reference
 from deltajit.circuit import Circuit
+from deltajit.derivatives.blackboard import NetworkTrace
 from deltajit.derivatives.linearization import Linearization
+from deltajit.derivatives.numbers import traced
 from deltajit.derivatives.objective import Objective
 from deltajit.io import c_header, onnx, pytorch, saving, scikit_learn
 from deltajit.io.files import Path
@@ -415,6 +417,25 @@ class Network(Described):
         out = np.empty((len(samples), self.sizes[-1], self.sizes[0]), self.dtype)
         kernels.jacobian(self._model, samples, out, self._work_of_order_2())
         return out[0] if single else out
+
+    def trace(
+        self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> NetworkTrace:
+        """Every number of one forward and one backward pass, to be read.
+
+        Parameters
+        ----------
+        X, Y, sample_weight
+            As for `loss`; of one sample or a few.
+
+        Returns
+        -------
+        NetworkTrace
+            ``print`` it, or ``.plot()``; it has ``z a slopes delta dW db`` of each layer.
+            `deltajit.reference.trace` computes the same by NumPy.
+        """
+        data = self._data(X, Y, sample_weight)
+        return traced(self._architecture, self.reference, self.theta, data)
 
     def unflatten(self, grad: ArrayLike) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Views (dW tuple, db tuple) of a vector laid out like theta; dW[l] is like W[l]."""

@@ -27,12 +27,14 @@ class Activation(NamedTuple):
     tangent : of x, Rz and p: ``Ra = f'(z) * Rz``; softmax's Jacobian is symmetric, so BP2's factor.
     curve : of x, u, Rz and p: how ``f'(z) * u`` moves when z does, by Rz, and u stays.
     of_z : whether hidden layers keep z for f'.
+    of_rows : whether an output depends on all z of its row, so that f' is a matrix.
     """
 
     value: Callable[[Array, float], Array]
     tangent: Callable[[Array, Array, float], Array]
     curve: Callable[[Array, Array, Array, float], Array]
     of_z: bool = False
+    of_rows: bool = False
 
 
 def of_units(
@@ -272,7 +274,7 @@ def softmax_curve(a: Array, u: Array, Rz: Array, p: float) -> Array:
     return np.asarray(Ra * (u - total(a * u)) - a * total(Ra * u))
 
 
-ACTIVATIONS["softmax"] = Activation(softmax, softmax_tangent, softmax_curve)
+ACTIVATIONS["softmax"] = Activation(softmax, softmax_tangent, softmax_curve, of_rows=True)
 
 
 def gaussian(z: Array, p: float) -> Array:

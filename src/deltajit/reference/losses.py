@@ -27,6 +27,7 @@ class Loss(NamedTuple):
     curved : of a, Y, Rz, Ra and p: how these move when z does, by Rz, and a by Ra; Gauss-Newton's.
     turned : likewise, exactly.
     output : the output activation that it belongs to; None: any but gaussian.
+    text : how a lecture writes `slopes`.
     """
 
     total: Callable[[Array, Array, Array, float], Array]
@@ -34,6 +35,7 @@ class Loss(NamedTuple):
     curved: Callable[[Array, Array, Array, Array, float], Array]
     turned: Callable[[Array, Array, Array, Array, float], Array]
     output: str | None = None
+    text: str = "dLoss/da"
 
 
 def of_outputs(
@@ -41,6 +43,7 @@ def of_outputs(
     slope: Callable[[Array, Array, float], Any],
     curve: Callable[[Array, Array, float], Any],
     output: str | None = None,
+    text: str = "dLoss/da",
 ) -> Loss:
     """Make the record of a loss that is a sum over outputs."""
 
@@ -53,6 +56,7 @@ def of_outputs(
         curved,
         curved,
         output,
+        text,
     )
 
 
@@ -72,6 +76,7 @@ LOSSES["squared_error"] = of_outputs(
     value=lambda z, a, y, p: (a - y) ** 2 / 2,
     slope=lambda a, y, p: a - y,
     curve=lambda a, y, p: 1,
+    text="a - Y",
 )
 
 LOSSES["huber"] = of_outputs(
@@ -109,6 +114,7 @@ LOSSES["binary_cross_entropy"] = of_outputs(
     slope=lambda a, y, p: a - y,
     curve=lambda a, y, p: 1,
     output="sigmoid",
+    text="a - Y",
 )
 
 LOSSES["poisson"] = of_outputs(
@@ -116,6 +122,7 @@ LOSSES["poisson"] = of_outputs(
     slope=lambda a, y, p: a - y,
     curve=lambda a, y, p: 1,
     output="exp",
+    text="a - Y",
 )
 
 # ------------------------------------------------------------------ cross_entropy, of a row
@@ -138,7 +145,12 @@ def cross_entropy_curved(a: Array, Y: Array, Rz: Array, Ra: Array, p: float) -> 
 
 
 LOSSES["cross_entropy"] = Loss(
-    cross_entropy_total, cross_entropy_slopes, cross_entropy_curved, cross_entropy_curved, "softmax"
+    cross_entropy_total,
+    cross_entropy_slopes,
+    cross_entropy_curved,
+    cross_entropy_curved,
+    "softmax",
+    "a - Y",
 )
 
 # ------------------------------------------------------------------ gaussian_nll, of a row
@@ -180,5 +192,10 @@ def gaussian_nll_turned(a: Array, Y: Array, Rz: Array, Ra: Array, p: float) -> A
 
 
 LOSSES["gaussian_nll"] = Loss(
-    gaussian_nll_total, gaussian_nll_slopes, gaussian_nll_curved, gaussian_nll_turned, "gaussian"
+    gaussian_nll_total,
+    gaussian_nll_slopes,
+    gaussian_nll_curved,
+    gaussian_nll_turned,
+    "gaussian",
+    "dLoss/dz",
 )

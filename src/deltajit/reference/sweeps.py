@@ -145,17 +145,27 @@ def output_delta(model: Model, a: Array, Y: Array) -> Array:
 @quiet
 def backward(model: Model, sweep: Sweep, delta: Array) -> tuple[list[Array], list[Array]]:
     """BP2, BP3 and BP4 from a delta of the output layer: dW and db of every layer, without l2."""
-    dW: list[Array] = []
-    db: list[Array] = []
-    for k in reversed(range(len(model.weights))):
-        dW_k, db_k = accumulate_gradient(delta, sweep.a[k])
-        dW.insert(0, dW_k)
-        db.insert(0, db_k)
-        if k > 0:
-            name = model.activations[k - 1]
-            delta = propagate_delta(delta, model.weights[k], sweep.x[k - 1], name, model.slope)
-            delta = delta * sweep.masks[k - 1]
-    return dW, db
+    pairs = zip(deltas(model, sweep, delta), sweep.a[:-1], strict=True)
+    gradients = [accumulate_gradient(delta, a_prev) for delta, a_prev in pairs]
+    return [dW for dW, _ in gradients], [db for _, db in gradients]
+
+
+@quiet
+def deltas(model: Model, sweep: Sweep, delta: Array) -> list[Array]:
+    """BP2 from a delta of the output layer (B, n_out): the delta of every layer."""
+    outputs = sweep.z[-1]
+    if np.shape(delta) != outputs.shape:
+        raise ValueError(
+            f"delta must be dLoss/dz of the output layer, of shape {outputs.shape}, got shape "
+            f"{np.shape(delta)}; output_delta makes it of targets, and value_and_grad takes labels"
+        )
+    chain = [delta]
+    for k in reversed(range(1, len(model.weights))):
+        name = model.activations[k - 1]
+        delta = propagate_delta(delta, model.weights[k], sweep.x[k - 1], name, model.slope)
+        delta = delta * sweep.masks[k - 1]
+        chain.insert(0, delta)
+    return chain
 
 
 @quiet
@@ -168,12 +178,18 @@ def value_and_grad(
 ) -> tuple[Any, list[Array], list[Array]]:
     """The loss, and dW[l] and db[l] of every layer: the four equations of backpropagation."""
     sweep = forward(model, X, masks)
-    w, a = normalized(weights, len(X)), sweep.a[-1]
-    delta = output_delta(model, a, as_rows(Y, a)) * w[:, None].astype(a.real.dtype)
-    dW, db = backward(model, sweep, delta)
+    dW, db = backward(model, sweep, loss_delta(model, sweep, Y, weights))
     penalties = [model.l2 * W + model.l1 * np.sign(W.real) for W in model.weights]
     dW = [(d + p).astype(d.dtype) for d, p in zip(dW, penalties, strict=True)]
     return loss(model, X, Y, weights, masks), dW, db
+
+
+@quiet
+def loss_delta(model: Model, sweep: Sweep, Y: Array, weights: Array | None = None) -> Array:
+    """BP1 of the weighted mean: dLoss/dz of the output layer, (B, n_out)."""
+    w, a = normalized(weights, len(Y)), sweep.a[-1]
+    delta: Array = output_delta(model, a, as_rows(Y, a)) * w[:, None].astype(a.real.dtype)
+    return delta
 
 
 # ------------------------------------------------------------------ helpers
