@@ -34,7 +34,7 @@ FLOORS = """
     circuits circuits.primitives circuits.graphs circuits.lowering circuits.tracing circuits.trace
     model.checks model.custom model.architecture
     model.initializers model.collapse model.data
-    plot.axes plot.epochs plot.nodes plot.walk
+    plot.axes plot.notebook plot.epochs plot.nodes plot.walk plot.units
     derivatives derivatives.linearization derivatives.objective derivatives.blackboard
     derivatives.numbers
     io io.files

@@ -23,12 +23,15 @@ from deltajit.kernels import circuit as compiled
 from deltajit.model import checks, memory
 from deltajit.model.described import Described
 from deltajit.model.memory import Array
-from deltajit.plot import nodes
+from deltajit.plot import nodes, notebook
 
 __all__ = ["Circuit", "dot", "relu", "sigmoid", "softplus", "where"]
 
 # Inputs at most: each is an object while f is traced.
 MOST_INPUTS = 2**24
+
+# Inputs and operations at most that a notebook draws.
+MOST_DRAWN = 24
 
 
 class Circuit(Described):
@@ -164,6 +167,20 @@ class Circuit(Described):
             f"Circuit({self.n_inputs} inputs, {self.n_operations:,} operations, "
             f"{self.n_outputs} output{'s' * (self.n_outputs > 1)}, {self.dtype.name})"
         )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("arguments", ", ".join(self._names[:8]) + ", ..." * (self.n_inputs > 8)),
+            ("operations", f"{self.n_operations:,}"),
+            ("outputs", "one scalar" if self._is_scalar else f"{self.n_outputs:,}"),
+            ("dtype", self.dtype.name),
+        ]
+        draw = self._draw if self.n_inputs + self.n_operations <= MOST_DRAWN else None
+        return notebook.face(repr(self), [("", ""), *rows], draw)
+
+    def _draw(self, ax: Any) -> None:
+        steps = tabulate(self._graph, np.zeros(self.n_inputs), self._names, 0).steps
+        nodes.draw(steps, numbers=False, ax=ax)
 
     # ---------------------------------------------------------------- what it computes
 

@@ -29,6 +29,7 @@ from deltajit.model.data import Data, checked
 from deltajit.model.described import Described
 from deltajit.model.initializers import initial_theta
 from deltajit.model.memory import Array
+from deltajit.plot import units
 from deltajit.training import fitting
 from deltajit.training.fitting import Options
 from deltajit.training.full_batch import FullBatch
@@ -196,6 +197,9 @@ class Network(Described):
             f"{' -> '.join((*names, made_of.activations[-1]))}, {made_of.loss}, "
             f"{made_of.dtype.name}, {made_of.n_params:,} parameters)"
         )
+
+    def _repr_html_(self) -> str:
+        return units.face(repr(self), self._architecture, self.theta)
 
     def _describe(self) -> dict[str, Any]:
         return {

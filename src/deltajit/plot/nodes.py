@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deltajit.circuits.trace import Trace
+from deltajit.circuits.trace import Step, Trace
 from deltajit.plot.axes import PALETTE, axes_of
 
 if TYPE_CHECKING:
@@ -31,31 +31,37 @@ def circuit(trace: Trace, *, ax: Axes | None = None) -> Axes:
     -------
     matplotlib.axes.Axes
     """
-    steps = trace.steps
-    if len(steps) > MOST_NODES:
+    if len(trace.steps) > MOST_NODES:
         raise ValueError(
-            f"a picture of {len(steps)} nodes can't be read (limit {MOST_NODES}); use print(trace)"
+            f"a picture of {len(trace.steps)} nodes can't be read (limit {MOST_NODES}); use "
+            "print(trace)"
         )
+    ax = draw(trace.steps, ax=ax)
+    ax.set_title(
+        f"values (black), derivatives of {trace.output} by each node (below the boxes)", fontsize=10
+    )
+    return ax
+
+
+def draw(steps: list[Step], *, numbers: bool = True, ax: Axes | None = None) -> Axes:
+    """Draw the nodes, and their values and derivatives if `numbers` are wanted."""
     places = _places(steps)
     columns = max(x for x, _ in places.values()) + 1
     rows = max(abs(y) for _, y in places.values()) * 2 + 1
     ax = axes_of(ax, width=1.9 * columns, height=1.1 * rows)
     for step in steps:
         for name, slope in zip(step.operands, step.derivatives, strict=True):
-            _draw_line(ax, places[name], places[step.name], f"{slope:.3g}")
+            _draw_line(ax, places[name], places[step.name], f"{slope:.3g}" if numbers else "")
     for step in steps:
-        _draw_node(ax, places[step.name], step)
+        _draw_node(ax, places[step.name], step, numbers)
     low, high = (0.0, 0.0) if len(steps) == 1 else ax.dataLim.intervaly
     ax.set(xlim=(-0.6, columns - 0.4))
     ax.set(ylim=(min(low - 0.2, -rows / 2 - 0.2), max(high + 0.2, rows / 2 + 0.2)))
-    ax.set_title(
-        f"values (black), derivatives of {trace.output} by each node (below the boxes)", fontsize=10
-    )
     ax.set_axis_off()
     return ax
 
 
-def _places(steps: list[Any]) -> dict[str, tuple[int, float]]:
+def _places(steps: list[Step]) -> dict[str, tuple[int, float]]:
     """(column, height) of each node: one to the right of the last one that it needs."""
     depth: dict[str, int] = {}
     for step in steps:
@@ -76,6 +82,8 @@ def _draw_line(ax: Axes, left: tuple[int, float], right: tuple[int, float], text
     bow = np.array([0.0, min(0.35 * (columns - 1), 1.5) * outward])
     line = (1 - t) * ends[0] + t * ends[1] + 4 * t * (1 - t) * bow
     ax.plot(*line.T, color="0.6", linewidth=1, zorder=1)
+    if not text:
+        return
     share = 1 - 0.5 / columns
     place = (1 - share) * ends[0] + share * ends[1] + 4 * share * (1 - share) * bow
     ax.text(
@@ -90,17 +98,19 @@ def _draw_line(ax: Axes, left: tuple[int, float], right: tuple[int, float], text
     )
 
 
-def _draw_node(ax: Axes, place: tuple[int, float], step: Any) -> None:
+def _draw_node(ax: Axes, place: tuple[int, float], step: Step, numbers: bool) -> None:
     """A box with the node's name, what it is and its value, and its adjoint below."""
     what = f"{step.name} = {step.text}" if step.text else step.name
     ax.text(
         *place,
-        f"{what}\n{step.value:.4g}",
+        f"{what}\n{step.value:.4g}" if numbers else what,
         fontsize=9,
         ha="center",
         va="center",
         bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "black"},
     )
+    if not numbers:
+        return
     ax.annotate(
         f"{step.adjoint:.4g}",
         place,

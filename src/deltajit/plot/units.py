@@ -1,0 +1,132 @@
+"""A network's units and weights as a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deltajit.model import checks
+from deltajit.model.architecture import Architecture
+from deltajit.model.memory import Array
+from deltajit.plot import notebook
+from deltajit.plot.axes import DIVERGING, axes_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class Column(NamedTuple):
+    """The units of one layer that `graph` draws, and at what heights."""
+
+    size: int
+    units: NDArray[np.intp]
+    heights: Array
+
+    @classmethod
+    def of(cls, size: int, most: int) -> Column:
+        """All units, or the first and the last with one place left free between them."""
+        units = np.arange(size)
+        places = units
+        if size > most:
+            first = (most + 1) // 2
+            places = np.delete(np.arange(most + 1), first)
+            units = np.concatenate([units[:first], units[first - most :]])
+        return cls(size, units, places[-1] / 2 - places)
+
+    def gap(self) -> Array:
+        """Heights of three dots for what is left out."""
+        above = np.flatnonzero(np.diff(self.units) > 1)
+        return (self.heights[above, None] - [0.7, 1.0, 1.3]).ravel()
+
+
+def draw(
+    made_of: Architecture,
+    weights: Sequence[Array],
+    biases: Sequence[Array],
+    *,
+    max_units: int = 12,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a network's units and weights: see `deltajit.plot.graph`."""
+    most = checks.whole(max_units, "max_units", least=2)
+    columns = [Column.of(size, most) for size in made_of.sizes]
+    largest = max(np.abs(part).max() for part in (*weights, *biases)) or 1.0
+    ax = axes_of(ax, width=1.2 * len(columns))
+    lines = _draw_weights(ax, columns, weights, largest)
+    _draw_units(ax, columns, biases, largest)
+    ax.set_xticks(range(len(columns)), _column_names(made_of, columns))
+    ax.set_yticks([])
+    ax.tick_params(axis="x", length=0)
+    ax.margins(0.08)
+    ax.set(xlabel="layer", ylabel="units")
+    ax.spines[:].set_visible(False)
+    ax.figure.colorbar(lines, ax=ax, label="weight (line), bias (circle)")
+    return ax
+
+
+def face(title: str, made_of: Architecture, theta: Array, caption: str = "") -> str:
+    """Write what notebooks show of a network: its layers, and the graph if there is no NaN."""
+    head = "layer", "units", "activation", "parameters"
+    rows = [("0", f"{made_of.sizes[0]:,}", "inputs", "")]
+    layers = zip(made_of.sizes[:-1], made_of.sizes[1:], made_of.activations, strict=True)
+    for i, (n_in, n_out, name) in enumerate(layers, 1):
+        rows.append((str(i), f"{n_out:,}", name, f"{(n_in + 1) * n_out:,}"))
+
+    def draw_on(ax: Axes) -> None:
+        draw(made_of, *made_of.unflatten(theta), max_units=8, ax=ax).set_title(caption)
+
+    return notebook.face(title, [head, *rows], draw_on if np.isfinite(theta).all() else None)
+
+
+def _draw_weights(ax: Axes, columns: list[Column], weights: Sequence[Array], largest: Any) -> Any:
+    """All lines as one collection, the largest weights on top."""
+    from matplotlib.collections import LineCollection
+
+    ends, values = [], []
+    for i, (W, left, right) in enumerate(zip(weights, columns[:-1], columns[1:], strict=True)):
+        for to, height in zip(right.units, right.heights, strict=True):
+            ends += [[(i, start), (i + 1, height)] for start in left.heights]
+            values.append(W[to, left.units])
+    value = np.concatenate(values)
+    order = np.argsort(np.abs(value))
+    lines = LineCollection(
+        [ends[k] for k in order],
+        array=value[order],
+        linewidths=0.3 + 2 * np.abs(value[order]) / largest,
+        cmap=DIVERGING,
+        clim=(-largest, largest),
+    )
+    ax.add_collection(lines)
+    return lines
+
+
+def _draw_units(ax: Axes, columns: list[Column], biases: Sequence[Array], largest: Any) -> None:
+    """Circles, white ones for inputs, and dots for units that are left out."""
+    no_bias = np.zeros(columns[0].size)
+    for x, (column, b) in enumerate(zip(columns, (no_bias, *biases), strict=True)):
+        ax.scatter(
+            np.full_like(column.heights, x),
+            column.heights,
+            s=60,
+            c=b[column.units],
+            cmap=DIVERGING,
+            vmin=-largest,
+            vmax=largest,
+            edgecolors="black",
+            linewidths=0.8,
+            zorder=3,
+        )
+        gap = column.gap()
+        ax.plot(np.full_like(gap, x), gap, ".", color="black", markersize=3, zorder=3)
+
+
+def _column_names(made_of: Architecture, columns: list[Column]) -> list[str]:
+    """What each layer is, how many units it has, and how many of them are shown."""
+    names = []
+    for column, activation in zip(columns, ("inputs", *made_of.activations), strict=True):
+        some = len(column.units) < column.size
+        names.append(f"{activation}\n{column.size:,}" + f"\n({len(column.units)} shown)" * some)
+    return names
