@@ -23,7 +23,7 @@ from deltajit.kernels import circuit as compiled
 from deltajit.model import checks, memory
 from deltajit.model.described import Described
 from deltajit.model.memory import Array
-from deltajit.plot import nodes
+from deltajit.plot import nodes, notebook
 
 if TYPE_CHECKING:
     from deltajit.plot.axes import Axes
@@ -32,6 +32,9 @@ __all__ = ["Circuit", "dot", "relu", "sigmoid", "softplus", "where"]
 
 # Most inputs: each is a Python object while f is traced.
 MOST_INPUTS = 2**24
+
+# Most inputs and operations that a notebook draws.
+MOST_DRAWN = 24
 
 
 class Circuit(Described):
@@ -186,6 +189,20 @@ class Circuit(Described):
             f"Circuit({self.n_inputs} inputs, {self.n_operations:,} operations, "
             f"{self.n_outputs} output{'s' * (self.n_outputs > 1)}, {self.dtype.name})"
         )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("arguments", ", ".join(self._names[:8]) + ", ..." * (self.n_inputs > 8)),
+            ("operations", f"{self.n_operations:,}"),
+            ("outputs", "one scalar" if self._is_scalar else f"{self.n_outputs:,}"),
+            ("dtype", self.dtype.name),
+        ]
+        draw = self._draw if self.n_inputs + self.n_operations <= MOST_DRAWN else None
+        return notebook.face(repr(self), [("", ""), *rows], draw)
+
+    def _draw(self, ax: Any) -> None:
+        steps = tabulate(self._graph, np.zeros(self.n_inputs), self._names, 0).steps
+        nodes.draw(steps, numbers=False, ax=ax)
 
     # ---------------------------------------------------------------- what it computes
 

@@ -23,6 +23,7 @@ from deltajit.model.described import Described
 from deltajit.model.initializers import initial_theta
 from deltajit.model.memory import Array
 from deltajit.network import Network
+from deltajit.plot import units
 from deltajit.training import members
 from deltajit.training.history import History, TrainingState
 
@@ -175,6 +176,9 @@ class Ensemble(Described):
     def __repr__(self) -> str:
         member = repr(self[0]).removeprefix("Network(").removesuffix(")")
         return f"Ensemble({self.n_members:,} x {member} each)"
+
+    def _repr_html_(self) -> str:
+        return units.face(repr(self), self._architecture, self.theta[0], "member 0")
 
     # ---------------------------------------------------------------- what it computes
 

@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from deltajit import kernels, reference
 from deltajit.circuit import Circuit
+from deltajit.derivatives.blackboard import NetworkTrace
 from deltajit.derivatives.linearization import Linearization
+from deltajit.derivatives.numbers import traced
 from deltajit.derivatives.objective import Objective
 from deltajit.io import c_header, onnx, pytorch, saving, scikit_learn
 from deltajit.io.files import Path
@@ -28,6 +30,7 @@ from deltajit.model.data import Data, checked
 from deltajit.model.described import Described
 from deltajit.model.initializers import initial_theta
 from deltajit.model.memory import Array, DType
+from deltajit.plot import units
 from deltajit.training import fitting
 from deltajit.training.fitting import Options
 from deltajit.training.full_batch import FullBatch
@@ -198,6 +201,9 @@ class Network(Described):
             f"{' -> '.join((*names, output))}, {architecture.loss}, "
             f"{architecture.dtype.name}, {architecture.n_params:,} parameters)"
         )
+
+    def _repr_html_(self) -> str:
+        return units.face(repr(self), self._architecture, self.theta)
 
     def _describe(self) -> dict[str, object]:
         return {
@@ -595,6 +601,36 @@ class Network(Described):
         out = np.empty((len(samples), self.sizes[-1], self.sizes[0]), self.dtype)
         kernels.jacobian(self._model, samples, out, self._work_of_order_2())
         return out[0] if single else out
+
+    def trace(
+        self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> NetworkTrace:
+        """Compute every number of one forward and one backward pass, to be read.
+
+        Parameters
+        ----------
+        X, Y, sample_weight : array_like
+            One sample or a few, as for `loss`.
+
+        Returns
+        -------
+        NetworkTrace
+            The arrays z, a, f'(z), delta, dW and db of each layer. ``print`` shows them as
+            equations, and its `plot` in the network's graph.
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> net = dj.Network([1, 1], dtype="float64")
+        >>> net.theta[:] = 2, 1
+        >>> trace = net.trace([3.0], [5.0])
+        >>> trace.bp1
+        "(a[1] - Y) * f'(z[1])"
+        >>> trace.delta[1]
+        array([[2.]])
+        """
+        data = self._data(X, Y, sample_weight)
+        return traced(self._architecture, self.reference, self.theta, data)
 
     def unflatten(self, grad: ArrayLike) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Split a vector laid out like theta into arrays of each layer.

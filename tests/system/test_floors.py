@@ -26,16 +26,18 @@ FLOORS = """
     kernels.circuit.interpreter kernels.circuit.loss kernels.circuit kernels
 
     version
-    reference.arrays reference.activations reference.losses reference.sweeps reference.tangents
+    reference.arrays reference.activations reference.losses reference.sweeps reference.passes
+    reference.tangents
     reference.optimizers reference.training reference
 
     model model.memory model.described
     circuits circuits.primitives circuits.graphs circuits.lowering circuits.tracing circuits.trace
     model.checks model.custom model.architecture
     model.initializers model.collapse model.data
-    derivatives derivatives.linearization derivatives.objective
+    plot.axes plot.notebook plot.epochs plot.nodes plot.walk plot.units
+    derivatives derivatives.linearization derivatives.objective derivatives.blackboard
+    derivatives.numbers
     io io.files
-    plot.axes plot.epochs plot.nodes
     training training.schedules training.history training.callbacks training.checkpoint
     training.progress training.loop training.watchers training.minibatches training.members
     training.full_batch training.fitting

@@ -9,6 +9,7 @@ from deltajit.plot.axes import DIVERGING, PALETTE, SEQUENTIAL
 from deltajit.plot.curves import decision_regions, history, predicted_against_true, regression
 from deltajit.plot.nodes import circuit
 from deltajit.plot.parameters import gradient_histograms, graph, weight_histograms
+from deltajit.plot.walk import steps
 
 __all__ = [
     "DIVERGING",
@@ -21,5 +22,6 @@ __all__ = [
     "history",
     "predicted_against_true",
     "regression",
+    "steps",
     "weight_histograms",
 ]

@@ -38,26 +38,47 @@ def circuit(trace: Trace, *, ax: Axes | None = None) -> Axes:
     ValueError, TypeError
         trace has more than 80 nodes, or ax is no Axes.
     """
-    steps = trace.steps
-    if len(steps) > MOST_NODES:
+    if len(trace.steps) > MOST_NODES:
         raise ValueError(
-            f"a picture of {len(steps)} nodes can't be read (limit {MOST_NODES}); use print(trace)"
+            f"a picture of {len(trace.steps)} nodes can't be read (limit {MOST_NODES}); use "
+            "print(trace)"
         )
+    ax = draw(trace.steps, ax=ax)
+    ax.set_title(
+        f"values (black), derivatives of {trace.output} by each node (below the boxes)", fontsize=10
+    )
+    return ax
+
+
+def draw(steps: list[Step], *, numbers: bool = True, ax: Axes | None = None) -> Axes:
+    """Draw the nodes of a circuit.
+
+    Parameters
+    ----------
+    steps : list of Step
+        Rows of a trace.
+    numbers : bool
+        Whether values and derivatives are drawn too.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The Axes with the graph.
+    """
     places = _places(steps)
     columns = max(x for x, _ in places.values()) + 1
     rows = max(abs(y) for _, y in places.values()) * 2 + 1
     ax = axes_of(ax, width=1.9 * columns, height=1.1 * rows)
     for step in steps:
         for name, slope in zip(step.operands, step.derivatives, strict=True):
-            _draw_line(ax, places[name], places[step.name], f"{slope:.3g}")
+            _draw_line(ax, places[name], places[step.name], f"{slope:.3g}" if numbers else "")
     for step in steps:
-        _draw_node(ax, places[step.name], step)
+        _draw_node(ax, places[step.name], step, numbers)
     low, high = (0.0, 0.0) if len(steps) == 1 else ax.dataLim.intervaly
     ax.set(xlim=(-0.6, columns - 0.4))
     ax.set(ylim=(min(low - 0.2, -rows / 2 - 0.2), max(high + 0.2, rows / 2 + 0.2)))
-    ax.set_title(
-        f"values (black), derivatives of {trace.output} by each node (below the boxes)", fontsize=10
-    )
     ax.set_axis_off()
     return ax
 
@@ -83,6 +104,8 @@ def _draw_line(ax: Axes, left: tuple[int, float], right: tuple[int, float], text
     bow = np.array([0.0, min(0.35 * (columns - 1), 1.5) * outward])
     line = (1 - t) * ends[0] + t * ends[1] + 4 * t * (1 - t) * bow
     ax.plot(*line.T, color="0.6", linewidth=1, zorder=1)
+    if not text:
+        return
     share = 1 - 0.5 / columns
     place = (1 - share) * ends[0] + share * ends[1] + 4 * share * (1 - share) * bow
     ax.text(
@@ -97,17 +120,19 @@ def _draw_line(ax: Axes, left: tuple[int, float], right: tuple[int, float], text
     )
 
 
-def _draw_node(ax: Axes, place: tuple[int, float], step: Step) -> None:
+def _draw_node(ax: Axes, place: tuple[int, float], step: Step, numbers: bool) -> None:
     """Draw a box with the node's name, formula and value, and its adjoint below."""
     title = f"{step.name} = {step.text}" if step.text else step.name
     ax.text(
         *place,
-        f"{title}\n{step.value:.4g}",
+        f"{title}\n{step.value:.4g}" if numbers else title,
         fontsize=9,
         ha="center",
         va="center",
         bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "black"},
     )
+    if not numbers:
+        return
     ax.annotate(
         f"{step.adjoint:.4g}",
         place,

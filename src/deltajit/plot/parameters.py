@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from deltajit.model import checks
 from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
-from deltajit.plot.axes import BINS, DIVERGING, axes_of, sequence
+from deltajit.plot import units
+from deltajit.plot.axes import BINS, axes_of, sequence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.collections import LineCollection
 
     from deltajit.network import Network
 
@@ -110,53 +110,6 @@ def _rows(ax: Axes, values: Sequence[Array], edges: Array, names: list[str]) -> 
     ax.grid(alpha=0.3, axis="x")
 
 
-class Column(NamedTuple):
-    """The units of one layer that `graph` draws, and their heights.
-
-    Attributes
-    ----------
-    size : int
-        Number of units of the layer.
-    units : ndarray of intp, (k,)
-        Indices of those that are drawn.
-    heights : ndarray of float, (k,)
-        Where each is drawn, in units of the Axes.
-    """
-
-    size: int
-    units: NDArray[np.intp]
-    heights: Array
-
-    @classmethod
-    def of(cls, size: int, most: int) -> Column:
-        """Place all units, or only the first and last ones, with a gap between them.
-
-        Parameters
-        ----------
-        size : int
-            Number of units of the layer.
-        most : int
-            Most units to draw.
-
-        Returns
-        -------
-        Column
-            The units and their heights.
-        """
-        units = np.arange(size)
-        places = units
-        if size > most:
-            first = (most + 1) // 2
-            places = np.delete(np.arange(most + 1), first)
-            units = np.concatenate([units[:first], units[first - most :]])
-        return cls(size, units, places[-1] / 2 - places)
-
-    def gap(self) -> Array:
-        """Return the heights of three dots for the units left out."""
-        above = np.flatnonzero(np.diff(self.units) > 1)
-        return (self.heights[above, None] - [0.7, 1.0, 1.3]).ravel()
-
-
 def graph(net: Network, *, max_units: int = 12, ax: Axes | None = None) -> Axes:
     """Draw the units and weights of a network: lines are coloured by weights, circles by biases.
 
@@ -180,74 +133,7 @@ def graph(net: Network, *, max_units: int = 12, ax: Axes | None = None) -> Axes:
         net is no Network or has weights that are not finite, max_units is not a whole number >= 2,
         or ax is no Axes.
     """
-    architecture = architecture_of(net)
-    most = checks.whole(max_units, "max_units", least=2)
-    columns = [Column.of(size, most) for size in architecture.sizes]
-    largest = max(np.abs(part).max() for part in (*net.weights, *net.biases)) or 1.0
-    ax = axes_of(ax, width=1.2 * len(columns))
-    lines = _draw_weights(ax, columns, net.weights, largest)
-    _draw_units(ax, columns, net.biases, largest)
-    ax.set_xticks(range(len(columns)), _column_names(architecture, columns))
-    ax.set_yticks([])
-    ax.tick_params(axis="x", length=0)
-    ax.margins(0.08)
-    ax.set(xlabel="layer", ylabel="units")
-    ax.spines[:].set_visible(False)
-    ax.figure.colorbar(lines, ax=ax, label="weight (line), bias (circle)")
-    return ax
-
-
-def _draw_weights(
-    ax: Axes, columns: list[Column], weights: tuple[Array, ...], largest: float
-) -> LineCollection:
-    """Draw all lines as one collection, the largest weights on top."""
-    from matplotlib.collections import LineCollection
-
-    ends, values = [], []
-    for i, (W, left, right) in enumerate(zip(weights, columns[:-1], columns[1:], strict=True)):
-        for to, height in zip(right.units, right.heights, strict=True):
-            ends += [[(i, start), (i + 1, height)] for start in left.heights]
-            values.append(W[to, left.units])
-    value = np.concatenate(values)
-    order = np.argsort(np.abs(value))
-    lines = LineCollection(
-        [ends[k] for k in order],
-        array=value[order],
-        linewidths=0.3 + 2 * np.abs(value[order]) / largest,
-        cmap=DIVERGING,
-        clim=(-largest, largest),
-    )
-    ax.add_collection(lines)
-    return lines
-
-
-def _draw_units(ax: Axes, columns: list[Column], biases: tuple[Array, ...], largest: float) -> None:
-    """Draw circles coloured by biases, white for inputs, and dots for units left out."""
-    no_bias = np.zeros(columns[0].size)
-    for x, (column, b) in enumerate(zip(columns, (no_bias, *biases), strict=True)):
-        ax.scatter(
-            np.full_like(column.heights, x),
-            column.heights,
-            s=60,
-            c=b[column.units],
-            cmap=DIVERGING,
-            vmin=-largest,
-            vmax=largest,
-            edgecolors="black",
-            linewidths=0.8,
-            zorder=3,
-        )
-        gap = column.gap()
-        ax.plot(np.full_like(gap, x), gap, ".", color="black", markersize=3, zorder=3)
-
-
-def _column_names(architecture: Architecture, columns: list[Column]) -> list[str]:
-    """Label each layer by its activation, its number of units, and how many of them are shown."""
-    names = []
-    for column, activation in zip(columns, ("inputs", *architecture.activations), strict=True):
-        some = len(column.units) < column.size
-        names.append(f"{activation}\n{column.size:,}" + f"\n({len(column.units)} shown)" * some)
-    return names
+    return units.draw(architecture_of(net), net.weights, net.biases, max_units=max_units, ax=ax)
 
 
 def architecture_of(net: Network) -> Architecture:

@@ -5,8 +5,8 @@ complex arrays: with a complex theta, ``loss(theta + 1e-30j * v).imag / 1e-30`` 
 along v to machine precision (complex step: Squire & Trapp 1998), which is how the gradient itself
 is checked.
 
-Modules, each importing only those before it: arrays, activations, losses, sweeps, tangents,
-optimizers, training.
+Modules, each importing only those before it: arrays, activations, losses, sweeps, passes,
+tangents, optimizers, training.
 """
 
 from deltajit.reference.activations import (
@@ -30,6 +30,7 @@ from deltajit.reference.optimizers import (
     rprop_update,
     sgd_update,
 )
+from deltajit.reference.passes import Trace, trace
 from deltajit.reference.sweeps import (
     Model,
     Sweep,
@@ -63,6 +64,7 @@ __all__ = [
     "Loss",
     "Model",
     "Sweep",
+    "Trace",
     "accumulate_gradient",
     "activate",
     "adagrad_update",
@@ -96,6 +98,7 @@ __all__ = [
     "sgd_step",
     "sgd_update",
     "times_derivative",
+    "trace",
     "value_and_grad",
     "vjp",
 ]

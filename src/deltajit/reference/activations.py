@@ -30,12 +30,15 @@ class Activation(NamedTuple):
         ``curve(x, u, Rz, p)`` is the derivative of ``f'(z) * u`` along Rz for constant u.
     of_z : bool
         Whether f' is computed from z, so that hidden layers keep it.
+    of_rows : bool
+        Whether an output depends on every z of its row, so that f' is a matrix.
     """
 
     value: Callable[[Array, float], Array]
     tangent: Callable[[Array, Array, float], Array]
     curve: Callable[[Array, Array, Array, float], Array]
     of_z: bool = False
+    of_rows: bool = False
 
 
 def of_units(
@@ -386,7 +389,7 @@ def _softmax_curve(a: Array, u: Array, Rz: Array, p: float) -> Array:
     return np.asarray(Ra * (u - total(a * u)) - a * total(Ra * u))
 
 
-ACTIVATIONS["softmax"] = Activation(_softmax, _softmax_tangent, _softmax_curve)
+ACTIVATIONS["softmax"] = Activation(_softmax, _softmax_tangent, _softmax_curve, of_rows=True)
 
 
 def _gaussian(z: Array, p: float) -> Array:

@@ -32,6 +32,8 @@ class Loss(NamedTuple):
         ``turned(a, Y, Rz, Ra, p)``, (B, n_out), is the whole derivative of `slopes` along Rz.
     output : str or None
         Activation that the loss belongs to; with None, any output but gaussian will do.
+    text : str
+        Formula of `slopes`.
     """
 
     total: Callable[[Array, Array, Array, float], Array]
@@ -39,6 +41,7 @@ class Loss(NamedTuple):
     curved: Callable[[Array, Array, Array, Array, float], Array]
     turned: Callable[[Array, Array, Array, Array, float], Array]
     output: str | None = None
+    text: str = "dLoss/da"
 
 
 def of_outputs(
@@ -46,6 +49,7 @@ def of_outputs(
     slope: Callable[[Array, Array, float], ArrayLike],
     curve: Callable[[Array, Array, float], ArrayLike],
     output: str | None = None,
+    text: str = "dLoss/da",
 ) -> Loss:
     """Make the record of a loss that is a sum over outputs.
 
@@ -60,6 +64,8 @@ def of_outputs(
         ``curve(a, y, p)`` is d slope / d a, for a loss that belongs to an output as well.
     output : str, optional
         Activation that the loss belongs to.
+    text : str
+        Formula of `slope`.
 
     Returns
     -------
@@ -76,6 +82,7 @@ def of_outputs(
         curved,
         curved,
         output,
+        text,
     )
 
 
@@ -112,6 +119,7 @@ LOSSES["squared_error"] = of_outputs(
     value=lambda z, a, y, p: (a - y) ** 2 / 2,
     slope=lambda a, y, p: a - y,
     curve=lambda a, y, p: 1,
+    text="a - Y",
 )
 
 LOSSES["huber"] = of_outputs(
@@ -149,6 +157,7 @@ LOSSES["binary_cross_entropy"] = of_outputs(
     slope=lambda a, y, p: a - y,
     curve=lambda a, y, p: 1,
     output="sigmoid",
+    text="a - Y",
 )
 
 LOSSES["poisson"] = of_outputs(
@@ -156,6 +165,7 @@ LOSSES["poisson"] = of_outputs(
     slope=lambda a, y, p: a - y,
     curve=lambda a, y, p: 1,
     output="exp",
+    text="a - Y",
 )
 
 # ------------------------------------------------------------------ cross_entropy, of whole rows
@@ -183,6 +193,7 @@ LOSSES["cross_entropy"] = Loss(
     _cross_entropy_curved,
     _cross_entropy_curved,
     "softmax",
+    "a - Y",
 )
 
 # ------------------------------------------------------------------ gaussian_nll, of whole rows
@@ -229,4 +240,5 @@ LOSSES["gaussian_nll"] = Loss(
     _gaussian_nll_curved,
     _gaussian_nll_turned,
     "gaussian",
+    "dLoss/dz",
 )

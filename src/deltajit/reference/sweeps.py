@@ -315,18 +315,53 @@ def backward(model: Model, sweep: Sweep, delta: Array) -> tuple[list[Array], lis
         Gradients of each layer's weights, without the penalty.
     db : list of ndarray, (n_l,)
         Gradients of each layer's biases.
+
+    Raises
+    ------
+    ValueError
+        delta is not of the shape of the outputs, such as class labels.
     """
-    dW: list[Array] = []
-    db: list[Array] = []
-    for k in reversed(range(len(model.weights))):
-        dW_k, db_k = accumulate_gradient(delta, sweep.a[k])
-        dW.insert(0, dW_k)
-        db.insert(0, db_k)
-        if k > 0:
-            name = model.activations[k - 1]
-            delta = propagate_delta(delta, model.weights[k], sweep.x[k - 1], name, model.slope)
-            delta = delta * sweep.masks[k - 1]
-    return dW, db
+    pairs = zip(deltas(model, sweep, delta), sweep.a[:-1], strict=True)
+    gradients = [accumulate_gradient(delta, a_prev) for delta, a_prev in pairs]
+    return [dW for dW, _ in gradients], [db for _, db in gradients]
+
+
+@quiet
+def deltas(model: Model, sweep: Sweep, delta: Array) -> list[Array]:
+    """Compute BP2, down to the first layer, from the output layer's delta.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    sweep : Sweep
+        What `forward` returned.
+    delta : ndarray, (B, n_out)
+        The delta of the output layer.
+
+    Returns
+    -------
+    list of ndarray, (B, n_l)
+        The delta of each layer.
+
+    Raises
+    ------
+    ValueError
+        delta is not of the shape of the outputs.
+    """
+    outputs = sweep.z[-1]
+    if np.shape(delta) != outputs.shape:
+        raise ValueError(
+            f"delta must be dLoss/dz of the output layer, of shape {outputs.shape}, got shape "
+            f"{np.shape(delta)}; output_delta makes it of targets, and value_and_grad takes labels"
+        )
+    chain = [delta]
+    for k in reversed(range(1, len(model.weights))):
+        name = model.activations[k - 1]
+        delta = propagate_delta(delta, model.weights[k], sweep.x[k - 1], name, model.slope)
+        delta = delta * sweep.masks[k - 1]
+        chain.insert(0, delta)
+    return chain
 
 
 @quiet
@@ -372,12 +407,35 @@ def value_and_grad(
     True
     """
     sweep = forward(model, X, masks)
-    w, a = normalized(weights, len(X)), sweep.a[-1]
-    delta = output_delta(model, a, as_rows(Y, a)) * w[:, None].astype(a.real.dtype)
-    dW, db = backward(model, sweep, delta)
+    dW, db = backward(model, sweep, loss_delta(model, sweep, Y, weights))
     penalties = [model.l2 * W + model.l1 * np.sign(W.real) for W in model.weights]
     dW = [(d + p).astype(d.dtype) for d, p in zip(dW, penalties, strict=True)]
     return loss(model, X, Y, weights, masks), dW, db
+
+
+@quiet
+def loss_delta(model: Model, sweep: Sweep, Y: Array, weights: Array | None = None) -> Array:
+    """Compute BP1 of the weighted mean of the samples' losses.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    sweep : Sweep
+        What `forward` returned.
+    Y : ndarray, (B, n_out) or (B,)
+        Targets, or class labels.
+    weights : ndarray, (B,), optional
+        Weights of the samples; equal by default.
+
+    Returns
+    -------
+    ndarray, (B, n_out)
+        The delta of the output layer.
+    """
+    w, a = normalized(weights, len(Y)), sweep.a[-1]
+    delta: Array = output_delta(model, a, as_rows(Y, a)) * w[:, None].astype(a.real.dtype)
+    return delta
 
 
 # ------------------------------------------------------------------ helpers

@@ -12,7 +12,7 @@ import numpy as np
 from deltajit import kernels
 from deltajit.model import checks
 from deltajit.model.memory import Array
-from deltajit.plot import epochs
+from deltajit.plot import epochs, notebook
 
 
 @dataclass
@@ -105,6 +105,28 @@ class History:
             The Axes drawn on.
         """
         return epochs.draw(self.loss, self.val_loss, **options)
+
+    def _repr_html_(self) -> str:
+        n, seconds = len(self.time), sum(self.time)
+        title = f"History of {n:,} epoch{'s' * (n != 1)}, {seconds:.3g} s"
+        columns = {name: np.array(x, float) for name, x in self.to_dict().items() if name != "time"}
+        rows = [
+            (name, f"{_middle(x[0]):.4g}", f"{_middle(x[-1]):.4g}") for name, x in columns.items()
+        ]
+        curves = [columns[name] for name in ("loss", "val_loss") if name in columns]
+        is_drawn = curves and all(np.isfinite(curve).any() for curve in curves)
+        head = "", "first epoch", "last epoch"
+        return notebook.face(
+            title + ", interrupted" * self.interrupted,
+            [head, *rows],
+            (lambda ax: self.plot(ax=ax)) if is_drawn else None,
+        )
+
+
+def _middle(x: Array) -> float:
+    """Return a number itself, or the median of the finite ones of an ensemble's members."""
+    finite = x[np.isfinite(x)]
+    return float(np.median(finite)) if finite.size else math.nan
 
 
 @dataclass

@@ -1,0 +1,196 @@
+"""The units and weights of a network as a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deltajit.model import checks
+from deltajit.model.architecture import Architecture
+from deltajit.model.memory import Array
+from deltajit.plot import notebook
+from deltajit.plot.axes import DIVERGING, axes_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection
+
+
+class Column(NamedTuple):
+    """The units of one layer that `graph` draws, and their heights.
+
+    Attributes
+    ----------
+    size : int
+        Number of units of the layer.
+    units : ndarray of intp, (k,)
+        Indices of those that are drawn.
+    heights : ndarray of float, (k,)
+        Where each is drawn, in units of the Axes.
+    """
+
+    size: int
+    units: NDArray[np.intp]
+    heights: Array
+
+    @classmethod
+    def of(cls, size: int, most: int) -> Column:
+        """Place all units, or only the first and last ones, with a gap between them.
+
+        Parameters
+        ----------
+        size : int
+            Number of units of the layer.
+        most : int
+            Most units to draw.
+
+        Returns
+        -------
+        Column
+            The units and their heights.
+        """
+        units = np.arange(size)
+        places = units
+        if size > most:
+            first = (most + 1) // 2
+            places = np.delete(np.arange(most + 1), first)
+            units = np.concatenate([units[:first], units[first - most :]])
+        return cls(size, units, places[-1] / 2 - places)
+
+    def gap(self) -> Array:
+        """Return the heights of three dots for the units left out."""
+        above = np.flatnonzero(np.diff(self.units) > 1)
+        return (self.heights[above, None] - [0.7, 1.0, 1.3]).ravel()
+
+
+def draw(
+    architecture: Architecture,
+    weights: Sequence[Array],
+    biases: Sequence[Array],
+    *,
+    max_units: int = 12,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw what `deltajit.plot.graph` draws, of parameters that are finite.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Sizes and activations of the network.
+    weights : sequence of ndarray, (n_l, n_{l-1})
+        Weights W[l] of each layer.
+    biases : sequence of ndarray, (n_l,)
+        Biases b[l] of each layer.
+    max_units : int
+        Most units drawn of a layer.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The Axes with the graph, layers from left to right.
+    """
+    most = checks.whole(max_units, "max_units", least=2)
+    columns = [Column.of(size, most) for size in architecture.sizes]
+    largest = max(np.abs(part).max() for part in (*weights, *biases)) or 1.0
+    ax = axes_of(ax, width=1.2 * len(columns))
+    lines = _draw_weights(ax, columns, weights, largest)
+    _draw_units(ax, columns, biases, largest)
+    ax.set_xticks(range(len(columns)), _column_names(architecture, columns))
+    ax.set_yticks([])
+    ax.tick_params(axis="x", length=0)
+    ax.margins(0.08)
+    ax.set(xlabel="layer", ylabel="units")
+    ax.spines[:].set_visible(False)
+    ax.figure.colorbar(lines, ax=ax, label="weight (line), bias (circle)")
+    return ax
+
+
+def face(title: str, architecture: Architecture, theta: Array, caption: str = "") -> str:
+    """Write what notebooks show of a network: a table of its layers, and the graph.
+
+    Parameters
+    ----------
+    title : str
+        What the object is.
+    architecture : Architecture
+        Sizes and activations of the network.
+    theta : ndarray, (n_params,)
+        Parameters; there is no graph unless they are finite.
+    caption : str
+        Title of the graph.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    head = "layer", "units", "activation", "parameters"
+    rows = [("0", f"{architecture.sizes[0]:,}", "inputs", "")]
+    layers = zip(
+        architecture.sizes[:-1], architecture.sizes[1:], architecture.activations, strict=True
+    )
+    for i, (n_in, n_out, name) in enumerate(layers, 1):
+        rows.append((str(i), f"{n_out:,}", name, f"{(n_in + 1) * n_out:,}"))
+
+    def draw_on(ax: Axes) -> None:
+        draw(architecture, *architecture.unflatten(theta), max_units=8, ax=ax).set_title(caption)
+
+    return notebook.face(title, [head, *rows], draw_on if np.isfinite(theta).all() else None)
+
+
+def _draw_weights(
+    ax: Axes, columns: list[Column], weights: Sequence[Array], largest: float
+) -> LineCollection:
+    """Draw all lines as one collection, the largest weights on top."""
+    from matplotlib.collections import LineCollection
+
+    ends, values = [], []
+    for i, (W, left, right) in enumerate(zip(weights, columns[:-1], columns[1:], strict=True)):
+        for to, height in zip(right.units, right.heights, strict=True):
+            ends += [[(i, start), (i + 1, height)] for start in left.heights]
+            values.append(W[to, left.units])
+    value = np.concatenate(values)
+    order = np.argsort(np.abs(value))
+    lines = LineCollection(
+        [ends[k] for k in order],
+        array=value[order],
+        linewidths=0.3 + 2 * np.abs(value[order]) / largest,
+        cmap=DIVERGING,
+        clim=(-largest, largest),
+    )
+    ax.add_collection(lines)
+    return lines
+
+
+def _draw_units(ax: Axes, columns: list[Column], biases: Sequence[Array], largest: float) -> None:
+    """Draw circles coloured by biases, white for inputs, and dots for units left out."""
+    no_bias = np.zeros(columns[0].size)
+    for x, (column, b) in enumerate(zip(columns, (no_bias, *biases), strict=True)):
+        ax.scatter(
+            np.full_like(column.heights, x),
+            column.heights,
+            s=60,
+            c=b[column.units],
+            cmap=DIVERGING,
+            vmin=-largest,
+            vmax=largest,
+            edgecolors="black",
+            linewidths=0.8,
+            zorder=3,
+        )
+        gap = column.gap()
+        ax.plot(np.full_like(gap, x), gap, ".", color="black", markersize=3, zorder=3)
+
+
+def _column_names(architecture: Architecture, columns: list[Column]) -> list[str]:
+    """Label each layer by its activation, its number of units, and how many of them are shown."""
+    names = []
+    for column, activation in zip(columns, ("inputs", *architecture.activations), strict=True):
+        some = len(column.units) < column.size
+        names.append(f"{activation}\n{column.size:,}" + f"\n({len(column.units)} shown)" * some)
+    return names
