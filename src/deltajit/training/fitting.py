@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -57,8 +57,9 @@ def fit(net: Any, data: Data, rng: np.random.Generator, options: Options) -> His
         len(net.sizes) - 2,
         lambda: np.zeros(1, np.uint64),  # drawn below
     )
-    if isinstance(method, full_batch.FullBatch):
-        return _fit_on_all(net, data, rng, epochs, watchers, options, method)
+    if hasattr(method, "minimize"):  # also a method of a user's own
+        full = cast(full_batch.FullBatch, method)
+        return _fit_on_all(net, data, rng, epochs, watchers, options, full)
     if getattr(method, "full_batch", False):
         batch_size = len(data.X)
     rule = _rule(net, method, epochs, -(-len(data.X) // batch_size), options)
