@@ -17,6 +17,7 @@ from bench.derivatives import GRADIENT, HVP, KEPT, LOSS
 PICTURES = store.ROOT / "docs/pictures"
 TEXTS = [store.ROOT / "README.md", *sorted(store.ROOT.glob("docs/*.md"))]
 RATIOS = [(GRADIENT, LOSS), (HVP, GRADIENT), (KEPT, GRADIENT)]
+COLORS = {LOSS: "C0", GRADIENT: "C1", HVP: "C2", KEPT: "C3"}
 
 
 def keep(claims, groups, folder):
@@ -54,14 +55,15 @@ def cheap_gradient(results, path):
     rows = [row for row in results["groups"] if row["kind"] == "network" and row["batch"] == 256]
     rows.sort(key=lambda row: row["n"])
     n = np.array([row["n"] for row in rows])
-    for member in (LOSS, GRADIENT, HVP, KEPT):
-        left.loglog(n, [row["CPU seconds"][member] * 1e6 for row in rows], "o-", label=member, ms=4)
+    for member, color in COLORS.items():
+        times = [row["CPU seconds"][member] * 1e6 for row in rows]
+        left.loglog(n, times, "o-", color=color, label=member, ms=4)
     middle = rows[len(rows) // 2]
     left.loglog(n, middle["CPU seconds"][GRADIENT] * 1e6 / middle["n"] * n, "k:", label="slope 1")
     left.set(xlabel="parameters N", ylabel="CPU time / us", title="deltajit, batch 256, one core")
     for member, base in RATIOS:
         ratios = [row["CPU seconds"][member] / row["CPU seconds"][base] for row in rows]
-        right.semilogx(n, ratios, "o-", label=f"{member} / {base}", ms=4)
+        right.semilogx(n, ratios, "o-", color=COLORS[member], label=f"{member} / {base}", ms=4)
     right.set(xlabel="parameters N", ylabel="ratio of medians", title="what a derivative costs")
     for axes in (left, right):
         axes.grid(alpha=0.3)

@@ -1,12 +1,14 @@
 """How Sphinx builds these pages: ``make docs``, or ``sphinx-build -W docs docs/_build/html``."""
 
 import logging
+import re
 from pathlib import Path
 
 import latex2mathml.converter
 import numba
 from deltajit.kernels.compiler import FINGERPRINT
-from docutils.nodes import SkipNode
+from docutils.nodes import SkipNode, Text, literal_block
+from sphinx.directives.code import LiteralInclude
 from sphinx_gallery.sorting import ExplicitOrder
 
 from deltajit.version import VERSION
@@ -104,8 +106,21 @@ def displayed_formula(translator, node):
     raise SkipNode
 
 
+class Code(LiteralInclude):
+    """Include code, of whose docstrings the first line is enough: the reference has all of them."""
+
+    def run(self):
+        included = super().run()
+        for node in included:
+            for block in node.findall(literal_block):
+                text = re.sub(r'("""[^"\n]+)\n[^"]*"""', r'\1"""', block.astext())
+                block.rawsource, block[:] = text, [Text(text)]
+        return included
+
+
 def setup(app):
-    """Tell Sphinx of the formulas."""
+    """Tell Sphinx of the formulas, and of included code."""
+    app.add_directive("literalinclude", Code, override=True)
     app.add_html_math_renderer("mathml", (inline_formula, None), (displayed_formula, None))
 
 
