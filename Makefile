@@ -12,10 +12,13 @@ NEWEST := .venv-newest
 MAIN_PATH_TESTS := tests/kernels/test_gradient.py tests/io/test_saving.py \
 	$(patsubst %,tests/api/test_%.py,network derivatives training full_batch)
 
-.PHONY: demo bench bench-full results test test-slow test-lowest test-newest test-avx2 test-sse2 lint docs clean
+.PHONY: demo playground bench bench-full results test test-slow test-lowest test-newest test-avx2 test-sse2 lint docs clean
 
 demo: .venv/demo
 	$(BIN)/deltajit demo
+
+playground: .venv/playground  # a network to watch while it learns, in the browser
+	$(BIN)/deltajit playground
 
 bench: .venv/bench  # two minutes: claims about what derivatives cost, which can fail
 	$(BIN)/python -m pytest bench/

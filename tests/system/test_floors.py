@@ -47,15 +47,27 @@ FLOORS = """
     plot.parameters plot.curves plot
     sklearn.samples sklearn.descent sklearn.base sklearn.classifier sklearn.regressor sklearn
     (package)
+    playground playground.formulas playground.datasets playground.tables playground.sources
+    playground.settings playground.trainer playground.run playground.pictures
+    playground.controls playground.lesson playground.page playground.server
     cli.timing cli.demo cli.compare cli.info cli.plan cli.warmup cli __main__
 """
 FLOORS = ["" if x == "(package)" else x for x in FLOORS.split()]
 
 # What may import optional packages, and it alone: inside of functions, but for those of WHOLE,
 # which are imported inside of functions themselves, or by a user.
-FACES = ("plot", "io", "cli", "sklearn", "training.full_batch")
-WHOLE = ("sklearn", "io.torch_modules")
+FACES = ("plot", "io", "cli", "sklearn", "playground", "training.full_batch")
+WHOLE = (
+    "sklearn",
+    "io.torch_modules",
+    "playground.pictures",
+    "playground.controls",
+    "playground.lesson",
+    "playground.page",
+    "playground.server",
+)
 OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax", "onnx", "threadpoolctl", "pandas"}
+OPTIONAL |= {"bokeh"}
 
 # The NumPy twin of a module of the kernels has its name.
 TWINS = "kernels.mlp", "reference"

@@ -1,4 +1,4 @@
-"""The command line: ``deltajit demo``, ``compare``, ``info``, ``warmup``."""
+"""The command line: ``deltajit demo``, ``compare``, ``info``, ``playground``, ``warmup``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+# Optional packages that commands need, and the extra that each comes with.
+EXTRAS = {
+    "sklearn": "demo",
+    "matplotlib": "demo",
+    "threadpoolctl": "demo",
+    "bokeh": "playground",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0, 1 if an optional package is missing, 2 if `info` was asked for a wrong plan.
+        Exit status: 0, 1 if an optional package is missing, 2 if `info` was asked for a wrong plan
+        or the playground can't be served.
 
     Raises
     ------
@@ -28,21 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        _run(options)
+        return _run(options)
     except (TypeError, ValueError) as error:
         if options.command != "info":
             raise
         print(error, file=sys.stderr)
         return 2
     except ModuleNotFoundError as missing:
-        if (missing.name or "").split(".")[0] not in ("sklearn", "matplotlib", "threadpoolctl"):
+        extra = EXTRAS.get((missing.name or "").split(".")[0])
+        if extra is None:
             raise
         print(
-            f"deltajit {options.command} needs {missing.name}: pip install 'deltajit[demo]'",
+            f"deltajit {options.command} needs {missing.name}: pip install 'deltajit[{extra}]'",
             file=sys.stderr,
         )
         return 1
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,12 +67,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     info.add_argument("--batch", type=int, default=64, help="samples a step, for --plan")
     info.add_argument("--dtype", default="float32", help="for --plan")
+    playground = commands.add_parser("playground", help="watch a network learn, in the browser")
+    playground.add_argument("--port", type=_port, default=5100, help="0 is any that is free")
+    playground.add_argument("--no-browser", action="store_true", help="only print the address")
+    playground.add_argument("--address", default="127.0.0.1", help="0.0.0.0 lets others in")
+    playground.add_argument("--token", metavar="WORD", help="what others must know to get in")
     warmup = commands.add_parser("warmup", help="compile all kernels now, for images and CI")
     warmup.add_argument("--dtype", choices=("float32", "float64", "all"), default="all")
     return parser
 
 
-def _run(options: argparse.Namespace) -> None:
+def _port(text: str) -> int:
+    """Read a port's number."""
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"a port is 0 to 65535, not {port}")
+    return port
+
+
+def _run(options: argparse.Namespace) -> int:
     # Imported here, since a command must not need packages that only another one uses.
     if options.command == "demo":
         from deltajit.cli import demo
@@ -73,6 +95,10 @@ def _run(options: argparse.Namespace) -> None:
         from deltajit.cli import compare
 
         compare.run(options.json)
+    elif options.command == "playground":
+        from deltajit.playground import server
+
+        return server.run(options.port, options.address, options.token, not options.no_browser)
     elif options.command == "warmup":
         from deltajit.cli import warmup
 
@@ -85,3 +111,4 @@ def _run(options: argparse.Namespace) -> None:
         from deltajit.cli import info
 
         info.run()
+    return 0

@@ -1,0 +1,186 @@
+"""A playground in a real browser: its server, and what a user sees and does there."""
+
+import contextlib
+import html
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--window-size=1280,860",
+]  # fmt: skip
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+
+# The first control that a named model has on the page.
+ELEMENT = """
+const view = Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(arguments[0]))
+return view.shadow_el.querySelector("button, input, select, textarea") ?? view.el
+"""
+MODEL = "Bokeh.documents[0].get_model_by_name(arguments[0])"
+
+
+class Served(NamedTuple):
+    """A server that runs."""
+
+    url: str
+    seconds: float
+    pid: int
+
+    def threads(self):
+        """How many threads it has."""
+        return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
+
+
+def cpu_seconds(pid):
+    """What a process and its descendants have computed: others on this machine don't count."""
+    parents, seconds = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            parent, spent = _stat(stat)
+            parents[int(stat.parent.name)], seconds[int(stat.parent.name)] = parent, spent
+    tree = {pid}
+    while more := {child for child, parent in parents.items() if parent in tree} - tree:
+        tree |= more
+    return sum(seconds[each] for each in tree)
+
+
+def thread_seconds(pid):
+    """What the first thread of a process has computed."""
+    return _stat(Path(f"/proc/{pid}/task/{pid}/stat"))[1]
+
+
+def _stat(path):
+    """(parent, CPU seconds) of a process or a thread."""
+    fields = path.read_text().rpartition(")")[2].split()
+    return int(fields[1]), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Browser:
+    """What a user does: looks at models by their names, and clicks and types."""
+
+    def __init__(self, driver):
+        self.driver = driver
+
+    @property
+    def pid(self):
+        """The process of the driver, whose children are the browser's."""
+        return self.driver.service.process.pid
+
+    def open(self, url):
+        """Load the page, and wait until its first picture is there."""
+        self.driver.get(url)
+        ready = "return !!window.Bokeh && !!Bokeh.documents[0]?.is_idle && "
+        ready += "Bokeh.documents[0].get_model_by_name('regions')?.get_length() > 0"
+        self.wait(lambda: self.driver.execute_script(ready))
+
+    def wait(self, condition, seconds=60.0):
+        """Return what `condition` gives as soon as it is true."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            found = condition()
+            if found:
+                return found
+            time.sleep(0.02)
+        raise TimeoutError(f"after {seconds} s: status {self.get('status', 'text')!r}, "
+                           f"banner {self.get('banner', 'text')!r}")  # fmt: skip
+
+    def element(self, name):
+        return self.driver.execute_script(ELEMENT, name)
+
+    def click(self, name):
+        """Click as the mouse does."""
+        self.element(name).click()
+
+    def get(self, name, attribute):
+        """An attribute of a model."""
+        return self.driver.execute_script(f"return {MODEL}[arguments[1]]", name, attribute)
+
+    def set(self, name, attribute, value):
+        """Set an attribute of a widget, as the browser does when a user has."""
+        script = f"{MODEL}.setv({{[arguments[1]]: arguments[2]}})"
+        self.driver.execute_script(script, name, attribute, value)
+
+    def column(self, name, column):
+        """A column of a source, as a list."""
+        script = f"return Array.from({MODEL}.get_array(arguments[1]))"
+        return self.driver.execute_script(script, name, column)
+
+    def epoch(self):
+        """The epoch that the page shows."""
+        return int(re.search(r"epoch ([\d,]+)", self.get("status", "text"))[1].replace(",", ""))
+
+    def loss(self):
+        """The loss of the last epoch that the page's curve has."""
+        return self.column("losses", "loss")[-1]
+
+    def banner(self):
+        """What the banner says; nothing while it isn't shown."""
+        return html.unescape(self.get("banner", "text")) if self.get("banner", "visible") else ""
+
+    def train(self, epochs, seconds=120.0):
+        """Click Train, and wait until that many more epochs are done."""
+        until = self.epoch() + epochs
+        self.set("epochs", "value", epochs)
+        self.click("train")
+        self.wait(lambda: self.epoch() == until and self.get("train", "label") == "Train", seconds)
+
+    def tap(self, name, x, y):
+        """Click at a point of a figure, in its own coordinates."""
+        script = """
+        const view = Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(arguments[0]))
+        const {left, top} = view.canvas_view.el.getBoundingClientRect()
+        const [scale_x, scale_y] = [view.frame.x_scale, view.frame.y_scale]
+        return [left + scale_x.compute(arguments[1]), top + scale_y.compute(arguments[2])]
+        """
+        from selenium.webdriver import ActionChains
+        from selenium.webdriver.common.actions.action_builder import ActionBuilder
+
+        place = self.driver.execute_script(script, name, x, y)
+        action = ActionBuilder(self.driver)
+        action.pointer_action.move_to_location(*map(round, place))
+        action.pointer_action.click()
+        action.perform()
+        ActionChains(self.driver).pause(0.3).perform()  # else the next click is a double one
+
+
+@contextlib.contextmanager
+def serving(*options):
+    """Yield a playground's server: its address, seconds that it took to start, process."""
+    command = [sys.executable, "-m", "deltajit", "playground", "--no-browser", "--port", "0"]
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        line = process.stdout.readline()
+        assert "the playground is at" in line, process.stderr.read()
+        url = re.search(r"http[^;]+", line)[0]
+        yield Served(url, time.monotonic() - began, process.pid)
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+@contextlib.contextmanager
+def browsing(folder):
+    """Yield a `Browser` whose profile is a new folder."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in [*FLAGS, f"--user-data-dir={folder}"]:
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    try:
+        yield Browser(driver)
+    finally:
+        driver.quit()
