@@ -58,8 +58,7 @@ def fit(net: Any, data: Data, rng: np.random.Generator, options: Options) -> His
         lambda: np.zeros(1, np.uint64),  # drawn below
     )
     if hasattr(method, "minimize"):  # also a method of a user's own
-        full = cast(full_batch.FullBatch, method)
-        return _fit_on_all(net, data, rng, epochs, watchers, options, full)
+        return _fit_on_all(net, data, rng, epochs, watchers, options)
     if getattr(method, "full_batch", False):
         batch_size = len(data.X)
     rule = _rule(net, method, epochs, -(-len(data.X) // batch_size), options)
@@ -102,21 +101,20 @@ def _fit_on_all(
     epochs: int,
     watchers: Watchers,
     options: Options,
-    optimizer: full_batch.FullBatch,
 ) -> History:
     """Train by LBFGS or LevenbergMarquardt, which have no minibatches, rates or state to keep."""
     given = {name: getattr(options, name) for name in ("schedule", "clip_norm", "checkpoint")}
     given["dropout"] = any(checks.dropout(options.dropout, len(net.sizes) - 2)) or None
     for name, value in given.items():
         if value is not None:
-            method = type(optimizer).__name__
+            method = type(options.optimizer).__name__
             raise ValueError(f"{name} means nothing to {method}; leave it out")
     state = TrainingState(net, None, History(), epochs, watchers.columns())
     objective = Objective(net.architecture, data, net.threads)
     note = partial(watchers.end_epoch, state)
     with watched(state, rng, watchers):
         loop = Loop(state, note, len(data.X), watchers.progress)
-        return full_batch.train(loop, objective, optimizer)
+        return full_batch.train(loop, objective, cast(full_batch.FullBatch, options.optimizer))
 
 
 def _rule(net: Any, optimizer: Optimizer, epochs: int, steps: int, options: Options) -> Rule:
