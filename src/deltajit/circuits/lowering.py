@@ -28,6 +28,7 @@ MANY_OF_ONE, MANY = 2**17, 2**20
 
 def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
     """Lower a graph to a program for floats of one dtype."""
+    graph = _depth_first(graph)
     nodes = np.flatnonzero(graph.codes >= 0).astype(np.int32)
     cuts = _cuts(nodes.size)
     is_kept = _is_kept(graph, nodes, cuts)
@@ -55,6 +56,19 @@ def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
         rows=n_rows,
         width=width,
     )
+
+
+def _depth_first(graph: Graph) -> Graph:
+    """Renumber the nodes of a graph: those that are no operations first, then depth first."""
+    codes, x, y, placed = *graph[:3], graph.codes < 0
+    order = np.flatnonzero(placed)
+    n_leaves, order = order.size, np.resize(order, codes.size).astype(np.int32)
+    path = np.empty_like(order)
+    schedule.depth_first(codes, x, y, graph.outputs, path, placed, order[n_leaves:])
+    number = np.empty_like(order)
+    number[order] = np.arange(order.size)
+    x, y = (np.where(codes < 0, each, number[each])[order] for each in (x, y))
+    return graph._replace(codes=codes[order], x=x, y=y, outputs=number[graph.outputs])
 
 
 def _cuts(n: int) -> list[int]:
