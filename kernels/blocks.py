@@ -116,6 +116,6 @@ LARGEST_BLOCK = 256
 # Samples of a batch that there may be at all: sums of such numbers are int64.
 MOST_SAMPLES = 2**62
 
-# Steps in a segment of a circuit: values and adjoints of 64 samples in float64 are 1 MB then, and
-# stay in L2.
-SEGMENT = 1024
+import os
+SEGMENT = int(os.environ.get("SEGMENT", "2048"))
+FLOATS = 2**17

@@ -14,16 +14,8 @@ from deltajit.kernels.circuit.operations import OPERATIONS, slots_of
 from deltajit.kernels.simd.vectors import VECTOR_BYTES
 from deltajit.model.memory import Array
 
-# If segments would keep more than this share of the values, there is only one segment, since
-# computing the others twice does not pay.
-WORTH = 0.5
-
 # Most samples in a row.
-WIDEST = 64
-
-# Most floats in all rows together; more rows are narrower. With one segment they should stay in the
-# L2 cache; with several, most of what is kept is written once and read once, in order.
-MANY_OF_ONE, MANY = 2**17, 2**20
+WIDEST = 32
 
 
 def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
@@ -31,29 +23,29 @@ def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
     graph = _depth_first(graph)
     nodes = np.flatnonzero(graph.codes >= 0).astype(np.int32)
     cuts = _cuts(nodes.size)
-    is_kept = _is_kept(graph, nodes, cuts)
-    if is_kept.sum() > nodes.size * WORTH:
-        cuts = [0, nodes.size]
-        is_kept = _is_kept(graph, nodes, cuts)
-    order, runs, segments = _order(graph, nodes, cuts)
-    rows, n_rows = _rows(graph, order, cuts, is_kept[order])
-    steps = np.stack([rows[order], rows[graph.x[order]], rows[graph.y[order]]], axis=1)
+    order, runs = _order(graph, nodes, cuts)
+    rows, reused = _rows(graph, order, cuts, _is_kept(graph, nodes, cuts)[order])
+    steps, again = (
+        np.stack([each[order], each[graph.x[order]], each[graph.y[order]]], axis=1)
+        for each in (rows, reused)
+    )
+    n_rows, n_reused = int(rows.max()) + 1, int(reused.max()) + 1
     with np.errstate(all="ignore"):  # constants may overflow or underflow float32
         constants = graph.constants.astype(dtype)
-    limit = MANY if len(cuts) > 2 else MANY_OF_ONE
     width = WIDEST
-    while width > 2 * VECTOR_BYTES // dtype.itemsize and n_rows * width > limit:
+    while width > 2 * VECTOR_BYTES // dtype.itemsize and (n_rows + n_reused) * width > blocks.FLOATS:
         width //= 2
     return Program(
-        steps=np.ascontiguousarray(steps.astype(np.int32)),
+        steps=steps,
+        reused=again,
         runs=runs,
-        segments=segments,
-        outputs=rows[graph.outputs].astype(np.int32),
+        outputs=rows[graph.outputs],
         constants=constants,
         ties=np.array(graph.ties, dtype),
         slots=slots_of(dtype),
         n_inputs=graph.n_inputs,
         rows=n_rows,
+        reused_rows=n_reused,
         width=width,
     )
 
@@ -77,19 +69,18 @@ def _cuts(n: int) -> list[int]:
     return [n * i // count for i in range(count + 1)]
 
 
-def _order(graph: Graph, nodes: Array, cuts: list[int]) -> tuple[Array, Array, Array]:
-    """(nodes in the order of the steps, runs, where in `runs` each segment begins)."""
+def _order(graph: Graph, nodes: Array, cuts: list[int]) -> tuple[Array, Array]:
+    """(nodes in the order of the steps, runs)."""
     users, next_use, waits = (np.full(graph.codes.size * n, -1, np.int32) for n in (1, 2, 1))
     ready = np.full(len(OPERATIONS), -1, np.int32)
     lists = schedule.Lists(users, next_use, waits, ready, np.zeros_like(ready))
-    order, segments, runs = np.empty_like(nodes), [0], [np.empty((0, 3), np.int32)]
+    order, runs = np.empty_like(nodes), [np.empty((0, 3), np.int32)]
     for first, last in pairwise(cuts):
         part = np.empty((last - first, 3), np.int32)
         count = schedule.arrange(*graph[:3], nodes[first:last], lists, order[first:last], part)
         part[:count, 1:] += first
         runs.append(part[:count])
-        segments.append(segments[-1] + count)
-    return order, np.concatenate(runs), np.array(segments, np.int32)
+    return order, np.concatenate(runs)
 
 
 def _is_kept(graph: Graph, nodes: Array, cuts: list[int]) -> Array:
@@ -103,16 +94,16 @@ def _is_kept(graph: Graph, nodes: Array, cuts: list[int]) -> Array:
     return is_kept & (graph.codes >= 0)
 
 
-def _rows(graph: Graph, order: Array, cuts: list[int], is_kept: Array) -> tuple[Array, int]:
-    """Return (the row of each node, the number of rows); `is_kept` follows `order`."""
-    kept = order[is_kept]
-    rows = np.full(graph.codes.size, -1)
-    n_constants = graph.constants.size
+def _rows(graph: Graph, order: Array, cuts: list[int], is_kept: Array) -> tuple[Array, Array]:
+    """(row of each node if all stay, and if segments share rows); `is_kept` follows `order`."""
+    rows = np.full(graph.codes.size, -1, np.int32)
+    n_constants, kept, others = graph.constants.size, order[is_kept], order[~is_kept]
     rows[graph.codes == schedule.CONSTANT] = np.arange(n_constants)
     rows[graph.codes == schedule.INPUT] = n_constants + np.arange(graph.n_inputs)
-    first = n_constants + graph.n_inputs
-    rows[kept] = first + np.arange(kept.size)
+    shared = n_constants + graph.n_inputs + kept.size
+    rows[kept] = np.arange(shared - kept.size, shared)
+    reused = rows.copy()
+    rows[others] = shared + np.arange(others.size)
     starts = np.repeat(cuts[:-1], np.diff(cuts))
-    rows[order[~is_kept]] = first + kept.size + (np.arange(order.size) - starts)[~is_kept]
-    longest = int(np.diff(cuts).max())
-    return rows, first + int(kept.size) + longest
+    reused[others] = shared + (np.arange(order.size) - starts)[~is_kept]
+    return rows, reused
