@@ -28,10 +28,11 @@ from ..abi import (
     Word,
     WordMatrix,
 )
+from ..blocks import LINE
 from ..compiler import inlined, kernel, njit, shared
 from ..gemm.tile import View, at, view
 from ..gemm.transpose import transpose
-from ..simd.vectors import LANES_F32, LANES_F64, broadcast, lanes, load, store
+from ..simd.vectors import VECTOR_BYTES, broadcast, lanes, load, store
 from ..simd.views import fill, matrix, vector
 from ..status import (
     BAD_OUT,
@@ -212,7 +213,10 @@ def _value_and_grad(
     )
     if status == OK:
         width = width_of(program, batch, 1)
-        values, adjoints = section(program, work, width, VALUES), section(program, work, width, ADJOINTS)
+        values, adjoints = (
+            section(program, work, width, VALUES),
+            section(program, work, width, ADJOINTS),
+        )
         result, target = matrix(value, 0, batch, m), view(matrix(grad, 0, batch, m * n))
         put_constants(program, width, values)
         fill(adjoints, 0)
@@ -242,8 +246,14 @@ def _hvp(
     )
     if status == OK:
         width = width_of(program, batch, 2)
-        values, adjoints = section(program, work, width, VALUES), section(program, work, width, ADJOINTS)
-        tangents, turned = section(program, work, width, TANGENTS), section(program, work, width, TURNED)
+        values, adjoints = (
+            section(program, work, width, VALUES),
+            section(program, work, width, ADJOINTS),
+        )
+        tangents, turned = (
+            section(program, work, width, TANGENTS),
+            section(program, work, width, TURNED),
+        )
         target = view(matrix(out, 0, batch, n))
         put_constants(program, width, values)
         clear_all_but_values(values, adjoints, tangents, turned)
@@ -371,9 +381,10 @@ def turn_back(
 
 @inlined
 def width_of(program, batch, order):
-    """Return how many samples a row holds, in whole vectors; half as many for order 2."""
+    """Return how many samples a row holds, in whole vectors; fewer for order 2."""
+    line = LINE // program.constants.itemsize
     whole = (batch + lanes(program.constants) - 1) // lanes(program.constants)
-    return min(program.width // order, max(1, whole) * lanes(program.constants))
+    return min(max(program.width // order, line), max(1, whole) * lanes(program.constants))
 
 
 def workspace_size(program: Program, batch: int, order: int = 1) -> int:
@@ -393,8 +404,9 @@ def workspace_size(program: Program, batch: int, order: int = 1) -> int:
     int
         Number of floats, of the program's dtype.
     """
-    lanes = LANES_F32 if program.constants.itemsize == 4 else LANES_F64
-    width = min(program.width // order, max(1, -(-batch // lanes)) * lanes)
+    itemsize = program.constants.itemsize
+    lanes = VECTOR_BYTES // itemsize
+    width = min(max(program.width // order, LINE // itemsize), max(1, -(-batch // lanes)) * lanes)
     return order * (program.rows + program.reused_rows) * width
 
 
@@ -410,9 +422,10 @@ def largest_workspace(program: Program) -> int:
     Returns
     -------
     int
-        Number of floats: for `hvp` there are twice as many rows, half as wide.
+        Number of floats: for `hvp` there are twice as many rows, at least half as wide.
     """
-    return (program.rows + program.reused_rows) * program.width
+    widest = max(program.width // 2, LINE // program.constants.itemsize)
+    return 2 * (program.rows + program.reused_rows) * widest
 
 
 @inlined

@@ -10,7 +10,7 @@ from ..abi import Double, Matrix, Vector
 from ..compiler import inlined, kernel
 from ..gemm.tile import at, view
 from ..mlp.losses import Loss, Options, sample_weight
-from ..simd.views import fill, matrix, row, vector, vector_at
+from ..simd.views import fill, matrix, row, vector_at
 from .interpreter import (
     ADJOINTS,
     TANGENTS,
@@ -102,7 +102,10 @@ def slopes(
     """Compute `losses.slopes` of a circuit."""
     program = program_at(options.circuit, a)
     width, begin, n_out = width_of(program, a.shape[0], 1), program.constants.size, a.shape[1]
-    values, adjoints = section(program, spare, width, VALUES), section(program, spare, width, ADJOINTS)
+    values, adjoints = (
+        section(program, spare, width, VALUES),
+        section(program, spare, width, ADJOINTS),
+    )
     put_constants(program, width, values)
     fill(adjoints, 0)
     for first in range(0, a.shape[0], width):
@@ -124,8 +127,14 @@ def curved(
     """Compute `losses.curved` of a circuit."""
     program = program_at(options.circuit, a)
     width, begin, n_out = width_of(program, a.shape[0], 2), program.constants.size, a.shape[1]
-    values, adjoints = section(program, spare, width, VALUES), section(program, spare, width, ADJOINTS)
-    tangents, turned = section(program, spare, width, TANGENTS), section(program, spare, width, TURNED)
+    values, adjoints = (
+        section(program, spare, width, VALUES),
+        section(program, spare, width, ADJOINTS),
+    )
+    tangents, turned = (
+        section(program, spare, width, TANGENTS),
+        section(program, spare, width, TURNED),
+    )
     put_constants(program, width, values)
     clear_all_but_values(values, adjoints, tangents, turned)
     for first in range(0, a.shape[0], width):

@@ -13,10 +13,14 @@ from ..simd.vectors import broadcast, fma, lanes, load, select, store
 
 
 class Operation(NamedTuple):
-    """What there is to know of an operation: how many operands, and its kernels as below."""
+    """What there is to know of an operation: how many operands, and its kernels as below.
+
+    `reads` says whether the way back reads values or tangents of v, x and y.
+    """
 
     name: str
     n_operands: int
+    reads: bool
     forward: Kernel[..., Any]
     backward: Kernel[..., Any]
     ahead: Kernel[..., Any]
@@ -140,7 +144,7 @@ def move_variables(facts, width, x, y, by_x, Rx, by_y, Ry):
 # ---------------------------------------------------------------- of two operands
 
 
-def of_two(name, n_operands, value, partials, add, move, curvatures=None):
+def of_two(name, n_operands, value, partials, add, move, curvatures=None, reads=True):
     """Make a record of value and derivatives, which go back by `add`, and ahead by `move`.
 
     Without `curvatures` they do not move: then both kinds of adjoints go back alike.
@@ -208,12 +212,12 @@ def of_two(name, n_operands, value, partials, add, move, curvatures=None):
         backward_run(steps, reused, facts, width, values, turned)
 
     turns = kernel(turn_run if curvatures else turn_straight, name=f"turn.{name}")
-    return Operation(name, n_operands, forward_run, backward_run, ahead_run, turns)
+    return Operation(name, n_operands, reads, forward_run, backward_run, ahead_run, turns)
 
 
 def linear(name, value, partials):
     """Make the record of x + y or x - y."""
-    return of_two(name, 2, value, partials, add_number, move_straight)
+    return of_two(name, 2, value, partials, add_number, move_straight, reads=False)
 
 
 def selecting(name, value, partials, n_operands=2):
@@ -248,7 +252,9 @@ def unary(name, value, partial, curvature):
             to_v, to_x, _ = places(reused, k, width)
             for j in range(0, width, lanes(values)):
                 g = take(adjoints, to_v + j)
-                add_product(adjoints, to_x + j, g, partial(load(values, v + j), load(values, x + j)))
+                add_product(
+                    adjoints, to_x + j, g, partial(load(values, v + j), load(values, x + j))
+                )
 
     @kernel(name=f"ahead.{name}")
     def ahead_run(steps: Triples, facts: Facts, width: Word, values: Vector, tangents: Vector):
@@ -278,4 +284,4 @@ def unary(name, value, partial, curvature):
                 add_product(turned, to_x + j, Rg, by_x)
                 add_chosen(turned, to_x + j, g, xx * where_not_0(xx, Rx))
 
-    return Operation(name, 1, forward_run, backward_run, ahead_run, turn_run)
+    return Operation(name, 1, True, forward_run, backward_run, ahead_run, turn_run)

@@ -11,20 +11,20 @@ from deltajit.circuits.primitives import Graph
 from deltajit.kernels import blocks
 from deltajit.kernels.circuit import Program, schedule
 from deltajit.kernels.circuit.operations import OPERATIONS, slots_of
-from deltajit.kernels.simd.vectors import VECTOR_BYTES
 from deltajit.model.memory import Array
-
-# Most samples in a row.
-WIDEST = 32
 
 
 def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
-    """Lower a graph to a program for floats of one dtype."""
-    graph = _depth_first(graph)
-    nodes = np.flatnonzero(graph.codes >= 0).astype(np.int32)
-    cuts = _cuts(nodes.size)
-    order, runs = _order(graph, nodes, cuts)
-    rows, reused = _rows(graph, order, cuts, _is_kept(graph, nodes, cuts)[order])
+    """Lower a graph to a program for floats of one dtype.
+
+    Of the order in which it was traced, and depth first, the one is taken in which fewer values are
+    needed in several segments.
+    """
+    cuts = _cuts(int((graph.codes >= 0).sum()))
+    graphs = graph, _depth_first(graph)
+    graph, is_kept = min(((g, _is_kept(g, cuts)) for g in graphs), key=lambda pair: pair[1].sum())
+    order, runs = _order(graph, cuts)
+    rows, reused = _rows(graph, order, cuts, is_kept[order], _is_read(graph)[order])
     steps, again = (
         np.stack([each[order], each[graph.x[order]], each[graph.y[order]]], axis=1)
         for each in (rows, reused)
@@ -32,9 +32,6 @@ def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
     n_rows, n_reused = int(rows.max()) + 1, int(reused.max()) + 1
     with np.errstate(all="ignore"):  # constants may overflow or underflow float32
         constants = graph.constants.astype(dtype)
-    width = WIDEST
-    while width > 2 * VECTOR_BYTES // dtype.itemsize and (n_rows + n_reused) * width > blocks.FLOATS:
-        width //= 2
     return Program(
         steps=steps,
         reused=again,
@@ -46,7 +43,7 @@ def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
         n_inputs=graph.n_inputs,
         rows=n_rows,
         reused_rows=n_reused,
-        width=width,
+        width=blocks.width_of_rows(n_rows + n_reused, dtype.itemsize),
     )
 
 
@@ -69,8 +66,9 @@ def _cuts(n: int) -> list[int]:
     return [n * i // count for i in range(count + 1)]
 
 
-def _order(graph: Graph, nodes: Array, cuts: list[int]) -> tuple[Array, Array]:
+def _order(graph: Graph, cuts: list[int]) -> tuple[Array, Array]:
     """(nodes in the order of the steps, runs)."""
+    nodes = np.flatnonzero(graph.codes >= 0).astype(np.int32)
     users, next_use, waits = (np.full(graph.codes.size * n, -1, np.int32) for n in (1, 2, 1))
     ready = np.full(len(OPERATIONS), -1, np.int32)
     lists = schedule.Lists(users, next_use, waits, ready, np.zeros_like(ready))
@@ -83,8 +81,9 @@ def _order(graph: Graph, nodes: Array, cuts: list[int]) -> tuple[Array, Array]:
     return order, np.concatenate(runs)
 
 
-def _is_kept(graph: Graph, nodes: Array, cuts: list[int]) -> Array:
+def _is_kept(graph: Graph, cuts: list[int]) -> Array:
     """Mark the nodes that are outputs, or operands in a segment other than their own."""
+    nodes = np.flatnonzero(graph.codes >= 0)
     segment = np.full(graph.codes.size, -1)
     segment[nodes] = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
     is_kept = np.zeros(graph.codes.size, np.bool_)
@@ -94,16 +93,36 @@ def _is_kept(graph: Graph, nodes: Array, cuts: list[int]) -> Array:
     return is_kept & (graph.codes >= 0)
 
 
-def _rows(graph: Graph, order: Array, cuts: list[int], is_kept: Array) -> tuple[Array, Array]:
-    """(row of each node if all stay, and if segments share rows); `is_kept` follows `order`."""
+def _is_read(graph: Graph) -> Array:
+    """Mark the nodes whose values the way back reads: not those that are only added up."""
+    reads = np.array([operation.reads for operation in OPERATIONS.values()])
+    readers = np.flatnonzero(np.where(graph.codes >= 0, reads[graph.codes], False))
+    is_read = np.zeros(graph.codes.size, np.bool_)
+    for nodes in (readers, graph.x[readers], graph.y[readers]):
+        is_read[nodes] = True
+    return is_read
+
+
+def _rows(
+    graph: Graph, order: Array, cuts: list[int], is_kept: Array, is_read: Array
+) -> tuple[Array, Array]:
+    """(row of each node for the way back, and if segments share rows); flags follow `order`."""
     rows = np.full(graph.codes.size, -1, np.int32)
-    n_constants, kept, others = graph.constants.size, order[is_kept], order[~is_kept]
+    n_constants, n_kept = graph.constants.size, int(is_kept.sum())
+    first = n_constants + graph.n_inputs
     rows[graph.codes == schedule.CONSTANT] = np.arange(n_constants)
-    rows[graph.codes == schedule.INPUT] = n_constants + np.arange(graph.n_inputs)
-    shared = n_constants + graph.n_inputs + kept.size
-    rows[kept] = np.arange(shared - kept.size, shared)
+    rows[graph.codes == schedule.INPUT] = np.arange(n_constants, first)
+    rows[order[is_kept]] = np.arange(first, first + n_kept)
     reused = rows.copy()
-    rows[others] = shared + np.arange(others.size)
-    starts = np.repeat(cuts[:-1], np.diff(cuts))
-    reused[others] = shared + (np.arange(order.size) - starts)[~is_kept]
+    reused[order[~is_kept]] = first + n_kept + _in_segments(~is_kept, cuts)
+    own, shared = is_read & ~is_kept, ~is_read & ~is_kept
+    n_own = int(own.sum())
+    rows[order[own]] = first + n_kept + np.arange(n_own)
+    rows[order[shared]] = first + n_kept + n_own + _in_segments(shared, cuts)
     return rows, reused
+
+
+def _in_segments(marked: Array, cuts: list[int]) -> Array:
+    """Number the marked places of each segment from 0 on."""
+    counts = np.append(0, np.cumsum(marked))
+    return (counts[:-1] - np.repeat(counts[cuts[:-1]], np.diff(cuts)))[marked]
