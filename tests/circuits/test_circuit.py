@@ -174,9 +174,10 @@ def test_random_circuits(n_inputs, n_formulas, dtype, request):
 
 @pytest.mark.usefixtures("short_segments")
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("cache", [1, 2**30])  # rows as narrow, and as wide as can be
-def test_a_sample_is_computed_the_same_whatever_others_there_are(dtype, cache, monkeypatch):
-    monkeypatch.setattr(blocks, "L2", cache)
+@pytest.mark.parametrize("caches", [(1, 1), (1, 2**30), (2**30, 2**30)])  # narrow to wide rows
+def test_a_sample_is_computed_the_same_whatever_others_there_are(dtype, caches, monkeypatch):
+    monkeypatch.setattr(blocks, "L2", caches[0])
+    monkeypatch.setattr(blocks, "L3", caches[1])
     c = dj.Circuit(random_function(400, 2), 4, dtype=dtype)
     X, V = np.random.default_rng(0).normal(size=(2, 150, 4))
     values, grads = c.value_and_grad(X)

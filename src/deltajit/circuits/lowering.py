@@ -43,7 +43,7 @@ def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
         n_inputs=graph.n_inputs,
         rows=n_rows,
         reused_rows=n_reused,
-        width=blocks.width_of_rows(n_rows + n_reused, dtype.itemsize),
+        width=blocks.samples_in_row(n_rows + n_reused, dtype.itemsize),
     )
 
 
