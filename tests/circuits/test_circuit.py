@@ -422,7 +422,7 @@ def test_operations_go_depth_first_if_so_fewer_rows_are_kept(monkeypatch):
 
     program = dj.Circuit(f, 20).program
     assert len(program.steps) == 3 * 400 - 1
-    assert program.reused_rows < 100
+    assert program.reused_rows < 200  # 400 sines are needed far away in the traced order
 
 
 def test_nothing_is_compiled_for_a_circuit():
