@@ -1,8 +1,10 @@
-"""Checks of numbers that users give: an error names the argument, its value, what was expected."""
+"""Checks of numbers and types that users give; an error names the argument and what it was."""
 
 import math
 from itertools import pairwise
 from typing import Any, SupportsFloat
+
+import numpy as np
 
 
 def real(value: Any, name: str, least: float = -math.inf, most: float = math.inf) -> float:
@@ -17,6 +19,17 @@ def real(value: Any, name: str, least: float = -math.inf, most: float = math.inf
         bounds = f" from {least} to {most}" if least > -math.inf or most < math.inf else ""
         raise ValueError(f"{name} must be a finite number{bounds}, got {value!r}")
     return number
+
+
+def floating(value: Any, name: str) -> np.dtype[Any]:
+    """Return float32 or float64, as NumPy's dtype."""
+    try:
+        kind = np.dtype(value)
+    except TypeError:
+        raise TypeError(f"{name} must be float32 or float64, got {value!r}") from None
+    if kind not in (np.float32, np.float64):
+        raise TypeError(f"{name} must be float32 or float64, got {kind.name}")
+    return np.dtype(kind.type)  # in native byte order, and always the same object
 
 
 def above_zero(value: Any, name: str) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..abi import Double, Vector
 from ..compiler import Kernel, kernel
-from ..ranges import above_zero, fraction, fractions, increasing, real
+from ..ranges import above_zero, floating, fraction, fractions, increasing, real
 from ..simd.views import row, unpack
 from .rules import Rule
 
@@ -71,21 +71,28 @@ class Optimizer:
         Parameters
         ----------
         n_params : int
-            Elements of theta.
-        dtype : float32 or float64
-            Of theta.
+            Number of theta's elements.
+        dtype : "float32" or "float64"
+            Type of theta.
 
         Returns
         -------
         kernels.Rule
+            The optimizer's numbers, and vectors of zeros.
+
+        Raises
+        ------
+        TypeError
+            dtype is another one.
         """
+        kind = floating(dtype, "dtype")
         return Rule(
-            kernel=0 if self.is_descent else self.update.slot(dtype),
+            kernel=0 if self.is_descent else self.update.slot(kind),
             slots=self.slots,
             hyper=np.array(self.hyper(), np.float64),
             rates=np.array([self.lr], np.float64),
             clip=0.0,
-            state=np.zeros((self.slots, n_params), dtype),
+            state=np.zeros((self.slots, n_params), kind),
             count=np.zeros(1, np.int64),
         )
 

@@ -22,7 +22,7 @@ from deltajit.circuits.tracing import Node, Tracer, dot, relu, sigmoid, softplus
 from deltajit.kernels import circuit as compiled
 from deltajit.model import checks, memory
 from deltajit.model.described import Described
-from deltajit.model.memory import Array
+from deltajit.model.memory import Array, DType
 from deltajit.plot import nodes, notebook
 
 if TYPE_CHECKING:
@@ -144,9 +144,9 @@ class Circuit(Described):
         return len(self._program.steps)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> DType:
         """Return the dtype of values and derivatives, float64 or float32."""
-        kind: np.dtype[Any] = self._program.constants.dtype
+        kind: DType = self._program.constants.dtype
         return kind
 
     @property

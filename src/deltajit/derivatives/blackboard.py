@@ -186,6 +186,12 @@ class NetworkTrace(reference.Trace):
         -------
         matplotlib.axes.Axes
             The Axes with the graph.
+
+        Raises
+        ------
+        ValueError, TypeError
+            There are too many units or weights for a picture, there is no such sample, or ax is no
+            Axes.
         """
         return walk.steps(self, sample, ax=ax)
 

@@ -18,24 +18,7 @@ from deltajit.reference.sweeps import as_rows, normalized
 def traced(
     architecture: Architecture, model: reference.Model, theta: Array, data: Data
 ) -> NetworkTrace:
-    """Trace one forward and one backward pass.
-
-    Parameters
-    ----------
-    architecture : Architecture
-        Sizes, activations and loss of the network.
-    model : Model
-        The network as the reference takes it.
-    theta : ndarray, (n_params,)
-        Parameters, which are copied.
-    data : Data
-        Checked samples.
-
-    Returns
-    -------
-    NetworkTrace
-        The numbers.
-    """
+    """Trace one forward and one backward pass of checked samples: see `Network.trace`."""
     own = kernels.Model(*architecture.model(memory.copy(theta)))
     W, b = ([part.copy() for part in parts] for parts in (model.weights, model.biases))
     z, a, slopes = _forward(architecture, W, b, data.X)

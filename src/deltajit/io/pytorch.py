@@ -19,25 +19,7 @@ PASSIVE = {"Identity", "Dropout", "AlphaDropout", "Flatten"}  # change nothing i
 
 
 def to_torch(architecture: Architecture, theta: Array) -> torch.nn.Sequential:
-    """Make a torch.nn.Sequential of Linear layers and activations, without identities.
-
-    Parameters
-    ----------
-    architecture : Architecture
-        The network's architecture.
-    theta : ndarray, (n_params,)
-        Its parameters, which are copied.
-
-    Returns
-    -------
-    torch.nn.Sequential
-        Computes `predict`.
-
-    Raises
-    ------
-    ValueError
-        An activation has no form in PyTorch.
-    """
+    """Return a Sequential of Linear layers and activations: see `Network.to_torch`."""
     check_forms(architecture, "to_torch")
     import torch
 
@@ -75,32 +57,7 @@ def _torch_class(name: str) -> Any:
 def from_torch(
     source: object, activation: object, output: str, loss: str, options: Mapping[str, object]
 ) -> tuple[Architecture, Array]:
-    """Return an architecture and theta from a Sequential, or from a state_dict and activations.
-
-    Parameters
-    ----------
-    source : torch.nn.Sequential or mapping
-        Linear layers with activations, or a state_dict of Linear layers.
-    activation : str, list of str, or None
-        Hidden activations, which a state_dict does not have; None takes those of the Sequential.
-    output, loss : str
-        As for `Network`; "auto" is the Sequential's.
-    options : dict
-        Further arguments of `Network`.
-
-    Returns
-    -------
-    architecture : Architecture
-        The network's architecture.
-    theta : ndarray, (n_params,)
-        Its parameters, copied.
-
-    Raises
-    ------
-    ValueError, TypeError
-        The source has other layers, its shapes do not fit each other, or it contradicts an
-        argument.
-    """
+    """Return an architecture and a copied theta of a PyTorch network: see `Network.from_torch`."""
     if isinstance(source, Mapping):
         weights, biases = _of_state_dict(source)
         if activation is None and len(weights) > 1:

@@ -27,7 +27,7 @@ import safetensors.numpy
 
 from deltajit.circuits import graphs
 from deltajit.io.files import FormatError, Path, replace
-from deltajit.model import custom, memory
+from deltajit.model import checks, custom, memory
 from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
 
@@ -44,26 +44,7 @@ UPDATE = "if a newer deltajit wrote it, update this one: pip install --upgrade d
 
 
 def save(path: Path, architecture: Architecture, theta: Array) -> None:
-    """Write a network to a file, which replaces an existing one completely or not at all.
-
-    The description holds every field of `Architecture`.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The file.
-    architecture : Architecture
-        The network's architecture.
-    theta : ndarray, (n_params,)
-        Its parameters.
-
-    Raises
-    ------
-    ValueError
-        There are so many layers, or so large a loss, that `load` would refuse the header.
-    OSError
-        The file cannot be written.
-    """
+    """Write every field of `Architecture`, and theta: see `Network.save`."""
     tensors = {}
     for i, (W, b) in enumerate(zip(*architecture.unflatten(theta), strict=True)):
         tensors[f"layers.{i}.weight"] = np.ascontiguousarray(W)
@@ -84,28 +65,8 @@ def save(path: Path, architecture: Architecture, theta: Array) -> None:
 
 
 def load(path: Path) -> tuple[Architecture, Array]:
-    """Read the architecture and theta of a network that `save` wrote.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The file.
-
-    Returns
-    -------
-    architecture : Architecture
-        The network's architecture.
-    theta : ndarray, (n_params,)
-        A new vector of its parameters.
-
-    Raises
-    ------
-    FormatError
-        The file is damaged, or `save` did not write it.
-    OSError
-        The file cannot be read; FileNotFoundError if there is none.
-    """
-    name = os.fspath(path)
+    """Read the architecture and theta of a network that `save` wrote: see `Network.load`."""
+    name = checks.path(path)
     try:
         if not stat.S_ISREG(os.stat(name).st_mode):
             raise FormatError("it is a folder or a device, not a file")
@@ -172,7 +133,7 @@ def _architecture(given: dict[str, Any]) -> Architecture:
 
 
 def _read(file: BufferedReader, size: int) -> tuple[Architecture, Array]:
-    """The network in a file of `size` bytes: everything is checked before theta is allocated."""
+    """Read the network in a file of `size` bytes; all is checked before theta is allocated."""
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(size - 8, LARGEST_HEADER):
         raise FormatError(
@@ -191,7 +152,7 @@ def _read(file: BufferedReader, size: int) -> tuple[Architecture, Array]:
 
 
 def _parsed(text: bytes | str, what: str) -> dict[str, Any]:
-    """A JSON object that names nothing twice, without NaN and infinities."""
+    """Return a JSON object that names nothing twice, and has neither NaN nor infinities."""
     try:
         decoded = text if isinstance(text, str) else text.decode()
         if not decoded.startswith("{"):
@@ -216,7 +177,7 @@ def _refuse(literal: str) -> Any:
 
 
 def _described(metadata: object) -> Architecture:
-    """The architecture that the file's metadata describe."""
+    """Return the architecture that the file's metadata describe."""
     if not isinstance(metadata, dict) or KEY not in metadata:
         raise FormatError(
             f"its metadata have no {KEY!r}, so Network.save did not write it; for tensors by "
@@ -249,7 +210,10 @@ def _register(circuit: object, loss: object) -> None:
 
 
 def _begins(header: dict[str, Any], made: Architecture, size: int) -> dict[str, int]:
-    """Where each tensor begins among the `size` bytes behind the header, which they must fill."""
+    """Return where each tensor begins among the `size` bytes behind the header.
+
+    Check that together they fill these bytes.
+    """
     if len(header) != 2 * (len(made.sizes) - 1):
         raise FormatError(
             f"it has {len(header)} tensors, where {len(made.sizes) - 1} layers have two each"
@@ -276,7 +240,7 @@ def _begins(header: dict[str, Any], made: Architecture, size: int) -> dict[str, 
 
 
 def _begin(tensor: object) -> int:
-    """Where a tensor of the header says that it begins; 0 if it says nothing."""
+    """Return where a tensor begins, as the header says; 0 if it says nothing."""
     match tensor:
         case {"data_offsets": [int(begin), _]}:
             return int(begin)  # false is no 0 here
@@ -284,7 +248,7 @@ def _begin(tensor: object) -> int:
 
 
 def _sorted(value: object) -> str:
-    """JSON of a value in one order, where 1, 1.0 and true are not the same."""
+    """Write a value as JSON in one order, where 1, 1.0 and true are not the same."""
     return json.dumps(value, sort_keys=True)
 
 

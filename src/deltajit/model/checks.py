@@ -82,13 +82,7 @@ def sizes(value: object) -> tuple[int, ...]:
 
 def dtype(value: object) -> DType:
     """Return float32 or float64, as NumPy's dtype."""
-    try:
-        kind: DType = np.dtype(value)  # type: ignore[call-overload]
-    except TypeError:
-        raise TypeError(f"dtype must be float32 or float64, got {value!r}") from None
-    if kind not in (np.float32, np.float64):
-        raise TypeError(f"dtype must be float32 or float64, got {kind.name}")
-    return np.dtype(kind.type)  # in native byte order, and always the same object
+    return ranges.floating(value, "dtype")
 
 
 def generator(value: object, name: str = "rng") -> np.random.Generator:
@@ -230,11 +224,17 @@ def optimizer(value: Any) -> Any:
     return value
 
 
-def path(value: object, name: str) -> str:
+def path(value: Any, name: str = "path") -> str:
     """Return a path as a string."""
-    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
-        raise TypeError(f"{name} must be a path, as a string or pathlib.Path, got {value!r}")
-    return str(os.fspath(value))
+    try:
+        text = os.fsdecode(value)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be a path, as a string, bytes or pathlib.Path, got {value!r}"
+        ) from None
+    if "\0" in text:
+        raise ValueError(f"{name} must be a path, and none contains a null character; got {text!r}")
+    return text
 
 
 def schedule(value: object) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from deltajit.model import checks
 from deltajit.training.history import TrainingState
 
@@ -116,7 +114,9 @@ class _Watcher(Callback):
 
     def load_state_dict(self, kept: dict[str, Any]) -> None:
         """Restore the best value so far, and how long ago it was."""
-        self.best, self.best_epoch, self._since = kept["best"], kept["best_epoch"], kept["since"]
+        self.best = float(kept["best"])
+        self.best_epoch = checks.whole(kept["best_epoch"], "best_epoch", least=0)
+        self._since = checks.whole(kept["since"], "since", least=0)
 
 
 class EarlyStopping(_Watcher):
@@ -233,7 +233,8 @@ class EarlyStopping(_Watcher):
             The state, as a checkpoint kept it.
         """
         super().load_state_dict(kept)
-        self._theta, self._ended = np.array(kept["theta"]), kept["ended"]
+        theta = checks.shaped(kept["theta"], "theta", self._theta.shape, self._theta.dtype)
+        self._theta, self._ended = theta.copy(), bool(kept["ended"])
 
 
 class ReduceLROnPlateau(_Watcher):

@@ -197,24 +197,7 @@ class LevenbergMarquardt(FullBatch):  # numpydoc ignore=PR02
 def train(loop: Loop, objective: Objective, optimizer: FullBatch) -> History:
     """Let an optimizer take the steps of a fit, each an epoch of the loop.
 
-    Parameters
-    ----------
-    loop : Loop
-        Training loop, whose state holds the network.
-    objective : Objective
-        Loss and derivatives as functions of theta.
-    optimizer : FullBatch
-        Optimizer that takes the steps.
-
-    Returns
-    -------
-    History
-        The history of the fit.
-
-    Raises
-    ------
-    DivergedError
-        The loss, the gradient or theta is not finite.
+    Raise DivergedError if the loss, the gradient or theta is not finite.
     """
     state, theta = loop.state, loop.state.theta
 

@@ -210,26 +210,9 @@ class OneCycle:  # numpydoc ignore=PR02
 
 
 def rates(schedule: Schedule | None, lr: float, epochs: int, steps: int) -> Array:
-    """Compute the learning rate of each update of a fit.
+    """Compute the rate of each update of a fit: (epochs * steps,), or (1,) without a schedule.
 
-    Parameters
-    ----------
-    schedule : Schedule or None
-        Schedule; None keeps the rate constant.
-    lr : float
-        The optimizer's learning rate.
-    epochs, steps : int
-        Epochs of the fit, and updates of one epoch.
-
-    Returns
-    -------
-    ndarray of float64, (epochs * steps,), or (1,) without a schedule
-        Finite rates >= 0.
-
-    Raises
-    ------
-    ValueError
-        The schedule gives something else.
+    Raise ValueError unless all are finite and >= 0.
     """
     if schedule is None:
         return np.array([checks.real(lr, "the optimizer's lr", least=0)])
