@@ -1,10 +1,15 @@
 """Checks of numbers and types that users give; an error names the argument and what it was."""
 
 import math
+import operator
+import reprlib
 from itertools import pairwise
-from typing import Any, SupportsFloat
+from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
+
+# Whole numbers at most, so that the sum of two is still an int64.
+MOST = 2**62
 
 
 def real(value: Any, name: str, least: float = -math.inf, most: float = math.inf) -> float:
@@ -18,6 +23,18 @@ def real(value: Any, name: str, least: float = -math.inf, most: float = math.inf
     if not (math.isfinite(number) and least <= number <= most):
         bounds = f" from {least} to {most}" if least > -math.inf or most < math.inf else ""
         raise ValueError(f"{name} must be a finite number{bounds}, got {value!r}")
+    return number
+
+
+def whole(value: object, name: str, least: int = 1, most: float = MOST) -> int:
+    """Return a whole number of at least `least` that fits into an int64."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"{name} must be a whole number >= {least}, got {value!r}")
+    number = operator.index(value)
+    if number < least:
+        raise ValueError(f"{name} must be >= {least}, got {number}")
+    if number > most:
+        raise ValueError(f"{name} must be <= {most:,}, got {reprlib.repr(number)}")
     return number
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..abi import Double, Vector
 from ..compiler import Kernel, kernel
-from ..ranges import above_zero, floating, fraction, fractions, increasing, real
+from ..ranges import above_zero, floating, fraction, fractions, increasing, real, whole
 from ..simd.views import row, unpack
 from .rules import Rule
 
@@ -82,17 +82,17 @@ class Optimizer:
 
         Raises
         ------
-        TypeError
-            dtype is another one.
+        ValueError, TypeError
+            n_params is not a whole number >= 1, or dtype is another one.
         """
-        kind = floating(dtype, "dtype")
+        count, kind = whole(n_params, "n_params"), floating(dtype, "dtype")
         return Rule(
             kernel=0 if self.is_descent else self.update.slot(kind),
             slots=self.slots,
             hyper=np.array(self.hyper(), np.float64),
             rates=np.array([self.lr], np.float64),
             clip=0.0,
-            state=np.zeros((self.slots, n_params), kind),
+            state=np.zeros((self.slots, count), kind),
             count=np.zeros(1, np.int64),
         )
 

@@ -236,7 +236,15 @@ class Network(Described):
         -------
         Network
             The network whose `theta` is that array.
+
+        Raises
+        ------
+        ValueError, TypeError
+            theta is no such array, or another argument is wrong.
         """
+        if not isinstance(architecture, Architecture):
+            raise TypeError(f"architecture must be that of a network, got {architecture!r}")
+        checks.buffer(theta, "theta", architecture.n_params, architecture.dtype)
         net = cls.__new__(cls)
         net._bind(architecture, theta, rng, threads)
         return net
@@ -435,7 +443,7 @@ class Network(Described):
         if out is None:
             grad = memory.empty(self.n_params, self.dtype)
         else:
-            grad = checks.out(out, self.n_params, self.dtype)
+            grad = checks.buffer(out, "out", self.n_params, self.dtype)
         value = handle.value_and_grad(self._handle(), data.X, data.Y, grad, data.weights)
         return float(value), grad
 

@@ -284,6 +284,11 @@ def relu(x: object) -> Any:
     -------
     traced value, float or ndarray
         Like x; a number for a number, so that a function also runs without a `Circuit`.
+
+    Raises
+    ------
+    TypeError
+        x is none of these.
     """
     return _anywhere("relu", BY_CODE[CODES["relu"]].value, x)
 
@@ -300,6 +305,11 @@ def sigmoid(x: object) -> Any:
     -------
     traced value, float or ndarray
         Like x; a number for a number, so that a function also runs without a `Circuit`.
+
+    Raises
+    ------
+    TypeError
+        x is none of these.
     """
     return _anywhere("sigmoid", primitives.sigmoid, x)
 
@@ -316,6 +326,11 @@ def softplus(x: object) -> Any:
     -------
     traced value, float or ndarray
         Like x; a number for a number, so that a function also runs without a `Circuit`.
+
+    Raises
+    ------
+    TypeError
+        x is none of these.
     """
     return _anywhere("softplus", primitives.softplus, x)
 
@@ -338,6 +353,11 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     traced value, float or ndarray
         x or y, element by element.
 
+    Raises
+    ------
+    TypeError
+        The condition is none of these.
+
     Examples
     --------
     >>> import numpy as np
@@ -349,6 +369,8 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     if any(np.ndim(each) > 0 for each in (condition, x, y) if not isinstance(each, Node)):
         return np.frompyfunc(where, 3, 1)(*map(_as_array, (condition, x, y)))
     if not isinstance(condition, Node):
+        if np.asarray(condition).dtype.kind not in "biuf":
+            raise TypeError(f"condition must be traced, a bool or a number, got {condition!r}")
         return x if condition else y
     kept = 0.0 if _is(x, 0) else _apply("keep", condition, x)
     return add(kept, 0.0 if _is(y, 0) else _apply("drop", condition, y))
@@ -369,11 +391,14 @@ def dot(x: Sequence[Any], y: Sequence[Any]) -> Any:
 
     Raises
     ------
-    ValueError
-        x and y differ in length.
+    ValueError, TypeError
+        x and y differ in length, or one of them is no list.
     """
+    for name, values in (("x", x), ("y", y)):
+        if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
+            raise TypeError(f"{name} must be a list or vector of values, got {values!r}")
     if len(x) != len(y):
-        raise ValueError(f"dot needs two lists of one length, got {len(x)} and {len(y)} elements")
+        raise ValueError(f"x and y must have one length, got {len(x)} and {len(y)} elements")
     return sum(a * b for a, b in zip(x, y, strict=True))
 
 
@@ -382,6 +407,8 @@ def _anywhere(name: str, function: Callable[[Array], Array], x: object) -> Any:
     if isinstance(x, Node):
         return _apply(name, x, x)
     array = np.asarray(x)
+    if array.dtype.kind not in "biufO" or (array.dtype == object and array.ndim == 0):
+        raise TypeError(f"x must be a traced value, a number, or an array of these, got {x!r}")
     if array.dtype == object:
         return np.frompyfunc(lambda each: _anywhere(name, function, each), 1, 1)(array)
     with np.errstate(all="ignore"):

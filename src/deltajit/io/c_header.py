@@ -75,7 +75,7 @@ def to_c(architecture: Architecture, theta: Array, path: Path, name: str | None)
     if name is None:
         name = re.sub(r"\W", "_", os.path.splitext(file)[0], flags=re.ASCII)
         name = f"_{name}" if name[:1].isdigit() else name
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError(f"name must be a name in C, of letters, digits and _; got {name!r}")
     single = architecture.dtype == np.float32
     words = {"name": name, "T": "float" if single else "double", "f": "f" if single else ""}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -133,9 +134,8 @@ def _of_sequential(source: object) -> tuple[list[Array], list[Array], list[str],
 
 def _leaves(source: object) -> Iterator[Any]:
     """Yield the modules of a Sequential, and of those nested in it, in order."""
-    import torch
-
-    if not isinstance(source, torch.nn.Sequential):
+    torch = sys.modules.get("torch")  # which whoever has a Sequential has imported
+    if torch is None or not isinstance(source, torch.nn.Sequential):
         raise TypeError(
             f"source must be a torch.nn.Sequential or a state_dict, got {type(source).__name__}; "
             "for another Module pass its state_dict() and say activation=..."

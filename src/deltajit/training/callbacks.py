@@ -234,7 +234,9 @@ class EarlyStopping(_Watcher):
         """
         super().load_state_dict(kept)
         theta = checks.shaped(kept["theta"], "theta", self._theta.shape, self._theta.dtype)
-        self._theta, self._ended = theta.copy(), bool(kept["ended"])
+        if not isinstance(kept["ended"], bool):
+            raise TypeError(f"ended must be true or false, got {kept['ended']!r}")
+        self._theta, self._ended = theta.copy(), kept["ended"]
 
 
 class ReduceLROnPlateau(_Watcher):

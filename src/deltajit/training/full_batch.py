@@ -86,6 +86,7 @@ class LBFGS(FullBatch):  # numpydoc ignore=PR02
         ImportError
             Scipy is not installed.
         """
+        _check(objective)
         try:
             from scipy.optimize import minimize
         except ImportError:
@@ -169,6 +170,7 @@ class LevenbergMarquardt(FullBatch):  # numpydoc ignore=PR02
         ValueError
             The loss is not squared_error.
         """
+        _check(objective)
         objective.needs_squared_error()
         theta, damping = theta.astype(np.float64), self.damping
         loss, grad = objective.fun_and_jac(theta)
@@ -192,6 +194,10 @@ class LevenbergMarquardt(FullBatch):  # numpydoc ignore=PR02
             theta, before = tried, loss
             loss, grad = objective.fun_and_jac(theta)
             report(theta, before)
+
+
+def _check(objective: object) -> None:
+    checks.has(objective, "objective", "what net.objective returns", ["fun", "fun_and_jac"])
 
 
 def train(loop: Loop, objective: Objective, optimizer: FullBatch) -> History:
