@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 from pathlib import Path
 
 import latex2mathml.converter
@@ -9,6 +10,7 @@ import numba
 from deltajit.kernels.compiler import FINGERPRINT
 from docutils.nodes import SkipNode, Text, literal_block
 from sphinx.directives.code import LiteralInclude
+from sphinx.pycode import ModuleAnalyzer
 from sphinx_gallery.sorting import ExplicitOrder
 
 from deltajit.version import VERSION
@@ -118,8 +120,18 @@ class Code(LiteralInclude):
         return included
 
 
+def comment(app, what, name, thing, options, lines):
+    """Document a dict of records by the comment where it is made, below its public name."""
+    attribute = name.rpartition(".")[2]
+    for module in [x for x in sys.modules if x.startswith("deltajit.") and what == "data"]:
+        if getattr(sys.modules[module], attribute, None) is thing:
+            comments = ModuleAnalyzer.for_module(module).find_attr_docs()
+            lines[:] = lines or comments.get(("", attribute), [])
+
+
 def setup(app):
-    """Tell Sphinx of the formulas, and of included code."""
+    """Tell Sphinx of the formulas, of included code, and of comments."""
+    app.connect("autodoc-process-docstring", comment)
     app.add_directive("literalinclude", Code, override=True)
     app.add_html_math_renderer("mathml", (inline_formula, None), (displayed_formula, None))
 

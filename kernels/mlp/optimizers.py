@@ -21,6 +21,8 @@ from ..simd.views import row, unpack
 from .rules import Rule
 
 T = TypeVar("T")
+
+#: Classes of optimizers by name: all that `fit` takes, but for `LBFGS` and `LevenbergMarquardt`.
 OPTIMIZERS: dict[str, "type[Optimizer]"] = {}
 
 

@@ -135,9 +135,7 @@ _TABLE = {
         selects=True,
     ),
     "power": Operation(
-        "{} ** {}",
-        lambda x, y: x**y,
-        lambda v, x, y: (_by_base(x, y), _by_exponent(v, x, y)),
+        "{} ** {}", lambda x, y: x**y, lambda v, x, y: (_by_base(x, y), _by_exponent(v, x, y))
     ),
     "constant_power": Operation(
         "{} ** {}", lambda x, y: x**y, lambda v, x, y: (_by_base(x, y), 0.0)

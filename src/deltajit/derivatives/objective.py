@@ -74,11 +74,7 @@ class Objective(Described):
         self._here = threading.local()
 
     def _describe(self) -> dict[str, object]:
-        return {
-            "architecture": self._architecture,
-            "data": self._data,
-            "threads": self._threads,
-        }
+        return {"architecture": self._architecture, "data": self._data, "threads": self._threads}
 
     @property
     def n_samples(self) -> int:

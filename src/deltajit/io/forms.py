@@ -123,9 +123,7 @@ FORMS = {
     "sin": Form(("Sin", {}), "y = Sin(x)", "sin{f}(x)"),
     "exp": Form(("Exp", {}), "y = Exp(x)", "exp{f}(x)"),
     "step": Form(
-        ("Step", {}),
-        "p = Max(x, 0); m = Min(p, 1); y = Ceil(m)",
-        "x > 0 ? 1 : x <= 0 ? 0 : x",
+        ("Step", {}), "p = Max(x, 0); m = Min(p, 1); y = Ceil(m)", "x > 0 ? 1 : x <= 0 ? 0 : x"
     ),
     "gaussian": Form(
         ("Gaussian", {}),

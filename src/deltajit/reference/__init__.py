@@ -46,15 +46,7 @@ from deltajit.reference.sweeps import (
     propagate_delta,
     value_and_grad,
 )
-from deltajit.reference.tangents import (
-    gnvp,
-    hvp,
-    input_grad,
-    jacobian,
-    jvp,
-    per_sample_grads,
-    vjp,
-)
+from deltajit.reference.tangents import gnvp, hvp, input_grad, jacobian, jvp, per_sample_grads, vjp
 from deltajit.reference.training import fit_epoch, sgd_step
 
 __all__ = [

@@ -88,6 +88,7 @@ def of_units(
     )
 
 
+#: Records of activations by name, in NumPy: the twins of `deltajit.kernels.ACTIVATIONS`.
 ACTIVATIONS: dict[str, Activation] = {}
 
 # ------------------------------------------------------------------ functions by name

@@ -86,6 +86,7 @@ def of_outputs(
     )
 
 
+#: Records of losses by name, in NumPy: the twins of `deltajit.kernels.LOSSES`.
 LOSSES: dict[str, Loss] = {}
 
 
