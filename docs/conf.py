@@ -2,7 +2,6 @@
 
 import logging
 import re
-import sys
 from pathlib import Path
 
 import latex2mathml.converter
@@ -120,18 +119,17 @@ class Code(LiteralInclude):
         return included
 
 
-def comment(app, what, name, thing, options, lines):
-    """Document a dict of records by the comment where it is made, below its public name."""
-    attribute = name.rpartition(".")[2]
-    for module in [x for x in sys.modules if x.startswith("deltajit.") and what == "data"]:
-        if getattr(sys.modules[module], attribute, None) is thing:
-            comments = ModuleAnalyzer.for_module(module).find_attr_docs()
-            lines[:] = lines or comments.get(("", attribute), [])
+def document_records():
+    """Show the comments of dicts of records at their public names, above where they are made."""
+    for public, below in (("kernels", "kernels.mlp"), ("reference", "reference")):
+        comments = ModuleAnalyzer.for_module(f"deltajit.{public}").find_attr_docs()
+        for module in ("activations", "losses", "optimizers"):
+            comments |= ModuleAnalyzer.for_module(f"deltajit.{below}.{module}").find_attr_docs()
 
 
 def setup(app):
     """Tell Sphinx of the formulas, of included code, and of comments."""
-    app.connect("autodoc-process-docstring", comment)
+    document_records()
     app.add_directive("literalinclude", Code, override=True)
     app.add_html_math_renderer("mathml", (inline_formula, None), (displayed_formula, None))
 

@@ -38,7 +38,7 @@ MOST_DRAWN = 24
 
 
 class Circuit(Described):
-    """A differentiable circuit: the operations that a Python function of scalars consists of.
+    """Compute a traced function of scalars and its derivatives: a differentiable circuit.
 
     The function is called once, with traced values, and never again. Nothing is compiled for it.
 
@@ -151,7 +151,7 @@ class Circuit(Described):
 
     @property
     def graph(self) -> Graph:
-        """Return the graph of operations as it was traced."""
+        """Return the graph of operations as it was traced: K nodes, as arrays (K,) of a `Graph`."""
         return self._graph
 
     @property

@@ -32,7 +32,7 @@ _NO_NUMBER = (
 
 
 class Node:
-    """A traced value, which stands for a number while a `Circuit` calls its function."""
+    """Stand for a number while a `Circuit` calls its function: a traced value."""
 
     __slots__ = ("index", "tracer")
 
@@ -104,7 +104,7 @@ class Node:
 
 
 class Tracer:
-    """A graph that grows while a function is traced."""
+    """Grow a graph while a function is traced."""
 
     def __init__(self, n_inputs: int) -> None:
         self.codes = [INPUT] * n_inputs

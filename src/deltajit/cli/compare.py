@@ -31,7 +31,7 @@ NETWORKS = [
 
 
 class Case(NamedTuple):
-    """One comparison.
+    """Describe one comparison.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Case(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of the table.
+    """Hold one line of the table.
 
     Attributes
     ----------

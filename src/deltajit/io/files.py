@@ -13,7 +13,7 @@ Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 class FormatError(ValueError):
-    """A file is damaged, was written by another program, or by a newer deltajit."""
+    """Report that a file is damaged, or was written by another program or a newer deltajit."""
 
 
 def target_of(path: Path, name: str = "path") -> str:

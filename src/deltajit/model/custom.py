@@ -84,6 +84,10 @@ def register_activation(
     ------
     ValueError
         The name is taken, or `derivative` is not the derivative of `f`.
+    TypeError
+        One of the functions is none.
+    numba.TypingError
+        One of them can't be compiled.
 
     Examples
     --------
@@ -133,6 +137,10 @@ def register_loss(
     ------
     ValueError
         The name is taken, or `slope` is not the derivative of `value`, or `curve` of `slope`.
+    TypeError
+        One of the functions is none.
+    numba.TypingError
+        One of them can't be compiled.
 
     Examples
     --------

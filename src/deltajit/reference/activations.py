@@ -17,7 +17,7 @@ Function = Callable[[Array, float], ArrayLike]
 
 
 class Activation(NamedTuple):
-    """The record of an activation function; x is a, or z if `of_z`, and p the network's parameter.
+    """Define an activation; x is a, or z if `of_z`, and p the network's parameter.
 
     Attributes
     ----------

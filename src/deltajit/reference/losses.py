@@ -16,7 +16,7 @@ from deltajit.reference.arrays import Array, quiet
 
 
 class Loss(NamedTuple):
-    """The record of a loss.
+    """Define a loss.
 
     Attributes
     ----------
