@@ -51,6 +51,11 @@ class Optimizer:
         Whether a step is ``theta -= lr * g``, and `update` not asked.
     full_batch : bool
         Whether `fit` is to give it all samples at once, whatever batch_size is.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
     """
 
     lr: float

@@ -184,14 +184,9 @@ def _as_scalar(value: object) -> object:
     return value[()] if isinstance(value, np.ndarray) else value
 
 
-def _tracer_of(*values: object) -> Tracer | None:
-    return next((value.tracer for value in values if isinstance(value, Node)), None)
-
-
 def _apply(name: str, x: object, y: object) -> Node:
     """Apply an operation to nodes and numbers, at least one of them a node."""
-    tracer = _tracer_of(x, y)
-    assert tracer is not None
+    tracer: Tracer = next(value.tracer for value in (x, y) if isinstance(value, Node))
     return tracer.emit(CODES[name], x, y)
 
 

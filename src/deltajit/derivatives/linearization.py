@@ -141,8 +141,14 @@ class Linearization(Described):
         -------
         ndarray, (n_params, n_params)
             The Hessian.
+
+        Raises
+        ------
+        ValueError
+            The matrix would need more than 1 GiB.
         """
         n, dtype = self._model.theta.size, self._model.theta.dtype
+        checks.dense("hessian", n, dtype)
         H, v = np.empty((n, n), dtype), np.zeros(n, dtype)
         for i in range(n):
             v[i] = 1

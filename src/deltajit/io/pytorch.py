@@ -36,14 +36,10 @@ def to_torch(architecture: Architecture, theta: Array) -> torch.nn.Sequential:
             linear.bias.copy_(torch.from_numpy(np.array(b)))
         modules.append(linear)
         if name != "identity":
-            modules.append(_torch_module(name, architecture.slope))
+            kind, options = FORMS[name].torch
+            given = {key: architecture.slope if x == "slope" else x for key, x in options.items()}
+            modules.append(_torch_class(kind)(**given))
     return torch.nn.Sequential(*modules)
-
-
-def _torch_module(name: str, slope: float) -> torch.nn.Module:
-    kind, options = FORMS[name].torch
-    arguments = {key: slope if value == "slope" else value for key, value in options.items()}
-    return _torch_class(kind)(**arguments)
 
 
 def _torch_class(name: str) -> Any:

@@ -142,6 +142,11 @@ class EarlyStopping(_Watcher):
     best_epoch : int
         Epoch that had it, counted from 1.
 
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
+
     Examples
     --------
     >>> import deltajit as dj
@@ -163,37 +168,19 @@ class EarlyStopping(_Watcher):
         self.restore_best = bool(restore_best)
 
     def on_fit_begin(self, state: TrainingState) -> None:
-        """Forget the losses of any earlier fit, and keep theta as the best.
-
-        Parameters
-        ----------
-        state : TrainingState
-            The fit under way.
-        """
+        """Forget the losses of any earlier fit, and keep theta as the best."""
         super().on_fit_begin(state)
         self._theta, self._ended = state.theta.copy(), False
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        """Keep theta if the epoch was the best so far; end the fit if none has been for long.
-
-        Parameters
-        ----------
-        state : TrainingState
-            The fit under way.
-        """
+        """Keep theta if the epoch was the best so far; end the fit if none has been for long."""
         if self._improves(state):
             self._theta[:] = state.theta
         else:
             self._end_if_due(state)
 
     def on_fit_resume(self, state: TrainingState) -> None:
-        """Decide again whether the fit is over, by this instance's patience.
-
-        Parameters
-        ----------
-        state : TrainingState
-            The fit under way.
-        """
+        """Decide again whether the fit is over, by this instance's patience."""
         if self._ended:
             self._ended = state.stopped = False
         self._end_if_due(state)
@@ -204,34 +191,16 @@ class EarlyStopping(_Watcher):
             state.stop()
 
     def on_fit_end(self, state: TrainingState) -> None:
-        """Restore the best epoch's theta.
-
-        Parameters
-        ----------
-        state : TrainingState
-            The fit that ends.
-        """
+        """Restore the best epoch's theta."""
         if self.restore_best and self.best_epoch > 0:
             state.theta[:] = self._theta
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best value so far, and its theta.
-
-        Returns
-        -------
-        dict
-            What a checkpoint keeps.
-        """
+        """Return the best value so far, and its theta."""
         return {**super().state_dict(), "theta": self._theta, "ended": self._ended}
 
     def load_state_dict(self, kept: dict[str, Any]) -> None:
-        """Restore the best value so far, and its theta.
-
-        Parameters
-        ----------
-        kept : dict
-            The state, as a checkpoint kept it.
-        """
+        """Restore the best value so far, and its theta."""
         super().load_state_dict(kept)
         theta = checks.shaped(kept["theta"], "theta", self._theta.shape, self._theta.dtype)
         if not isinstance(kept["ended"], bool):
@@ -254,6 +223,11 @@ class ReduceLROnPlateau(_Watcher):
         List of `History` to watch, which has to go down: "loss", "val_loss" or a metric.
     min_lr : float, >= 0
         Least learning rate.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
     """
 
     def __init__(
@@ -270,13 +244,7 @@ class ReduceLROnPlateau(_Watcher):
         self.factor, self.min_lr = float(factor), checks.real(min_lr, "min_lr", least=0)
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        """Lower the learning rate if the loss has been on a plateau for long.
-
-        Parameters
-        ----------
-        state : TrainingState
-            The fit under way.
-        """
+        """Lower the learning rate if the loss has been on a plateau for long."""
         if not self._improves(state) and self._since >= self.patience:
             state.lr = max(self.min_lr, self.factor * state.lr)
             self._since = 0

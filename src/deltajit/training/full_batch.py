@@ -54,6 +54,11 @@ class LBFGS(FullBatch):  # numpydoc ignore=PR02
     tol : float
         Largest element of the gradient at which the fit ends.
 
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
+
     References
     ----------
     .. [1] Liu & Nocedal (1989), On the limited memory BFGS method for large scale optimization,
@@ -126,6 +131,11 @@ class LevenbergMarquardt(FullBatch):  # numpydoc ignore=PR02
         Damping of the first step.
     tol : float
         Largest element of the gradient at which the fit ends.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
 
     References
     ----------
