@@ -230,8 +230,7 @@ class Ensemble(Described):
         ValueError, TypeError
             X is not such as `predict` takes.
         """
-        mean: Array = self.predict(X).mean(axis=0)
-        return mean
+        return np.asarray(self.predict(X).mean(axis=0))
 
     @np.errstate(all="ignore")
     def std(self, X: ArrayLike) -> Array:
@@ -252,8 +251,7 @@ class Ensemble(Described):
         ValueError, TypeError
             X is not such as `predict` takes.
         """
-        spread: Array = self.predict(X).std(axis=0)
-        return spread
+        return np.asarray(self.predict(X).std(axis=0))
 
     def loss(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
         """Compute the loss of each member.

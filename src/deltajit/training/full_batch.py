@@ -91,7 +91,7 @@ class LBFGS(FullBatch):  # numpydoc ignore=PR02
         ImportError
             Scipy is not installed.
         """
-        _check(objective)
+        checks.has(objective, "objective", "what net.objective returns", ["fun_and_jac"])
         try:
             from scipy.optimize import minimize
         except ImportError:
@@ -180,7 +180,7 @@ class LevenbergMarquardt(FullBatch):  # numpydoc ignore=PR02
         ValueError
             The loss is not squared_error.
         """
-        _check(objective)
+        checks.has(objective, "objective", "what net.objective returns", ["fun_and_jac"])
         objective.needs_squared_error()
         theta, damping = theta.astype(np.float64), self.damping
         loss, grad = objective.fun_and_jac(theta)
@@ -204,10 +204,6 @@ class LevenbergMarquardt(FullBatch):  # numpydoc ignore=PR02
             theta, before = tried, loss
             loss, grad = objective.fun_and_jac(theta)
             report(theta, before)
-
-
-def _check(objective: object) -> None:
-    checks.has(objective, "objective", "what net.objective returns", ["fun", "fun_and_jac"])
 
 
 def train(loop: Loop, objective: Objective, optimizer: FullBatch) -> History:
