@@ -141,14 +141,14 @@ def _read(file: BufferedReader, size: int) -> tuple[Architecture, Array]:
             f"a header of {length:,}, which may have at most {LARGEST_HEADER:,}"
         )
     header = _parsed(file.read(length), "its header")
-    made = _described(header.pop("__metadata__", None))
-    begins = _begins(header, made, size - 8 - length)
-    theta = memory.empty(made.n_params, made.dtype)
-    for i, (W, b) in enumerate(zip(*made.unflatten(theta), strict=True)):
+    architecture = _described(header.pop("__metadata__", None))
+    begins = _begins(header, architecture, size - 8 - length)
+    theta = memory.empty(architecture.n_params, architecture.dtype)
+    for i, (W, b) in enumerate(zip(*architecture.unflatten(theta), strict=True)):
         for name, part in ((f"layers.{i}.weight", W), (f"layers.{i}.bias", b[None])):
             file.seek(8 + length + begins[name])
             _fill(part, file)
-    return made, theta
+    return architecture, theta
 
 
 def _parsed(text: bytes | str, what: str) -> dict[str, Any]:
@@ -157,19 +157,19 @@ def _parsed(text: bytes | str, what: str) -> dict[str, Any]:
         decoded = text if isinstance(text, str) else text.decode()
         if not decoded.startswith("{"):
             raise ValueError("it must begin with {")
-        found: dict[str, Any] = json.loads(
+        parsed: dict[str, Any] = json.loads(
             decoded, object_pairs_hook=_object, parse_constant=_refuse
         )
     except ValueError as error:
         raise FormatError(f"{what} is no JSON object as it should be: {error}") from None
-    return found
+    return parsed
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    content = dict(pairs)
+    if len(content) < len(pairs):
         raise ValueError("a name occurs twice")
-    return found
+    return content
 
 
 def _refuse(literal: str) -> Any:
@@ -185,17 +185,18 @@ def _described(metadata: object) -> Architecture:
         )
     if not all(isinstance(value, str) for value in metadata.values()):
         raise FormatError("its metadata must be strings")
-    found = _parsed(metadata[KEY], "its description")
-    if type(found.get("format")) is not int or found["format"] != FORMAT:
-        raise FormatError(f"its format must be {FORMAT}, got {found.get('format')!r}; {UPDATE}")
-    parts = [name for name in found if name not in ("format", "architecture", "circuit")]
+    description = _parsed(metadata[KEY], "its description")
+    version = description.get("format")
+    if type(version) is not int or version != FORMAT:
+        raise FormatError(f"its format must be {FORMAT}, got {version!r}; {UPDATE}")
+    parts = [name for name in description if name not in ("format", "architecture", "circuit")]
     if parts:
         raise FormatError(f"it has the parts {parts}, which are unknown here; {UPDATE}")
-    if not isinstance(found.get("architecture"), dict):
+    if not isinstance(description.get("architecture"), dict):
         raise FormatError("its description has no architecture; save the network again")
-    if "circuit" in found:
-        _register(found["circuit"], found["architecture"].get("loss"))
-    return _architecture(found["architecture"])
+    if "circuit" in description:
+        _register(description["circuit"], description["architecture"].get("loss"))
+    return _architecture(description["architecture"])
 
 
 def _register(circuit: object, loss: object) -> None:
@@ -209,25 +210,26 @@ def _register(circuit: object, loss: object) -> None:
     custom.register_circuit(graph)
 
 
-def _begins(header: dict[str, Any], made: Architecture, size: int) -> dict[str, int]:
+def _begins(header: dict[str, Any], architecture: Architecture, size: int) -> dict[str, int]:
     """Return where each tensor begins among the `size` bytes behind the header.
 
     Check that together they fill these bytes.
     """
-    if len(header) != 2 * (len(made.sizes) - 1):
+    sizes = architecture.sizes
+    if len(header) != 2 * (len(sizes) - 1):
         raise FormatError(
-            f"it has {len(header)} tensors, where {len(made.sizes) - 1} layers have two each"
+            f"it has {len(header)} tensors, where {len(sizes) - 1} layers have two each"
         )
-    if made.n_params * made.dtype.itemsize != size:
+    if architecture.n_params * architecture.dtype.itemsize != size:
         raise FormatError(
-            f"layers of {reprlib.repr(made.sizes)} units in {made.dtype} are not what the {size:,} "
-            "bytes behind its header hold"
+            f"layers of {reprlib.repr(sizes)} units in {architecture.dtype} are not what the "
+            f"{size:,} bytes behind its header hold"
         )
-    begins, ends, kind = {}, {}, DTYPES[made.dtype.name]
-    for i, (n_in, n_out) in enumerate(pairwise(made.sizes)):
+    begins, ends, kind = {}, {}, DTYPES[architecture.dtype.name]
+    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         for name, shape in ((f"layers.{i}.weight", [n_out, n_in]), (f"layers.{i}.bias", [n_out])):
             begin = begins[name] = _begin(header.get(name))
-            end = ends[begin] = begin + math.prod(shape) * made.dtype.itemsize
+            end = ends[begin] = begin + math.prod(shape) * architecture.dtype.itemsize
             expected = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
             if _sorted(header.get(name)) != _sorted(expected):
                 raise FormatError(
