@@ -154,12 +154,11 @@ def _read(file: BufferedReader, size: int) -> tuple[Architecture, Array]:
 def _parsed(text: bytes | str, what: str) -> dict[str, Any]:
     """Return a JSON object that names nothing twice, and has neither NaN nor infinities."""
     try:
-        decoded = text if isinstance(text, str) else text.decode()
-        if not decoded.startswith("{"):
+        text = text if isinstance(text, str) else text.decode()
+        if not text.startswith("{"):
             raise ValueError("it must begin with {")
-        parsed: dict[str, Any] = json.loads(
-            decoded, object_pairs_hook=_object, parse_constant=_refuse
-        )
+        parsed: dict[str, Any]
+        parsed = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
     except ValueError as error:
         raise FormatError(f"{what} is no JSON object as it should be: {error}") from None
     return parsed
