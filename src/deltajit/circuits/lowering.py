@@ -1,9 +1,8 @@
-"""Lowering: the graph of a circuit becomes the program that the kernels run."""
+"""Lower the graph of a circuit to the program that the kernels run."""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -11,10 +10,10 @@ from deltajit.circuits.primitives import Graph
 from deltajit.kernels import blocks
 from deltajit.kernels.circuit import Program, schedule
 from deltajit.kernels.circuit.operations import OPERATIONS, slots_of
-from deltajit.model.memory import Array
+from deltajit.model.memory import Array, DType
 
 
-def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
+def lower(graph: Graph, dtype: DType) -> Program:
     """Lower a graph to a program for floats of one dtype.
 
     Of the order in which it was traced, and depth first, the one is taken in which fewer values are
