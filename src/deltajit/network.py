@@ -948,6 +948,58 @@ class Network(Described):
         """
         onnx.to_onnx(self._architecture, self.theta, path)
 
+    @classmethod
+    def from_onnx(
+        cls,
+        path: Path,
+        output_name: str | None = None,
+        loss: str = "auto",
+        *,
+        rng: Seed = 0,
+        threads: int | None = None,
+        **options: float,
+    ) -> Network:
+        """Make a network of the multilayer perceptron in an ONNX file.
+
+        Exporters write it in many ways. Linear layers are Gemm or MatMul and Add; activations are
+        known by their values, of whatever operators they consist. Normalizations of the inputs,
+        factors and terms between layers, and chosen parts of outputs are folded into the weights,
+        in float64. An activation without a linear layer in front, or a scaling behind the last, gets
+        a layer of its own, a diagonal one. Nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            File to read; its weights may be in a second file beside it.
+        output_name : str, optional
+            Which output of the graph is the network's. By default the only one of real numbers: of
+            a classifier by skl2onnx the probabilities, not the labels.
+        loss : str
+            Loss of one sample, as for `Network`; "auto" is the one that belongs to the output. For
+            a file whose outputs are logits pass ``loss="cross_entropy"``; `predict` then gives
+            probabilities.
+        rng : None, int or numpy.random.Generator
+            Seed or generator that shuffles the samples in `fit`.
+        threads : int, optional
+            Number of threads that a large batch may use, as for `Network`.
+        **options : float
+            Arguments l2, l1, threshold and quantile of `Network`.
+
+        Returns
+        -------
+        Network
+            Network in float64 if weights in the file are, else in float32.
+
+        Raises
+        ------
+        FormatError
+            The file is damaged, or computes something else: the error, a ValueError, names the
+            node.
+        ImportError
+            There is no onnx, the extra ``deltajit[onnx]``.
+        """
+        return cls._holding(onnx.from_onnx(path, output_name, loss, options), rng, threads)
+
     def to_c(self, path: Path, name: str | None = None) -> None:
         """Write `predict` for one sample to a C99 header that needs nothing but math.h.
 

@@ -1,9 +1,9 @@
-"""Networks as ONNX files."""
+"""Networks to and from ONNX files."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -38,11 +38,9 @@ def to_onnx(architecture: Architecture, theta: Array, path: Path) -> None:
         There is no onnx.
     """
     check_forms(architecture, "to_onnx")
-    try:
-        import onnx
-        from onnx import helper, numpy_helper
-    except ImportError:
-        raise ImportError("to_onnx needs onnx: pip install 'deltajit[onnx]'") from None
+    _check_onnx("to_onnx")
+    import onnx
+    from onnx import helper, numpy_helper
 
     nodes: list[onnx.NodeProto] = []
     constants: dict[str, Array] = {"slope": np.array(architecture.slope, architecture.dtype)}
@@ -88,3 +86,46 @@ def _statements(text: str) -> Iterator[tuple[list[str], str, dict[str, Any], lis
     for targets, operator, option, value, arguments in re.findall(pattern, text):
         options: dict[str, Any] = {option: int(value)} if option else {}
         yield targets.split(", "), operator, options, arguments.split(", ")
+
+
+def from_onnx(
+    path: Path, output_name: str | None, loss: str, options: Mapping[str, object]
+) -> tuple[Architecture, Array]:
+    """Return an architecture and theta from an ONNX file: see `onnx_graph`.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    output_name : str or None
+        Which of the graph's outputs; None if only one consists of real numbers.
+    loss : str
+        As for `Network`.
+    options : dict
+        Further arguments of `Network`.
+
+    Returns
+    -------
+    architecture : Architecture
+        The network's architecture.
+    theta : ndarray, (n_params,)
+        Its parameters.
+
+    Raises
+    ------
+    FormatError
+        It is no ONNX file, or computes something else than a multilayer perceptron.
+    ImportError
+        There is no onnx.
+    """
+    _check_onnx("from_onnx")
+    from deltajit.io import onnx_graph
+
+    return onnx_graph.from_onnx(path, output_name, loss, options)
+
+
+def _check_onnx(method: str) -> None:
+    try:
+        import onnx  # noqa: F401
+    except ImportError:
+        raise ImportError(f"{method} needs onnx: pip install 'deltajit[onnx]'") from None

@@ -1,0 +1,583 @@
+"""The multilayer perceptron that an ONNX graph computes.
+
+The graph is walked forward, node by node. Each tensor is a constant, or a `Signal`: a `Chain` of
+layers up to some tensor, its base, and operations of single elements since. A linear map, an
+arrangement of features or the graph's end closes those operations: `_closed` finds, between the
+tensors that all paths go through, affine maps and activations, which `recognized` knows by their
+values, of whatever operators an exporter composes them. Operators are evaluated by onnx's reference
+implementation; none that is not listed here.
+
+This module imports onnx, so it may be imported only where onnx is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from deltajit.io import onnx_file
+from deltajit.io.chain import Chain, joined
+from deltajit.io.files import FormatError, Path
+from deltajit.io.forms import assembled
+from deltajit.io.recognition import Recognized, recognized
+from deltajit.model.architecture import Architecture
+from deltajit.model.memory import Array
+
+# Operators of single elements, of which activations are composed.
+BY_ELEMENT = set(
+    "Abs Add BatchNormalization Ceil Celu Clip Cos Div Elu Erf Exp Gelu Greater GreaterOrEqual "
+    "HardSigmoid HardSwish LeakyRelu Less LessOrEqual Log Max Min Mish Mul Neg Not PRelu Pow "
+    "Reciprocal Relu Scaler Selu Sigmoid Sign Sin Softplus Softsign Sqrt Sub Sum Swish Tanh "
+    "ThresholdedRelu Where".split()
+)
+# Operators that arrange elements anew, or take some of them.
+ARRANGEMENTS = set("ArrayFeatureExtractor Flatten Gather Reshape Slice Split Squeeze".split())
+ARRANGEMENTS |= set("Transpose Unsqueeze".split())
+PASSIVE = {"Cast", "CastLike", "Dropout", "Identity", "ZipMap"}  # change nothing here
+FOLDED = BY_ELEMENT | ARRANGEMENTS | PASSIVE | {"Concat", "Shape"} - {"ZipMap"}
+
+# Elements that may be computed: copies of each constant in the file, and others.
+COPIES, SPARE = 8, 2**21
+LONGEST = 16  # steps of one activation, between tensors that all paths go through
+MOST_STEPS = 256  # between two linear layers
+REAL = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16}
+REAL |= {onnx.TensorProto.BFLOAT16}
+DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+
+
+class Unknown(FormatError):
+    """Operations of single elements are no activation; the error names the node."""
+
+
+class Signal(NamedTuple):
+    """A tensor that depends on the input.
+
+    Attributes
+    ----------
+    chain : Chain
+        What is computed up to the tensor `base`.
+    base : str
+        The name of that tensor.
+    name : str
+        The name of this one.
+    shape : tuple of int
+        The shape for the number of samples that the graph is walked with.
+    """
+
+    chain: Chain
+    base: str
+    name: str
+    shape: tuple[int, ...]
+
+
+class Step(NamedTuple):
+    """Nodes between two tensors that all paths go through, from `begin` to `end`."""
+
+    nodes: list[onnx.NodeProto]
+    begin: str
+    end: str
+
+
+def from_onnx(
+    path: Path, output_name: str | None, loss: str, options: Mapping[str, object]
+) -> tuple[Architecture, Array]:
+    """Return an architecture and theta from an ONNX file.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    output_name : str or None
+        Which of the graph's outputs; None if only one consists of real numbers.
+    loss : str
+        As for `Network`.
+    options : dict
+        Further arguments of `Network`.
+
+    Returns
+    -------
+    architecture : Architecture
+        The network's architecture, in float64 if weights are.
+    theta : ndarray, (n_params,)
+        Its parameters.
+
+    Raises
+    ------
+    FormatError
+        It is no ONNX file, or computes something else than a multilayer perceptron.
+    ValueError, TypeError
+        An argument is wrong.
+    OSError
+        The file cannot be read.
+    """
+    name = os.fspath(path)
+    try:
+        model = onnx_file.read(name)
+        walk = Walk(model, os.path.dirname(name))
+        target = _output(model.graph, output_name)
+        layers = walk.layers(target)
+    except FormatError as error:
+        raise FormatError(f"{name!r} can't be loaded: {str(error)[:750]}") from None
+    if walk.slopes:
+        options = {"slope": walk.slope, **options}
+    *hidden, last = [layer.activation for layer in layers]
+    if last == "identity" and loss not in ("auto", "gaussian_nll"):
+        last = "auto"
+    kind = np.float64 if walk.is_double else np.float32
+    weights = [layer.W.astype(kind) for layer in layers]
+    biases = [layer.b.astype(kind) for layer in layers]
+    return assembled(weights, biases, hidden, last, loss, options)
+
+
+def _output(graph: onnx.GraphProto, name: str | None) -> str:
+    """Return the name of the output that is asked for."""
+    names = [output.name for output in graph.output]
+    if name is not None:
+        if name not in names:
+            raise ValueError(f"output_name must be one of {names}, got {name!r}")
+        return name
+    mapped = {x for node in graph.node if node.op_type == "ZipMap" for x in node.output}
+    real = [
+        output.name
+        for output in graph.output
+        if output.type.tensor_type.elem_type in REAL or output.name in mapped
+    ]
+    if len(real) == 1 or len(names) == 1:
+        return (real or names)[0]
+    raise ValueError(f"output_name must say which of the outputs {real or names} is the network's")
+
+
+class Walk:
+    """Walk a graph forward.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        The model.
+    folder : str
+        Where its file is.
+
+    Attributes
+    ----------
+    is_double : bool
+        Whether a weight is of type double.
+    slopes : list of float
+        Slopes of leaky_relu.
+    """
+
+    def __init__(self, model: onnx.ModelProto, folder: str) -> None:
+        self.model, self.folder, self.budget = model, folder, SPARE
+        self.tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.constants: dict[str, Array] = {}
+        self.signals: dict[str, Signal] = {}
+        self.nodes: dict[str, onnx.NodeProto] = {}  # of single elements, by their output
+        self.maps: dict[str, tuple[Array, Array]] = {}  # factor and term, if such a node is affine
+        self.closed: dict[str, Chain] = {}
+        self.slopes: list[float] = []
+        self.is_double = False
+
+    @property
+    def slope(self) -> float:
+        """Return the slope of leaky_relu, with no more digits than it has in the weights' type."""
+        slope = self.slopes[0]
+        return slope if self.is_double else float(str(np.float32(slope)))
+
+    def layers(self, target: str) -> Any:
+        """Return the layers that compute a tensor from the only input that it depends on."""
+        nodes = self._needed(target)
+        if not any(node.op_type in ("Gemm", "MatMul") for node in nodes):
+            raise FormatError("it has no linear layer, Gemm or MatMul")
+        inputs = {name for node in nodes for name in node.input}
+        given = [x for x in self.model.graph.input if x.name in inputs - set(self.tensors)]
+        if len(given) != 1:
+            names = [x.name for x in given]
+            raise FormatError(f"output {target!r} must depend on one input, got {names}")
+        self._start(given[0], nodes)
+        for node in nodes:
+            try:
+                self._walk(node)
+            except Unknown:
+                raise
+            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                raise FormatError(f"{_described(node)}: {error}") from None
+        if target not in self.signals:
+            raise FormatError(f"output {target!r} does not depend on the input")
+        return self._closed(self.signals[target]).finished()
+
+    def _needed(self, target: str) -> list[onnx.NodeProto]:
+        """Return the nodes that a tensor depends on, in the graph's order."""
+        made = {name: i for i, node in enumerate(self.model.graph.node) for name in node.output}
+        pending, needed = [target], set()
+        while pending:
+            i = made.get(pending.pop(), -1)
+            if i >= 0 and i not in needed:
+                needed.add(i)
+                pending += self.model.graph.node[i].input
+        return [self.model.graph.node[i] for i in sorted(needed)]
+
+    def _start(self, given: onnx.ValueInfoProto, nodes: Sequence[onnx.NodeProto]) -> None:
+        """Make the input's signal."""
+        kind = given.type.tensor_type
+        if kind.elem_type not in REAL:
+            raise FormatError(f"input {given.name!r} must be a tensor of real numbers")
+        dims = [x.dim_value for x in kind.shape.dim] if kind.HasField("shape") else [0, 0]
+        # Unknown sizes are 0. The number of samples is no matter, unless a Reshape repeats it.
+        self.samples = 1 if len(dims) < 2 else dims[0] if 0 < dims[0] <= 1024 else 3
+        inner = dims if len(dims) < 2 else dims[1:]
+        if 0 in inner[:1] and len(inner) == 1:
+            inner = [self._n_inputs(nodes)]
+        if 0 in inner:
+            raise FormatError(f"input {given.name!r} must have a known size, got {dims}")
+        shape = tuple(inner) if len(dims) < 2 else (self.samples, *inner)
+        self._spend(math.prod(shape))
+        chain = Chain.of_inputs(math.prod(inner))
+        self.signals[given.name] = Signal(chain, given.name, given.name, shape)
+
+    def _n_inputs(self, nodes: Sequence[onnx.NodeProto]) -> int:
+        """Return the number of inputs by the first weights, where the file does not say it."""
+        for node in nodes:
+            if node.op_type in ("Gemm", "MatMul"):
+                W = self._constant(node.input[1])
+                if W is not None and W.ndim == 2:
+                    return int(W.shape[bool(_options(node).get("transB"))])
+        return 0
+
+    def _spend(self, elements: int) -> None:
+        """Count elements that are computed; a small file cannot ask for much memory."""
+        self.budget -= elements
+        if self.budget < 0:
+            raise FormatError("it makes more numbers than its size warrants")
+
+    # ------------------------------------------------------------------ nodes
+
+    def _walk(self, node: onnx.NodeProto) -> None:
+        """Make the signals or constants that are a node's outputs."""
+        operator = node.op_type
+        if node.domain not in DOMAINS:
+            raise FormatError(f"its domain {node.domain!r} is unknown here")
+        given = [name for name in node.input if name in self.signals]
+        unknown = [x for x in node.input if x and x not in given and self._constant(x) is None]
+        if unknown:
+            raise FormatError(f"its input {unknown[0]!r} is computed by no node before")
+        if operator == "Constant":
+            self.constants[node.output[0]] = self._value(node)
+        elif not given or operator == "Shape":
+            self._fold(node)
+        elif operator in PASSIVE:
+            self._pass(node)
+        elif operator in ("Gemm", "MatMul"):
+            self._multiply(node)
+        elif operator in ("Concat", "Softmax"):
+            self._of_rows(node)
+        elif operator in BY_ELEMENT:
+            self._operate(node, given)
+        elif operator in ARRANGEMENTS and given == [node.input[0]]:
+            self._arrange(node)
+        else:
+            raise FormatError("a multilayer perceptron has no such operator")
+
+    def _constant(self, name: str) -> Array | None:
+        """Return a constant's values, and None if the tensor is none."""
+        if name not in self.constants and name in self.tensors:
+            tensor = self.tensors[name]
+            self.constants[name] = onnx_file.array(tensor, self.folder)
+            self.budget += COPIES * self.constants[name].size
+        return self.constants.get(name)
+
+    def _value(self, node: onnx.NodeProto) -> Array:
+        """Return what a Constant holds."""
+        (attribute,) = node.attribute
+        if attribute.name == "value":
+            self.tensors[node.output[0]] = attribute.t
+            return onnx_file.array(attribute.t, self.folder)
+        if attribute.name not in ("value_float", "value_floats", "value_int", "value_ints"):
+            raise FormatError(f"its {attribute.name} is no number")
+        return np.array(helper.get_attribute_value(attribute))
+
+    def _fold(self, node: onnx.NodeProto) -> None:
+        """Compute a node of constants."""
+        if node.op_type not in FOLDED:
+            raise FormatError("it is not computed here, even of constants")
+        feeds = {name: self._known(name) for name in node.input if name}
+        sizes = [value.size for value in feeds.values()]
+        if node.op_type in BY_ELEMENT:
+            shapes = [value.shape for value in feeds.values()]
+            self._spend(math.prod(np.broadcast_shapes(*shapes)))
+        elif node.op_type in ("Gather", "ArrayFeatureExtractor"):
+            self._spend(math.prod(sizes))
+        else:
+            self._spend(sum(sizes))
+        self.constants.update(zip(node.output, self._evaluated([node], feeds), strict=True))
+        for name in node.output:  # a transposed weight has the type of the weight
+            if node.input and node.input[0] in self.tensors:
+                self.tensors[name] = self.tensors[node.input[0]]
+
+    def _known(self, name: str) -> Array:
+        """Return a constant; a signal's shape is one, so Shape gets zeros of it."""
+        if name in self.signals:
+            return np.broadcast_to(0.0, self.signals[name].shape)
+        value = self._constant(name)
+        if value is None:
+            raise FormatError(f"{name!r} must be a constant")
+        return value
+
+    def _pass(self, node: onnx.NodeProto) -> None:
+        """Make an output the same as the input."""
+        options = _options(node)
+        if node.op_type == "Cast" and options["to"] not in REAL:
+            raise FormatError("it rounds to integers, or compares with 0")
+        if node.op_type == "Dropout" and len(node.input) > 2 and self._known(node.input[2]).any():
+            raise FormatError("it is in training mode")
+        self.signals[node.output[0]] = self.signals[node.input[0]]
+
+    def _multiply(self, node: onnx.NodeProto) -> None:
+        """Multiply by weights, as a new base."""
+        options = _options(node)
+        name, other = node.input[:2]
+        is_left = name not in self.signals  # W @ x
+        if is_left:
+            name, other = other, name
+        signal, W, shape = self.signals[name], self._known(other), self.signals[name].shape
+        if W.ndim not in (1, 2) or (is_left and (len(shape) > 1 or node.op_type == "Gemm")):
+            raise FormatError(f"its factors have shapes {shape} and {W.shape}")
+        if options.get("transA"):
+            raise FormatError("it transposes the samples")
+        is_transposed = is_left or options.get("transB")
+        matrix = W.reshape(len(W), -1) if is_transposed else W.reshape(len(W), -1).T
+        n = len(signal.chain.shift)
+        if shape[-1] != n or matrix.shape[1] != n:
+            raise FormatError(f"weights {W.shape} do not fit {n} features in a tensor {shape}")
+        self.is_double |= other in self.tensors and (
+            self.tensors[other].data_type == onnx.TensorProto.DOUBLE
+        )
+        self._spend(matrix.size)
+        chain = self._closed(signal).linear(options.get("alpha", 1.0) * matrix)
+        inner = (len(matrix),) if W.ndim == 2 else ()
+        if len(node.input) > 2 and node.input[2]:
+            bias = self._vector(node.input[2], (*shape[:-1], *inner))
+            chain = chain.affine(1.0, options.get("beta", 1.0) * bias)
+        self._set(node.output[0], chain, (*shape[:-1], *inner))
+
+    def _set(self, name: str, chain: Chain, shape: tuple[int, ...]) -> None:
+        """Make a tensor the base of what follows."""
+        self.signals[name] = Signal(chain, name, name, shape)
+
+    def _vector(self, name: str, shape: tuple[int, ...]) -> Array:
+        """Return a constant as one number for each feature of a signal of this shape."""
+        rows = np.broadcast_to(self._known(name), shape).reshape(self.samples, -1)
+        if np.any(rows != rows[:1]):
+            raise FormatError(f"{name!r} is not the same for all samples")
+        return np.asarray(rows[0], np.float64)
+
+    def _of_rows(self, node: onnx.NodeProto) -> None:
+        """Apply softmax, or put features side by side."""
+        signals = [self.signals[name] for name in node.input if name in self.signals]
+        chains = [self._closed(signal) for signal in signals]
+        shape, sizes = signals[0].shape, [len(chain.shift) for chain in chains]
+        axis = _options(node).get("axis", 1 if self._opset < 13 else -1)
+        if axis not in (-1, len(shape) - 1) or [x.shape[-1] for x in signals] != sizes:
+            raise FormatError("it must go along the features")
+        if len(signals) < len(node.input):
+            raise FormatError("it puts constants beside features")
+        self._spend(sum(len(x.shift) * x.scale.size // len(x.scale) for x in chains))
+        chain = joined(chains) if node.op_type == "Concat" else chains[0].activated("softmax")
+        self._set(node.output[0], chain, (*shape[:-1], sum(sizes)))
+
+    def _arrange(self, node: onnx.NodeProto) -> None:
+        """Follow the features through a node: each sample's must be some of its own."""
+        signal = self.signals[node.input[0]]
+        chain, n = self._closed(signal), len(signal.chain.shift)
+        self._spend(self.samples * n)
+        numbered = np.arange(self.samples * n).reshape(signal.shape)
+        constants = {name: self._known(name) for name in node.input[1:] if name}
+        found = self._evaluated([node], {node.input[0]: numbered, **constants})
+        for name, places in zip(node.output, found, strict=True):
+            rows = np.reshape(places, (self.samples, -1))
+            index = rows[0]
+            others = index + n * np.arange(len(rows))[:, None]
+            if len({*index}) < len(index) or np.any(rows != others):
+                raise FormatError("it mixes samples, or repeats features")
+            if np.array_equal(index, np.arange(n)):
+                kept = chain
+            else:
+                self._spend(chain.scale.size)
+                kept = chain.chosen(index)
+            self._set(name, kept, places.shape)
+
+    def _operate(self, node: onnx.NodeProto, given: Sequence[str]) -> None:
+        """Keep a node of single elements for `_closed`; note the factor and term of affine maps."""
+        signals = [self.signals[name] for name in given]
+        if len({signal.base for signal in signals}) > 1:
+            raise FormatError("it joins two branches")
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        for i, name in enumerate(node.input):
+            copy.input[i] = self.signals[name].name if name in given else name
+        shapes = [self._known(name).shape for name in node.input if name]
+        if node.op_type in ("BatchNormalization", "Scaler"):
+            shapes = shapes[:1]
+        shape = np.broadcast_shapes(*shapes)
+        if math.prod(shape) != math.prod(signals[0].shape):
+            raise FormatError(f"it makes a tensor {shape} of {[x.shape for x in signals]}")
+        name = node.output[0]
+        self.nodes[name] = copy
+        affine = self._affine(node, shape) if len(given) == 1 else None
+        if affine:
+            self.maps[name] = affine
+        self.signals[name] = Signal(signals[0].chain, signals[0].base, name, shape)
+
+    def _affine(self, node: onnx.NodeProto, shape: tuple[int, ...]) -> Any:
+        """Return a node's factor and term, one for each feature; None if it is not affine."""
+        options, operator = _options(node), node.op_type
+        if operator == "Neg":
+            return -1.0, 0.0
+        if operator == "Scaler":
+            scale = np.array(options.get("scale", [1.0]))
+            return scale, -scale * np.array(options.get("offset", [0.0]))
+        if operator == "BatchNormalization":
+            if len(shape) != 2 or options.get("training_mode"):
+                raise FormatError("it must have one feature a unit, and not be in training mode")
+            gamma, beta, mean, variance = [self._known(name) for name in node.input[1:5]]
+            factor = gamma / np.sqrt(variance + options.get("epsilon", 1e-5))
+            return factor, beta - mean * factor
+        if operator not in ("Add", "Sub", "Mul", "Div"):
+            return None
+        is_first = node.input[0] in self.signals
+        value = self._vector(node.input[is_first], shape)
+        with np.errstate(divide="ignore"):
+            return {
+                "Add": (1.0, value),
+                "Sub": (1.0, -value) if is_first else (-1.0, value),
+                "Mul": (value, 0.0),
+                "Div": (1 / value, 0.0) if is_first else None,
+            }[operator]
+
+    # ------------------------------------------------------------------ operations of elements
+
+    def _closed(self, signal: Signal) -> Chain:
+        """Return the chain up to a signal, with the operations since its base made layers."""
+        if signal.name not in self.closed:
+            steps = self._steps(signal)
+            if len(steps) > MOST_STEPS:
+                raise FormatError(f"it stands behind {len(steps)} operations of single elements")
+            chain = signal.chain
+            for part in self._parts(steps):
+                self._spend(chain.scale.size)
+                if isinstance(part, Recognized):
+                    if part.name == "leaky_relu":
+                        self.slopes.append(part.slope)
+                        if part.slope != self.slopes[0]:
+                            raise FormatError(f"slopes of leaky_relu must be one, {self.slopes}")
+                    chain = chain.affine(part.scale, part.shift)
+                    if part.name != "identity":
+                        chain = chain.activated(part.name)
+                        self._spend(chain.layers[-1].W.size)
+                    chain = chain.affine(part.factor, part.term)
+                else:
+                    chain = chain.affine(*part)
+            self.closed[signal.name] = chain
+        return self.closed[signal.name]
+
+    def _steps(self, signal: Signal) -> list[Step]:
+        """Cut the nodes between a signal's base and it where a single tensor carries all."""
+        pending, needed = [signal.name], {}
+        while pending:
+            name = pending.pop()
+            if name != signal.base and name not in needed:
+                needed[name] = self.nodes[name]
+                pending += [x for x in self.nodes[name].input if x in self.signals]
+        ordered = [name for name in self.nodes if name in needed]
+        last = {x: i for i, name in enumerate(ordered) for x in needed[name].input}
+        steps, nodes, begin, live = [], [], signal.base, {signal.base}
+        for i, name in enumerate(ordered):
+            nodes.append(needed[name])
+            live = {x for x in live if last.get(x, -1) > i} | {name}
+            if len(live) == 1:
+                steps.append(Step(nodes, begin, name))
+                nodes, begin = [], name
+        return steps
+
+    def _parts(self, steps: Sequence[Step]) -> list[Any]:
+        """Return the fewest activations, and affine maps between them, that all steps are."""
+        costs: list[float] = [0.0, *[math.inf] * len(steps)]
+        ways: list[list[Any]] = [[] for _ in costs]
+        reached = 0
+        for i in range(len(steps)):
+            if costs[i] == math.inf:
+                continue
+            reached = i
+            for j in range(min(i + LONGEST, len(steps)), i, -1):
+                part = self._part(steps[i:j])
+                cost = costs[i] + (isinstance(part, Recognized) and part.name != "identity")
+                if part is not None and cost < costs[j]:
+                    costs[j], ways[j] = cost, [*ways[i], part]
+        if costs[-1] == math.inf:
+            node = steps[reached].nodes[-1]
+            options = "".join(f", {name}={value}" for name, value in _options(node).items())
+            raise Unknown(
+                f"{_described(node)}{options}: what it makes of {steps[reached].begin!r} is none "
+                "of the activations that there are"
+            )
+        return ways[-1]
+
+    def _part(self, steps: Sequence[Step]) -> Any:
+        """Return the affine map of one step, or the activation of some; None if it is neither."""
+        end = steps[-1].end
+        if all(step.end in self.maps for step in steps):
+            return self.maps[end] if len(steps) == 1 else None
+        nodes = [node for step in steps for node in step.nodes]
+        constants: dict[str, Array] = {}
+        for name in {name for node in nodes for name in node.input if name not in self.signals}:
+            if name:
+                value = self._known(name)
+                if value.size == 0 or np.any(value != value.flat[0]):
+                    return None  # not the same for all features
+                constants[name] = value.flat[0]
+        if any(node.op_type in ("BatchNormalization", "Scaler") for node in nodes):
+            return None
+        attributes = [x.f for node in nodes for x in node.attribute if x.type == x.FLOAT]
+        numbers = {float(x) for x in [*constants.values(), *attributes]}
+        begin = steps[0].begin
+
+        def f(z: Array) -> Any:
+            return self._evaluated(nodes, {begin: z, **constants}, end)[0]
+
+        return recognized(f, numbers)
+
+    @property
+    def _opset(self) -> int:
+        """Return the version of the operators."""
+        versions = {x.domain: x.version for x in self.model.opset_import}
+        return int(versions.get("", versions.get("ai.onnx", 1)))
+
+    def _evaluated(
+        self, nodes: Sequence[onnx.NodeProto], feeds: Mapping[str, Any], end: str | None = None
+    ) -> list[Array]:
+        """Return the outputs of nodes by onnx's reference implementation."""
+        outputs = list(nodes[-1].output) if end is None else [end]
+        inputs, results = [[onnx.ValueInfoProto(name=x) for x in y] for y in (feeds, outputs)]
+        graph = helper.make_graph(nodes, "part", inputs, results)
+        part = helper.make_model(graph, opset_imports=self.model.opset_import)
+        try:
+            values = {name: np.asarray(value) for name, value in feeds.items()}
+            with np.errstate(all="ignore"):
+                return list(ReferenceEvaluator(part).run(outputs, values))
+        except Exception as error:  # operators raise anything for arguments that they don't take
+            raise FormatError(f"it cannot be evaluated: {error}") from None
+
+
+def _options(node: onnx.NodeProto) -> dict[str, Any]:
+    """Return a node's attributes."""
+    return {x.name: helper.get_attribute_value(x) for x in node.attribute}
+
+
+def _described(node: onnx.NodeProto) -> str:
+    """Name a node in an error."""
+    return f"node {node.name!r} ({node.op_type}, output {', '.join(map(repr, node.output))})"
