@@ -38,10 +38,13 @@ BY_ELEMENT = set(
     "ThresholdedRelu Where".split()
 )
 # Operators that arrange elements anew, or take some of them.
-ARRANGEMENTS = set("ArrayFeatureExtractor Flatten Gather Reshape Slice Split Squeeze".split())
-ARRANGEMENTS |= set("Transpose Unsqueeze".split())
+ARRANGEMENTS = set(
+    "ArrayFeatureExtractor Flatten Gather GatherND Reshape Slice Split Squeeze Transpose "
+    "Unsqueeze".split()
+)
 PASSIVE = {"Cast", "CastLike", "Dropout", "Identity", "ZipMap"}  # change nothing here
-FOLDED = BY_ELEMENT | ARRANGEMENTS | PASSIVE | {"Concat", "Shape"} - {"ZipMap"}
+# What is computed of constants: of weights normalized in training, and of shapes.
+FOLDED = BY_ELEMENT | ARRANGEMENTS | {"Cast", "Concat", "Identity", "ReduceL2", "ReduceSum", "Shape"}
 
 # Elements that may be computed: copies of each constant in the file, and others.
 COPIES, SPARE = 8, 2**21
@@ -180,6 +183,7 @@ class Walk:
         self.nodes: dict[str, onnx.NodeProto] = {}  # of single elements, by their output
         self.maps: dict[str, tuple[Array, Array]] = {}  # factor and term, if such a node is affine
         self.closed: dict[str, Chain] = {}
+        self.moved: dict[str, tuple[Chain, Array]] = {}  # places of elements, not sample by sample
         self.slopes: list[float] = []
         self.is_double = False
 
@@ -262,6 +266,8 @@ class Walk:
         operator = node.op_type
         if node.domain not in DOMAINS:
             raise FormatError(f"its domain {node.domain!r} is unknown here")
+        if node.input and node.input[0] in self.moved:
+            return self._arrange(node)
         given = [name for name in node.input if name in self.signals]
         unknown = [x for x in node.input if x and x not in given and self._constant(x) is None]
         if unknown:
@@ -310,7 +316,7 @@ class Walk:
         if node.op_type in BY_ELEMENT:
             shapes = [value.shape for value in feeds.values()]
             self._spend(math.prod(np.broadcast_shapes(*shapes)))
-        elif node.op_type in ("Gather", "ArrayFeatureExtractor"):
+        elif node.op_type in ("ArrayFeatureExtractor", "Gather", "GatherND"):
             self._spend(math.prod(sizes))
         else:
             self._spend(sum(sizes))
@@ -392,24 +398,32 @@ class Walk:
 
     def _arrange(self, node: onnx.NodeProto) -> None:
         """Follow the features through a node: each sample's must be some of its own."""
-        signal = self.signals[node.input[0]]
-        chain, n = self._closed(signal), len(signal.chain.shift)
-        self._spend(self.samples * n)
-        numbered = np.arange(self.samples * n).reshape(signal.shape)
-        constants = {name: self._known(name) for name in node.input[1:] if name}
-        found = self._evaluated([node], {node.input[0]: numbered, **constants})
-        for name, places in zip(node.output, found, strict=True):
-            rows = np.reshape(places, (self.samples, -1))
-            index = rows[0]
-            others = index + n * np.arange(len(rows))[:, None]
-            if len({*index}) < len(index) or np.any(rows != others):
-                raise FormatError("it mixes samples, or repeats features")
-            if np.array_equal(index, np.arange(n)):
-                kept = chain
+        name = node.input[0]
+        if name in self.moved:
+            chain, numbered = self.moved[name]
+        else:
+            signal = self.signals[name]
+            chain = self._closed(signal)
+            numbered = np.arange(math.prod(signal.shape)).reshape(signal.shape)
+        self._spend(numbered.size)
+        feeds = {x: numbered if x == name else self._known(x) for x in node.input if x}
+        found = self._evaluated([node], feeds) if node.op_type in ARRANGEMENTS else []
+        for output, places in zip(node.output, found, strict=True):
+            rows = places.reshape(self.samples, -1)
+            index, n = rows[0], len(chain.shift)
+            if np.array_equal(rows, index % n + n * np.arange(self.samples)[:, None]):
+                self._set(output, self._chosen(chain, index), places.shape)
             else:
-                self._spend(chain.scale.size)
-                kept = chain.chosen(index)
-            self._set(name, kept, places.shape)
+                self.moved[output] = chain, places
+
+    def _chosen(self, chain: Chain, index: Array) -> Chain:
+        """Return a chain's features of an index."""
+        if np.array_equal(index, np.arange(len(chain.shift))):
+            return chain
+        if len({*index}) < len(index):
+            raise FormatError("it repeats features")
+        self._spend(chain.scale.size)
+        return chain.chosen(index)
 
     def _operate(self, node: onnx.NodeProto, given: Sequence[str]) -> None:
         """Keep a node of single elements for `_closed`; note the factor and term of affine maps."""
@@ -575,7 +589,8 @@ class Walk:
 
 def _options(node: onnx.NodeProto) -> dict[str, Any]:
     """Return a node's attributes."""
-    return {x.name: helper.get_attribute_value(x) for x in node.attribute}
+    values = {x.name: helper.get_attribute_value(x) for x in node.attribute}
+    return {key: x.decode() if isinstance(x, bytes) else x for key, x in values.items()}
 
 
 def _described(node: onnx.NodeProto) -> str:
