@@ -877,6 +877,7 @@ class Network(Described):
         output: str = "auto",
         loss: str = "auto",
         *,
+        prefix: str = "",
         rng: Seed = 0,
         threads: int | None = None,
         **options: float,
@@ -886,9 +887,9 @@ class Network(Described):
         Parameters
         ----------
         source : torch.nn.Sequential, or a state_dict
-            Linear layers and their activations, or a mapping of names to tensors or NumPy arrays.
-            Layers of a mapping are sorted by the numbers in their names ("layers.0.weight"), or
-            else in its order.
+            Linear layers and their activations, also in TorchScript, as `torch.jit.load` returns
+            it, or a mapping of names to tensors or NumPy arrays. Layers of a mapping are sorted by
+            the numbers in their names ("layers.0.weight"), or else in its order.
         activation : str or sequence of str
             Activation of the hidden layers, for a state_dict; a Sequential has its own.
         output : str
@@ -897,6 +898,9 @@ class Network(Described):
             ``CrossEntropyLoss`` pass ``loss="cross_entropy"``; `predict` then gives probabilities.
         loss : str
             Loss of one sample, as for `Network`.
+        prefix : str
+            Of a state_dict only what has a name with this prefix, such as "actor." in a
+            checkpoint that has a critic too.
         rng : None, int or numpy.random.Generator
             Seed or generator that shuffles the samples in `fit`.
         threads : int, optional
@@ -910,7 +914,7 @@ class Network(Described):
             The network.
         """
         return cls._holding(
-            pytorch.from_torch(source, activation, output, loss, options), rng, threads
+            pytorch.from_torch(source, activation, output, loss, options, prefix), rng, threads
         )
 
     @classmethod
@@ -964,8 +968,8 @@ class Network(Described):
         Exporters write it in many ways. Linear layers are Gemm or MatMul and Add; activations are
         known by their values, of whatever operators they consist. Normalizations of the inputs,
         factors and terms between layers, and chosen parts of outputs are folded into the weights,
-        in float64. An activation without a linear layer in front, or a scaling behind the last, gets
-        a layer of its own, a diagonal one. Nothing in the file is executed.
+        in float64. An activation without a linear layer in front, or a scaling behind the last,
+        gets a layer of its own, a diagonal one. Nothing in the file is executed.
 
         Parameters
         ----------

@@ -41,8 +41,8 @@ FLOORS = """
     training training.schedules training.history training.callbacks training.checkpoint
     training.progress training.loop training.watchers training.minibatches training.members
     training.full_batch training.fitting
-    io.forms io.saving io.torch_modules io.pytorch io.scikit_learn
-    io.chain io.recognition io.onnx_file io.onnx_graph io.onnx io.c_header
+    io.forms io.saving io.recognition io.torch_modules io.pytorch io.scikit_learn
+    io.chain io.onnx_file io.onnx_graph io.onnx io.c_header
 
     circuit network ensemble constructions
     plot.parameters plot.curves plot

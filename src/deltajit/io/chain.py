@@ -38,11 +38,14 @@ class Chain(NamedTuple):
         Weights (n, n_before) of a linear layer, or factors (n,) of each feature.
     shift : ndarray, (n,)
         What is added.
+    is_layer : bool
+        Whether weights are those of a layer, rather than chosen inputs.
     """
 
     layers: tuple[Layer, ...]
     scale: Array
     shift: Array
+    is_layer: bool = False
 
     @classmethod
     def of_inputs(cls, n: int) -> Chain:
@@ -53,21 +56,27 @@ class Chain(NamedTuple):
         """Multiply each feature by a factor, and add a term."""
         factors = np.broadcast_to(factor, self.shift.shape)
         scale = factors[:, None] * self.scale if self.scale.ndim == 2 else factors * self.scale
-        return Chain(self.layers, scale, factors * self.shift + term)
+        return self._replace(scale=scale, shift=factors * self.shift + term)
 
     def linear(self, W: Array) -> Chain:
         """Multiply by weights (n_out, n)."""
-        if self.scale.ndim == 2:
+        self.check_inner()
+        if self.is_layer:
             return self.activated("identity").linear(W)
-        return Chain(self.layers, W * self.scale, W @ self.shift)
+        scale = W @ self.scale if self.scale.ndim == 2 else W * self.scale
+        return Chain(self.layers, scale, W @ self.shift, True)
 
     def activated(self, name: str) -> Chain:
         """Apply an activation."""
-        if self.layers and self.layers[-1].activation not in hidden_activations():
-            raise FormatError(f"{self.layers[-1].activation} can only come last")
+        self.check_inner()
         layer = Layer(self.matrix, self.shift, name)
         n = len(self.shift)
         return Chain((*self.layers, layer), np.ones(n), np.zeros(n))
+
+    def check_inner(self) -> None:
+        """Raise FormatError if the last layer must be the last."""
+        if self.layers and not _is_of_units(self.layers[-1]):
+            raise FormatError(f"{self.layers[-1].activation} can only come last")
 
     def chosen(self, index: Array) -> Chain:
         """Keep the features of an index."""
@@ -75,7 +84,11 @@ class Chain(NamedTuple):
             *others, (W, b, name) = self.layers
             last = Layer(W[index], b[index], name)
             return Chain((*others, last), self.scale[index], self.shift[index])
-        return Chain(self.layers, self.matrix[index], self.shift[index])
+        if self.scale.ndim == 2:
+            return self._replace(scale=self.scale[index], shift=self.shift[index])
+        scale = np.zeros((len(index), len(self.scale)))
+        scale[np.arange(len(index)), index] = self.scale[index]
+        return Chain(self.layers, scale, self.shift[index])
 
     @property
     def matrix(self) -> Array:
@@ -88,8 +101,7 @@ class Chain(NamedTuple):
 
     def finished(self) -> tuple[Layer, ...]:
         """Return all layers; the last has an activation that outputs may have."""
-        is_unchanged = self.scale.ndim == 1 and np.all(self.scale == 1) and not self.shift.any()
-        if is_unchanged and self.layers and self.layers[-1].activation in output_activations():
+        if self.layers and _is_plain(self) and self.layers[-1].activation in output_activations():
             return self.layers
         return self.activated("identity").layers
 
@@ -100,23 +112,20 @@ def joined(chains: Sequence[Chain]) -> Chain:
     Two forms are outputs by themselves: means beside exp of logarithms of variances, and the
     probabilities 1 - p and p of two classes, which are softmax of the logits 0 and z.
     """
-    first, *others = chains
-    if all(_alike(first.layers, other.layers) for other in others):
-        scale, shift = np.vstack([x.matrix for x in chains]), np.hstack([x.shift for x in chains])
-        last = first.layers[-1] if first.layers else None
-        if last and last.activation == "sigmoid" and scale.tolist() == [[-1], [1]]:
-            logits = Layer(np.vstack([0 * last.W, last.W]), np.hstack([0, last.b]), "softmax")
-            if shift.tolist() == [1, 0]:
-                return Chain((*first.layers[:-1], logits), np.ones(2), np.zeros(2))
-        return Chain(first.layers, scale, shift)
-    means, variances = first, others[-1]
-    if len(chains) == 2 and len(means.shift) == len(variances.shift) and variances.layers:
-        *trunk, (W, b, name) = variances.layers
-        if name == "exp" and np.all(variances.scale == 1) and not variances.shift.any():
-            if _alike(means.layers, tuple(trunk)) and means.scale.ndim == 2:
-                logarithms = Chain(tuple(trunk), W, b)
-                return joined([means, logarithms]).activated("gaussian")
-    raise FormatError("what it puts together does not come from the same layer")
+    first, last = chains[0], chains[-1]
+    if len(chains) == 2 and last.layers and _is_plain(last) and last.layers[-1].activation == "exp":
+        logarithms = Chain(last.layers[:-1], *last.layers[-1][:2], True)
+        if _alike(first.layers, logarithms.layers) and len(first.shift) == len(last.shift):
+            return joined([first, logarithms]).activated("gaussian")
+    if not all(_alike(first.layers, other.layers) for other in chains):
+        raise FormatError("what it puts together does not come from the same layer")
+    scale, shift = np.vstack([x.matrix for x in chains]), np.hstack([x.shift for x in chains])
+    if first.layers and first.layers[-1].activation == "sigmoid":
+        W, b, _ = first.layers[-1]
+        if scale.tolist() == [[-1], [1]] and shift.tolist() == [1, 0]:
+            logits = Chain(first.layers[:-1], np.vstack([0 * W, W]), np.hstack([0, b]), True)
+            return logits.activated("softmax")
+    return Chain(first.layers, scale, shift, True)
 
 
 def _is_of_units(layer: Layer) -> bool:
@@ -124,10 +133,14 @@ def _is_of_units(layer: Layer) -> bool:
     return layer.activation in hidden_activations()
 
 
+def _is_plain(chain: Chain) -> bool:
+    """Return whether nothing follows a chain's last activation."""
+    return chain.scale.ndim == 1 and bool(np.all(chain.scale == 1)) and not chain.shift.any()
+
+
 def _alike(these: tuple[Layer, ...], those: tuple[Layer, ...]) -> bool:
     """Return whether layers are the same."""
     return len(these) == len(those) and all(
-        x is y or (x.activation == y.activation and np.array_equal(x.W, y.W))
-        and np.array_equal(x.b, y.b)
+        x.activation == y.activation and np.array_equal(x.W, y.W) and np.array_equal(x.b, y.b)
         for x, y in zip(these, those, strict=True)
-    )  # fmt: skip
+    )

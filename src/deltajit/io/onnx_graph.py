@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from deltajit.io import onnx_file
@@ -31,20 +32,23 @@ from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
 
 # Operators of single elements, of which activations are composed.
-BY_ELEMENT = set(
-    "Abs Add BatchNormalization Ceil Celu Clip Cos Div Elu Erf Exp Gelu Greater GreaterOrEqual "
-    "HardSigmoid HardSwish LeakyRelu Less LessOrEqual Log Max Min Mish Mul Neg Not PRelu Pow "
-    "Reciprocal Relu Scaler Selu Sigmoid Sign Sin Softplus Softsign Sqrt Sub Sum Swish Tanh "
-    "ThresholdedRelu Where".split()
-)
+BY_ELEMENT = {
+    "Abs", "Add", "BatchNormalization", "Ceil", "Celu", "Clip", "Cos", "Div", "Elu", "Erf",
+    "Exp", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "LeakyRelu", "Less",
+    "LessOrEqual", "Log", "Max", "Min", "Mish", "Mul", "Neg", "Not", "PRelu", "Pow",
+    "Reciprocal", "Relu", "Scaler", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign",
+    "Sqrt", "Sub", "Sum", "Swish", "Tanh", "ThresholdedRelu", "Where",
+}  # fmt: skip
 # Operators that arrange elements anew, or take some of them.
-ARRANGEMENTS = set(
-    "ArrayFeatureExtractor Flatten Gather GatherND Reshape Slice Split Squeeze Transpose "
-    "Unsqueeze".split()
-)
+ARRANGEMENTS = {
+    "ArrayFeatureExtractor", "Flatten", "Gather", "GatherND", "Reshape", "Slice", "Split",
+    "Squeeze", "Transpose", "Unsqueeze",
+}  # fmt: skip
 PASSIVE = {"Cast", "CastLike", "Dropout", "Identity", "ZipMap"}  # change nothing here
 # What is computed of constants: of weights normalized in training, and of shapes.
-FOLDED = BY_ELEMENT | ARRANGEMENTS | {"Cast", "Concat", "Identity", "ReduceL2", "ReduceSum", "Shape"}
+FOLDED = (
+    BY_ELEMENT | ARRANGEMENTS | {"Cast", "Concat", "Identity", "ReduceL2", "ReduceSum", "Shape"}
+)
 
 # Elements that may be computed: copies of each constant in the file, and others.
 COPIES, SPARE = 8, 2**21
@@ -55,7 +59,7 @@ REAL |= {onnx.TensorProto.BFLOAT16}
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 
 
-class Unknown(FormatError):
+class UnknownError(FormatError):
     """Operations of single elements are no activation; the error names the node."""
 
 
@@ -128,6 +132,8 @@ def from_onnx(
         layers = walk.layers(target)
     except FormatError as error:
         raise FormatError(f"{name!r} can't be loaded: {str(error)[:750]}") from None
+    except RecursionError:
+        raise FormatError(f"{name!r} can't be loaded: it is too nested") from None
     if walk.slopes:
         options = {"slope": walk.slope, **options}
     *hidden, last = [layer.activation for layer in layers]
@@ -153,7 +159,7 @@ def _output(graph: onnx.GraphProto, name: str | None) -> str:
         if output.type.tensor_type.elem_type in REAL or output.name in mapped
     ]
     if len(real) == 1 or len(names) == 1:
-        return (real or names)[0]
+        return str((real or names)[0])
     raise ValueError(f"output_name must say which of the outputs {real or names} is the network's")
 
 
@@ -196,8 +202,6 @@ class Walk:
     def layers(self, target: str) -> Any:
         """Return the layers that compute a tensor from the only input that it depends on."""
         nodes = self._needed(target)
-        if not any(node.op_type in ("Gemm", "MatMul") for node in nodes):
-            raise FormatError("it has no linear layer, Gemm or MatMul")
         inputs = {name for node in nodes for name in node.input}
         given = [x for x in self.model.graph.input if x.name in inputs - set(self.tensors)]
         if len(given) != 1:
@@ -205,15 +209,14 @@ class Walk:
             raise FormatError(f"output {target!r} must depend on one input, got {names}")
         self._start(given[0], nodes)
         for node in nodes:
-            try:
+            with _named(node):
                 self._walk(node)
-            except Unknown:
-                raise
-            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-                raise FormatError(f"{_described(node)}: {error}") from None
         if target not in self.signals:
             raise FormatError(f"output {target!r} does not depend on the input")
-        return self._closed(self.signals[target]).finished()
+        if not any(node.op_type in ("Gemm", "MatMul") for node in nodes):
+            raise FormatError("it has no linear layer, Gemm or MatMul")
+        with _named(nodes[-1]):
+            return self._closed(self.signals[target]).finished()
 
     def _needed(self, target: str) -> list[onnx.NodeProto]:
         """Return the nodes that a tensor depends on, in the graph's order."""
@@ -266,8 +269,10 @@ class Walk:
         operator = node.op_type
         if node.domain not in DOMAINS:
             raise FormatError(f"its domain {node.domain!r} is unknown here")
-        if node.input and node.input[0] in self.moved:
+        if operator in ARRANGEMENTS and node.input[0] in self.moved:
             return self._arrange(node)
+        if any(name in self.moved for name in node.input):
+            raise FormatError("its input does not hold one sample after the other")
         given = [name for name in node.input if name in self.signals]
         unknown = [x for x in node.input if x and x not in given and self._constant(x) is None]
         if unknown:
@@ -311,7 +316,9 @@ class Walk:
         """Compute a node of constants."""
         if node.op_type not in FOLDED:
             raise FormatError("it is not computed here, even of constants")
-        feeds = {name: self._known(name) for name in node.input if name}
+        feeds = {name: self._known(name) for name in node.input if name not in ("", *self.signals)}
+        if node.op_type == "Shape":
+            feeds = {x: np.empty(self._shape(x), bool) for x in node.input}
         sizes = [value.size for value in feeds.values()]
         if node.op_type in BY_ELEMENT:
             shapes = [value.shape for value in feeds.values()]
@@ -326,13 +333,15 @@ class Walk:
                 self.tensors[name] = self.tensors[node.input[0]]
 
     def _known(self, name: str) -> Array:
-        """Return a constant; a signal's shape is one, so Shape gets zeros of it."""
-        if name in self.signals:
-            return np.broadcast_to(0.0, self.signals[name].shape)
+        """Return a constant's values."""
         value = self._constant(name)
         if value is None:
             raise FormatError(f"{name!r} must be a constant")
         return value
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a signal or a constant."""
+        return self.signals[name].shape if name in self.signals else self._known(name).shape
 
     def _pass(self, node: onnx.NodeProto) -> None:
         """Make an output the same as the input."""
@@ -407,8 +416,7 @@ class Walk:
             numbered = np.arange(math.prod(signal.shape)).reshape(signal.shape)
         self._spend(numbered.size)
         feeds = {x: numbered if x == name else self._known(x) for x in node.input if x}
-        found = self._evaluated([node], feeds) if node.op_type in ARRANGEMENTS else []
-        for output, places in zip(node.output, found, strict=True):
+        for output, places in zip(node.output, self._evaluated([node], feeds), strict=True):
             rows = places.reshape(self.samples, -1)
             index, n = rows[0], len(chain.shift)
             if np.array_equal(rows, index % n + n * np.arange(self.samples)[:, None]):
@@ -422,7 +430,7 @@ class Walk:
             return chain
         if len({*index}) < len(index):
             raise FormatError("it repeats features")
-        self._spend(chain.scale.size)
+        self._spend(len(index) * chain.scale.shape[-1])
         return chain.chosen(index)
 
     def _operate(self, node: onnx.NodeProto, given: Sequence[str]) -> None:
@@ -434,7 +442,7 @@ class Walk:
         copy.CopyFrom(node)
         for i, name in enumerate(node.input):
             copy.input[i] = self.signals[name].name if name in given else name
-        shapes = [self._known(name).shape for name in node.input if name]
+        shapes = [self._shape(name) for name in node.input if name]
         if node.op_type in ("BatchNormalization", "Scaler"):
             shapes = shapes[:1]
         shape = np.broadcast_shapes(*shapes)
@@ -535,7 +543,7 @@ class Walk:
         if costs[-1] == math.inf:
             node = steps[reached].nodes[-1]
             options = "".join(f", {name}={value}" for name, value in _options(node).items())
-            raise Unknown(
+            raise UnknownError(
                 f"{_described(node)}{options}: what it makes of {steps[reached].begin!r} is none "
                 "of the activations that there are"
             )
@@ -585,6 +593,17 @@ class Walk:
                 return list(ReferenceEvaluator(part).run(outputs, values))
         except Exception as error:  # operators raise anything for arguments that they don't take
             raise FormatError(f"it cannot be evaluated: {error}") from None
+
+
+@contextmanager
+def _named(node: onnx.NodeProto) -> Iterator[None]:
+    """Name a node in errors."""
+    try:
+        yield
+    except UnknownError:
+        raise
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise FormatError(f"{_described(node)}: {error}") from None
 
 
 def _options(node: onnx.NodeProto) -> dict[str, Any]:
