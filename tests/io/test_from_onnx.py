@@ -8,7 +8,7 @@ import pytest
 import deltajit as dj
 from tests.helpers.forms import NAMES, case
 from tests.helpers.networks import DTYPES
-from tests.helpers.onnx_graphs import evaluations, made, weights
+from tests.helpers.onnx_graphs import evaluations, made, random_graph, weights
 
 onnx = pytest.importorskip("onnx")
 
@@ -327,6 +327,7 @@ def test_types(dtype, load):
         (["t = Transpose(x)", "y = Relu(t)"], r"'the_y' .*one sample after the other"),
         (["y = Relu(x)"], "no linear layer"),
         (["y = Gemm<transA=1>(x, W1)"], "transposes the samples"),
+        (["z = Gemm(x, W1, b1)", "y = Div(z, none)"], r"'the_y' .*it divides by 0"),
         (["y = Gemm(x, W2)"], r"weights \(7, 3\) do not fit 5 features"),
         (["z = Gemm(x, W1, b1)", "y = Add(z, W3)"], r"'the_y' \(Add"),
         (["z = Gemm(x, W1, b1)", "y = Cast<to=7>(z)"], "rounds to integers"),
@@ -342,10 +343,22 @@ def test_types(dtype, load):
 def test_what_is_no_network_names_the_node(lines, message, load):
     constants = weights(5, 7, 3) | {
         "square": np.ones((5, 5), "f"), "W3": np.ones((7, 7), "f"), "low": np.float32(0.5),
-        "twice": np.array([1, 1]), "yes": np.array(True), "row": np.ones((1, 2), "f"),
+        "none": np.float32(0), "twice": np.array([1, 1]), "yes": np.array(True),
+        "row": np.ones((1, 2), "f"),
     }  # fmt: skip
     with pytest.raises(dj.FormatError, match=message):
         load(made(lines, constants, 5))
+
+
+def test_numbers_that_are_refused(load):
+    constants = weights(5, 7, 3) | {"huge": np.float32(3e38)}
+    lines = ["n = Mul(x, huge)", "m = Mul(n, huge)", "z = Gemm(m, W1, b1)", *TAIL]
+    with pytest.raises(dj.FormatError, match="must be finite numbers of float32"):
+        load(made(lines, constants, 5))
+    model = made(["z = Gemm(x, W1, b1)", "a = LeakyRelu<alpha=0.25>(z)", TAIL[1]], constants, 5)
+    assert load(model, slope=0.25).architecture.slope == 0.25
+    with pytest.raises(ValueError, match=r"slope must be the file's, 0\.25, got 0\.5"):
+        load(model, slope=0.5)
 
 
 def test_inputs_that_are_refused(load):
@@ -362,6 +375,27 @@ def test_without_onnx_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ImportError, match=r"from_onnx needs .*pip install 'deltajit\[onnx\]'"):
         dj.Network.from_onnx("net.onnx")
+
+
+def test_random_graphs(load):
+    """Whatever is accepted is computed; most graphs of random operators are no networks."""
+    rng, accepted = np.random.default_rng(0), 0
+    with np.errstate(all="ignore"):
+        for _ in range(300):
+            model = random_graph(rng)
+            try:
+                net = load(model)
+            except ValueError:
+                continue
+            accepted += 1
+            X = 2 * rng.normal(size=(30, 5)).astype(np.float32)
+            expected = next(evaluations(model, X))
+            assert expected.shape == (30, net.sizes[-1])
+            is_finite = np.isfinite(expected)  # log(1 + exp(x)) overflows, say
+            np.testing.assert_allclose(
+                net.predict(X)[is_finite], expected[is_finite], rtol=3e-4, atol=3e-4
+            )
+    assert accepted > 50
 
 
 # ------------------------------------------------------------------ files
@@ -416,6 +450,23 @@ def test_functions_are_written_out(load):
             model.functions.append(helper.make_function("own", name, ["z"], ["a"], nodes, versions))
         with pytest.raises(dj.FormatError, match="more than 100,000 nodes"):
             load(model)
+
+
+def test_weights_in_nodes_of_constants(load, monkeypatch):
+    """As old exporters write them; large ones are no suspicious amount of memory."""
+    from onnx import helper, numpy_helper
+
+    from deltajit.io import onnx_graph
+
+    monkeypatch.setattr(onnx_graph, "SPARE", 10)
+    constants = weights(5, 7, 3)
+    model = made(PLAIN, constants, 5)
+    expected = load(model).theta
+    for i, (name, value) in enumerate(constants.items()):
+        node = helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value))
+        model.graph.node.insert(i, node)
+    del model.graph.initializer[:]
+    np.testing.assert_array_equal(load(model).theta, expected)
 
 
 def test_small_files_cannot_ask_for_much_memory(load):

@@ -54,9 +54,9 @@ class Chain(NamedTuple):
 
     def affine(self, factor: Array | float, term: Array | float) -> Chain:
         """Multiply each feature by a factor, and add a term."""
-        factors = np.broadcast_to(factor, self.shift.shape)
+        factors, terms = (np.broadcast_to(x, self.shift.shape) for x in (factor, term))
         scale = factors[:, None] * self.scale if self.scale.ndim == 2 else factors * self.scale
-        return self._replace(scale=scale, shift=factors * self.shift + term)
+        return self._replace(scale=scale, shift=factors * self.shift + terms)
 
     def linear(self, W: Array) -> Chain:
         """Multiply by weights (n_out, n)."""

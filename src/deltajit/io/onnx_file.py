@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import stat
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx
@@ -59,7 +60,11 @@ def read(path: str) -> onnx.ModelProto:
     return model
 
 
-def _expanded(nodes, functions, sizes) -> int:  # type: ignore[no-untyped-def]
+def _expanded(
+    nodes: Iterable[onnx.NodeProto],
+    functions: Mapping[tuple[str, str], onnx.FunctionProto],
+    sizes: dict[tuple[str, str], int],
+) -> int:
     """Return the number of nodes after functions are expanded; `sizes` keeps that of each."""
     total = 0
     for node in nodes:
@@ -99,7 +104,8 @@ def array(tensor: TensorProto, folder: str) -> Array:
         raise FormatError(f"tensor {tensor.name!r} is damaged: {error}") from None
     if values.dtype.kind in "cOSU":
         raise FormatError(f"tensor {tensor.name!r} must have real numbers, got {values.dtype}")
-    return values if values.dtype.kind in "biu" else values.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # some NaN are signals
+        return values if values.dtype.kind in "biu" else values.astype(np.float64)
 
 
 def _with_data(tensor: TensorProto, folder: str) -> TensorProto:

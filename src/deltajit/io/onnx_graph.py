@@ -2,10 +2,8 @@
 
 The graph is walked forward, node by node. Each tensor is a constant, or a `Signal`: a `Chain` of
 layers up to some tensor, its base, and operations of single elements since. A linear map, an
-arrangement of features or the graph's end closes those operations: `_closed` finds, between the
-tensors that all paths go through, affine maps and activations, which `recognized` knows by their
-values, of whatever operators an exporter composes them. Operators are evaluated by onnx's reference
-implementation; none that is not listed here.
+arrangement of features or the graph's end closes those operations, of which `onnx_elements` makes
+affine maps and activations.
 
 This module imports onnx, so it may be imported only where onnx is asked for.
 """
@@ -16,29 +14,29 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import onnx
 from onnx import helper
-from onnx.reference import ReferenceEvaluator
 
 from deltajit.io import onnx_file
-from deltajit.io.chain import Chain, joined
+from deltajit.io.chain import Chain, Layer, joined
 from deltajit.io.files import FormatError, Path
 from deltajit.io.forms import assembled
-from deltajit.io.recognition import Recognized, recognized
+from deltajit.io.onnx_elements import (
+    BY_ELEMENT,
+    Map,
+    UnknownError,
+    described,
+    evaluated,
+    options_of,
+    parts,
+)
+from deltajit.io.recognition import Recognized
 from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
 
-# Operators of single elements, of which activations are composed.
-BY_ELEMENT = {
-    "Abs", "Add", "BatchNormalization", "Ceil", "Celu", "Clip", "Cos", "Div", "Elu", "Erf",
-    "Exp", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "LeakyRelu", "Less",
-    "LessOrEqual", "Log", "Max", "Min", "Mish", "Mul", "Neg", "Not", "PRelu", "Pow",
-    "Reciprocal", "Relu", "Scaler", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign",
-    "Sqrt", "Sub", "Sum", "Swish", "Tanh", "ThresholdedRelu", "Where",
-}  # fmt: skip
 # Operators that arrange elements anew, or take some of them.
 ARRANGEMENTS = {
     "ArrayFeatureExtractor", "Flatten", "Gather", "GatherND", "Reshape", "Slice", "Split",
@@ -52,15 +50,9 @@ FOLDED = (
 
 # Elements that may be computed: copies of each constant in the file, and others.
 COPIES, SPARE = 8, 2**21
-LONGEST = 16  # steps of one activation, between tensors that all paths go through
-MOST_STEPS = 256  # between two linear layers
 REAL = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16}
 REAL |= {onnx.TensorProto.BFLOAT16}
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
-
-
-class UnknownError(FormatError):
-    """Operations of single elements are no activation; the error names the node."""
 
 
 class Signal(NamedTuple):
@@ -82,14 +74,6 @@ class Signal(NamedTuple):
     base: str
     name: str
     shape: tuple[int, ...]
-
-
-class Step(NamedTuple):
-    """Nodes between two tensors that all paths go through, from `begin` to `end`."""
-
-    nodes: list[onnx.NodeProto]
-    begin: str
-    end: str
 
 
 def from_onnx(
@@ -129,19 +113,24 @@ def from_onnx(
         model = onnx_file.read(name)
         walk = Walk(model, os.path.dirname(name))
         target = _output(model.graph, output_name)
-        layers = walk.layers(target)
+        with np.errstate(all="ignore"):
+            layers = walk.layers(target)
+            theirs = np.float64 if walk.is_double else np.float32
+            weights = [layer.W.astype(theirs) for layer in layers]
+            biases = [layer.b.astype(theirs) for layer in layers]
+        if not all(np.isfinite(x).all() for x in (*weights, *biases)):
+            raise FormatError(f"its weights must be finite numbers of {np.dtype(theirs)}")
     except FormatError as error:
         raise FormatError(f"{name!r} can't be loaded: {str(error)[:750]}") from None
     except RecursionError:
         raise FormatError(f"{name!r} can't be loaded: it is too nested") from None
     if walk.slopes:
         options = {"slope": walk.slope, **options}
+        if options["slope"] != walk.slope:
+            raise ValueError(f"slope must be the file's, {walk.slope}, got {options['slope']}")
     *hidden, last = [layer.activation for layer in layers]
     if last == "identity" and loss not in ("auto", "gaussian_nll"):
         last = "auto"
-    kind = np.float64 if walk.is_double else np.float32
-    weights = [layer.W.astype(kind) for layer in layers]
-    biases = [layer.b.astype(kind) for layer in layers]
     return assembled(weights, biases, hidden, last, loss, options)
 
 
@@ -186,8 +175,8 @@ class Walk:
         self.tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         self.constants: dict[str, Array] = {}
         self.signals: dict[str, Signal] = {}
-        self.nodes: dict[str, onnx.NodeProto] = {}  # of single elements, by their output
-        self.maps: dict[str, tuple[Array, Array]] = {}  # factor and term, if such a node is affine
+        self.nodes: dict[str, tuple[int, onnx.NodeProto]] = {}  # numbered, of single elements
+        self.maps: dict[str, Map] = {}  # factor and term, if such a node is affine
         self.closed: dict[str, Chain] = {}
         self.moved: dict[str, tuple[Chain, Array]] = {}  # places of elements, not sample by sample
         self.slopes: list[float] = []
@@ -199,7 +188,7 @@ class Walk:
         slope = self.slopes[0]
         return slope if self.is_double else float(str(np.float32(slope)))
 
-    def layers(self, target: str) -> Any:
+    def layers(self, target: str) -> tuple[Layer, ...]:
         """Return the layers that compute a tensor from the only input that it depends on."""
         nodes = self._needed(target)
         inputs = {name for node in nodes for name in node.input}
@@ -243,7 +232,7 @@ class Walk:
         if 0 in inner:
             raise FormatError(f"input {given.name!r} must have a known size, got {dims}")
         shape = tuple(inner) if len(dims) < 2 else (self.samples, *inner)
-        self._spend(math.prod(shape))
+        self._spend(math.prod(inner))
         chain = Chain.of_inputs(math.prod(inner))
         self.signals[given.name] = Signal(chain, given.name, given.name, shape)
 
@@ -253,7 +242,7 @@ class Walk:
             if node.op_type in ("Gemm", "MatMul"):
                 W = self._constant(node.input[1])
                 if W is not None and W.ndim == 2:
-                    return int(W.shape[bool(_options(node).get("transB"))])
+                    return int(W.shape[bool(options_of(node).get("transB"))])
         return 0
 
     def _spend(self, elements: int) -> None:
@@ -278,7 +267,7 @@ class Walk:
         if unknown:
             raise FormatError(f"its input {unknown[0]!r} is computed by no node before")
         if operator == "Constant":
-            self.constants[node.output[0]] = self._value(node)
+            self._keep(node)
         elif not given or operator == "Shape":
             self._fold(node)
         elif operator in PASSIVE:
@@ -302,15 +291,15 @@ class Walk:
             self.budget += COPIES * self.constants[name].size
         return self.constants.get(name)
 
-    def _value(self, node: onnx.NodeProto) -> Array:
-        """Return what a Constant holds."""
+    def _keep(self, node: onnx.NodeProto) -> None:
+        """Keep what a Constant holds."""
         (attribute,) = node.attribute
         if attribute.name == "value":
             self.tensors[node.output[0]] = attribute.t
-            return onnx_file.array(attribute.t, self.folder)
-        if attribute.name not in ("value_float", "value_floats", "value_int", "value_ints"):
+        elif attribute.name in ("value_float", "value_floats", "value_int", "value_ints"):
+            self.constants[node.output[0]] = np.array(helper.get_attribute_value(attribute))
+        else:
             raise FormatError(f"its {attribute.name} is no number")
-        return np.array(helper.get_attribute_value(attribute))
 
     def _fold(self, node: onnx.NodeProto) -> None:
         """Compute a node of constants."""
@@ -327,7 +316,9 @@ class Walk:
             self._spend(math.prod(sizes))
         else:
             self._spend(sum(sizes))
-        self.constants.update(zip(node.output, self._evaluated([node], feeds), strict=True))
+        self.constants.update(
+            zip(node.output, evaluated([node], feeds, self.model.opset_import), strict=True)
+        )
         for name in node.output:  # a transposed weight has the type of the weight
             if node.input and node.input[0] in self.tensors:
                 self.tensors[name] = self.tensors[node.input[0]]
@@ -345,7 +336,7 @@ class Walk:
 
     def _pass(self, node: onnx.NodeProto) -> None:
         """Make an output the same as the input."""
-        options = _options(node)
+        options = options_of(node)
         if node.op_type == "Cast" and options["to"] not in REAL:
             raise FormatError("it rounds to integers, or compares with 0")
         if node.op_type == "Dropout" and len(node.input) > 2 and self._known(node.input[2]).any():
@@ -354,7 +345,7 @@ class Walk:
 
     def _multiply(self, node: onnx.NodeProto) -> None:
         """Multiply by weights, as a new base."""
-        options = _options(node)
+        options = options_of(node)
         name, other = node.input[:2]
         is_left = name not in self.signals  # W @ x
         if is_left:
@@ -396,7 +387,7 @@ class Walk:
         signals = [self.signals[name] for name in node.input if name in self.signals]
         chains = [self._closed(signal) for signal in signals]
         shape, sizes = signals[0].shape, [len(chain.shift) for chain in chains]
-        axis = _options(node).get("axis", 1 if self._opset < 13 else -1)
+        axis = options_of(node).get("axis", 1 if self._opset < 13 else -1)
         if axis not in (-1, len(shape) - 1) or [x.shape[-1] for x in signals] != sizes:
             raise FormatError("it must go along the features")
         if len(signals) < len(node.input):
@@ -416,7 +407,9 @@ class Walk:
             numbered = np.arange(math.prod(signal.shape)).reshape(signal.shape)
         self._spend(numbered.size)
         feeds = {x: numbered if x == name else self._known(x) for x in node.input if x}
-        for output, places in zip(node.output, self._evaluated([node], feeds), strict=True):
+        for output, places in zip(
+            node.output, evaluated([node], feeds, self.model.opset_import), strict=True
+        ):
             rows = places.reshape(self.samples, -1)
             index, n = rows[0], len(chain.shift)
             if np.array_equal(rows, index % n + n * np.arange(self.samples)[:, None]):
@@ -449,15 +442,15 @@ class Walk:
         if math.prod(shape) != math.prod(signals[0].shape):
             raise FormatError(f"it makes a tensor {shape} of {[x.shape for x in signals]}")
         name = node.output[0]
-        self.nodes[name] = copy
+        self.nodes[name] = len(self.nodes), copy
         affine = self._affine(node, shape) if len(given) == 1 else None
         if affine:
             self.maps[name] = affine
         self.signals[name] = Signal(signals[0].chain, signals[0].base, name, shape)
 
-    def _affine(self, node: onnx.NodeProto, shape: tuple[int, ...]) -> Any:
+    def _affine(self, node: onnx.NodeProto, shape: tuple[int, ...]) -> Map | None:
         """Return a node's factor and term, one for each feature; None if it is not affine."""
-        options, operator = _options(node), node.op_type
+        options, operator = options_of(node), node.op_type
         if operator == "Neg":
             return -1.0, 0.0
         if operator == "Scaler":
@@ -473,126 +466,58 @@ class Walk:
             return None
         is_first = node.input[0] in self.signals
         value = self._vector(node.input[is_first], shape)
-        with np.errstate(divide="ignore"):
-            return {
-                "Add": (1.0, value),
-                "Sub": (1.0, -value) if is_first else (-1.0, value),
-                "Mul": (value, 0.0),
-                "Div": (1 / value, 0.0) if is_first else None,
-            }[operator]
+        if operator == "Mul":
+            return value, 0.0
+        if operator == "Div" and not value.all():
+            raise FormatError("it divides by 0")
+        if operator == "Div":
+            return (1 / value, 0.0) if is_first else None
+        if operator == "Add":
+            return 1.0, value
+        return (1.0, -value) if is_first else (-1.0, value)
 
     # ------------------------------------------------------------------ operations of elements
 
     def _closed(self, signal: Signal) -> Chain:
         """Return the chain up to a signal, with the operations since its base made layers."""
         if signal.name not in self.closed:
-            steps = self._steps(signal)
-            if len(steps) > MOST_STEPS:
-                raise FormatError(f"it stands behind {len(steps)} operations of single elements")
-            chain = signal.chain
-            for part in self._parts(steps):
+            chain, nodes = signal.chain, self._since(signal)
+            for part in parts(nodes, signal.base, self.maps, self._known, self.model.opset_import):
                 self._spend(chain.scale.size)
                 if isinstance(part, Recognized):
-                    if part.name == "leaky_relu":
-                        self.slopes.append(part.slope)
-                        if part.slope != self.slopes[0]:
-                            raise FormatError(f"slopes of leaky_relu must be one, {self.slopes}")
-                    chain = chain.affine(part.scale, part.shift)
-                    if part.name != "identity":
-                        chain = chain.activated(part.name)
-                        self._spend(chain.layers[-1].W.size)
-                    chain = chain.affine(part.factor, part.term)
+                    chain = self._activated(chain, part)
                 else:
                     chain = chain.affine(*part)
             self.closed[signal.name] = chain
         return self.closed[signal.name]
 
-    def _steps(self, signal: Signal) -> list[Step]:
-        """Cut the nodes between a signal's base and it where a single tensor carries all."""
-        pending, needed = [signal.name], {}
+    def _activated(self, chain: Chain, found: Recognized) -> Chain:
+        """Return a chain with an activation; networks have one slope of leaky_relu."""
+        if found.name == "leaky_relu":
+            self.slopes.append(found.slope)
+            if found.slope != self.slopes[0]:
+                raise FormatError(f"slopes of leaky_relu must be one, got {self.slopes}")
+        chain = chain.affine(found.scale, found.shift)
+        if found.name != "identity":
+            chain = chain.activated(found.name)
+            self._spend(chain.layers[-1].W.size)
+        return chain.affine(found.factor, found.term)
+
+    def _since(self, signal: Signal) -> list[onnx.NodeProto]:
+        """Return the nodes between a signal's base and it, in the graph's order."""
+        pending, needed = [signal.name], set()
         while pending:
             name = pending.pop()
-            if name != signal.base and name not in needed:
-                needed[name] = self.nodes[name]
-                pending += [x for x in self.nodes[name].input if x in self.signals]
-        ordered = [name for name in self.nodes if name in needed]
-        last = {x: i for i, name in enumerate(ordered) for x in needed[name].input}
-        steps, nodes, begin, live = [], [], signal.base, {signal.base}
-        for i, name in enumerate(ordered):
-            nodes.append(needed[name])
-            live = {x for x in live if last.get(x, -1) > i} | {name}
-            if len(live) == 1:
-                steps.append(Step(nodes, begin, name))
-                nodes, begin = [], name
-        return steps
-
-    def _parts(self, steps: Sequence[Step]) -> list[Any]:
-        """Return the fewest activations, and affine maps between them, that all steps are."""
-        costs: list[float] = [0.0, *[math.inf] * len(steps)]
-        ways: list[list[Any]] = [[] for _ in costs]
-        reached = 0
-        for i in range(len(steps)):
-            if costs[i] == math.inf:
-                continue
-            reached = i
-            for j in range(min(i + LONGEST, len(steps)), i, -1):
-                part = self._part(steps[i:j])
-                cost = costs[i] + (isinstance(part, Recognized) and part.name != "identity")
-                if part is not None and cost < costs[j]:
-                    costs[j], ways[j] = cost, [*ways[i], part]
-        if costs[-1] == math.inf:
-            node = steps[reached].nodes[-1]
-            options = "".join(f", {name}={value}" for name, value in _options(node).items())
-            raise UnknownError(
-                f"{_described(node)}{options}: what it makes of {steps[reached].begin!r} is none "
-                "of the activations that there are"
-            )
-        return ways[-1]
-
-    def _part(self, steps: Sequence[Step]) -> Any:
-        """Return the affine map of one step, or the activation of some; None if it is neither."""
-        end = steps[-1].end
-        if all(step.end in self.maps for step in steps):
-            return self.maps[end] if len(steps) == 1 else None
-        nodes = [node for step in steps for node in step.nodes]
-        constants: dict[str, Array] = {}
-        for name in {name for node in nodes for name in node.input if name not in self.signals}:
-            if name:
-                value = self._known(name)
-                if value.size == 0 or np.any(value != value.flat[0]):
-                    return None  # not the same for all features
-                constants[name] = value.flat[0]
-        if any(node.op_type in ("BatchNormalization", "Scaler") for node in nodes):
-            return None
-        attributes = [x.f for node in nodes for x in node.attribute if x.type == x.FLOAT]
-        numbers = {float(x) for x in [*constants.values(), *attributes]}
-        begin = steps[0].begin
-
-        def f(z: Array) -> Any:
-            return self._evaluated(nodes, {begin: z, **constants}, end)[0]
-
-        return recognized(f, numbers)
+            if name in self.nodes and name != signal.base and name not in needed:
+                needed.add(name)
+                pending += self.nodes[name][1].input
+        return [node for _, node in sorted((self.nodes[x] for x in needed), key=lambda x: x[0])]
 
     @property
     def _opset(self) -> int:
         """Return the version of the operators."""
         versions = {x.domain: x.version for x in self.model.opset_import}
         return int(versions.get("", versions.get("ai.onnx", 1)))
-
-    def _evaluated(
-        self, nodes: Sequence[onnx.NodeProto], feeds: Mapping[str, Any], end: str | None = None
-    ) -> list[Array]:
-        """Return the outputs of nodes by onnx's reference implementation."""
-        outputs = list(nodes[-1].output) if end is None else [end]
-        inputs, results = [[onnx.ValueInfoProto(name=x) for x in y] for y in (feeds, outputs)]
-        graph = helper.make_graph(nodes, "part", inputs, results)
-        part = helper.make_model(graph, opset_imports=self.model.opset_import)
-        try:
-            values = {name: np.asarray(value) for name, value in feeds.items()}
-            with np.errstate(all="ignore"):
-                return list(ReferenceEvaluator(part).run(outputs, values))
-        except Exception as error:  # operators raise anything for arguments that they don't take
-            raise FormatError(f"it cannot be evaluated: {error}") from None
 
 
 @contextmanager
@@ -603,15 +528,4 @@ def _named(node: onnx.NodeProto) -> Iterator[None]:
     except UnknownError:
         raise
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        raise FormatError(f"{_described(node)}: {error}") from None
-
-
-def _options(node: onnx.NodeProto) -> dict[str, Any]:
-    """Return a node's attributes."""
-    values = {x.name: helper.get_attribute_value(x) for x in node.attribute}
-    return {key: x.decode() if isinstance(x, bytes) else x for key, x in values.items()}
-
-
-def _described(node: onnx.NodeProto) -> str:
-    """Name a node in an error."""
-    return f"node {node.name!r} ({node.op_type}, output {', '.join(map(repr, node.output))})"
+        raise FormatError(f"{described(node)}: {error}") from None
