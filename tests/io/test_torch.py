@@ -140,6 +140,10 @@ def test_torchscript_comes_back(torch, tmp_path):
     ]:
         with pytest.raises(error, match=message):
             dj.Network.from_torch(torch.jit.script(source))
+    tanh = nn.Tanh()
+    shared = nn.Sequential(nn.Linear(3, 4), tanh, nn.Sequential(nn.Linear(4, 4), tanh))
+    for source in (shared, torch.jit.script(shared)):
+        assert dj.Network.from_torch(source).architecture.activations == ("tanh", "tanh")
     part = torch.jit.script(actor["actor"].eval())
     assert dj.Network.from_torch(part).architecture.activations == ("tanh",)
 

@@ -17,26 +17,7 @@ OPSET, IR_VERSION = 17, 8  # old enough for runtimes of 2022
 
 
 def to_onnx(architecture: Architecture, theta: Array, path: Path) -> None:
-    """Write `predict` as an ONNX model that passes onnx.checker.
-
-    Parameters
-    ----------
-    architecture : Architecture
-        The network's architecture.
-    theta : ndarray, (n_params,)
-        Its parameters.
-    path : str or os.PathLike
-        The file.
-
-    Raises
-    ------
-    ValueError
-        An activation has no form in ONNX.
-    OSError
-        The file cannot be written.
-    ImportError
-        There is no onnx.
-    """
+    """Write `predict` as an ONNX model that passes onnx.checker: see `Network.to_onnx`."""
     check_forms(architecture, "to_onnx")
     _check_onnx("to_onnx")
     import onnx
@@ -91,33 +72,7 @@ def _statements(text: str) -> Iterator[tuple[list[str], str, dict[str, Any], lis
 def from_onnx(
     path: Path, output_name: str | None, loss: str, options: Mapping[str, object]
 ) -> tuple[Architecture, Array]:
-    """Return an architecture and theta from an ONNX file: see `onnx_graph`.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The file.
-    output_name : str or None
-        Which of the graph's outputs; None if only one consists of real numbers.
-    loss : str
-        As for `Network`.
-    options : dict
-        Further arguments of `Network`.
-
-    Returns
-    -------
-    architecture : Architecture
-        The network's architecture.
-    theta : ndarray, (n_params,)
-        Its parameters.
-
-    Raises
-    ------
-    FormatError
-        It is no ONNX file, or computes something else than a multilayer perceptron.
-    ImportError
-        There is no onnx.
-    """
+    """Return an architecture and theta of an ONNX file's network: see `Network.from_onnx`."""
     _check_onnx("from_onnx")
     from deltajit.io import onnx_graph
 

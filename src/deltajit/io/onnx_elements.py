@@ -57,30 +57,10 @@ def parts(
     constant: Callable[[str], Array],
     opsets: Opsets,
 ) -> list[Map | Recognized]:
-    """Return the fewest activations, and affine maps between them, that nodes are.
+    """Return the fewest activations, and affine maps between them, that nodes from `base` are.
 
-    Parameters
-    ----------
-    nodes : sequence of NodeProto
-        Operations of single elements, in order. The last one's output is the result.
-    base : str
-        The name of the tensor that they begin with.
-    maps : mapping
-        Factor and term of those that are affine, by their output.
-    constant : callable
-        ``constant(name)`` is the value of any other tensor.
-    opsets : sequence of OperatorSetIdProto
-        Versions of the operators.
-
-    Returns
-    -------
-    list of tuple or Recognized
-        Affine maps as (factor, term), and activations.
-
-    Raises
-    ------
-    FormatError
-        Some of them are neither.
+    The last node's output is the result. Some of `maps` are affine; ``constant(name)`` is the value
+    of any other tensor.
     """
     if len(nodes) > MOST_NODES:
         raise FormatError(f"it stands behind {len(nodes)} operations of single elements")
@@ -151,27 +131,7 @@ def _part(
 def evaluated(
     nodes: Sequence[onnx.NodeProto], feeds: Mapping[str, Any], opsets: Opsets
 ) -> list[Array]:
-    """Return the outputs of the last node, by onnx's reference implementation.
-
-    Parameters
-    ----------
-    nodes : sequence of NodeProto
-        Nodes in order.
-    feeds : mapping of str to array_like
-        The tensors that they begin with, by name.
-    opsets : sequence of OperatorSetIdProto
-        Versions of the operators.
-
-    Returns
-    -------
-    list of ndarray
-        The outputs.
-
-    Raises
-    ------
-    FormatError
-        The operators do not take these.
-    """
+    """Return the outputs of the last node, from `feeds`, by onnx's reference implementation."""
     outputs = list(nodes[-1].output)
     inputs, results = [[onnx.ValueInfoProto(name=x) for x in y] for y in (feeds, outputs)]
     graph = helper.make_graph(nodes, "part", inputs, results)

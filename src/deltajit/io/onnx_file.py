@@ -22,25 +22,7 @@ MOST_NODES = 100_000  # after functions are expanded, which may call each other
 
 
 def read(path: str) -> onnx.ModelProto:
-    """Read a model, with its functions written out as nodes.
-
-    Parameters
-    ----------
-    path : str
-        The file.
-
-    Returns
-    -------
-    onnx.ModelProto
-        The model; data in files beside it are not read yet.
-
-    Raises
-    ------
-    FormatError
-        It is no ONNX file.
-    OSError
-        It cannot be read.
-    """
+    """Read a model, with its functions written out as nodes; data beside the file come later."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise FormatError("it is a folder or a device, not a file")
     try:
@@ -77,25 +59,7 @@ def _expanded(
 
 
 def array(tensor: TensorProto, folder: str) -> Array:
-    """Return a tensor's values, real numbers as float64.
-
-    Parameters
-    ----------
-    tensor : TensorProto
-        The tensor; its values may be in a file of their own.
-    folder : str
-        Where the model's file is. Files of values are in it, or below it.
-
-    Returns
-    -------
-    ndarray
-        The values.
-
-    Raises
-    ------
-    FormatError
-        The values are not there, or not as many as the shape says.
-    """
+    """Return a tensor's values, which may be in a file in `folder`, real ones as float64."""
     if tensor.data_location == TensorProto.EXTERNAL:
         tensor = _with_data(tensor, folder)
     try:

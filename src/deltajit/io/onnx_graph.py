@@ -79,36 +79,8 @@ class Signal(NamedTuple):
 def from_onnx(
     path: Path, output_name: str | None, loss: str, options: Mapping[str, object]
 ) -> tuple[Architecture, Array]:
-    """Return an architecture and theta from an ONNX file.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The file.
-    output_name : str or None
-        Which of the graph's outputs; None if only one consists of real numbers.
-    loss : str
-        As for `Network`.
-    options : dict
-        Further arguments of `Network`.
-
-    Returns
-    -------
-    architecture : Architecture
-        The network's architecture, in float64 if weights are.
-    theta : ndarray, (n_params,)
-        Its parameters.
-
-    Raises
-    ------
-    FormatError
-        It is no ONNX file, or computes something else than a multilayer perceptron.
-    ValueError, TypeError
-        An argument is wrong.
-    OSError
-        The file cannot be read.
-    """
-    name = os.fspath(path)
+    """Return an architecture and theta of an ONNX file's network: see `Network.from_onnx`."""
+    name = os.fsdecode(path)
     try:
         model = onnx_file.read(name)
         walk = Walk(model, os.path.dirname(name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,25 +21,7 @@ PASSIVE = {"Identity", "Dropout", "AlphaDropout", "Flatten"}  # change nothing i
 
 
 def to_torch(architecture: Architecture, theta: Array) -> torch.nn.Sequential:
-    """Make a torch.nn.Sequential of Linear layers and activations, without identities.
-
-    Parameters
-    ----------
-    architecture : Architecture
-        The network's architecture.
-    theta : ndarray, (n_params,)
-        Its parameters, which are copied.
-
-    Returns
-    -------
-    torch.nn.Sequential
-        Computes `predict`.
-
-    Raises
-    ------
-    ValueError
-        An activation has no form in PyTorch.
-    """
+    """Return a Sequential of Linear layers and activations: see `Network.to_torch`."""
     check_forms(architecture, "to_torch")
     import torch
 
@@ -54,14 +37,10 @@ def to_torch(architecture: Architecture, theta: Array) -> torch.nn.Sequential:
             linear.bias.copy_(torch.from_numpy(np.array(b)))
         modules.append(linear)
         if name != "identity":
-            modules.append(_torch_module(name, architecture.slope))
+            kind, options = FORMS[name].torch
+            given = {key: architecture.slope if x == "slope" else x for key, x in options.items()}
+            modules.append(_torch_class(kind)(**given))
     return torch.nn.Sequential(*modules)
-
-
-def _torch_module(name: str, slope: float) -> torch.nn.Module:
-    kind, options = FORMS[name].torch
-    arguments = {key: slope if value == "slope" else value for key, value in options.items()}
-    return _torch_class(kind)(**arguments)
 
 
 def _torch_class(name: str) -> Any:
@@ -81,34 +60,7 @@ def from_torch(
     options: Mapping[str, object],
     prefix: str = "",
 ) -> tuple[Architecture, Array]:
-    """Return an architecture and theta from a Sequential, or from a state_dict and activations.
-
-    Parameters
-    ----------
-    source : torch.nn.Sequential or mapping
-        Linear layers with activations, also in TorchScript, or a state_dict of Linear layers.
-    activation : str, list of str, or None
-        Hidden activations, which a state_dict does not have; None takes those of the Sequential.
-    output, loss : str
-        As for `Network`; "auto" is the Sequential's.
-    options : dict
-        Further arguments of `Network`.
-    prefix : str
-        Of a state_dict only what has a name with this prefix.
-
-    Returns
-    -------
-    architecture : Architecture
-        The network's architecture.
-    theta : ndarray, (n_params,)
-        Its parameters, copied.
-
-    Raises
-    ------
-    ValueError, TypeError
-        The source has other layers, its shapes do not fit each other, or it contradicts an
-        argument.
-    """
+    """Return an architecture and a copied theta of a PyTorch network: see `Network.from_torch`."""
     if prefix and not isinstance(source, Mapping):
         raise TypeError(f"prefix is for a state_dict, source is a {type(source).__name__}")
     if isinstance(source, Mapping):
@@ -188,15 +140,15 @@ def _of_sequential(source: object) -> tuple[list[Array], list[Array], list[str],
 
 def _leaves(source: Any) -> Iterator[Any]:
     """Yield the modules of a Sequential, and of those nested in it, in order."""
-    import torch
-
-    if not isinstance(source, torch.nn.Sequential) and _kind(source) != "Sequential":
+    if _kind(source) != "Sequential":
         raise TypeError(
             f"source must be a torch.nn.Sequential or a state_dict, got {_kind(source)}; "
             "for another Module pass its state_dict() and say activation=..."
         )
-    for module in source.children():
-        if isinstance(module, torch.nn.Sequential) or _kind(module) == "Sequential":
+    for name, module in source.named_modules(remove_duplicate=False):
+        if not name or "." in name:
+            continue  # itself, or a part of a part
+        if _kind(module) == "Sequential":
             yield from _leaves(module)
         else:
             yield module
@@ -204,13 +156,15 @@ def _leaves(source: Any) -> Iterator[Any]:
 
 def _is_script(module: object) -> bool:
     """Return whether a module is TorchScript, from torch.jit.script, trace or load."""
-    import torch
-
-    return isinstance(module, torch.jit.ScriptModule)
+    torch = sys.modules.get("torch")  # which whoever has a module has imported
+    return torch is not None and isinstance(module, torch.jit.ScriptModule)
 
 
 def _kind(module: Any) -> str:
-    """Return the name of a module's class, in TorchScript too."""
+    """Return the name of a module's class, in TorchScript too, and of Sequential's subclasses."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(module, torch.nn.Sequential):
+        return "Sequential"
     return str(module.original_name) if _is_script(module) else type(module).__name__
 
 

@@ -45,19 +45,9 @@ class Recognized(NamedTuple):
 
 
 def recognized(f: Callable[[Array], Array], numbers: Iterable[float]) -> Recognized | None:
-    """Return the activation that a function is.
+    """Return the activation that a function of each element is, or None if it is none.
 
-    Parameters
-    ----------
-    f : callable
-        A function of a vector of z, element by element.
-    numbers : iterable of float
-        Constants in it, one of which may scale z, as in ``z * sigmoid(1.702 * z)``.
-
-    Returns
-    -------
-    Recognized or None
-        The activation, or None if it is none.
+    One of the function's constants, `numbers`, may scale z, as in ``z * sigmoid(1.702 * z)``.
     """
     with np.errstate(all="ignore"):
         values = np.asarray(f(PROBES), np.float64)
