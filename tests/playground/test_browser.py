@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.helpers.browser import BROWSER, DRIVER, browsing, cpu_seconds, serving, thread_seconds
+from docs.figures.browser import BROWSER, DRIVER, browsing, cpu_seconds, serving, thread_seconds
 
 pytest.importorskip("bokeh", reason="needs bokeh: pip install 'deltajit[playground]'")
 pytest.importorskip("selenium", reason="needs selenium, which drives the browser")

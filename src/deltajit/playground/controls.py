@@ -333,12 +333,10 @@ class TrainingControls:
             title="Pause after (epochs)", value=first.epochs, low=1, high=settings.ENDLESS,
             step=100, width=WIDTH, name="epochs",
         )  # fmt: skip
-        speeds = [
-            ("0", "as fast as it can"),
-            ("20", "20 epochs a second"),
-            ("2", "2 epochs a second"),
-        ]
-        self.speed = Select(title="Speed", value="0", options=speeds, width=WIDTH, name="speed")
+        speeds = [(n, f"{n} epochs a second") for n in ("50", "20", "5", "2")]
+        self.speed = Select(
+            title="Speed of Animate", value="20", options=speeds, width=WIDTH, name="speed"
+        )
         self.layout = column(
             self.optimizer, row(self.lr, self.batch_size), self.schedule, self.epochs, self.speed
         )

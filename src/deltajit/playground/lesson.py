@@ -22,10 +22,12 @@ class Lesson:
     def __init__(self, graph: Graph, trace: NetworkTrace) -> None:
         self.graph, self.trace = graph, trace
         self.equations, self.known = trace.equations, 0
+        # Weights and biases are given: they are shown with the equation that needs them.
+        self._steps = [n for n, line in enumerate(trace.equations, 1) if line.name[0] not in "Wb"]
 
     def step(self) -> None:
         """Reveal the next equation; after the last one begin anew."""
-        self.known = self.known % len(self.equations) + 1
+        self.known = next((n for n in self._steps if n > self.known), self._steps[0])
         name = self.equations[self.known - 1].name
         layer = re.search(r"\[(\d+)\]", name)
         self.graph.frame(int(layer[1]) if layer else len(self.graph.layers) - 1)

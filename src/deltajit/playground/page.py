@@ -50,6 +50,8 @@ BANNER = {
     "padding": "6px",
     "color": "black",
 }
+# Between a tablet's width and a desktop's the pictures come first, side by side.
+BELOW = "@media (min-width: 980px) and (max-width: 1250px) { :host { order: 1 } }"
 DOWNLOAD = """
 for (let i = 0; i < file.data.name.length; i++) {
   const bytes = Uint8Array.from(atob(file.data.content[i]), c => c.charCodeAt(0))
@@ -58,6 +60,24 @@ for (let i = 0; i < file.data.name.length; i++) {
   link.download = file.data.name[i]
   link.click()
 }
+"""
+# The parts of Bokeh that this page uses, and an end where it is left: browsers keep such pages.
+TEMPLATE = """
+{% block js_resources %}
+  {% for line in bokeh_js.splitlines() if "bokeh.min" in line or "bokeh-widgets" in line %}
+    {{ line }}
+  {% endfor %}
+{% endblock %}
+{% block postamble %}
+  <meta name="viewport" content="width=device-width">
+  <script>
+    addEventListener("pagehide", () => {
+      const left = Bokeh.documents[0].get_model_by_name("left")
+      if (left) left.value += 1
+    })
+    addEventListener("pageshow", (event) => { if (event.persisted) location.reload() })
+  </script>
+{% endblock %}
 """
 SEEN = "requestAnimationFrame(() => setTimeout(() => { seen.value = cb_obj.value }))"
 COPY = """
@@ -79,11 +99,13 @@ class Page:
         self._make_widgets()
         self._shown: Snapshot | None = None
         self._slow_at, self._sent_at, self._is_showing = 0.0, 0.0, False
-        document.title = "deltajit playground"
+        document.title, document.template = "deltajit playground", TEMPLATE
         document.add_root(self._layout())
         document.js_on_event(DocumentReady, self.data.refusal())
         self.data.read_soon = lambda: document.add_next_tick_callback(self.data.read)
+        self._is_animated = False
         self.changed()
+        self.training.speed.on_change("value", lambda attr, old, new: self._keep_pace())
         document.add_periodic_callback(self.frame, FRAME)
         document.on_session_destroyed(lambda context: self.close())
 
@@ -97,13 +119,16 @@ class Page:
     def _make_widgets(self) -> None:
         buttons = dict(width=95, height=34)
         self.go = Button(label="Train", button_type="primary", name="train", **buttons)
+        self.animate = Button(label="Animate", name="animate", **buttons)
         self.step = Button(label="Step", name="step", **buttons)
         self.reset = Button(label="Reset", name="reset", **buttons)
         self.go.on_click(self.toggle)
+        self.animate.on_click(lambda: self.go_on(is_animated=True))
         self.step.on_click(lambda: self.train(1))
         self.reset.on_click(lambda: self.changed(anew=True))
-        self.status = Div(name="status", width=900, styles={"font-size": "14px"})
-        self.banner = Div(name="banner", visible=False, width=1220, styles=BANNER)
+        wide = dict(sizing_mode="stretch_width")
+        self.status = Div(name="status", styles={"font-size": "14px"}, **wide)
+        self.banner = Div(name="banner", visible=False, styles=BANNER, **wide)
         self.pass_step = Button(label="Forward pass step", name="pass", width=150, height=34)
         self.pass_step.on_click(self.next_equation)
         self.sample = Spinner(value=0, low=0, width=80, name="sample")
@@ -122,7 +147,9 @@ class Page:
         self.file.js_on_change("data", CustomJS(args={"file": self.file}, code=DOWNLOAD))
         self.sent, self.seen = NumericInput(value=0), NumericInput(value=0)
         self.sent.js_on_change("value", CustomJS(args={"seen": self.seen}, code=SEEN))
-        self.script.tags = [self.file, self.sent, self.seen]  # so that the browser has them
+        self.left = NumericInput(value=0, name="left")
+        self.left.on_change("value", lambda attr, old, new: self.close())
+        self.script.tags = [self.file, self.sent, self.seen, self.left]  # so that the browser has them
         drag = PointDrawTool(renderers=[self.plane.dots], add=False, name="drag")
         self.plane.figure.add_tools(drag)
         self.plane.points.on_change("data", self._on_drag)
@@ -130,6 +157,7 @@ class Page:
         self.graph.figure.on_event(Tap, self._on_unit)
 
     def _layout(self) -> Any:
+        wide = dict(sizing_mode="stretch_width")
         panels: dict[str, Any] = {
             "Data": self.data,
             "Network": self.network,
@@ -138,6 +166,7 @@ class Page:
         left = Tabs(
             tabs=[TabPanel(child=each.layout, title=title) for title, each in panels.items()],
             width=260,
+            stylesheets=[BELOW],
         )
         copy = Button(label="Copy as Python", name="copy", width=130)
         copy.on_click(self.write_script)
@@ -163,9 +192,13 @@ class Page:
         self.tabs.on_change("active", lambda attr, old, new: self._refresh())
         self.score = Div(name="score", width=400, styles={"font-size": "16px"})
         return column(
-            row(self.go, self.step, self.reset, self.status),
+            row(self.go, self.animate, self.step, self.reset, self.status, **wide),
             self.banner,
-            row(left, column(self.plane.figure, self.score), self.tabs),
+            row(
+                left, column(self.plane.figure, self.score), self.tabs,
+                styles={"flex-wrap": "wrap"}, **wide,
+            ),
+            **wide,
         )
 
     # ---------------------------------------------------------------- what widgets do
@@ -232,7 +265,13 @@ class Page:
         """Train, or pause."""
         if self.run is not None and self.run.trainer.frame().is_running:
             self.run.trainer.pause()
-        elif self.run is not None:
+        else:
+            self.go_on(is_animated=False)
+
+    def go_on(self, *, is_animated: bool) -> None:
+        """Train as fast as it can be, or at a pace that can be watched."""
+        self._is_animated = is_animated
+        if self.run is not None:
             self.train(self.run.settings.epochs)
 
     def train(self, epochs: int) -> None:
@@ -242,8 +281,14 @@ class Page:
         if self.run.trainer.frame().is_over:
             self.tell("This training is over.", "Reset begins anew.")
             return
-        self.run.trainer.epochs_a_second = float(self.training.speed.value) or np.inf
+        self._keep_pace()
         self.run.trainer.train(epochs)
+
+    def _keep_pace(self) -> None:
+        """Let training be as fast as it is wanted now."""
+        if self.run is not None:
+            pace = float(self.training.speed.value) if self._is_animated else np.inf
+            self.run.trainer.epochs_a_second = pace
 
     def write_script(self) -> None:
         """Write the program that does what was done here; the browser copies it."""

@@ -135,21 +135,37 @@ class Browser:
 
     def tap(self, name, x, y):
         """Click at a point of a figure, in its own coordinates."""
+        self.drag(name, (x, y), (x, y))
+
+    def drag(self, name, start, end):
+        """Drag by the mouse from one point of a figure to another."""
+        from selenium.webdriver import ActionChains
+        from selenium.webdriver.common.actions.action_builder import ActionBuilder
+
+        action = ActionBuilder(self.driver)
+        pointer = action.pointer_action
+        pointer.move_to_location(*self._place(name, *start)).pointer_down()
+        if end != start:
+            pointer.move_to_location(*self._place(name, *end))
+        pointer.pointer_up()
+        action.perform()
+        ActionChains(self.driver).pause(0.3).perform()  # else the next click is a double one
+
+    def press(self, *keys):
+        """Press keys, one after the other."""
+        from selenium.webdriver import ActionChains
+
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def _place(self, name, x, y):
+        """Return where a point of a figure is in the window, in whole pixels."""
         script = """
         const view = Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(arguments[0]))
         const {left, top} = view.canvas_view.el.getBoundingClientRect()
         const [scale_x, scale_y] = [view.frame.x_scale, view.frame.y_scale]
         return [left + scale_x.compute(arguments[1]), top + scale_y.compute(arguments[2])]
         """
-        from selenium.webdriver import ActionChains
-        from selenium.webdriver.common.actions.action_builder import ActionBuilder
-
-        place = self.driver.execute_script(script, name, x, y)
-        action = ActionBuilder(self.driver)
-        action.pointer_action.move_to_location(*map(round, place))
-        action.pointer_action.click()
-        action.perform()
-        ActionChains(self.driver).pause(0.3).perform()  # else the next click is a double one
+        return [round(at) for at in self.driver.execute_script(script, name, x, y)]
 
 
 @contextlib.contextmanager
