@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 import tempfile
 import time
 from dataclasses import replace
@@ -23,6 +24,7 @@ from bokeh.models import (
     NumericInput,
     PointDrawTool,
     PreText,
+    Select,
     Spinner,
     TabPanel,
     Tabs,
@@ -75,6 +77,13 @@ TEMPLATE = """
       const left = Bokeh.documents[0].get_model_by_name("left")
       if (left) left.value += 1
     })
+    addEventListener("keydown", (event) => {  // Bokeh's tabs know the mouse alone
+      const tab = event.composedPath()[0]
+      if ([" ", "Enter"].includes(event.key) && tab.classList?.contains("bk-tab")) {
+        event.preventDefault()
+        tab.click()
+      }
+    })
     addEventListener("pageshow", (event) => { if (event.persisted) location.reload() })
   </script>
 {% endblock %}
@@ -117,13 +126,15 @@ class Page:
     # ---------------------------------------------------------------- what there is on the page
 
     def _make_widgets(self) -> None:
-        buttons = dict(width=95, height=34)
+        buttons = dict(width=80, height=34)
         self.go = Button(label="Train", button_type="primary", name="train", **buttons)
         self.animate = Button(label="Animate", name="animate", **buttons)
+        self.pause = Button(label="Pause", name="pause", **buttons)
         self.step = Button(label="Step", name="step", **buttons)
         self.reset = Button(label="Reset", name="reset", **buttons)
-        self.go.on_click(self.toggle)
+        self.go.on_click(lambda: self.go_on(is_animated=False))
         self.animate.on_click(lambda: self.go_on(is_animated=True))
+        self.pause.on_click(self.rest)
         self.step.on_click(lambda: self.train(1))
         self.reset.on_click(lambda: self.changed(anew=True))
         wide = dict(sizing_mode="stretch_width")
@@ -133,6 +144,8 @@ class Page:
         self.pass_step.on_click(self.next_equation)
         self.sample = Spinner(value=0, low=0, width=80, name="sample")
         self.sample.on_change("value", lambda attr, old, new: self._forget_lesson())
+        self.unit = Select(value="", options=[""], width=150, name="unit")
+        self.unit.on_change("value", lambda attr, old, new: self._show_unit())
         self.blackboard = PreText(
             text=NO_LESSON, name="blackboard", width=560, height=480,
             styles={"overflow": "auto"},
@@ -149,9 +162,11 @@ class Page:
         self.sent.js_on_change("value", CustomJS(args={"seen": self.seen}, code=SEEN))
         self.left = NumericInput(value=0, name="left")
         self.left.on_change("value", lambda attr, old, new: self.close())
-        self.script.tags = [self.file, self.sent, self.seen, self.left]  # so that the browser has them
-        drag = PointDrawTool(renderers=[self.plane.dots], add=False, name="drag")
-        self.plane.figure.add_tools(drag)
+        # Tags, so that the browser has them.
+        self.script.tags = [self.file, self.sent, self.seen, self.left]
+        self.drag = PointDrawTool(renderers=[self.plane.dots], add=False)
+        self.plane.figure.add_tools(self.drag)
+        self.plane.figure.toolbar.active_multi = self.drag
         self.plane.points.on_change("data", self._on_drag)
         self.plane.figure.on_event(Tap, self._on_tap)
         self.graph.figure.on_event(Tap, self._on_unit)
@@ -166,6 +181,7 @@ class Page:
         left = Tabs(
             tabs=[TabPanel(child=each.layout, title=title) for title, each in panels.items()],
             width=260,
+            name="settings",
             stylesheets=[BELOW],
         )
         copy = Button(label="Copy as Python", name="copy", width=130)
@@ -176,7 +192,7 @@ class Page:
             button.on_click(lambda suffix=suffix: self.save(suffix))
             saves.append(button)
         graph = column(
-            row(self.pass_step, Div(text="of sample"), self.sample),
+            row(self.pass_step, Div(text="of sample"), self.sample, Div(text="unit"), self.unit),
             self.graph.figure,
             self.product.figure,
         )
@@ -191,13 +207,11 @@ class Page:
         self.tabs = Tabs(tabs=tabs, width=570, name="views")
         self.tabs.on_change("active", lambda attr, old, new: self._refresh())
         self.score = Div(name="score", width=400, styles={"font-size": "16px"})
+        pictures = column(self.plane.figure, self.score)
         return column(
-            row(self.go, self.animate, self.step, self.reset, self.status, **wide),
+            row(self.go, self.animate, self.pause, self.step, self.reset, self.status, **wide),
             self.banner,
-            row(
-                left, column(self.plane.figure, self.score), self.tabs,
-                styles={"flex-wrap": "wrap"}, **wide,
-            ),
+            row(left, pictures, self.tabs, styles={"flex-wrap": "wrap"}, **wide),
             **wide,
         )
 
@@ -243,13 +257,15 @@ class Page:
         self._show_samples(window)
         self.graph.show(run.view, window)
         last = len(samples.X) - 1
+        names = [unit_name(i, k) for i, n in enumerate(run.view.sizes) if i for k in range(n)]
+        self.unit.update(options=["", *names], value="")
         self.sample.update(high=last, value=min(self.sample.value or 0, last))
         self._shown = None
         self._forget_lesson()
         self.frame()
 
     def _show_samples(self, window: Window) -> None:
-        self._is_showing = True
+        self._is_showing, self.drag.drag = True, self.data.is_by_hand
         self.plane.show(window)
         self._is_showing = False
 
@@ -261,12 +277,10 @@ class Page:
         self.plane.clear()
         self.tell("There are no points yet.", "Click into the picture to add some.")
 
-    def toggle(self) -> None:
-        """Train, or pause."""
-        if self.run is not None and self.run.trainer.frame().is_running:
+    def rest(self) -> None:
+        """Pause the training."""
+        if self.run is not None:
             self.run.trainer.pause()
-        else:
-            self.go_on(is_animated=False)
 
     def go_on(self, *, is_animated: bool) -> None:
         """Train as fast as it can be, or at a pace that can be watched."""
@@ -322,7 +336,7 @@ class Page:
             self.data.tap(event.x, event.y, tuple(reach))
 
     def _on_drag(self, attr: str, old: Any, new: Any) -> None:
-        """Take points that were dragged; others go back to where they were."""
+        """Take points that were dragged."""
         if self._is_showing or not self.data.is_by_hand or len(new["x"]) != len(self.data.rows):
             return
         places = zip(new["x"], new["y"], self.data.rows, strict=True)
@@ -347,10 +361,17 @@ class Page:
             self.graph.forget()
 
     def _on_unit(self, event: Any) -> None:
-        """Show the dot product of the unit that was clicked, and the line that it draws."""
-        unit = None if self.run is None else self.graph.place_of(event.x, event.y)
-        if self.run is None or unit is None or unit[0] == 0:
+        """Choose the unit that was clicked."""
+        place = None if self.run is None else self.graph.place_of(event.x, event.y)
+        if place is not None and place[0] > 0:
+            self.unit.value = unit_name(*place)
+
+    def _show_unit(self) -> None:
+        """Show the dot product of the chosen unit, and the line that it draws."""
+        if self.run is None or not self.unit.value:
             return
+        layer, number = re.findall(r"\d+", self.unit.value)
+        unit = int(layer), int(number) - 1
         self.product.show(self.run.trace(self.sample.value or 0), *unit)
         self.graph.frame(unit)
         self.plane.line.data = {"x": [], "y": []}
@@ -369,7 +390,6 @@ class Page:
         if shown is self._shown:
             return
         self._shown = shown
-        self.go.label = "Pause" if shown.is_running else "Train"
         if shown.error:
             self.tell(f"Training stopped: {shown.error}.", KEPT)
         if shown.is_running:
@@ -400,6 +420,11 @@ class Page:
             self.score.text = run.score(shown)
         self.status.text = run.status(shown)
         self.sent.value, self._sent_at = self.sent.value + 1, time.monotonic()
+
+
+def unit_name(layer: int, unit: int) -> str:
+    """Name a unit, both counted from 1 as in the equations."""
+    return f"layer {layer}, {unit + 1}"
 
 
 def is_the_same(run: Run, wanted: Settings, source: Source) -> bool:

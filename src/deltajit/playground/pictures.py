@@ -131,6 +131,7 @@ class Plane:
             "x", "y", marker="marker", fill_color="color", line_color="black", fill_alpha="alpha",
             size=8, line_width=0.8, source=self.points,
         )  # fmt: skip
+        self.dots.nonselection_glyph = None
         self.figure.varea("x", "low", "high", source=self.curve, color=PALETTE[3], alpha=0.25)
         self.figure.line("x", "y", source=self.curve, line_width=3, color=PALETTE[3])
         self.figure.line("x", "y", source=self.line, line_width=3, color="black", line_dash="6 3")
