@@ -91,6 +91,8 @@ class Browser:
             if found:
                 return found
             time.sleep(0.02)
+        if not self.driver.execute_script("return !!window.Bokeh"):
+            raise TimeoutError(f"after {seconds} s: there is no page")
         raise TimeoutError(f"after {seconds} s: status {self.get('status', 'text')!r}, "
                            f"banner {self.get('banner', 'text')!r}")  # fmt: skip
 

@@ -33,6 +33,7 @@ from deltajit.playground.sources import Drawn, Made, Source, Typed, Uploaded
 WIDTH, MOST_POINTS = 250, 2000
 TYPED, FILE, HAND, HAND_NUMBERS = "typed function", "own CSV", "points by hand", "points on a line"
 BY_HAND = ["Add red", "Add green", "Add blue", "Remove"]
+NARROW = ".bk-btn { padding: 6px 5px; }"
 
 # A file that is too large is refused in the browser: a message of that size would end the session.
 REFUSE = """
@@ -72,7 +73,9 @@ class DataControls:
         self.classes = Checkbox(label="The target is a class", active=True, name="classes")
         self.horizontal = Select(title="Shown to the right", width=115)
         self.vertical = Select(title="Shown upwards", width=115)
-        self.add = RadioButtonGroup(labels=BY_HAND, active=0, width=WIDTH, name="add")
+        self.add = RadioButtonGroup(
+            labels=BY_HAND, active=0, width=WIDTH, name="add", stylesheets=[NARROW]
+        )
         self.pasted = TextAreaInput(
             title="Table of points: x1, x2, class", rows=12, width=WIDTH, name="points"
         )

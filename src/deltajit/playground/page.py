@@ -192,7 +192,7 @@ class Page:
             button.on_click(lambda suffix=suffix: self.save(suffix))
             saves.append(button)
         graph = column(
-            row(self.pass_step, Div(text="of sample"), self.sample, Div(text="unit"), self.unit),
+            row(self.pass_step, *labelled("of sample", self.sample), *labelled("unit", self.unit)),
             self.graph.figure,
             self.product.figure,
         )
@@ -418,8 +418,14 @@ class Page:
             if np.isfinite(grad).all():
                 self.histograms.update(run.view, grad)
             self.score.text = run.score(shown)
+            self._show_unit()
         self.status.text = run.status(shown)
         self.sent.value, self._sent_at = self.sent.value + 1, time.monotonic()
+
+
+def labelled(text: str, widget: Any) -> tuple[Div, Any]:
+    """Put a word before a widget, at the height of its middle."""
+    return Div(text=text, align="center"), widget
 
 
 def unit_name(layer: int, unit: int) -> str:
