@@ -175,7 +175,7 @@ class DataControls:
     def tap(self, x: float, y: float, reach: tuple[float, float]) -> None:
         """Add a point of the chosen class there, or remove the nearest."""
         rows = [*self.rows]
-        if BY_HAND[self.add.active] == "Remove":
+        if self.add.labels[self.add.active] == "Remove":
             far = [((r[0] - x) / reach[0]) ** 2 + ((r[1] - y) / reach[1]) ** 2 for r in rows]
             if far and min(far) < 1:
                 del rows[far.index(min(far))]
@@ -224,8 +224,9 @@ class DataControls:
         if self.is_by_hand:
             self.rows, self._is_quiet = (), True
             self.pasted.value = ""
-            self.pasted.title = "Table of points: " + ("x, y" if new == HAND_NUMBERS else
-                                                       "x1, x2, class")  # fmt: skip
+            is_line = new == HAND_NUMBERS
+            self.pasted.title = "Table of points: " + ("x, y" if is_line else "x1, x2, class")
+            self.add.update(labels=["Add", "Remove"] if is_line else BY_HAND, active=0)
             self._is_quiet = False
         self._arrange()
         self._changed()

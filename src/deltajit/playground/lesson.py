@@ -13,7 +13,11 @@ from deltajit.derivatives.blackboard import NetworkTrace
 from deltajit.network import Network
 from deltajit.playground.pictures import NEGATIVE, POSITIVE, Graph
 
-MOST_NUMBERS_ON_LINES = 24
+# Numbers of dW that there is room for, and units of a layer that have room below for their delta.
+MOST_NUMBERS_ON_LINES, MOST_WITH_ROOM_BELOW = 12, 4
+
+WHAT_TO_DO = "Click a unit: its inputs times its weights, plus its bias, is z"
+NO_TERMS: dict[str, list[Any]] = {"term": [], "value": [], "color": []}
 
 
 class Lesson:
@@ -48,12 +52,12 @@ class Lesson:
         """Write what is known beside the units and the lines."""
         data: dict[str, list[Any]] = {name: [] for name in self.graph.texts.data}
 
-        def write(x: float, y: float, text: str, *, forward: bool) -> None:
-            color, base = (POSITIVE, "bottom") if forward else (NEGATIVE, "top")
+        def write(x: float, y: float, text: str, base: str) -> None:
+            color = POSITIVE if base == "bottom" else NEGATIVE
             for name, value in zip(data, (x, y, text, color, base), strict=True):
                 data[name].append(value)
 
-        half = self.graph.size[1] / 2
+        width, half = self.graph.size[0], self.graph.size[1] / 2
         for i, (units, heights) in enumerate(self.graph.layers):
             for unit, y in zip(units.tolist(), heights.tolist(), strict=True):
                 above = [
@@ -61,12 +65,16 @@ class Lesson:
                     for name in ("z", "a")
                     if f"{name}[{i}]" in known
                 ]
-                write(i, y + half, "  ".join(above), forward=True)
+                write(i, y + half, "  ".join(above), "bottom")
                 if f"delta[{i}]" in known:
-                    write(i, y - half, f"δ {self.trace.delta[i][0, unit]:.3g}", forward=False)
+                    text = f"δ {self.trace.delta[i][0, unit]:.3g}"
+                    if len(units) > MOST_WITH_ROOM_BELOW:
+                        write(i + width / 2 + 0.25, y, text, "middle")
+                    else:
+                        write(i, y - half, text, "top")
             if f"dW[{i}]" in known and self.trace.dW[i].size <= MOST_NUMBERS_ON_LINES:
                 for (to, source), x, y in self._lines_into(i):
-                    write(x, y, f"{self.trace.dW[i][to, source]:.2g}", forward=False)
+                    write(x, y, f"{self.trace.dW[i][to, source]:.2g}", "middle")
         self.graph.texts.data = data
 
     def _lines_into(self, i: int) -> list[tuple[tuple[int, int], float, float]]:
@@ -84,12 +92,17 @@ class Product:
     """Bars of one unit's dot product: inputs times weights, the bias, and z, their sum."""
 
     def __init__(self) -> None:
-        self.source = ColumnDataSource({"term": [], "value": [], "color": []}, name="product")
+        self.source = ColumnDataSource(dict(NO_TERMS), name="product")
         self.figure = figure(
-            width=560, height=150, x_range=FactorRange(), toolbar_location=None, tools="",
-            title="Click a unit: its inputs times its weights, plus its bias, is z", min_border=5,
+            width=560, height=190, x_range=FactorRange(), toolbar_location=None, tools="",
+            title=WHAT_TO_DO, min_border=5,
         )  # fmt: skip
         self.figure.vbar("term", 0.8, "value", color="color", source=self.source)
+
+    def clear(self) -> None:
+        """Show that no unit is chosen."""
+        self.source.data, self.figure.title.text = dict(NO_TERMS), WHAT_TO_DO
+        self.figure.x_range.factors = []
 
     def show(self, trace: NetworkTrace, layer: int, unit: int) -> None:
         """Show the dot product of a unit (layer from 1) in a trace."""

@@ -238,7 +238,7 @@ class Page:
             wanted = Settings(**self.network.values(), **self.training.values())
             old = None if anew else self.run
             if old is not None and is_the_same(old, wanted, source):
-                old.settings = wanted
+                old.settings, self.banner.visible = wanted, False
                 return
             run = Run(source, samples, wanted)
         except (TypeError, ValueError) as wrong:
@@ -368,13 +368,16 @@ class Page:
 
     def _show_unit(self) -> None:
         """Show the dot product of the chosen unit, and the line that it draws."""
-        if self.run is None or not self.unit.value:
+        if self.run is None:
+            return
+        self.plane.line.data = {"x": [], "y": []}
+        if not self.unit.value:
+            self.product.clear()
             return
         layer, number = re.findall(r"\d+", self.unit.value)
         unit = int(layer), int(number) - 1
         self.product.show(self.run.trace(self.sample.value or 0), *unit)
         self.graph.frame(unit)
-        self.plane.line.data = {"x": [], "y": []}
         if unit[0] == 1:
             window = self.graph.window
             ends = window.x, window.y
