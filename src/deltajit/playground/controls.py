@@ -331,7 +331,7 @@ class TrainingControls:
             title="Batch size", value=first.batch_size, low=1, high=100_000, width=115
         )
         self.schedule = Select(
-            title="Schedule", value="constant", options=list(settings.SCHEDULES), width=WIDTH
+            title="Schedule", value="constant", options=settings.SCHEDULES, width=WIDTH
         )
         self.epochs = Spinner(
             title="Pause after (epochs)", value=first.epochs, low=1, high=settings.ENDLESS,

@@ -6,18 +6,17 @@ import re
 from typing import Any
 
 import numpy as np
-from bokeh.models import ColumnDataSource, FactorRange
+from bokeh.models import FactorRange
 from bokeh.plotting import figure
 
 from deltajit.derivatives.blackboard import NetworkTrace
 from deltajit.network import Network
-from deltajit.playground.pictures import NEGATIVE, POSITIVE, Graph
+from deltajit.playground.pictures import NEGATIVE, POSITIVE, Graph, fill, table
 
 # Numbers of dW that there is room for, and units of a layer that have room below for their delta.
 MOST_NUMBERS_ON_LINES, MOST_WITH_ROOM_BELOW = 12, 4
 
 WHAT_TO_DO = "Click a unit: its inputs times its weights, plus its bias, is z"
-NO_TERMS: dict[str, list[Any]] = {"term": [], "value": [], "color": []}
 
 
 class Lesson:
@@ -50,12 +49,10 @@ class Lesson:
 
     def _write(self, known: set[str]) -> None:
         """Write what is known beside the units and the lines."""
-        data: dict[str, list[Any]] = {name: [] for name in self.graph.texts.data}
+        rows = []
 
         def write(x: float, y: float, text: str, base: str) -> None:
-            color = POSITIVE if base == "bottom" else NEGATIVE
-            for name, value in zip(data, (x, y, text, color, base), strict=True):
-                data[name].append(value)
+            rows.append((x, y, text, POSITIVE if base == "bottom" else NEGATIVE, base))
 
         width, half = self.graph.size[0], self.graph.size[1] / 2
         for i, (units, heights) in enumerate(self.graph.layers):
@@ -75,7 +72,7 @@ class Lesson:
             if f"dW[{i}]" in known and self.trace.dW[i].size <= MOST_NUMBERS_ON_LINES:
                 for (to, source), x, y in self._lines_into(i):
                     write(x, y, f"{self.trace.dW[i][to, source]:.2g}", "middle")
-        self.graph.texts.data = data
+        fill(self.graph.texts, rows)
 
     def _lines_into(self, i: int) -> list[tuple[tuple[int, int], float, float]]:
         """(to, from) of each weight of a layer, and a place on its line."""
@@ -92,7 +89,7 @@ class Product:
     """Bars of one unit's dot product: inputs times weights, the bias, and z, their sum."""
 
     def __init__(self) -> None:
-        self.source = ColumnDataSource(dict(NO_TERMS), name="product")
+        self.source = table("term", "value", "color", name="product")
         self.figure = figure(
             width=560, height=190, x_range=FactorRange(), toolbar_location=None, tools="",
             title=WHAT_TO_DO, min_border=5,
@@ -101,8 +98,8 @@ class Product:
 
     def clear(self) -> None:
         """Show that no unit is chosen."""
-        self.source.data, self.figure.title.text = dict(NO_TERMS), WHAT_TO_DO
-        self.figure.x_range.factors = []
+        fill(self.source)
+        self.figure.title.text, self.figure.x_range.factors = WHAT_TO_DO, []
 
     def show(self, trace: NetworkTrace, layer: int, unit: int) -> None:
         """Show the dot product of a unit (layer from 1) in a trace."""

@@ -18,7 +18,6 @@ from bokeh.layouts import column, row
 from bokeh.models import (
     Button,
     Checkbox,
-    ColumnDataSource,
     CustomJS,
     Div,
     NumericInput,
@@ -33,7 +32,7 @@ from bokeh.models import (
 from deltajit.playground.controls import DataControls, NetworkControls, TrainingControls
 from deltajit.playground.datasets import Samples
 from deltajit.playground.lesson import Lesson, Product, boundary
-from deltajit.playground.pictures import Graph, Histograms, Losses, Plane, Window
+from deltajit.playground.pictures import Graph, Histograms, Losses, Plane, Window, fill, table
 from deltajit.playground.run import Run
 from deltajit.playground.settings import Settings
 from deltajit.playground.sources import Source
@@ -156,7 +155,7 @@ class Page:
             name="script", text="", width=560, height=420, styles={"overflow": "auto"}
         )
         self.script.js_on_change("text", CustomJS(code=COPY))
-        self.file = ColumnDataSource({"name": [], "content": []}, name="file")
+        self.file = table("name", "content", name="file")
         self.file.js_on_change("data", CustomJS(args={"file": self.file}, code=DOWNLOAD))
         self.sent, self.seen = NumericInput(value=0), NumericInput(value=0)
         self.sent.js_on_change("value", CustomJS(args={"seen": self.seen}, code=SEEN))
@@ -323,7 +322,7 @@ class Page:
                 self.tell(f"{wrong}.")
                 return
             content = base64.b64encode(path.read_bytes()).decode()
-        self.file.data = {"name": [path.name], "content": [content]}
+        fill(self.file, [(path.name, content)])
 
     def _on_log(self, attr: str, old: bool, new: bool) -> None:
         linear, logarithmic = self.losses.figures
@@ -370,7 +369,7 @@ class Page:
         """Show the dot product of the chosen unit, and the line that it draws."""
         if self.run is None:
             return
-        self.plane.line.data = {"x": [], "y": []}
+        fill(self.plane.line)
         if not self.unit.value:
             self.product.clear()
             return
