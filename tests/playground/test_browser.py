@@ -82,11 +82,10 @@ def test_pause_step_and_reset(page):
     page.wait(lambda: page.epoch() == 0)
     assert page.column("losses", "loss") == []
     page.set("speed", "value", "5")
-    page.click("animate")
-    page.wait(lambda: page.epoch() >= 1)
     began = time.monotonic()
+    page.click("animate")
     page.wait(lambda: page.epoch() >= 4)
-    assert time.monotonic() - began > 0.3
+    assert time.monotonic() - began > 3 / 5
 
 
 def test_keyboard_does_what_the_mouse_does(page):
