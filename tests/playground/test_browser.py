@@ -67,7 +67,7 @@ def test_spiral_is_learned(page):
 
 
 def test_pause_step_and_reset(page):
-    page.set("epochs", "value", 100_000)
+    page.set("epochs", "value", 200_000)  # the most
     page.click("train")
     page.wait(lambda: page.epoch() > 5)
     assert page.is_training()
@@ -89,7 +89,7 @@ def test_pause_step_and_reset(page):
 
 
 def test_keyboard_does_what_the_mouse_does(page):
-    page.set("epochs", "value", 100_000)
+    page.set("epochs", "value", 200_000)  # the most
     page.press(Keys.TAB, Keys.SPACE)  # Train
     page.wait(lambda: page.epoch() > 5)
     page.press(Keys.TAB, Keys.TAB, Keys.ENTER)  # Pause
@@ -129,7 +129,7 @@ def test_frames_a_second(page, server):
     """Server and browser take at most 0.1 CPU seconds for a frame while 2-32-32-2 trains."""
     for name in ("units1", "units2"):
         page.set(name, "value", 32)
-    page.set("epochs", "value", 100_000)
+    page.set("epochs", "value", 200_000)  # the most
     count = """
     const source = Bokeh.documents[0].get_model_by_name("regions")
     window.frames_seen = 0
