@@ -2,8 +2,34 @@
 
 import os
 
+ISA = "BENCH_ISA"  # which instruction sets the processes of `bench.worker` may use
+AVX2 = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2"
+ISAS = {
+    "native": {"gcc": ["-march=native", "-mprefer-vector-width=512"], "variables": {}},
+    "avx2": {
+        "gcc": ["-march=haswell"],
+        "variables": {
+            "NUMBA_CPU_NAME": "haswell",
+            "NUMBA_CPU_FEATURES": AVX2,
+            "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+            "ATEN_CPU_CAPABILITY": "avx2",
+            "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+            "ONEDNN_MAX_CPU_ISA": "AVX2",
+            "OPENBLAS_CORETYPE": "Haswell",
+            "LIBXSMM_TARGET": "hsw",
+            "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL "
+            "AVX512_ICL AVX512_SPR",
+        },
+    },
+}
 THREAD_COUNTS = [f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")]
 THREAD_COUNTS += ["NPROC"]  # what XLA reads for the size of its pools, before it counts cores
+
+
+def restrict(isa):
+    """Let this process, and those that it starts, use no more than an instruction set of ISAS."""
+    os.environ[ISA] = isa
+    os.environ.update(ISAS[isa]["variables"])
 
 
 def hold(threads):
@@ -15,6 +41,7 @@ def hold(threads):
     for name in THREAD_COUNTS:
         os.environ[name] = str(threads)
     os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # no word on what instructions it might use
     if threads == 1:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()

@@ -4,14 +4,14 @@ Scores: the same data, split and hyperparameters, five seeds, in float64. Times:
 number of epochs on one core, digits, float64 and float32.
 """
 
-import importlib
+import importlib.util
 import statistics
 import time
 import warnings
 
-from bench import limits, store
+from bench import cases, limits, store
 
-SEEDS, EPOCHS, ROUNDS = 5, 50, 3
+SEEDS, EPOCHS, ROUNDS = 5, cases.EPOCHS, 3
 SOLVERS = {"adam": {"learning_rate_init": 0.01}, "sgd": {"learning_rate_init": 0.05}}
 SOLVERS["lbfgs"] = {"alpha": 0.1}
 DATA = ("digits", "iris", "wine", "breast_cancer", "diabetes")
@@ -60,6 +60,43 @@ def print_scores():
             print(ROW.format(name, solver, *(f"{m:.4f} +- {e:.4f}" for m, e in pairs)), flush=True)
 
 
+def timed_options(hidden, epochs):
+    """Hyperparameters of fits that stop after so many epochs, and not before."""
+    options = {"hidden_layer_sizes": hidden, "tol": 0.0, "random_state": 0, "max_iter": epochs}
+    return options | {"n_iter_no_change": EPOCHS, "batch_size": cases.BATCH_OF_FITS}
+
+
+class Fit:
+    """Our fits of a row `cases.Fits`, as a subject of `bench.worker`."""
+
+    name, package, environment, only_trains, most = "deltajit", "sklearn", None, True, 1 << 40
+
+    def __init__(self, row):
+        from sklearn.datasets import load_digits
+
+        X, self.y = load_digits(return_X_y=True)
+        self.X, self.options = (X / 16).astype(row.dtype), timed_options((row.hidden,), EPOCHS)
+        self.make = dict(zip(("deltajit", "scikit-learn"), estimators(), strict=True))[self.name]
+
+    @classmethod
+    def missing(cls):
+        return None if importlib.util.find_spec(cls.package) else "scikit-learn"
+
+    @classmethod
+    def takes(cls, row):
+        return True
+
+    def train(self, fits):
+        for _ in range(fits):
+            timed_fit(self.make, self.options, self.X, self.y)
+
+
+class TheirFit(Fit):
+    """scikit-learn's."""
+
+    name = "scikit-learn"
+
+
 def print_times():
     """Print a row for each list of hidden layers and dtype; return ours."""
     import numpy as np
@@ -71,12 +108,10 @@ def print_times():
         layers = "digits " + "-".join(map(str, (X.shape[1], *hidden, 10)))
         for dtype in (np.float64, np.float32):
             inputs, times = (X / 16).astype(dtype), ([], [])
-            options = {"hidden_layer_sizes": hidden, "tol": 0.0, "random_state": 0}
-            options.update(n_iter_no_change=EPOCHS, batch_size=200)
             for _ in range(ROUNDS):
                 for taken, make in zip(times, estimators(), strict=True):
-                    timed_fit(make, {**options, "max_iter": 1}, inputs[:400], y[:400])
-                    taken.append(timed_fit(make, {**options, "max_iter": EPOCHS}, inputs, y)[1])
+                    timed_fit(make, timed_options(hidden, 1), inputs[:400], y[:400])
+                    taken.append(timed_fit(make, timed_options(hidden, EPOCHS), inputs, y)[1])
             own, other = (1e3 * min(taken) for taken in times)
             text = f"{own:9.1f} ms, scikit-learn {other:9.1f} ms  {other / own:5.1f}x"
             print(f"{layers:22} {inputs.dtype.name:8} {EPOCHS} epochs {text}", flush=True)
