@@ -71,7 +71,7 @@ class Product(NamedTuple):
 
 
 class Fits(NamedTuple):
-    """A row of fits of scikit-learn's digits: MLPClassifier, one hidden layer, EPOCHS epochs."""
+    """A row of fits of scikit-learn's digits: MLPClassifier, one hidden layer, 50 epochs."""
 
     hidden: int
     dtype: str
@@ -83,7 +83,7 @@ class Fits(NamedTuple):
         return f"64-{self.hidden}-10, batch {BATCH_OF_FITS}, {self.dtype}"
 
 
-EPOCHS, BATCH_OF_FITS = 50, 200
+BATCH_OF_FITS = 200
 SOFTMAX = {"output": "softmax", "loss": "cross_entropy"}
 WIDE = {"over": (1.25, 1.25), "peak": (0.86, 0.88)}
 CASES = [

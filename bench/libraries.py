@@ -11,39 +11,23 @@ All of them hold the data ready in the library's own arrays before anything is t
 
 import ctypes
 import functools
-import importlib.util
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
 from bench import native
+from bench.worker import Kind
 
 BETAS, EPS = (0.9, 0.999), 1e-8
 
 
-class Library:
-    """What the libraries share; `package` is what must be installed, here or in `environment`."""
+class Library(Kind):
+    """What the libraries share."""
 
-    name = package = ""
-    environment = None  # a folder that `make bench-peers` makes
     only_trains = False
 
     def __init__(self, problem):
         self.case, self.lr, self.most = problem.case, problem.lr, problem.batches
-
-    @classmethod
-    def missing(cls):
-        """Return what is missing before it can run, or None."""
-        if cls.environment is not None:
-            here = Path(cls.environment, "bin/python").exists()
-            return None if here else f"{cls.environment} (`make bench-peers`)"
-        return None if importlib.util.find_spec(cls.package) else cls.package
-
-    @classmethod
-    def takes(cls, case):
-        """Return whether it can do what a row asks for."""
-        return True
 
 
 class Deltajit(Library):
@@ -372,6 +356,8 @@ class JaxBeforeThunks(Jax):
     """JAX as it was when XLA still compiled a loop over steps into one function."""
 
     name, environment = "JAX 0.4.31", ".peers/jax-0.4.31"
+    # It knows no --xla_cpu_max_isa, but prefers vectors of 256 bits wherever it runs.
+    variables = (("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false"),)
 
 
 class TensorFlow(Library):

@@ -1,4 +1,4 @@
-"""Drivers in C: built by gcc when they are first needed, in `.benchmarks/`, and called by ctypes."""
+"""Drivers in C: built by gcc when they are first needed, in `.benchmarks/`; called with ctypes."""
 
 import ctypes
 import os

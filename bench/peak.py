@@ -10,6 +10,7 @@ from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64, broadcast, fma, 
 from numba import njit
 
 from bench.clock import Contestant
+from bench.worker import Kind
 
 CHAINS = 12
 
@@ -44,23 +45,23 @@ def contestant(dtype):
     return Contestant("peak", run, 1 << 62)
 
 
-class Peak:
+class Peak(Kind):
     """The kernel as a subject of `bench.worker`: its unit is one floating-point operation."""
 
-    name, environment, only_trains = "peak", None, True
+    name = "peak"
 
     def __init__(self, row):
-        _, self.train, self.most = contestant("float32")
+        _, self.train, _ = contestant("float32")
 
 
-class Elementary:
+class Elementary(Kind):
     """A function of `bench.cases` alone, on numbers in the L1 cache; its unit is one number."""
 
-    name, environment, only_trains = "elementary", None, True
+    name = "elementary"
     SHAPE = 16, 64
 
     def __init__(self, function):
-        activate, self.most = ACTIVATIONS[function].activate, 1 << 62
+        activate = ACTIVATIONS[function].activate
         self.z = np.random.default_rng(0).normal(size=self.SHAPE).astype("f4")
         self.a = np.empty_like(self.z)
 

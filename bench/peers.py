@@ -19,8 +19,8 @@ def main():
     parser.add_argument("--quick", action="store_true", help="shorter, and less certain")
     parser.add_argument("--threads", type=int, default=1, help="cores that all are pinned to")
     parser.add_argument("--isa", choices=limits.ISAS, default="native", help="restrict all to it")
-    parser.add_argument("--tensorflow", action="store_true", help="TensorFlow too, with jit_compile")
-    parser.add_argument("--rows", default="", help="only rows that match; the others stay")
+    parser.add_argument("--tensorflow", action="store_true", help="TensorFlow too")
+    parser.add_argument("--rows", default="", help="only those that match; the others stay")
     options = parser.parse_args()
     limits.restrict(options.isa)
     name = store.PEERS[options.isa]
@@ -37,58 +37,75 @@ def results(options, earlier):
         (cases.PRODUCTS, products.LIBRARIES),
         (cases.FITS, [sklearn_scores.Fit, sklearn_scores.TheirFit]),
     )
-    known = {(r["kind"], r["name"]): r for r in (earlier["rows"] if earlier and options.rows else ())}
+    kept = {(row["kind"], row["name"]): row for row in (earlier or {"rows": []})["rows"]}
     rows = []
     for kind, (of_kind, compared) in zip(KINDS, every, strict=True):
-        compared = libraries.available(compared)
+        found = libraries.available(compared)
         for row in of_kind:
             if re.search(options.rows, row.name):
-                known[kind, row.name] = measure(kind, row, compared, options.quick, options.threads)
-            rows += filter(None, [known.get((kind, row.name))])
+                rows.append(measure(kind, row, found, options.quick, options.threads))
+            elif (kind, row.name) in kept:
+                rows.append(kept[kind, row.name])
     return {"settings": {k: getattr(options, k) for k in ("quick", "threads", "isa")}, "rows": rows}
 
 
 def measure(kind, row, libraries, quick=False, threads=1):
-    """Check, then time one row; returns what the JSON holds of it."""
-    from bench import cases, clock, peak
+    """Check, then time one row, our library first; returns what the JSON holds of it."""
+    from bench import clock, peak
+    from bench.worker import Worker
 
     compared = [library for library in libraries if library.takes(row)]
     elementary = row.elementary if kind == "steps" else {}
+    Worker(compared[0], row).close()  # leaves a warm cache behind
     with contextlib.ExitStack() as stack:
 
-        def begin(library, row):
-            return stack.enter_context(contextlib.closing(worker.Worker(library, row)))
+        def begin(*arguments):
+            return stack.enter_context(contextlib.closing(Worker(*arguments)))
 
-        from bench import worker
-
-        begin(compared[0], row).close()  # leaves a warm cache behind
         workers = [begin(library, row) for library in compared]
         for each in workers:
             check(kind, each, row)
-        alone = [begin(peak.Peak, None)]
-        for function in elementary:
-            alone.append(begin(peak.Elementary, function))
-            alone[-1].name = function
+        alone = {"peak": begin(peak.Peak, None)}
+        alone |= {function: begin(peak.Elementary, function) for function in elementary}
+        for name, each in alone.items():
+            each.name = name
         pace = (1.0, 0.002) if quick else (8.0, 0.004)
         of = time.process_time if threads == 1 else time.perf_counter
-        seconds = clock.medians([*workers, *alone], *pace, clock=of)
-        starts = {each.name: each.start for each in workers}
-    found = {"kind": kind, "name": row.name, "seconds": seconds, "start": starts}
-    limit = {each.name: seconds.pop(each.name) for each in alone}
-    index = peak.LANES_F32 * 4 // 64  # of the targets: 1 with AVX-512
-    found["over"] = row.over[index]
-    if kind != "fits":
-        ideal = row.flops * limit["peak"] / threads
-        found["share of peak"] = ideal / seconds["deltajit"]
-    if kind == "steps":
-        ideal += sum(n * limit[function] for function, n in elementary.items()) / threads
-        found |= {"share of limit": ideal / seconds["deltajit"], "n_params": row.n_params}
-        found["peak"] = row.peak and row.peak[index]
-    ours = seconds["deltajit"]
-    ratios = ", ".join(f"{n} {x / ours:.2f}x" for n, x in seconds.items() if n != "deltajit")
-    shares = ", ".join(f"{found[k]:.0%} of {k[9:]}" for k in found if k.startswith("share"))
-    print(f"{row.name}: {ours * 1e6:.3g} us, {shares}; {ratios}", flush=True)
+        seconds = clock.medians([*workers, *alone.values()], *pace, clock=of)
+    limit = {name: seconds.pop(name) / threads for name in alone}
+    found = {"kind": kind, "name": row.name, "seconds": seconds}
+    found["start"] = {each.name: each.start for each in workers}
+    found |= shares(row, elementary, limit, seconds[compared[0].name])
+    print_row(found)
     return found
+
+
+def shares(row, elementary, limit, ours):
+    """Return what is reached of the peak and of the limit of a row, and the targets.
+
+    limit : seconds of one operation of the peak kernel, and of one elementary function each.
+    """
+    from bench import peak
+
+    column = int(peak.LANES_F32 > 8)  # of the targets: 0 for AVX2, 1 for AVX-512
+    found = {"over": row.over[column]}
+    if hasattr(row, "flops"):
+        ideal = row.flops * limit["peak"]
+        found["share of peak"] = ideal / ours
+    if hasattr(row, "elementary"):
+        ideal += sum(n * limit[function] for function, n in elementary.items())
+        found |= {"share of limit": ideal / ours, "n_params": row.n_params}
+        found["peak"] = row.peak and row.peak[column]
+    return found
+
+
+def print_row(found):
+    """Print what was measured."""
+    ours, *others = found["seconds"].items()
+    parts = [f"{ours[1] * 1e6:.3g} us"]
+    parts += [f"{found[k]:.0%}{k[5:]}" for k in found if k.startswith("share")]
+    parts += [f"{name} {seconds / ours[1]:.2f}x" for name, seconds in others]
+    print(f"{found['name']}: {', '.join(parts)}", flush=True)
 
 
 def check(kind, worker, row):

@@ -1,10 +1,9 @@
 """Products of matrices, float32, row-major, as subjects of `bench.worker`: c = a @ b, n x n."""
 
-import importlib.util
-
 import numpy as np
 
 from bench import native
+from bench.worker import Kind
 
 
 def operands(n):
@@ -14,22 +13,11 @@ def operands(n):
     return a, b, np.empty_like(a)
 
 
-class Multiply:
+class Multiply(Kind):
     """What they share: `train(times)` computes the product so often."""
-
-    name = package = ""
-    environment, only_trains, most = None, True, 1 << 40
 
     def __init__(self, row):
         self.a, self.b, self.c = operands(row.n)
-
-    @classmethod
-    def missing(cls):
-        return None if importlib.util.find_spec(cls.package) else cls.package
-
-    @classmethod
-    def takes(cls, row):
-        return True
 
     def result(self):
         return self.c

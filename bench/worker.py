@@ -4,7 +4,7 @@
 imports NumPy and the one library, so that any environment with these will do.
 """
 
-import importlib
+import importlib.util
 import os
 import pickle
 import subprocess
@@ -18,6 +18,31 @@ from bench import cases, store
 from bench.clock import Contestant
 
 
+class Kind:
+    """What is compared: a class, and `train(units)` of what it makes of a row does the work.
+
+    most : units that one call of `train` may do. only_trains : it gives no derivatives.
+    """
+
+    name = package = ""
+    environment = None  # a folder that `make bench-peers` makes
+    variables = ()  # of its process's environment
+    only_trains, most = True, 1 << 62
+
+    @classmethod
+    def missing(cls):
+        """Return what is missing before it can run, or None."""
+        if cls.environment is not None:
+            here = Path(cls.environment, "bin/python").exists()
+            return None if here else f"{cls.environment} (`make bench-peers`)"
+        return None if importlib.util.find_spec(cls.package) else cls.package
+
+    @classmethod
+    def takes(cls, row):
+        """Return whether it can do what a row asks for."""
+        return True
+
+
 class Worker:
     """A library's subject in another process, with its methods; a contestant for `clock.race`.
 
@@ -26,12 +51,13 @@ class Worker:
     """
 
     def __init__(self, library, row):
-        options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": store.ROOT}
-        python = sys.executable
+        python, variables = sys.executable, dict(os.environ)
         if library.environment:
             python = Path(library.environment, "bin/python")
-            options["env"] = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        self.process = subprocess.Popen([python, "-m", __name__], **options)
+            variables = {k: v for k, v in variables.items() if k != "PYTHONPATH"}
+        options = {"cwd": store.ROOT, "env": variables | dict(library.variables)}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen([python, "-m", __name__], **options, **pipes)
         self.name, self.only_trains = library.name, library.only_trains
         self.start, self.most = self._ask("begin", library.__module__, library.__name__, row)
 
