@@ -22,6 +22,7 @@ MR_NARROW = np.intp(ACCUMULATORS)  # rows of a tile of one vector
 NR_ONE = 4  # vectors of a tile of one row, which has as many chains
 MR_FEW = 5 if VECTOR_BYTES == 64 else 4  # rows of the tile that reads b where it lies
 KC = 256  # rows of a panel: with AVX-512 32 KB of float32, of an L1 cache of 48 KB
+MC = 256  # rows of a whose KC columns stay in L2 while panels go by: 256 KB of float32
 AHEAD = 24  # rows of b that are prefetched ahead: no hardware prefetcher follows long strides
 
 # ---------------------------------------------------------------- products
@@ -93,8 +94,8 @@ def way_gradient(shape, k, width):
 
 
 # A transposed a that is larger than L2 would leave it between two panels, and each of its columns
-# is on a page of its own: from BIG vectors (1 MB) on, MC vectors of its rows are packed together.
-BIG, MC = 2**20 // VECTOR_BYTES, 15
+# is on a page of its own: from BIG vectors (1 MB) on, MC_PACKED vectors of its rows are packed.
+BIG, MC_PACKED = 2**20 // VECTOR_BYTES, 15
 
 # ---------------------------------------------------------------- threads
 
