@@ -6,15 +6,23 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from deltajit import kernels
+from deltajit.kernels.abi import python_kind
 from deltajit.model import checks, memory
 from deltajit.model.data import Data
 from deltajit.model.memory import Array
 from deltajit.training.history import TrainingState
 from deltajit.training.loop import DivergedError, pieces
+
+
+# The kernel's code by the kinds of the arguments that differ from fit to fit: what Numba looks at
+# before a call takes longer than an epoch of some networks.
+_entry: Any = kernels.fit_epoch
+_compiled: dict[tuple[object, ...], Callable[..., tuple[float, float]]] = {}
 
 
 class Steps:
@@ -34,10 +42,12 @@ class Steps:
 
         Return the sum of the samples' weighted losses, each before its step, and of their weights.
         """
-        sums: tuple[float, float] = kernels.fit_epoch(
-            self._model, X, Y, rows, *self._arguments, weights, self._dropout
-        )
-        return sums
+        arguments = self._model, X, Y, rows, *self._arguments, weights, self._dropout
+        kinds = tuple(map(python_kind, (X, Y, rows, weights, self._dropout)))
+        compiled = _compiled.get(kinds)
+        if compiled is None:
+            compiled = _compiled[kinds] = _entry.compile(tuple(map(numba.typeof, arguments)))
+        return compiled(*arguments)
 
 
 def epochs(
@@ -45,12 +55,13 @@ def epochs(
 ) -> Callable[[], float]:
     """Return a function that trains for one epoch and returns its mean loss.
 
-    If the loss is not finite, the function restores theta and raises DivergedError.
+    A step on all samples takes them as they are: a new order would only change how sums round. If the loss is not finite, the function restores theta and raises DivergedError.
     """
     theta, rule, n = state.theta, state.rule, len(data.X)
     assert rule is not None
     train = Steps(state.net, rule, batch_size, state.dropout)
     in_order, last_good = np.arange(n), theta.copy()
+    shuffle = shuffle and batch_size < n
 
     def epoch() -> float:
         last_good[:] = theta
