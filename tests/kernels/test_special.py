@@ -49,11 +49,8 @@ def test_bits_of_any_sizes(dtype):
         check(plain, special, *samples(plain))
 
 
-@pytest.mark.parametrize(
-    "hidden, output", [("gelu", "sigmoid"), ("relu", "tanh"), ("identity",) * 2]
-)
-def test_bits_of_other_activations(hidden, output):
-    plain, special = pair([5, 9, 17, 3], hidden, output, "squared_error", l2=0.01)
+def test_bits_of_other_activations():
+    plain, special = pair([5, 9, 17, 3], ["gelu", "identity"], "sigmoid", "squared_error", l2=0.01)
     check(plain, special, *samples(plain))
 
 

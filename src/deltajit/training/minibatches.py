@@ -18,7 +18,6 @@ from deltajit.model.memory import Array
 from deltajit.training.history import TrainingState
 from deltajit.training.loop import DivergedError, pieces
 
-
 # The kernel's code by the kinds of the arguments that differ from fit to fit: what Numba looks at
 # before a call takes longer than an epoch of some networks.
 _entry: Any = kernels.fit_epoch
@@ -55,7 +54,8 @@ def epochs(
 ) -> Callable[[], float]:
     """Return a function that trains for one epoch and returns its mean loss.
 
-    A step on all samples takes them as they are: a new order would only change how sums round. If the loss is not finite, the function restores theta and raises DivergedError.
+    A step on all samples takes them as they are: a new order would only change how sums round.
+    If the loss is not finite, the function restores theta and raises DivergedError.
     """
     theta, rule, n = state.theta, state.rule, len(data.X)
     assert rule is not None
