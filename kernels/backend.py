@@ -173,19 +173,16 @@ def _flags():
 
 
 @lock
-def compile_to_object(function, arguments, result, symbol, text_of):
+def compile_to_object(function, arguments, result, symbol, text_of=None):
     """Return the object code of a C function `symbol` that does what a Python function does.
 
-    arguments : Numba types, passed as `abi` says. result : a Numba type. text_of : function that
-    returns what `compile_to_text` made of a kernel whose symbol is declared, or None.
+    arguments : Numba types, passed as `abi` says. result : a Numba type. text_of : None, or a
+    function that returns what `compile_to_text` made of the kernel of a symbol, if it is one's.
     """
     library = _library_of(function, arguments, result, symbol)
     module = library._final_module
-    for name in [f.name for f in module.functions if f.is_declaration]:
-        text = text_of(name)
-        if text is not None:
-            module.link_in(llvm.parse_bitcode(text))
-            module.get_function(name).add_function_attribute("alwaysinline")
+    if text_of is not None:
+        _link_texts(module, text_of)
     _hide_all_but(module, symbol)
     library._optimize_final_module()
     _check_calls(module)
@@ -251,6 +248,15 @@ def _c_function(context, description, symbol):
     else:
         builder.ret(value)
     return module
+
+
+def _link_texts(module, text_of):
+    """Put the kernels that a module declares into it."""
+    for name in [f.name for f in module.functions if f.is_declaration]:
+        text = text_of(name)
+        if text is not None:
+            module.link_in(llvm.parse_bitcode(text))
+            module.get_function(name).add_function_attribute("alwaysinline")
 
 
 def _hide_all_but(module, symbol):

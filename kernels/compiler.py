@@ -275,7 +275,7 @@ class Kernel(Prototype, Generic[P, R]):
 
     @functools.cached_property
     def linked(self):
-        """Return what is called in a kernel that this one's code is to become a part of."""
+        """Return what a kernel that is not kept calls, to have this one's code in its own."""
         return _as_intrinsic(self._linked_type, self.__wrapped__, ())
 
     def symbol(self, real):
@@ -456,9 +456,11 @@ llvm.add_symbol(RESOLVER, python.on_own_thread(_resolve, RESOLVER))
 
 def _code_of(kernel, real):
     """Return the address of a kernel's code, from the cache or the compiler."""
-    symbol = kernel.symbol(real)
-    make = functools.partial(backend.compile_to_object, text_of=_text_named)
-    return backend.load_object(_kept(kernel, real, f"{kernel.name}.{REALS[real]}", make), symbol)
+    name, symbol = f"{kernel.name}.{REALS[real]}", kernel.symbol(real)
+    make = backend.compile_to_object
+    if not kernel.is_kept:  # only these may call `linked` kernels
+        make = functools.partial(make, text_of=_text_named)
+    return backend.load_object(_kept(kernel, real, name, make), symbol)
 
 
 def _text_named(symbol):
