@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -271,7 +270,15 @@ class Network(Described):
         -------
         Network
             The network whose `theta` is that array.
+
+        Raises
+        ------
+        ValueError, TypeError
+            theta is no such array, or another argument is wrong.
         """
+        if not isinstance(architecture, Architecture):
+            raise TypeError(f"architecture must be that of a network, got {architecture!r}")
+        checks.buffer(theta, "theta", architecture.n_params, architecture.dtype)
         net = cls.__new__(cls)
         net._bind(architecture, theta, rng, threads)
         return net
@@ -299,6 +306,11 @@ class Network(Described):
         -------
         ndarray, (size,), or (threads, at least size) where threads is given
             Uninitialized elements of the network's dtype.
+
+        Raises
+        ------
+        ValueError, TypeError
+            batch or threads is not a whole number >= 1, or order is neither 1 nor 2.
         """
         samples = checks.whole(batch, "batch")
         if order not in (1, 2):
@@ -327,6 +339,11 @@ class Network(Described):
         -------
         ndarray of int64
             The handle.
+
+        Raises
+        ------
+        ValueError, TypeError
+            batch is not a whole number >= 1, or order is neither 1 nor 2.
         """
         work = self.workspace(batch, order)
         self._lent.append(work)
@@ -381,6 +398,11 @@ class Network(Described):
         ndarray, (B, n_out) or (n_out,)
             Outputs; probabilities for softmax and sigmoid.
 
+        Raises
+        ------
+        ValueError, TypeError
+            X does not hold real numbers, or has another shape.
+
         Examples
         --------
         >>> import deltajit as dj
@@ -415,6 +437,11 @@ class Network(Described):
         -------
         float
             The loss.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X, Y or sample_weight has another shape, or holds what the loss is not defined for.
         """
         data = self._data(X, Y, sample_weight)
         if data.weights is None:
@@ -445,6 +472,11 @@ class Network(Described):
         grad : ndarray, (n_params,)
             The gradient, laid out like theta; `unflatten` splits it into dW and db.
 
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes, or `out` is not as above.
+
         Notes
         -----
         With ``delta[l] = dLoss/dz[l]`` and f the activation of layer l [1]_::
@@ -471,7 +503,7 @@ class Network(Described):
         if out is None:
             grad = memory.result(architecture.n_params, architecture.dtype)
         else:
-            grad = checks.out(out, architecture.n_params, architecture.dtype)
+            grad = checks.buffer(out, "out", architecture.n_params, architecture.dtype)
         call = handle.value_and_grad if weights is not None else self._entries.value_and_grad
         return call(self._scratch.handle, samples, targets, grad, weights), grad
 
@@ -487,6 +519,11 @@ class Network(Described):
         -------
         ndarray, (n_params,)
             The gradient, laid out like theta.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes.
         """
         return self.value_and_grad(X, Y, sample_weight)[1]
 
@@ -508,6 +545,11 @@ class Network(Described):
         -------
         ndarray, (n_params,)
             The product ``H @ v`` [1]_.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes, or v has another shape or is not finite.
 
         References
         ----------
@@ -536,6 +578,11 @@ class Network(Described):
         -------
         ndarray, (n_params,)
             The product ``G @ v``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes, or v has another shape or is not finite.
 
         References
         ----------
@@ -580,6 +627,11 @@ class Network(Described):
         Linearization
             The network at its present theta: ``.value .grad .hvp(v) .gnvp(v) .jvp(v) .vjp(u)``.
 
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes.
+
         Examples
         --------
         >>> import deltajit as dj
@@ -605,6 +657,11 @@ class Network(Described):
         -------
         Objective
             Functions of theta: ``.fun .jac .hessp .fun_and_jac``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes.
         """
         return Objective(self._architecture, self._data(X, Y, sample_weight).copied(), self.threads)
 
@@ -620,6 +677,11 @@ class Network(Described):
         -------
         ndarray, (B, n_params)
             A gradient in each row, laid out like theta.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes.
         """
         data = self._data(X, Y, None)
         out = np.empty((len(data.X), self.n_params), self.dtype)
@@ -638,6 +700,11 @@ class Network(Described):
         -------
         ndarray, (B, n_in) or (n_in,)
             The gradients, of the shape of X.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes.
         """
         data = self._data(X, Y, None)
         out = np.empty_like(data.X)
@@ -656,6 +723,11 @@ class Network(Described):
         -------
         ndarray, (B, n_out, n_in) or (n_out, n_in)
             The Jacobian of `predict` at each sample.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X does not hold real numbers, or has another shape.
         """
         samples, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
         out = np.empty((len(samples), self.sizes[-1], self.sizes[0]), self.dtype)
@@ -677,6 +749,11 @@ class Network(Described):
         NetworkTrace
             The arrays z, a, f'(z), delta, dW and db of each layer. ``print`` shows them as
             equations, and its `plot` in the network's graph.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes.
 
         Examples
         --------
@@ -707,6 +784,11 @@ class Network(Described):
         db : tuple of ndarray, (n_l,)
             Parts of the shapes of `biases`, likewise.
 
+        Raises
+        ------
+        ValueError, TypeError
+            grad does not have as many elements as theta, or not real numbers.
+
         Examples
         --------
         >>> import deltajit as dj
@@ -733,6 +815,11 @@ class Network(Described):
         -------
         ndarray, (n_params,)
             A new vector.
+
+        Raises
+        ------
+        ValueError, TypeError
+            dW or db has not one array of the layer's shape for each layer.
         """
         return self._architecture.flatten(dW, db)
 
@@ -771,7 +858,7 @@ class Network(Described):
         dropout: float | Sequence[float] = 0.0,
         metrics: Mapping[str, Metric] | None = None,
         callbacks: Sequence[object] = (),
-        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint: Path | None = None,
         every: int = 1,
         resume: bool = False,
         progress: bool = True,
@@ -810,7 +897,7 @@ class Network(Described):
             kept in ``History.metrics``; Y is passed as it was given.
         callbacks : sequence of Callback
             Objects that are told of each epoch and may end the fit: see ``dj.callbacks``.
-        checkpoint : path, optional
+        checkpoint : str, bytes or os.PathLike, optional
             File that keeps the state of the fit.
         every : int
             Epochs between two writes of `checkpoint`; the last epoch is always written.
@@ -838,6 +925,12 @@ class Network(Described):
         DivergedError
             The loss became NaN or infinite. Theta is that of the last good epoch, unless a callback
             changes it.
+        FormatError
+            `checkpoint` is damaged, or no checkpoint.
+        OSError
+            `checkpoint` can't be written.
+        ValueError, TypeError
+            An argument is wrong, or `checkpoint` is of another fit.
 
         Examples
         --------
@@ -876,8 +969,17 @@ class Network(Described):
 
         Parameters
         ----------
-        path : str or os.PathLike
+        path : str, bytes or os.PathLike
             File to write. An existing file is replaced as a whole, and kept after any failure.
+
+        Raises
+        ------
+        TypeError
+            path is no path.
+        ValueError
+            There are so many layers, or so large a loss, that `load` would refuse the file.
+        OSError
+            The file can't be written.
 
         Examples
         --------
@@ -897,7 +999,7 @@ class Network(Described):
 
         Parameters
         ----------
-        path : str or os.PathLike
+        path : str, bytes or os.PathLike
             File to read.
         rng : None, int or numpy.random.Generator
             Seed or generator that shuffles the samples in `fit`; the file holds none.
@@ -926,6 +1028,13 @@ class Network(Described):
         torch.nn.Sequential
             Module whose outputs are those of `predict`. It ends with the output activation; for
             PyTorch's losses of logits take ``net.to_torch()[:-1]``.
+
+        Raises
+        ------
+        ValueError
+            PyTorch has no module for an activation: a custom one, say.
+        ImportError
+            PyTorch is not installed.
         """
         return pytorch.to_torch(self._architecture, self.theta)
 
@@ -968,6 +1077,12 @@ class Network(Described):
         -------
         Network
             The network.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The source has other layers, its shapes do not fit each other, or an argument is wrong
+            or contradicts it.
         """
         return cls._holding(
             pytorch.from_torch(source, activation, output, loss, options), rng, threads
@@ -995,6 +1110,11 @@ class Network(Described):
         Network
             Network whose `predict` is the regressor's, or the classifier's ``predict_proba`` in the
             order of ``mlp.classes_``; of two classes only the second has an output.
+
+        Raises
+        ------
+        ValueError, TypeError
+            mlp is no such estimator, or is not fitted; or an argument is wrong.
         """
         return cls._holding(scikit_learn.from_sklearn(mlp, options), rng, threads)
 
@@ -1003,8 +1123,17 @@ class Network(Described):
 
         Parameters
         ----------
-        path : str or os.PathLike
+        path : str, bytes or os.PathLike
             File to write.
+
+        Raises
+        ------
+        ValueError, TypeError
+            path is no path, or an activation has no form in ONNX: a custom one, say.
+        OSError
+            The file can't be written.
+        ImportError
+            The package onnx is not installed (``pip install 'deltajit[onnx]'``).
         """
         onnx.to_onnx(self._architecture, self.theta, path)
 
@@ -1013,11 +1142,19 @@ class Network(Described):
 
         Parameters
         ----------
-        path : str or os.PathLike
+        path : str, bytes or os.PathLike
             File to write.
         name : str, optional
             Prefix of the names in the header, by default the file's name. The function is ``void
             <name>_predict(const float *x, float *out)``, with double for float64.
+
+        Raises
+        ------
+        ValueError, TypeError
+            path is no path, name is no name in C, or an activation has no form in C: a custom one,
+            say.
+        OSError
+            The file can't be written.
         """
         c_header.to_c(self._architecture, self.theta, path, name)
 

@@ -545,7 +545,7 @@ def test_other_bad_input():
         (lambda: c.trace(np.ones((2, 3))), ValueError, "x must be one point"),
         (lambda: c.workspace(0), ValueError, "batch must be >= 1"),
         (lambda: c.workspace(1, 3), ValueError, "order must be 1 or 2"),
-        (lambda: dot([1], [1, 2]), ValueError, "lists of one length"),
+        (lambda: dot([1], [1, 2]), ValueError, "x and y must have one length"),
     ]:
         with pytest.raises(error, match=message):
             call()

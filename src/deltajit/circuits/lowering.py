@@ -1,9 +1,8 @@
-"""Lowering: the graph of a circuit becomes the program that the kernels run."""
+"""Lower the graph of a circuit to the program that the kernels run."""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -12,13 +11,13 @@ from deltajit.kernels import blocks
 from deltajit.kernels.circuit import Program, schedule
 from deltajit.kernels.circuit.operations import OPERATIONS, slots_of
 from deltajit.kernels.simd.vectors import VECTOR_BYTES
-from deltajit.model.memory import Array
+from deltajit.model.memory import Array, DType
 
-# If segments would keep more than this share of the values, there is only one segment, since
-# computing the others twice does not pay.
+# Most values, as a share of all, that segments may keep: beyond it computing the others a second
+# time saves too little memory, and there is one segment.
 WORTH = 0.5
 
-# Most samples in a row.
+# Most samples that a row of values has.
 WIDEST = 64
 
 # Most floats in all rows together; more rows are narrower. With one segment they should stay in the
@@ -26,7 +25,7 @@ WIDEST = 64
 MANY_OF_ONE, MANY = 2**17, 2**20
 
 
-def lower(graph: Graph, dtype: np.dtype[Any]) -> Program:
+def lower(graph: Graph, dtype: DType) -> Program:
     """Lower a graph to a program for floats of one dtype."""
     nodes = np.flatnonzero(graph.codes >= 0).astype(np.int32)
     cuts = _cuts(nodes.size)
@@ -64,7 +63,7 @@ def _cuts(n: int) -> list[int]:
 
 
 def _order(graph: Graph, nodes: Array, cuts: list[int]) -> tuple[Array, Array, Array]:
-    """(nodes in the order of the steps, runs, where in `runs` each segment begins)."""
+    """Return nodes in the order of the steps, their runs, and where each segment's begin."""
     users, next_use, waits = (np.full(graph.codes.size * n, -1, np.int32) for n in (1, 2, 1))
     ready = np.full(len(OPERATIONS), -1, np.int32)
     lists = schedule.Lists(users, next_use, waits, ready, np.zeros_like(ready))
@@ -90,7 +89,7 @@ def _is_kept(graph: Graph, nodes: Array, cuts: list[int]) -> Array:
 
 
 def _rows(graph: Graph, order: Array, cuts: list[int], is_kept: Array) -> tuple[Array, int]:
-    """Return (the row of each node, the number of rows); `is_kept` follows `order`."""
+    """Return the row of each node, and the number of rows; `is_kept` is in the order of `order`."""
     kept = order[is_kept]
     rows = np.full(graph.codes.size, -1)
     n_constants = graph.constants.size

@@ -17,26 +17,7 @@ OPSET, IR_VERSION = 17, 8  # old enough for runtimes of 2022
 
 
 def to_onnx(architecture: Architecture, theta: Array, path: Path) -> None:
-    """Write `predict` as an ONNX model that passes onnx.checker.
-
-    Parameters
-    ----------
-    architecture : Architecture
-        The network's architecture.
-    theta : ndarray, (n_params,)
-        Its parameters.
-    path : str or os.PathLike
-        The file.
-
-    Raises
-    ------
-    ValueError
-        An activation has no form in ONNX.
-    OSError
-        The file cannot be written.
-    ImportError
-        There is no onnx.
-    """
+    """Write `predict` as an ONNX model that passes onnx.checker: see `Network.to_onnx`."""
     check_forms(architecture, "to_onnx")
     try:
         import onnx

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,25 +20,7 @@ PASSIVE = {"Identity", "Dropout", "AlphaDropout", "Flatten"}  # change nothing i
 
 
 def to_torch(architecture: Architecture, theta: Array) -> torch.nn.Sequential:
-    """Make a torch.nn.Sequential of Linear layers and activations, without identities.
-
-    Parameters
-    ----------
-    architecture : Architecture
-        The network's architecture.
-    theta : ndarray, (n_params,)
-        Its parameters, which are copied.
-
-    Returns
-    -------
-    torch.nn.Sequential
-        Computes `predict`.
-
-    Raises
-    ------
-    ValueError
-        An activation has no form in PyTorch.
-    """
+    """Return a Sequential of Linear layers and activations: see `Network.to_torch`."""
     check_forms(architecture, "to_torch")
     import torch
 
@@ -53,14 +36,10 @@ def to_torch(architecture: Architecture, theta: Array) -> torch.nn.Sequential:
             linear.bias.copy_(torch.from_numpy(np.array(b)))
         modules.append(linear)
         if name != "identity":
-            modules.append(_torch_module(name, architecture.slope))
+            kind, options = FORMS[name].torch
+            given = {key: architecture.slope if x == "slope" else x for key, x in options.items()}
+            modules.append(_torch_class(kind)(**given))
     return torch.nn.Sequential(*modules)
-
-
-def _torch_module(name: str, slope: float) -> torch.nn.Module:
-    kind, options = FORMS[name].torch
-    arguments = {key: slope if value == "slope" else value for key, value in options.items()}
-    return _torch_class(kind)(**arguments)
 
 
 def _torch_class(name: str) -> Any:
@@ -75,32 +54,7 @@ def _torch_class(name: str) -> Any:
 def from_torch(
     source: object, activation: object, output: str, loss: str, options: Mapping[str, object]
 ) -> tuple[Architecture, Array]:
-    """Return an architecture and theta from a Sequential, or from a state_dict and activations.
-
-    Parameters
-    ----------
-    source : torch.nn.Sequential or mapping
-        Linear layers with activations, or a state_dict of Linear layers.
-    activation : str, list of str, or None
-        Hidden activations, which a state_dict does not have; None takes those of the Sequential.
-    output, loss : str
-        As for `Network`; "auto" is the Sequential's.
-    options : dict
-        Further arguments of `Network`.
-
-    Returns
-    -------
-    architecture : Architecture
-        The network's architecture.
-    theta : ndarray, (n_params,)
-        Its parameters, copied.
-
-    Raises
-    ------
-    ValueError, TypeError
-        The source has other layers, its shapes do not fit each other, or it contradicts an
-        argument.
-    """
+    """Return an architecture and a copied theta of a PyTorch network: see `Network.from_torch`."""
     if isinstance(source, Mapping):
         weights, biases = _of_state_dict(source)
         if activation is None and len(weights) > 1:
@@ -176,9 +130,8 @@ def _of_sequential(source: object) -> tuple[list[Array], list[Array], list[str],
 
 def _leaves(source: object) -> Iterator[Any]:
     """Yield the modules of a Sequential, and of those nested in it, in order."""
-    import torch
-
-    if not isinstance(source, torch.nn.Sequential):
+    torch = sys.modules.get("torch")  # which whoever has a Sequential has imported
+    if torch is None or not isinstance(source, torch.nn.Sequential):
         raise TypeError(
             f"source must be a torch.nn.Sequential or a state_dict, got {type(source).__name__}; "
             "for another Module pass its state_dict() and say activation=..."

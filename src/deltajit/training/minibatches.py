@@ -18,10 +18,10 @@ from deltajit.model.memory import Array
 from deltajit.training.history import TrainingState
 from deltajit.training.loop import DivergedError, pieces
 
-# The kernel's code by the kinds of the arguments that differ from fit to fit: what Numba looks at
-# before a call takes longer than an epoch of some networks.
+# The kernel's code by the kinds of what is the same in a fit, and those of other arguments: Numba's
+# own look at all of them, before each call, takes longer than an epoch of some networks.
 _entry: Any = kernels.fit_epoch
-_compiled: dict[tuple[object, ...], Callable[..., tuple[float, float]]] = {}
+_compiled: dict[object, dict[object, Callable[..., tuple[float, float]]]] = {}
 
 
 class Steps:
@@ -33,6 +33,8 @@ class Steps:
         grad, work = memory.empty(net.n_params, net.dtype), net.workspace(batch_size)
         self._model, self._dropout = net.model, dropout
         self._arguments = batch_size, rule, grad, work
+        same = python_kind((net.model, *self._arguments, dropout))
+        self._compiled = _compiled.setdefault(same, {})
 
     def __call__(
         self, rows: NDArray[np.int64], X: Array, Y: Array, weights: Array | None
@@ -42,11 +44,11 @@ class Steps:
         Return the sum of the samples' weighted losses, each before its step, and of their weights.
         """
         arguments = self._model, X, Y, rows, *self._arguments, weights, self._dropout
-        kinds = tuple(map(python_kind, (X, Y, rows, weights, self._dropout)))
-        compiled = _compiled.get(kinds)
-        if compiled is None:
-            compiled = _compiled[kinds] = _entry.compile(tuple(map(numba.typeof, arguments)))
-        return compiled(*arguments)
+        kinds = python_kind((X, Y, rows, weights))
+        call = self._compiled.get(kinds)
+        if call is None:
+            call = self._compiled[kinds] = _entry.compile(tuple(map(numba.typeof, arguments)))
+        return call(*arguments)
 
 
 def epochs(
