@@ -23,11 +23,11 @@ from deltajit.io.files import Path
 from deltajit.kernels.blocks import LARGEST_BLOCK
 from deltajit.kernels.mlp import handle
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
-from deltajit.model import checks, custom, memory
+from deltajit.model import checks, custom, memory, scores
 from deltajit.model.architecture import Architecture, with_names
 from deltajit.model.checks import Seed
 from deltajit.model.collapse import collapsed
-from deltajit.model.data import Data, checked
+from deltajit.model.data import Data, checked, class_weighted, split
 from deltajit.model.described import Described
 from deltajit.model.initializers import initial_theta
 from deltajit.model.memory import Array, DType
@@ -67,6 +67,9 @@ class Scratch(threading.local):
     def work_of_order_2(self) -> Array:
         """Return memory for all derivatives."""
         return self._workspace(2)
+
+
+ClassWeight = str | Mapping[Any, float] | Sequence[float]
 
 
 @with_names
@@ -117,6 +120,9 @@ class Network(Described):
     threads : int, optional
         Number of threads that a large batch may use; None is one for each core that this process
         may use (1 without OpenMP). Results are the same bits for any number of threads.
+    class_names : sequence of str, optional
+        Names of the classes, one for each output, or two for a single output; pictures and files
+        have them.
 
     Raises
     ------
@@ -153,10 +159,11 @@ class Network(Described):
         quantile: float = 0.5,
         sigma: float = 1.0,
         threads: int | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         name = custom.loss_name(loss)
         architecture = Architecture.checked(
-            sizes, activation, output, name, l2, slope, dtype, l1, threshold, quantile
+            sizes, activation, output, name, l2, slope, dtype, l1, threshold, quantile, class_names
         )
         architecture.check_size()
         generator, workers = checks.generator(rng), checks.threads(threads)
@@ -208,6 +215,11 @@ class Network(Described):
     def sizes(self) -> tuple[int, ...]:
         """Return the number of units of each layer, inputs first."""
         return self._architecture.sizes
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Return the names of the classes, if there are any."""
+        return self._architecture.class_names
 
     @property
     def dtype(self) -> DType:
@@ -448,6 +460,39 @@ class Network(Described):
             value: float = self._entries.loss(self._scratch.handle, data.X, data.Y, None)
             return value
         return float(handle.loss(self._scratch.handle, data.X, data.Y, data.weights))
+
+    def score(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Compute the accuracy of a classifier, or R2 of a regressor.
+
+        A classifier has softmax as output, or the loss binary_cross_entropy; of several sigmoids,
+        all must be right. R2 is the mean over outputs; of gaussian outputs it is that of the means.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            Samples and targets, as for `loss`.
+        sample_weight : array_like, (B,), optional
+            Weights of the samples.
+
+        Returns
+        -------
+        float
+            Share of right samples, or 1 less the squared residuals over those of the mean target.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An argument is such as `loss` refuses, or the loss, a circuit, takes other targets than
+            one for each output.
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> dj.constructions.xor().score([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0])
+        1.0
+        """
+        data = self._data(X, Y, sample_weight)
+        return scores.score(self._architecture, self.predict(data.X), data.Y, data.weights)
 
     def value_and_grad(
         self,
@@ -852,7 +897,9 @@ class Network(Described):
         optimizer: Optimizer | FullBatch | None = None,
         *,
         validation_data: checks.Validation | None = None,
+        validation_split: float | None = None,
         sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
         schedule: Schedule | None = None,
         clip_norm: float | None = None,
         dropout: float | Sequence[float] = 0.0,
@@ -883,8 +930,15 @@ class Network(Described):
             batch_size is; the first two may end before `epochs` steps, when they have converged.
         validation_data : (X, Y) or (X, Y, sample_weight), optional
             Samples on which the loss is taken after each epoch.
+        validation_split : float, optional
+            Share of the samples, the last ones, that is taken out of X and Y for that instead;
+            shuffle samples that are sorted first.
         sample_weight : array_like, (B,), optional
             Weights of the samples, as for `loss`.
+        class_weight : "balanced", dict or sequence, optional
+            Factors of the weights of a class's samples in training, by labels or class names (1 for
+            those left out), or one for each class; "balanced" gives all classes the same weight in
+            all. For cross_entropy, and binary_cross_entropy of one output.
         schedule : Schedule, optional
             Learning rate of each update, as a multiple of the optimizer's: see ``dj.schedules``.
         clip_norm : float, > 0, optional
@@ -942,6 +996,10 @@ class Network(Described):
         True
         """
         data = checked(self._architecture, X, Y, sample_weight, finite=True)
+        if validation_split is not None:
+            data, validation_data = split(data, Y, validation_split, validation_data)
+        if class_weight is not None:
+            data = class_weighted(self._architecture, data, class_weight)
         options = Options(
             epochs=epochs,
             batch_size=batch_size,

@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+from deltajit.io.files import Path
 from deltajit.io.scikit_learn import OUR_NAMES
 from deltajit.kernels.gemm.parallel import usable_cores
 from deltajit.model import checks, memory
@@ -212,7 +213,12 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
     def _outputs(self, X: Matrix) -> Array:
         """Compute the network's outputs, (n_samples, n_outputs)."""
         X, net = self._checked(X), self._network()
-        return np.concatenate([net.predict(self._standardized(dense(X[i]))) for i in parts(X)])
+        outputs = [net.predict(self._standardized(dense(X[i]))) for i in parts(X)]
+        return self._unscaled(np.concatenate(outputs))
+
+    def _unscaled(self, outputs: Array) -> Array:
+        """Return outputs in units of y."""
+        return outputs
 
     def _jacobian(self, X: Matrix) -> Array:
         """Compute the derivatives of outputs by X, (n_samples, n_outputs, n_features)."""
@@ -221,6 +227,98 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         if hasattr(self, "standardizer_"):
             J /= self.standardizer_.scale_
         return J
+
+    # ---------------------------------------------------------------- as a network
+
+    def to_network(self) -> Network:
+        """Return the fitted network, of X and y as they are: scales are in its weights.
+
+        Returns
+        -------
+        Network
+            Network with copies of the weights, whose `predict` is the regressor's, or the
+            classifier's ``predict_proba`` in the order of ``classes_``, which it has as
+            ``class_names``; of two classes only the second has an output.
+
+        Raises
+        ------
+        ValueError
+            The estimator has not been fitted (NotFittedError).
+        """
+        check_is_fitted(self)
+        return Network.from_sklearn(self, threads=_threads())
+
+    def save(self, path: Path) -> None:
+        """Write the fitted network to a safetensors file, which `deltajit.load` reads.
+
+        Parameters
+        ----------
+        path : str, bytes or os.PathLike
+            File to write, as for `Network.save`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The estimator has not been fitted (NotFittedError), or path is no path.
+        OSError
+            The file can't be written.
+        """
+        self.to_network().save(path)
+
+    def to_c(self, path: Path, name: str | None = None) -> None:
+        """Write the fitted network to a C99 header, with the names of classes.
+
+        Parameters
+        ----------
+        path : str, bytes or os.PathLike
+            File to write, as for `Network.to_c`.
+        name : str, optional
+            Prefix of the names in the header, by default the file's name.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The estimator has not been fitted (NotFittedError), or `Network.to_c` refuses it.
+        OSError
+            The file can't be written.
+        """
+        self.to_network().to_c(path, name)
+
+    def to_onnx(self, path: Path) -> None:
+        """Write the fitted network to an ONNX file, with the names of classes as metadata.
+
+        Parameters
+        ----------
+        path : str, bytes or os.PathLike
+            File to write, as for `Network.to_onnx`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The estimator has not been fitted (NotFittedError), or `Network.to_onnx` refuses it.
+        OSError
+            The file can't be written.
+        ImportError
+            The package onnx is not installed (``pip install 'deltajit[onnx]'``).
+        """
+        self.to_network().to_onnx(path)
+
+    def to_torch(self) -> Any:
+        """Return the fitted network as a ``torch.nn.Sequential``.
+
+        Returns
+        -------
+        torch.nn.Sequential
+            Module with copies of the weights, as from `Network.to_torch`.
+
+        Raises
+        ------
+        ValueError
+            The estimator has not been fitted (NotFittedError), or `Network.to_torch` refuses it.
+        ImportError
+            PyTorch is not installed.
+        """
+        return self.to_network().to_torch()
 
     # ---------------------------------------------------------------- fit
 

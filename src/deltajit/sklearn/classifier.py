@@ -16,6 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from deltajit.io.scikit_learn import OUR_NAMES
 from deltajit.model.architecture import loss_of_output
 from deltajit.model.memory import Array, DType
+from deltajit.model.scores import accuracy_of_classes, accuracy_of_labels
 from deltajit.sklearn.base import MultilayerPerceptron, has_epochs
 from deltajit.sklearn.samples import Matrix, RandomState, Samples, dense
 
@@ -362,8 +363,5 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
 
     def _score_of(self, outputs: Array, samples: Samples) -> float:
         """Return the accuracy; of several labels of a sample, all must be right."""
-        if self.out_activation_ == "softmax":
-            right = outputs.argmax(axis=1) == samples.Y[:, 0]
-        else:
-            right = ((outputs > 0.5) == samples.Y).all(axis=1)
-        return float(np.average(right, weights=samples.weights))
+        of = accuracy_of_classes if self.out_activation_ == "softmax" else accuracy_of_labels
+        return of(outputs, samples.Y, samples.weights)
