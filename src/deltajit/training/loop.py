@@ -54,7 +54,7 @@ class Loop:
     note : function
         Function ``note(loss, start)`` that records an epoch, which began at `start` of `clock`.
     samples : int
-        Samples of an epoch, for the speed beside the progress bar.
+        Samples of an epoch, for the speed beside the progress bar; 0 if that isn't known.
     progress : bool
         Whether to show the bar, if there is a terminal.
     """
@@ -123,8 +123,10 @@ class Loop:
         if not self._bar.disable:
             history = self.state.history
             numbers = {name: f"{_typical(x):.4g}" for name, x in history.last().items()}
-            speed = self._bar.format_sizeof(self._samples / max(history.time[-1], 1e-9))
-            advance(self._bar, {**numbers, "samples/s": speed})
+            if self._samples:
+                speed = self._bar.format_sizeof(self._samples / max(history.time[-1], 1e-9))
+                numbers["samples/s"] = speed
+            advance(self._bar, numbers)
         self._start = clock()
 
 
