@@ -47,6 +47,8 @@ FLOORS = """
     plot.parameters plot.curves plot
     sklearn.samples sklearn.descent sklearn.base sklearn.classifier sklearn.regressor sklearn
     (package)
+    distributed.cluster distributed.rows distributed.reduction distributed.learning
+    distributed.lots distributed
     playground playground.formulas playground.datasets playground.tables playground.sources
     playground.settings playground.trainer playground.run playground.pictures
     playground.controls playground.lesson playground.page playground.server
@@ -56,9 +58,10 @@ FLOORS = ["" if x == "(package)" else x for x in FLOORS.split()]
 
 # What may import optional packages, and it alone: inside of functions, but for those of WHOLE,
 # which are imported inside of functions themselves, or by a user.
-FACES = ("plot", "io", "cli", "sklearn", "playground", "training.full_batch")
+FACES = ("plot", "io", "cli", "sklearn", "playground", "distributed", "training.full_batch")
 WHOLE = (
     "sklearn",
+    "distributed",
     "io.torch_modules",
     "playground.pictures",
     "playground.controls",
@@ -67,7 +70,7 @@ WHOLE = (
     "playground.server",
 )
 OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax", "onnx", "threadpoolctl", "pandas"}
-OPTIONAL |= {"bokeh"}
+OPTIONAL |= {"bokeh", "dask", "distributed"}
 
 # The NumPy twin of a module of the kernels has its name.
 TWINS = "kernels.mlp", "reference"

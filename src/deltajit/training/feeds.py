@@ -53,7 +53,7 @@ class Source(Protocol):
         """Return the loss of all samples as a function of theta."""
 
 
-class _Finite:
+class Finite:
     """Have all samples at hand: what sources have in common but streams."""
 
     samples: int
@@ -72,7 +72,7 @@ class _Finite:
         return rng.permutation(self.samples) if shuffle else np.arange(self.samples)
 
 
-class Held(_Finite):
+class Held(Finite):
     """Samples in memory."""
 
     def __init__(self, data: Data) -> None:
@@ -95,7 +95,7 @@ class Held(_Finite):
         return Objective(net.architecture, self._data, net.threads)
 
 
-class Mapped(_Finite):
+class Mapped(Finite):
     """Samples in memory maps of another dtype than the network's: converted some at a time.
 
     Minibatches give the bits that they give in memory. What takes all samples at once adds up
