@@ -13,7 +13,8 @@ except ImportError as error:
         f"deltajit.distributed needs dask ({error}): pip install 'deltajit[dask]'"
     ) from None
 
+from deltajit.distributed.cluster import MixedClusterError
 from deltajit.distributed.learning import fit
 from deltajit.distributed.lots import fit_ensemble, predict
 
-__all__ = ["fit", "fit_ensemble", "predict"]
+__all__ = ["MixedClusterError", "fit", "fit_ensemble", "predict"]

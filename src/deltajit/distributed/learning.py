@@ -14,6 +14,7 @@ import numpy as np
 from deltajit import kernels
 from deltajit.derivatives.objective import Objective
 from deltajit.distributed import cluster, rows
+from deltajit.distributed.journal import Journal
 from deltajit.distributed.reduction import Reduction
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
 from deltajit.model import checks
@@ -27,10 +28,12 @@ from deltajit.training.feeds import Finite, Held, Train
 from deltajit.training.fitting import Options
 from deltajit.training.full_batch import FullBatch
 from deltajit.training.history import History, TrainingState
-from deltajit.training.leaves import BlockObjective, Gradient, Part, Penalty
+from deltajit.training.leaves import BlockObjective, Gradient, Leaf, Part, Penalty
 from deltajit.training.minibatches import Sums
 from deltajit.training.schedules import Schedule
 from deltajit.training.watchers import Metric
+
+Reduce = Callable[[Leaf, Array], Part]
 
 BATCH = 2**16  # samples of a step
 LOCAL_BATCH = 32  # and of one that a worker takes by itself
@@ -89,7 +92,9 @@ def fit(
     validation_data : (X, Y) or (X, Y, sample_weight), optional
         Samples in memory, on which the client takes the loss after each epoch.
     schedule, clip_norm, metrics, callbacks, checkpoint, every, resume, progress : optional
-        As for `Network.fit`.
+        As for `Network.fit`. For LBFGS and LevenbergMarquardt, `checkpoint` keeps all gradients so
+        far; a fit that goes on takes its first steps over again by these, from the same start,
+        without any work, and callbacks are told of them.
     rng : None, int or numpy.random.Generator
         Seed or generator that shuffles the blocks; None goes on with the network's generator.
     shuffle : bool
@@ -142,6 +147,9 @@ def fit(
     architecture = net.architecture
     columns = rows.checked(architecture, X, Y, sample_weight)
     size = _block_size(architecture, len(columns[0]), block_size, batch_size if not passes else 0)
+    journal = None
+    if checkpoint is not None and hasattr(method, "minimize"):
+        journal = _journal(net, method, len(columns[0]), size, checkpoint, every)
     options = Options(
         epochs=epochs,
         batch_size=batch_size,
@@ -151,20 +159,28 @@ def fit(
         clip_norm=clip_norm,
         dropout=0.0,
         metrics=metrics,
-        callbacks=callbacks,
-        checkpoint=checkpoint,
+        callbacks=callbacks if journal is None else [*callbacks, journal],
+        checkpoint=checkpoint if journal is None else None,
         every=every,
-        resume=resume,
+        resume=resume and journal is None,
         progress=progress,
         shuffle=shuffle,
     )
     identity = None if client is None else cluster.prepare(client, architecture, reproducible)
     samples = rows.cut(architecture, columns, size, client)
     reduce = Reduction(architecture, samples, size, client, identity)
-    source: Shared = Shared(len(columns[0]), size, reduce)
+    source: Shared = Shared(len(columns[0]), size, reduce, journal)
     if passes is not None:
         source = Federated(source, method, passes, clip_norm)
+    if journal is not None and resume:
+        journal.resume(net.theta)
     return fitting.fit(net, source, net._rng if rng is None else checks.generator(rng), options)
+
+
+def _journal(net: Network, method: Any, samples: int, size: int, path: Any, every: int) -> Journal:
+    """Return the checkpoint of a method that has its state where nobody reaches it."""
+    fit = {"network": repr(net.architecture), "optimizer": repr(method)}
+    return Journal(path, every, {**fit, "samples": str(samples), "block_size": str(size)})
 
 
 def _block_size(
@@ -184,8 +200,10 @@ class Shared(Finite):
 
     keeps_steps = True
 
-    def __init__(self, samples: int, size: int, reduce: Reduction) -> None:
-        self.samples, self._size, self._reduce = samples, size, reduce
+    def __init__(
+        self, samples: int, size: int, reduce: Reduction, journal: Journal | None = None
+    ) -> None:
+        self.samples, self._size, self._reduce, self._journal = samples, size, reduce, journal
         self._blocks = -(-samples // size)
         self.options = {"block_size": size}
 
@@ -195,7 +213,9 @@ class Shared(Finite):
 
     def objective(self, net: Any) -> Objective:
         """Return the loss of all samples as a function of theta."""
-        reduce = partial(self._reduce, numbers=range(self._blocks))
+        reduce: Reduce = partial(self._reduce, numbers=range(self._blocks))
+        if self._journal is not None:
+            reduce = self._journal.around(reduce)
         return cast(Objective, BlockObjective(net.architecture, reduce))
 
     def training(
