@@ -42,9 +42,8 @@ def stored(tmp_path):
 
 
 def lazy(*chunks):
-    return [
-        da.from_array(x, chunks=(n, *x.shape[1:])) for x, n in zip(samples(), chunks, strict=False)
-    ]
+    given = zip(samples(), chunks, strict=False)
+    return [da.from_array(x, chunks=(n, *x.shape[1:])) for x, n in given]
 
 
 @pytest.mark.parametrize("method", shards.METHODS)
@@ -215,7 +214,7 @@ def test_wrong_chunks():
     wrong(r"X is cut along its features, in chunks of \(3, 3\)", array)
     unknown = da.from_array(X, chunks=(700, 6))[da.from_array(X[:, 0] < 9, chunks=700)]
     wrong(r"X has chunks of unknown sizes; X.compute_chunk_sizes\(\)", unknown)
-    empty = da.concatenate([da.zeros((0, 6)), da.from_array(X, chunks=(700, 6))])
+    empty = da.from_array(X, chunks=((0, 1000, 2000), 6))
     wrong("X has partitions without samples, number 0", empty)
 
 

@@ -51,7 +51,11 @@ def cluster(workers):
     """A client of so many processes of one thread each."""
     with (
         LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=":0",  # None would mean the one port that all clusters want
+            scheduler_kwargs={"dashboard": False},
         ) as machines,
         Client(machines) as client,
     ):

@@ -25,7 +25,8 @@ def identity() -> dict[str, str]:
     return {
         "version": VERSION,
         "kernels": compiler.SHORT,
-        "instruction set": f"{cpu} {features}",
+        "CPU": cpu,
+        "instruction set": features,
         "lanes": f"{LANES_F32} float32, {LANES_F64} float64",
     }
 
@@ -104,11 +105,13 @@ def _check_alike(answers: dict[str, dict[str, str]]) -> None:
 def _difference(
     who: str, answer: dict[str, str], expected: dict[str, str], whose: str = "the others'"
 ) -> str:
-    parts = [
-        f"its {name} is {answer[name]!r}, {whose} {expected[name]!r}"
-        for name in expected
-        if answer[name] != expected[name]
-    ]
+    parts = []
+    for name in expected:
+        have, want = answer[name].split(","), expected[name].split(",")
+        if have != want:  # of many features, those that differ
+            its = ",".join(x for x in have if x not in want)
+            theirs = ",".join(x for x in want if x not in have)
+            parts.append(f"its {name} is {its!r}, {whose} {theirs!r}")
     return (
         f"{who} would give other bits: {'; '.join(parts)}. Take workers of one kind, or allow it "
         "by reproducible=False"

@@ -175,6 +175,8 @@ def checked(architecture: Architecture, X: Any, Y: Any, weights: Any) -> list[An
     w = None if weights is None else column(weights, "sample_weight")
     if w is not None and w.shape != (n,):
         raise ValueError(f"sample_weight must have shape ({n},), got {w.shape}")
+    if isinstance(w, np.ndarray):  # others are checked block by block
+        w = checks.sample_weight(w, "sample_weight", n, architecture.dtype)
     return [*columns, w]
 
 
