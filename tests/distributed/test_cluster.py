@@ -14,6 +14,7 @@ from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 import deltajit as dj
 from deltajit import distributed
 from deltajit.sklearn import MLPRegressor
+from deltajit.sklearn.base import _threads
 from tests.helpers import processes, shards
 from tests.helpers.shards import BLOCK, bits, fitted, network, samples
 
@@ -139,14 +140,6 @@ def test_ensemble_without_a_client():
     np.testing.assert_array_equal(nets[0].theta, nets[1].theta)
 
 
-def threads_of_a_fit():
-    """Train an estimator, and return how many threads its network may use."""
-    X, Y, _ = samples(50)
-    return (
-        MLPRegressor(hidden_layer_sizes=(4,), max_iter=5, random_state=0).fit(X, Y).network_.threads
-    )
-
-
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_search(client):
     X, Y, _ = samples(200)
@@ -161,7 +154,7 @@ def test_search(client):
     )
     assert there.best_params_ == here.best_params_
     assert set(some.cv_results_["mean_test_score"]) <= set(here.cv_results_["mean_test_score"])
-    assert client.submit(threads_of_a_fit, pure=False).result() == 1  # nothing is oversubscribed
+    assert client.submit(_threads, pure=False).result() == 1  # nothing is oversubscribed
 
 
 # ---------------------------------------------------------------- what is wrong

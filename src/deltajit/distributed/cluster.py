@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -58,10 +59,9 @@ def prepare(client: Any, architecture: Architecture, reproducible: bool) -> dict
 
     def describe() -> object:  # it travels by value: where deltajit isn't, it can say so
         try:
-            from deltajit.distributed import cluster
+            return import_module("deltajit.distributed.cluster").identity()
         except ImportError as error:
             return str(error)
-        return cluster.identity()
 
     answers = client.run(describe)
     for worker, answer in answers.items():
