@@ -48,7 +48,7 @@ FLOORS = """
     sklearn.samples sklearn.descent sklearn.base sklearn.classifier sklearn.regressor sklearn
     (package)
     distributed.cluster distributed.rows distributed.reduction distributed.journal
-    distributed.learning distributed.lots distributed
+    distributed.steps distributed.learning distributed.lots distributed
     playground playground.formulas playground.datasets playground.tables playground.sources
     playground.settings playground.trainer playground.run playground.pictures
     playground.controls playground.lesson playground.page playground.server

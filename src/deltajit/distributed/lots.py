@@ -113,10 +113,12 @@ def fit_ensemble(
         Rule by which theta moves: ``dj.Adam()`` by default.
     epochs, batch_size : int
         Passes over the samples, and samples of one step.
-    validation_data, sample_weight, shuffle : optional
+    validation_data, sample_weight : optional
         As for `Ensemble.fit`.
     progress : bool
         Whether to show a progress bar, of slices that are done, if there is a terminal.
+    shuffle : bool
+        Whether each epoch takes the samples in a new order.
     reproducible : bool
         Whether to refuse workers of different versions, kernels or instruction sets.
 
