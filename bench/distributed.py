@@ -12,8 +12,8 @@ from pathlib import Path
 
 from bench import store
 
-WORK = [0.01, 0.1, 1.0]  # seconds of gradient in a step
-REPEATS = 7
+WORK = [0.01, 0.03, 0.1, 0.3, 1.0]  # seconds of gradient in a step
+REPEATS = 5
 SIZES, BLOCK = (32, 256, 256, 1), 1024
 WORKERS = 16, 256, 4096
 GIGABYTES = 8
@@ -25,19 +25,24 @@ def run():
     for workers, values in hashes.items():
         print(f"{workers or 'no'} workers:", *values)
     assert len(set(hashes.values())) == 1
-    times = {workers: step_times(workers) for workers in (1, 2)}
-    print("work a step    1 worker   2 workers   ratio")
-    for work, one in times[1].items():
-        two = times[2][work]
-        print(f"{work:10.3f} s {one[0]:9.3f} s {two[0]:9.3f} s {one[0] / two[0]:7.2f}")
-    model = fitted(times)
-    print(
-        "T = {start:.4f} + {task:.5f} tasks + {message:.4f} depth + work / workers".format(**model)
-    )
-    for work in (1.0, 10.0, 100.0, 1000.0):
-        ratios = (f"{work / predict(model, work, n):10.1f}x by {n}" for n in WORKERS)
-        print(f"{work:10.0f} s", *ratios)
-    return {"seconds a step": times, "model": model, "theta": hashes[0]}
+    one, two = step_times(1), step_times(2)
+    print("  work a step    1 worker   2 workers   ratio")
+    for x, y in zip(one, two, strict=True):
+        ratio = x["seconds"] / y["seconds"]
+        print(f"{x['work']:11.3f} s {x['seconds']:9.3f} s {y['seconds']:9.3f} s {ratio:7.2f}")
+    model = fitted([*one, *two])
+    print(", ".join(f"{name}: {seconds:.2g} s" for name, seconds in model.items()))
+    predictions = {}
+    for work in (1, 10, 100, 1000, 10_000):
+        alone = predict(model, work, 1)
+        predictions[work] = {n: alone / predict(model, work, n) for n in WORKERS}
+        print(f"{work:11} s", *(f"{x:10.1f}x by {n:,}" for n, x in predictions[work].items()))
+    return {
+        "theta": hashes[0],
+        "steps": {"1": one, "2": two},
+        "model": model,
+        "predicted": {str(work): [*x.values()] for work, x in predictions.items()},
+    }
 
 
 def cluster(workers):
@@ -90,7 +95,7 @@ def hashes_of(workers):
 
 
 def step_times(workers):
-    """{work: (median seconds of a full-batch step, tasks, depth)}; work in seconds of one core."""
+    """Median seconds of full-batch steps of different work, in seconds of one core, and tasks."""
     import numpy as np
 
     import deltajit as dj
@@ -101,7 +106,7 @@ def step_times(workers):
     net = dj.Network(SIZES, rng=0)
     X, Y = problem(BLOCK)
     leaf_seconds = min(leaf_time(net, X, Y) for _ in range(20))
-    found = {}
+    found = []
     with cluster(workers) as client, tempfile.TemporaryDirectory() as folder:
         for work in WORK:
             blocks = max(1, round(work / leaf_seconds))
@@ -118,7 +123,15 @@ def step_times(workers):
                 reduce(Gradient(), net.theta, range(blocks))
                 seconds.append(time.perf_counter() - start)
             tasks, depth = shape(blocks, workers, reduction)
-            found[blocks * leaf_seconds] = (float(np.median(seconds)), tasks, depth)
+            found.append(
+                {
+                    "work": blocks * leaf_seconds,
+                    "workers": workers,
+                    "tasks": tasks,
+                    "depth": depth,
+                    "seconds": float(np.median(seconds)),
+                }
+            )
     return found
 
 
@@ -144,18 +157,15 @@ def leaf_time(net, X, Y):
     return time.perf_counter() - start
 
 
-def fitted(times):
-    """The start of a step, the scheduler's time for a task, and a message's, by least squares."""
+def fitted(steps):
+    """The start of a step, times of a task and of a message, and seconds a second of work takes."""
     import numpy as np
     from scipy.optimize import nnls
 
-    rows, rest = [], []
-    for workers, found in times.items():
-        for work, (seconds, tasks, depth) in found.items():
-            rows.append((1.0, tasks, depth))
-            rest.append(seconds - work / workers)
-    (start, task, message), _ = nnls(np.array(rows), np.array(rest))
-    return {"start": float(start), "task": float(task), "message": float(message)}
+    parts = np.array([(1.0, x["tasks"], x["depth"], x["work"] / x["workers"]) for x in steps])
+    scaled = parts / np.array([[x["seconds"]] for x in steps])  # errors count in proportion
+    parameters, _ = nnls(scaled, np.ones(len(steps)))
+    return dict(zip(("start", "task", "message", "work"), parameters.tolist(), strict=True))
 
 
 def predict(model, work, workers):
@@ -163,7 +173,8 @@ def predict(model, work, workers):
     from deltajit.distributed import reduction
 
     tasks, depth = shape(reduction.TASKS * workers, workers, reduction)
-    return model["start"] + model["task"] * tasks + model["message"] * depth + work / workers
+    parts = 1.0, tasks, depth, work / workers
+    return sum(x * y for x, y in zip(model.values(), parts, strict=True))
 
 
 # ---------------------------------------------------------------- memory

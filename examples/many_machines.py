@@ -7,6 +7,7 @@ The processes are workers of a Dask cluster. Here all of them are on this machin
 makes the cluster is the only one to change for a real one.
 """
 
+import contextlib
 import hashlib
 import sys
 import tempfile
@@ -47,12 +48,15 @@ def write(folder):
 # On machines of your own, start ``dask scheduler`` on one of them and ``dask worker
 # tcp://HOST:8786 --nthreads 1 --nworkers auto`` on each; on Kubernetes, the operator of
 # dask-kubernetes makes a ``KubeCluster``; under SLURM, dask-jobqueue a ``SLURMCluster``. Then
-# return ``Client("tcp://HOST:8786")`` or ``Client(cluster)`` here: nothing else changes.
+# ``yield`` the client of that, or ``Client("tcp://HOST:8786")``: nothing else changes.
 # ``client.dashboard_link`` shows what the workers do, and fit has a progress bar.
+@contextlib.contextmanager
 def connect(workers):
-    """Return the client of a cluster."""
-    cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
-    return Client(cluster)  # <- the line to change
+    """Yield the client of a cluster."""
+    options = {"threads_per_worker": 1, "dashboard_address": ":0"}
+    cluster = LocalCluster(n_workers=workers, **options)  # <- the line to change
+    with cluster, Client(cluster) as client:
+        yield client
 
 
 # %%
@@ -90,7 +94,6 @@ def run(workers=(2,)):
             with connect(count) as client:
                 print("dashboard at", client.dashboard_link)
                 _, found[count] = train(paths, client, progress=True)
-                client.shutdown()
             print(count, "workers", found[count])
     return {"losses": losses, "hashes": found}
 

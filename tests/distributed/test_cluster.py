@@ -157,6 +157,13 @@ def test_search(client):
     assert client.submit(_threads, pure=False).result() == 1  # nothing is oversubscribed
 
 
+def test_a_large_theta_travels_without_a_warning(client):
+    X, Y, _ = samples(4)
+    net = dj.Network([6, 1_500, 2_000, 1], rng=0)
+    distributed.fit(net, X, Y, client, dj.Rprop(), epochs=1, block_size=2, progress=False)
+    assert net.theta.nbytes > 10_000_000
+
+
 # ---------------------------------------------------------------- what is wrong
 
 

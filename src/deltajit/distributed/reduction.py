@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import dask
 import dask.array as da
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
@@ -18,6 +19,8 @@ from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
 from deltajit.training.leaves import Blocks, Leaf, Part, block, tree
 
+ANY_SIZE = {"distributed.admin.large-graph-warning-threshold": 2**62}
+SMALL = 2**17  # bytes of a theta that goes with each task, instead of to workers as a task's result
 FAN = 8  # parts that a task adds: a power of 2
 TASKS = 4  # for each thread, if there are as many blocks, so that none waits long at the end
 
@@ -60,7 +63,9 @@ class Reduction:
             graph[key] = Task(key, function, *arguments)
             return TaskRef(key)
 
-        def constant(name: str, value: object) -> TaskRef:
+        def constant(name: str, value: object) -> Any:
+            if theta.nbytes <= SMALL:
+                return value
             key = f"deltajit-{name}-{token}"
             graph[key] = DataNode(key, value)
             return TaskRef(key)
@@ -99,7 +104,8 @@ class Reduction:
             part = root.compute(scheduler="threads", num_workers=usable_cores())
         else:
             check_client(self._client)
-            part = self._client.compute(root).result()
+            with dask.config.set(ANY_SIZE):  # a large theta is no mistake
+                part = self._client.compute(root).result()
         return part
 
 

@@ -161,7 +161,7 @@ def _chunked(column: Any, size: int, client: Any) -> da.Array:
     array = da.from_array(column, chunks=chunks)
     if client is None or isinstance(column, Files):
         return array
-    with dask.config.set({"distributed.admin.large-graph-warning-threshold": column.nbytes * 2}):
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": 2**62}):
         return client.persist(array)
 
 
