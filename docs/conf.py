@@ -9,6 +9,7 @@ import numba
 from deltajit.kernels.compiler import FINGERPRINT
 from docutils.nodes import SkipNode, Text, literal_block
 from sphinx.directives.code import LiteralInclude
+from sphinx.pycode import ModuleAnalyzer
 from sphinx_gallery.sorting import ExplicitOrder
 
 from deltajit.version import VERSION
@@ -60,6 +61,7 @@ sphinx_gallery_conf = {
             "descents.py",
             "constructions.py",
             "controller.py",
+            "onnx_policy.py",
             "neural_ode.py",
             "online.py",
             "physics_informed.py",
@@ -119,8 +121,17 @@ class Code(LiteralInclude):
         return included
 
 
+def document_records():
+    """Show the comments of dicts of records at their public names, above where they are made."""
+    for public, below in (("kernels", "kernels.mlp"), ("reference", "reference")):
+        comments = ModuleAnalyzer.for_module(f"deltajit.{public}").find_attr_docs()
+        for module in ("activations", "losses", "optimizers"):
+            comments |= ModuleAnalyzer.for_module(f"deltajit.{below}.{module}").find_attr_docs()
+
+
 def setup(app):
-    """Tell Sphinx of the formulas, and of included code."""
+    """Tell Sphinx of the formulas, of included code, and of comments."""
+    document_records()
     app.add_directive("literalinclude", Code, override=True)
     app.add_html_math_renderer("mathml", (inline_formula, None), (displayed_formula, None))
 

@@ -1,8 +1,15 @@
-"""Checks of numbers that users give: an error names the argument, its value, what was expected."""
+"""Checks of numbers and types that users give; an error names the argument and what it was."""
 
 import math
+import operator
+import reprlib
 from itertools import pairwise
-from typing import Any, SupportsFloat
+from typing import Any, SupportsFloat, SupportsIndex
+
+import numpy as np
+
+# Whole numbers at most, so that the sum of two is still an int64.
+MOST = 2**62
 
 
 def real(value: Any, name: str, least: float = -math.inf, most: float = math.inf) -> float:
@@ -17,6 +24,29 @@ def real(value: Any, name: str, least: float = -math.inf, most: float = math.inf
         bounds = f" from {least} to {most}" if least > -math.inf or most < math.inf else ""
         raise ValueError(f"{name} must be a finite number{bounds}, got {value!r}")
     return number
+
+
+def whole(value: object, name: str, least: int = 1, most: float = MOST) -> int:
+    """Return a whole number of at least `least` that fits into an int64."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"{name} must be a whole number >= {least}, got {value!r}")
+    number = operator.index(value)
+    if number < least:
+        raise ValueError(f"{name} must be >= {least}, got {number}")
+    if number > most:
+        raise ValueError(f"{name} must be <= {most:,}, got {reprlib.repr(number)}")
+    return number
+
+
+def floating(value: Any, name: str) -> np.dtype[Any]:
+    """Return float32 or float64, as NumPy's dtype."""
+    try:
+        kind = np.dtype(value)
+    except TypeError:
+        raise TypeError(f"{name} must be float32 or float64, got {value!r}") from None
+    if kind not in (np.float32, np.float64):
+        raise TypeError(f"{name} must be float32 or float64, got {kind.name}")
+    return np.dtype(kind.type)  # in native byte order, and always the same object
 
 
 def above_zero(value: Any, name: str) -> None:

@@ -61,6 +61,7 @@ class Activation(NamedTuple):
     init: str = "glorot"
 
 
+#: Records of activations by name, custom ones too: what `activation` and `output` may be.
 ACTIVATIONS: dict[str, Activation] = {}
 
 

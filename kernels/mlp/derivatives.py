@@ -532,10 +532,11 @@ def _product(
                 parts = _activations(model, block.X, points, work, here)
                 gauss_newton_block(model, block, mass, v, parts, t, out)
             else:
-                parts, delta = _point(model, points, work, here)
                 if points.size == 0:
                     parts, delta = carve(model.network[0], work, here.m), t.delta
                     linearize_block(model, block, mass, parts, delta)
+                else:
+                    parts, delta = _point(model, points, work, here)
                 t = Tangents(delta, t.Rz, t.Ra, t.Rdelta, t.Rdelta_prev)
                 hessian_block(model, block, mass, v, parts, t, out)
     return status
@@ -588,16 +589,17 @@ def _vjp(
 @inlined
 def _activations(model, X, points, work, here):
     """Return a workspace with the activations of a block of samples: computed, or those kept."""
-    parts, _ = _point(model, points, work, here)
     if points.size == 0:
         parts = carve(model.network[0], work, here.m)
         forward_block(model, X, parts, None)
+    else:
+        parts, _ = _point(model, points, work, here)
     return parts
 
 
 @inlined
 def _point(model, points, work, here):
-    """(workspace, deltas) whose activations and deltas are those kept of a block of samples."""
+    """Return a workspace with the activations kept of a block of samples, and the deltas kept."""
     units, n_out = model.network[0].units, model.network[0].n_out
     parts = carve(model.network[0], work, here.m)
     at_a = here.first * (2 * units + n_out)

@@ -74,6 +74,7 @@ class Loss(NamedTuple):
     outputs_per_target: int = 1
 
 
+#: Records of losses by name, custom ones and circuits too: what `loss` may be.
 LOSSES: dict[str, Loss] = {}
 
 

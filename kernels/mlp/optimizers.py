@@ -16,11 +16,13 @@ import numpy.typing as npt
 
 from ..abi import Double, Vector
 from ..compiler import Kernel, kernel
-from ..ranges import above_zero, fraction, fractions, increasing, real
+from ..ranges import above_zero, floating, fraction, fractions, increasing, real, whole
 from ..simd.views import row, unpack
 from .rules import Rule
 
 T = TypeVar("T")
+
+#: Classes of optimizers by name: all that `fit` takes, but for `LBFGS` and `LevenbergMarquardt`.
 OPTIMIZERS: dict[str, "type[Optimizer]"] = {}
 
 
@@ -33,7 +35,7 @@ def optimizer(record: type[T]) -> type[T]:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """How `fit` moves theta along a gradient: what all optimizers have.
+    """Move theta along a gradient: the base class of optimizers, which `fit` takes.
 
     A subclass is a frozen dataclass with the attributes below, and checks its numbers.
 
@@ -49,6 +51,11 @@ class Optimizer:
         Whether a step is ``theta -= lr * g``, and `update` not asked.
     full_batch : bool
         Whether `fit` is to give it all samples at once, whatever batch_size is.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
     """
 
     lr: float
@@ -71,37 +78,50 @@ class Optimizer:
         Parameters
         ----------
         n_params : int
-            Elements of theta.
-        dtype : float32 or float64
-            Of theta.
+            Number of theta's elements.
+        dtype : "float32" or "float64"
+            Type of theta.
 
         Returns
         -------
         kernels.Rule
+            The optimizer's numbers, and vectors of zeros.
+
+        Raises
+        ------
+        ValueError, TypeError
+            n_params is not a whole number >= 1, or dtype is another one.
         """
+        count, kind = whole(n_params, "n_params"), floating(dtype, "dtype")
         return Rule(
-            kernel=0 if self.is_descent else self.update.slot(dtype),
+            kernel=0 if self.is_descent else self.update.slot(kind),
             slots=self.slots,
             hyper=np.array(self.hyper(), np.float64),
             rates=np.array([self.lr], np.float64),
             clip=0.0,
-            state=np.zeros((self.slots, n_params), dtype),
+            state=np.zeros((self.slots, count), kind),
             count=np.zeros(1, np.int64),
         )
 
 
 @optimizer
 class SGD(Optimizer):
-    """Stochastic gradient descent: ``v = momentum * v + g; theta -= lr * v``.
+    """Move theta by stochastic gradient descent, ``v = momentum * v + g; theta -= lr * v``.
 
     Parameters
     ----------
     lr : float, > 0
         Learning rate.
     momentum : float, 0 <= momentum < 1
+        Share of v that a step keeps.
     nesterov : bool
-        Step along ``g + momentum * v`` instead (Sutskever et al. 2013, in the form in which lr
-        scales the whole step).
+        Whether to step along ``g + momentum * v`` instead (Sutskever et al. 2013, in the form in
+        which lr scales the whole step).
+
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
     """
 
     lr: float = 0.01
@@ -121,7 +141,7 @@ class SGD(Optimizer):
 
     @property
     def slots(self):
-        """One, v, if there is momentum."""
+        """Return 1, for v, if there is momentum, else 0."""
         return int(self.momentum != 0)
 
     @kernel(name="momentum")
@@ -140,7 +160,7 @@ class SGD(Optimizer):
 
 @optimizer
 class Adam(Optimizer):
-    """Adam with bias correction (Kingma & Ba 2015, algorithm 1).
+    """Move theta by Adam with bias correction (Kingma & Ba 2015, algorithm 1).
 
     Parameters
     ----------
@@ -150,6 +170,11 @@ class Adam(Optimizer):
         Decay of the running means of the gradient and of its square.
     eps : float, > 0
         Added to the root of the second moment.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
     """
 
     lr: float = 1e-3
@@ -164,12 +189,12 @@ class Adam(Optimizer):
         above_zero(self.eps, "eps")
 
     def hyper(self):
-        """Return them, and no decay."""
+        """Return the numbers of Adam, and no decay."""
         return [*self.betas, self.eps, 0.0]
 
     @kernel(name="adam")
     def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
-        """Adam; AdamW shrinks theta by ``1 - lr * decay`` first."""
+        """Compute a step of Adam; AdamW shrinks theta by ``1 - lr * decay`` first."""
         number, (m, v) = theta.dtype.type, unpack(rule.state, 2)
         beta1, beta2, eps, decay = unpack(rule.hyper, 4)
         keep, small = number(1.0 - lr * decay), number(eps)
@@ -185,14 +210,19 @@ class Adam(Optimizer):
 
 @optimizer
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2).
+    """Move theta by Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2).
 
     Parameters
     ----------
-    lr, betas, eps
+    lr, betas, eps : float, pair of float, float
         As for `Adam`.
     weight_decay : float, >= 0
         Each update shrinks theta, biases too, by ``1 - lr * weight_decay``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
     """
 
     weight_decay: float = 0.01
@@ -202,26 +232,31 @@ class AdamW(Adam):
         real(self.weight_decay, "weight_decay", least=0)
 
     def hyper(self):
-        """Return all of them."""
+        """Return the numbers of Adam, and the decay."""
         return [*self.betas, self.eps, self.weight_decay]
 
 
 @optimizer
 class RAdam(Adam):
-    """Adam that waits until its mean of squares can be trusted (Liu et al. 2020, algorithm 2).
+    """Move theta by Adam once its mean of squares can be trusted (Liu et al. 2020, algorithm 2).
 
     Until then, for some 5 updates, steps are of the mean of gradients alone. Both limits, and where
     `eps` is added, to the root of the uncorrected mean, are PyTorch's.
 
     Parameters
     ----------
-    lr, betas, eps
+    lr, betas, eps : float, pair of float, float
         As for `Adam`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
     """
 
     @kernel(name="radam")
     def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
-        """Adam's step times r, or ``theta -= lr * m_hat`` while the mean is of 5 or less."""
+        """Take Adam's step times r, or ``theta -= lr * m_hat`` while the mean is of 5 or less."""
         number, (m, v) = theta.dtype.type, unpack(rule.state, 2)
         beta1, beta2, eps, _ = unpack(rule.hyper, 4)
         t = rule.count[0]
@@ -245,7 +280,7 @@ class RAdam(Adam):
 
 @optimizer
 class RMSProp(Optimizer):
-    """Steps divided by the root of a running mean of squares (Tieleman & Hinton 2012).
+    """Divide steps by the root of a running mean of squares (Tieleman & Hinton 2012).
 
     Parameters
     ----------
@@ -256,7 +291,12 @@ class RMSProp(Optimizer):
     eps : float, > 0
         Added to its root.
     momentum : float, 0 <= momentum < 1
-        Of the steps, once they are divided.
+        Share of the last step that is added, after the division.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
     """
 
     lr: float = 0.01
@@ -272,7 +312,7 @@ class RMSProp(Optimizer):
 
     @property
     def slots(self):
-        """Return the running mean, and the steps if there is momentum."""
+        """Return 1, for the running mean, and 1 more for the steps if there is momentum."""
         return 1 + int(self.momentum != 0)
 
     @kernel(name="rmsprop")
@@ -295,7 +335,7 @@ class RMSProp(Optimizer):
 
 @optimizer
 class Adagrad(Optimizer):
-    """Steps divided by the root of the sum of all squares so far (Duchi et al. 2011).
+    """Divide steps by the root of the sum of all squares so far (Duchi et al. 2011).
 
     Parameters
     ----------
@@ -303,6 +343,11 @@ class Adagrad(Optimizer):
         Learning rate.
     eps : float, > 0
         Added to the root.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
     """
 
     lr: float = 0.01
@@ -326,7 +371,7 @@ class Adagrad(Optimizer):
 
 @optimizer
 class Rprop(Optimizer):
-    """A step size for each parameter, from the signs of gradients (Riedmiller & Braun 1993).
+    """Adapt a step size for each parameter to the signs of gradients (Riedmiller & Braun 1993).
 
     Signs mean something only if all samples are in each gradient, so `fit` takes them all, whatever
     batch_size is. The variant is iRprop- (Igel & Huesken 2000), as in PyTorch.
@@ -339,6 +384,11 @@ class Rprop(Optimizer):
         Factors of a step whose sign has changed, and of one whose sign has not.
     step_sizes : pair of float, 0 < step_sizes[0] < step_sizes[1]
         Least and largest step.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
     """
 
     lr: float = 0.01
@@ -354,7 +404,7 @@ class Rprop(Optimizer):
 
     @kernel(name="rprop")
     def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
-        """Steps that grow until the gradient changes its sign; the next one then counts as 0."""
+        """Grow steps until the gradient changes its sign; the next gradient then counts as 0."""
         number, (before, step) = theta.dtype.type, unpack(rule.state, 2)
         shrink, grow, lowest, highest = unpack(rule.hyper, 4)
         smaller, larger, least, most = number(shrink), number(grow), number(lowest), number(highest)
@@ -377,7 +427,7 @@ class Rprop(Optimizer):
 
 @optimizer
 class Lion(Optimizer):
-    """Steps of one size along the sign of a mean of gradients (Chen et al. 2023, algorithm 2).
+    """Take steps of one size along the sign of a mean of gradients (Chen et al. 2023).
 
     Parameters
     ----------
@@ -387,6 +437,11 @@ class Lion(Optimizer):
         Share of the running mean in the direction of the step, and decay of that mean.
     weight_decay : float, >= 0
         As for `AdamW`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
     """
 
     lr: float = 1e-4
@@ -402,7 +457,7 @@ class Lion(Optimizer):
 
     @kernel(name="lion")
     def update(rule: Rule, lr: Double, theta: Vector, grad: Vector):
-        """``theta -= lr * (sign(beta1 m + (1 - beta1) g) + decay * theta)``; m moves by beta2."""
+        """Compute ``theta -= lr * (sign(beta1 m + (1 - beta1) g) + decay * theta)``, then m."""
         number, (m,) = theta.dtype.type, unpack(rule.state, 1)
         beta1, beta2, decay = unpack(rule.hyper, 3)
         keep, rate = number(1.0 - lr * decay), number(lr)

@@ -23,26 +23,8 @@ __version__ = VERSION
 load = Network.load
 
 __all__ = [
-    "LBFGS",
-    "Circuit",
-    "DivergedError",
-    "EarlyStopping",
-    "Ensemble",
-    "FormatError",
-    "History",
-    "LevenbergMarquardt",
-    "Network",
-    "ReduceLROnPlateau",
-    "callbacks",
-    "circuit",
-    "constructions",
-    "kernels",
-    "load",
-    "plot",
-    "reference",
-    "register_activation",
-    "register_loss",
-    "schedules",
-    "Optimizer",
-    *kernels.OPTIMIZERS,
-]
+    "LBFGS", "Circuit", "DivergedError", "EarlyStopping", "Ensemble", "FormatError", "History",
+    "LevenbergMarquardt", "Network", "ReduceLROnPlateau", "callbacks", "circuit", "constructions",
+    "kernels", "load", "plot", "reference", "register_activation", "register_loss", "schedules",
+    "Optimizer", *kernels.OPTIMIZERS,
+]  # fmt: skip

@@ -22,7 +22,7 @@ from deltajit.circuits.tracing import Node, Tracer, dot, relu, sigmoid, softplus
 from deltajit.kernels import circuit as compiled
 from deltajit.model import checks, memory
 from deltajit.model.described import Described
-from deltajit.model.memory import Array
+from deltajit.model.memory import Array, DType
 from deltajit.plot import nodes, notebook
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ MOST_DRAWN = 24
 
 
 class Circuit(Described):
-    """A differentiable circuit: the operations that a Python function of scalars consists of.
+    """Compute a traced function of scalars and its derivatives: a differentiable circuit.
 
     The function is called once, with traced values, and never again. Nothing is compiled for it.
 
@@ -144,14 +144,14 @@ class Circuit(Described):
         return len(self._program.steps)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> DType:
         """Return the dtype of values and derivatives, float64 or float32."""
-        kind: np.dtype[Any] = self._program.constants.dtype
+        kind: DType = self._program.constants.dtype
         return kind
 
     @property
     def graph(self) -> Graph:
-        """Return the graph of operations as it was traced."""
+        """Return the graph of operations as it was traced: K nodes, as arrays (K,) of a `Graph`."""
         return self._graph
 
     @property

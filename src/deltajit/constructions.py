@@ -106,7 +106,7 @@ def or_gate(n: int = 2) -> Network:
 
 
 def not_gate() -> Network:
-    """Make the NOT of one input, 0 or 1: a weight of -1 and a threshold of -1/2.
+    """Make the NOT of one input, 0 or 1: weight -1, threshold -1/2 (McCulloch & Pitts 1943).
 
     Returns
     -------

@@ -194,6 +194,11 @@ class Ensemble(Described):
         -------
         ndarray, (n_members, B, n_out), or (n_members, n_out) of one sample
             Outputs.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X does not hold real numbers, or has another shape.
         """
         (n_in, *_, n_out), dtype = self._architecture.sizes, self._architecture.dtype
         M, inputs = self.n_members, np.asarray(X)
@@ -219,9 +224,13 @@ class Ensemble(Described):
         -------
         ndarray, (B, n_out) or (n_out,)
             The mean over members.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X is not such as `predict` takes.
         """
-        mean: Array = self.predict(X).mean(axis=0)
-        return mean
+        return np.asarray(self.predict(X).mean(axis=0))
 
     @np.errstate(all="ignore")
     def std(self, X: ArrayLike) -> Array:
@@ -236,9 +245,13 @@ class Ensemble(Described):
         -------
         ndarray, (B, n_out) or (n_out,)
             The standard deviation over members.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X is not such as `predict` takes.
         """
-        spread: Array = self.predict(X).std(axis=0)
-        return spread
+        return np.asarray(self.predict(X).std(axis=0))
 
     def loss(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
         """Compute the loss of each member.
@@ -253,6 +266,11 @@ class Ensemble(Described):
         -------
         ndarray, (n_members,)
             The losses.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X, Y or sample_weight has another shape, or holds what the loss is not defined for.
         """
         return self._loss(self._data(X, Y, sample_weight))
 
@@ -272,6 +290,11 @@ class Ensemble(Described):
             The losses.
         grads : ndarray, (n_members, n_params)
             The gradients, laid out like theta.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes.
         """
         samples = self._data(X, Y, sample_weight)
         values, grads = np.empty(self.n_members), np.empty_like(self.theta)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -240,7 +239,15 @@ class Network(Described):
         -------
         Network
             The network whose `theta` is that array.
+
+        Raises
+        ------
+        ValueError, TypeError
+            theta is no such array, or another argument is wrong.
         """
+        if not isinstance(architecture, Architecture):
+            raise TypeError(f"architecture must be that of a network, got {architecture!r}")
+        checks.buffer(theta, "theta", architecture.n_params, architecture.dtype)
         net = cls.__new__(cls)
         net._bind(architecture, theta, rng, threads)
         return net
@@ -268,6 +275,11 @@ class Network(Described):
         -------
         ndarray, (size,), or (threads, at least size) where threads is given
             Uninitialized elements of the network's dtype.
+
+        Raises
+        ------
+        ValueError, TypeError
+            batch or threads is not a whole number >= 1, or order is neither 1 nor 2.
         """
         samples = checks.whole(batch, "batch")
         if order not in (1, 2):
@@ -296,6 +308,11 @@ class Network(Described):
         -------
         ndarray of int64
             The handle.
+
+        Raises
+        ------
+        ValueError, TypeError
+            batch is not a whole number >= 1, or order is neither 1 nor 2.
         """
         work = self.workspace(batch, order)
         self._lent.append(work)
@@ -332,6 +349,11 @@ class Network(Described):
         ndarray, (B, n_out) or (n_out,)
             Outputs; probabilities for softmax and sigmoid.
 
+        Raises
+        ------
+        ValueError, TypeError
+            X does not hold real numbers, or has another shape.
+
         Examples
         --------
         >>> import deltajit as dj
@@ -362,6 +384,11 @@ class Network(Described):
         -------
         float
             The loss.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X, Y or sample_weight has another shape, or holds what the loss is not defined for.
         """
         data = self._data(X, Y, sample_weight)
         return float(handle.loss(self._handle(), data.X, data.Y, data.weights))
@@ -389,6 +416,11 @@ class Network(Described):
         grad : ndarray, (n_params,)
             The gradient, laid out like theta; `unflatten` splits it into dW and db.
 
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes, or `out` is not as above.
+
         Notes
         -----
         With ``delta[l] = dLoss/dz[l]`` and f the activation of layer l [1]_::
@@ -414,7 +446,7 @@ class Network(Described):
         if out is None:
             grad = memory.empty(self.n_params, self.dtype)
         else:
-            grad = checks.out(out, self.n_params, self.dtype)
+            grad = checks.buffer(out, "out", self.n_params, self.dtype)
         value = handle.value_and_grad(self._handle(), data.X, data.Y, grad, data.weights)
         return float(value), grad
 
@@ -430,6 +462,11 @@ class Network(Described):
         -------
         ndarray, (n_params,)
             The gradient, laid out like theta.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes.
         """
         return self.value_and_grad(X, Y, sample_weight)[1]
 
@@ -451,6 +488,11 @@ class Network(Described):
         -------
         ndarray, (n_params,)
             The product ``H @ v`` [1]_.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes, or v has another shape or is not finite.
 
         References
         ----------
@@ -479,6 +521,11 @@ class Network(Described):
         -------
         ndarray, (n_params,)
             The product ``G @ v``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes, or v has another shape or is not finite.
 
         References
         ----------
@@ -523,6 +570,11 @@ class Network(Described):
         Linearization
             The network at its present theta: ``.value .grad .hvp(v) .gnvp(v) .jvp(v) .vjp(u)``.
 
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes.
+
         Examples
         --------
         >>> import deltajit as dj
@@ -548,6 +600,11 @@ class Network(Described):
         -------
         Objective
             Functions of theta: ``.fun .jac .hessp .fun_and_jac``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes.
         """
         return Objective(self._architecture, self._data(X, Y, sample_weight).copied(), self.threads)
 
@@ -563,6 +620,11 @@ class Network(Described):
         -------
         ndarray, (B, n_params)
             A gradient in each row, laid out like theta.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes.
         """
         data = self._data(X, Y, None)
         out = np.empty((len(data.X), self.n_params), self.dtype)
@@ -581,6 +643,11 @@ class Network(Described):
         -------
         ndarray, (B, n_in) or (n_in,)
             The gradients, of the shape of X.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes.
         """
         data = self._data(X, Y, None)
         out = np.empty_like(data.X)
@@ -599,6 +666,11 @@ class Network(Described):
         -------
         ndarray, (B, n_out, n_in) or (n_out, n_in)
             The Jacobian of `predict` at each sample.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X does not hold real numbers, or has another shape.
         """
         samples, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
         out = np.empty((len(samples), self.sizes[-1], self.sizes[0]), self.dtype)
@@ -620,6 +692,11 @@ class Network(Described):
         NetworkTrace
             The arrays z, a, f'(z), delta, dW and db of each layer. ``print`` shows them as
             equations, and its `plot` in the network's graph.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The samples are not such as `loss` takes.
 
         Examples
         --------
@@ -650,6 +727,11 @@ class Network(Described):
         db : tuple of ndarray, (n_l,)
             Parts of the shapes of `biases`, likewise.
 
+        Raises
+        ------
+        ValueError, TypeError
+            grad does not have as many elements as theta, or not real numbers.
+
         Examples
         --------
         >>> import deltajit as dj
@@ -676,6 +758,11 @@ class Network(Described):
         -------
         ndarray, (n_params,)
             A new vector.
+
+        Raises
+        ------
+        ValueError, TypeError
+            dW or db has not one array of the layer's shape for each layer.
         """
         return self._architecture.flatten(dW, db)
 
@@ -714,7 +801,7 @@ class Network(Described):
         dropout: float | Sequence[float] = 0.0,
         metrics: Mapping[str, Metric] | None = None,
         callbacks: Sequence[object] = (),
-        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint: Path | None = None,
         every: int = 1,
         resume: bool = False,
         progress: bool = True,
@@ -756,7 +843,7 @@ class Network(Described):
             kept in ``History.metrics``; Y is passed as it was given.
         callbacks : sequence of Callback
             Objects that are told of each epoch and may end the fit: see ``dj.callbacks``.
-        checkpoint : path, optional
+        checkpoint : str, bytes or os.PathLike, optional
             File that keeps the state of the fit.
         every : int
             Epochs between two writes of `checkpoint`; the last epoch is always written.
@@ -784,6 +871,12 @@ class Network(Described):
         DivergedError
             The loss became NaN or infinite. Theta is that of the last good epoch, unless a callback
             changes it.
+        FormatError
+            `checkpoint` is damaged, or no checkpoint.
+        OSError
+            `checkpoint` can't be written.
+        ValueError, TypeError
+            An argument is wrong, or `checkpoint` is of another fit.
 
         Examples
         --------
@@ -823,8 +916,17 @@ class Network(Described):
 
         Parameters
         ----------
-        path : str or os.PathLike
+        path : str, bytes or os.PathLike
             File to write. An existing file is replaced as a whole, and kept after any failure.
+
+        Raises
+        ------
+        TypeError
+            path is no path.
+        ValueError
+            There are so many layers, or so large a loss, that `load` would refuse the file.
+        OSError
+            The file can't be written.
 
         Examples
         --------
@@ -844,7 +946,7 @@ class Network(Described):
 
         Parameters
         ----------
-        path : str or os.PathLike
+        path : str, bytes or os.PathLike
             File to read.
         rng : None, int or numpy.random.Generator
             Seed or generator that shuffles the samples in `fit`; the file holds none.
@@ -873,6 +975,13 @@ class Network(Described):
         torch.nn.Sequential
             Module whose outputs are those of `predict`. It ends with the output activation; for
             PyTorch's losses of logits take ``net.to_torch()[:-1]``.
+
+        Raises
+        ------
+        ValueError
+            PyTorch has no module for an activation: a custom one, say.
+        ImportError
+            PyTorch is not installed.
         """
         return pytorch.to_torch(self._architecture, self.theta)
 
@@ -884,6 +993,7 @@ class Network(Described):
         output: str = "auto",
         loss: str = "auto",
         *,
+        prefix: str = "",
         rng: Seed = 0,
         threads: int | None = None,
         **options: float,
@@ -893,9 +1003,9 @@ class Network(Described):
         Parameters
         ----------
         source : torch.nn.Sequential, or a state_dict
-            Linear layers and their activations, or a mapping of names to tensors or NumPy arrays.
-            Layers of a mapping are sorted by the numbers in their names ("layers.0.weight"), or
-            else in its order.
+            Linear layers and their activations, also in TorchScript, as `torch.jit.load` returns
+            it, or a mapping of names to tensors or NumPy arrays. Layers of a mapping are sorted by
+            the numbers in their names ("layers.0.weight"), or else in its order.
         activation : str or sequence of str
             Activation of the hidden layers, for a state_dict; a Sequential has its own.
         output : str
@@ -904,6 +1014,9 @@ class Network(Described):
             ``CrossEntropyLoss`` pass ``loss="cross_entropy"``; `predict` then gives probabilities.
         loss : str
             Loss of one sample, as for `Network`.
+        prefix : str
+            Of a state_dict only what has a name with this prefix, such as "actor." in a
+            checkpoint that has a critic too.
         rng : None, int or numpy.random.Generator
             Seed or generator that shuffles the samples in `fit`.
         threads : int, optional
@@ -915,9 +1028,15 @@ class Network(Described):
         -------
         Network
             The network.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The source has other layers, its shapes do not fit each other, or an argument is wrong
+            or contradicts it.
         """
         return cls._holding(
-            pytorch.from_torch(source, activation, output, loss, options), rng, threads
+            pytorch.from_torch(source, activation, output, loss, options, prefix), rng, threads
         )
 
     @classmethod
@@ -942,6 +1061,11 @@ class Network(Described):
         Network
             Network whose `predict` is the regressor's, or the classifier's ``predict_proba`` in the
             order of ``mlp.classes_``; of two classes only the second has an output.
+
+        Raises
+        ------
+        ValueError, TypeError
+            mlp is no such estimator, or is not fitted; or an argument is wrong.
         """
         return cls._holding(scikit_learn.from_sklearn(mlp, options), rng, threads)
 
@@ -950,21 +1074,90 @@ class Network(Described):
 
         Parameters
         ----------
-        path : str or os.PathLike
+        path : str, bytes or os.PathLike
             File to write.
+
+        Raises
+        ------
+        ValueError, TypeError
+            path is no path, or an activation has no form in ONNX: a custom one, say.
+        OSError
+            The file can't be written.
+        ImportError
+            The package onnx is not installed (``pip install 'deltajit[onnx]'``).
         """
         onnx.to_onnx(self._architecture, self.theta, path)
+
+    @classmethod
+    def from_onnx(
+        cls,
+        path: Path,
+        output_name: str | None = None,
+        loss: str = "auto",
+        *,
+        rng: Seed = 0,
+        threads: int | None = None,
+        **options: float,
+    ) -> Network:
+        """Make a network of the multilayer perceptron in an ONNX file.
+
+        Exporters write it in many ways. Linear layers are Gemm or MatMul and Add; activations are
+        known by their values, of whatever operators they consist. Normalizations of the inputs,
+        factors and terms between layers, and chosen parts of outputs are folded into the weights,
+        in float64. An activation without a linear layer in front, or a scaling behind the last,
+        gets a layer of its own, a diagonal one. Nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            File to read; its weights may be in a second file beside it.
+        output_name : str, optional
+            Which output of the graph is the network's. By default the only one of real numbers: of
+            a classifier by skl2onnx the probabilities, not the labels.
+        loss : str
+            Loss of one sample, as for `Network`; "auto" is the one that belongs to the output. For
+            a file whose outputs are logits pass ``loss="cross_entropy"``; `predict` then gives
+            probabilities.
+        rng : None, int or numpy.random.Generator
+            Seed or generator that shuffles the samples in `fit`.
+        threads : int, optional
+            Number of threads that a large batch may use, as for `Network`.
+        **options : float
+            Arguments l2, l1, threshold and quantile of `Network`.
+
+        Returns
+        -------
+        Network
+            Network in float64 if weights in the file are, else in float32.
+
+        Raises
+        ------
+        FormatError
+            The file is damaged, or computes something else: the error, a ValueError, names the
+            node.
+        ImportError
+            There is no onnx, the extra ``deltajit[onnx]``.
+        """
+        return cls._holding(onnx.from_onnx(path, output_name, loss, options), rng, threads)
 
     def to_c(self, path: Path, name: str | None = None) -> None:
         """Write `predict` for one sample to a C99 header that needs nothing but math.h.
 
         Parameters
         ----------
-        path : str or os.PathLike
+        path : str, bytes or os.PathLike
             File to write.
         name : str, optional
             Prefix of the names in the header, by default the file's name. The function is ``void
             <name>_predict(const float *x, float *out)``, with double for float64.
+
+        Raises
+        ------
+        ValueError, TypeError
+            path is no path, name is no name in C, or an activation has no form in C: a custom one,
+            say.
+        OSError
+            The file can't be written.
         """
         c_header.to_c(self._architecture, self.theta, path, name)
 

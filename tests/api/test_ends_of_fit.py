@@ -290,6 +290,30 @@ class Fails:
         raise LookupError("lost")
 
 
+class Interrupted:
+    """A callback that Ctrl-C meets at the fit's end."""
+
+    def on_fit_end(self, state):
+        raise KeyboardInterrupt
+
+
+@methods
+def test_ctrl_c_at_the_end_keeps_the_history(optimizer):
+    """And a callback after it is told of the end."""
+    X, Y = data(50)
+    worsens, net = Worsens(len), dj.Network([20, 1], dtype="float64")
+    callbacks = [Interrupted(), worsens]
+    history = net.fit(X, Y, 2, optimizer=optimizer, callbacks=callbacks, progress=False)
+    assert (len(history.loss), history.interrupted, worsens.ends) == (2, True, 1)
+
+
+def test_ctrl_c_at_the_end_hides_no_error():
+    X, Y = data(50)
+    callbacks = [Fails(), Interrupted(), Worsens(lose)]
+    with pytest.raises(LookupError, match="lost"):
+        dj.Network([20, 1]).fit(X, Y, 5, callbacks=callbacks, progress=False)
+
+
 def test_an_end_that_fails_does_not_keep_others_from_theirs():
     X, Y = data(50)
     worsens = Worsens(len)

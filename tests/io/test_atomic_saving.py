@@ -114,7 +114,7 @@ def test_where_nothing_can_be_saved(path):
         net.save(path.parent)
     with pytest.raises(OSError, match="path must be a file or new, got a folder or device"):
         net.save(os.devnull)
-    with pytest.raises(TypeError, match=r"expected str, bytes or os\.PathLike object, not int"):
+    with pytest.raises(TypeError, match=r"^path must be a path, .*, got 3"):
         net.save(3)
     with pytest.raises(ValueError, match="of 2,000 layers cannot be saved: its header"):
         dj.Network([1] * 2001).save(path)

@@ -26,7 +26,7 @@ TIES = {"both": (1.0, 1.0), "first": (1.0, 0.0), "split": (0.5, 0.5)}
 
 
 class Operation(NamedTuple):
-    """An operation ``v = op(x, y)``, or ``v = op(x)``.
+    """Define an operation ``v = op(x, y)``, or ``v = op(x)``.
 
     Attributes
     ----------
@@ -135,9 +135,7 @@ _TABLE = {
         selects=True,
     ),
     "power": Operation(
-        "{} ** {}",
-        lambda x, y: x**y,
-        lambda v, x, y: (_by_base(x, y), _by_exponent(v, x, y)),
+        "{} ** {}", lambda x, y: x**y, lambda v, x, y: (_by_base(x, y), _by_exponent(v, x, y))
     ),
     "constant_power": Operation(
         "{} ** {}", lambda x, y: x**y, lambda v, x, y: (_by_base(x, y), 0.0)
@@ -193,7 +191,7 @@ UNARY = frozenset(code for code, op in BY_CODE.items() if op.text.count("{}") ==
 
 
 class Graph(NamedTuple):
-    """A traced circuit of K nodes: inputs, constants, and operations on earlier nodes.
+    """Hold a traced circuit of K nodes: inputs, constants, and operations on earlier nodes.
 
     Attributes
     ----------

@@ -16,7 +16,7 @@ from deltajit.kernels.circuit.schedule import CONSTANT, INPUT
 
 
 class Step(NamedTuple):
-    """One row of the table: a node ``v = op(x, y)``.
+    """Hold one row of the table: a node ``v = op(x, y)``.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Trace:
-    """The table of a circuit at one point.
+    """Hold the table of a circuit at one point.
 
     ``print`` shows it, and ``pandas.DataFrame(trace.to_dict())`` makes a data frame of it.
 

@@ -32,7 +32,7 @@ _NO_NUMBER = (
 
 
 class Node:
-    """A traced value, which stands for a number while a `Circuit` calls its function."""
+    """Stand for a number while a `Circuit` calls its function: a traced value."""
 
     __slots__ = ("index", "tracer")
 
@@ -104,7 +104,7 @@ class Node:
 
 
 class Tracer:
-    """A graph that grows while a function is traced."""
+    """Grow a graph while a function is traced."""
 
     def __init__(self, n_inputs: int) -> None:
         self.codes = [INPUT] * n_inputs
@@ -184,14 +184,9 @@ def _as_scalar(value: object) -> object:
     return value[()] if isinstance(value, np.ndarray) else value
 
 
-def _tracer_of(*values: object) -> Tracer | None:
-    return next((value.tracer for value in values if isinstance(value, Node)), None)
-
-
 def _apply(name: str, x: object, y: object) -> Node:
     """Apply an operation to nodes and numbers, at least one of them a node."""
-    tracer = _tracer_of(x, y)
-    assert tracer is not None
+    tracer: Tracer = next(value.tracer for value in (x, y) if isinstance(value, Node))
     return tracer.emit(CODES[name], x, y)
 
 
@@ -284,6 +279,11 @@ def relu(x: object) -> Any:
     -------
     traced value, float or ndarray
         Like x; a number for a number, so that a function also runs without a `Circuit`.
+
+    Raises
+    ------
+    TypeError
+        x is none of these.
     """
     return _anywhere("relu", BY_CODE[CODES["relu"]].value, x)
 
@@ -300,6 +300,11 @@ def sigmoid(x: object) -> Any:
     -------
     traced value, float or ndarray
         Like x; a number for a number, so that a function also runs without a `Circuit`.
+
+    Raises
+    ------
+    TypeError
+        x is none of these.
     """
     return _anywhere("sigmoid", primitives.sigmoid, x)
 
@@ -316,6 +321,11 @@ def softplus(x: object) -> Any:
     -------
     traced value, float or ndarray
         Like x; a number for a number, so that a function also runs without a `Circuit`.
+
+    Raises
+    ------
+    TypeError
+        x is none of these.
     """
     return _anywhere("softplus", primitives.softplus, x)
 
@@ -338,6 +348,11 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     traced value, float or ndarray
         x or y, element by element.
 
+    Raises
+    ------
+    TypeError
+        The condition is none of these.
+
     Examples
     --------
     >>> import numpy as np
@@ -349,6 +364,8 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     if any(np.ndim(each) > 0 for each in (condition, x, y) if not isinstance(each, Node)):
         return np.frompyfunc(where, 3, 1)(*map(_as_array, (condition, x, y)))
     if not isinstance(condition, Node):
+        if np.asarray(condition).dtype.kind not in "biuf":
+            raise TypeError(f"condition must be traced, a bool or a number, got {condition!r}")
         return x if condition else y
     kept = 0.0 if _is(x, 0) else _apply("keep", condition, x)
     return add(kept, 0.0 if _is(y, 0) else _apply("drop", condition, y))
@@ -369,11 +386,14 @@ def dot(x: Sequence[Any], y: Sequence[Any]) -> Any:
 
     Raises
     ------
-    ValueError
-        x and y differ in length.
+    ValueError, TypeError
+        x and y differ in length, or one of them is no list.
     """
+    for name, values in (("x", x), ("y", y)):
+        if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
+            raise TypeError(f"{name} must be a list or vector of values, got {values!r}")
     if len(x) != len(y):
-        raise ValueError(f"dot needs two lists of one length, got {len(x)} and {len(y)} elements")
+        raise ValueError(f"x and y must have one length, got {len(x)} and {len(y)} elements")
     return sum(a * b for a, b in zip(x, y, strict=True))
 
 
@@ -382,6 +402,8 @@ def _anywhere(name: str, function: Callable[[Array], Array], x: object) -> Any:
     if isinstance(x, Node):
         return _apply(name, x, x)
     array = np.asarray(x)
+    if array.dtype.kind not in "biufO" or (array.dtype == object and array.ndim == 0):
+        raise TypeError(f"x must be a traced value, a number, or an array of these, got {x!r}")
     if array.dtype == object:
         return np.frompyfunc(lambda each: _anywhere(name, function, each), 1, 1)(array)
     with np.errstate(all="ignore"):

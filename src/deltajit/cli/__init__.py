@@ -8,12 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 # Optional packages that commands need, and the extra that each comes with.
-EXTRAS = {
-    "sklearn": "demo",
-    "matplotlib": "demo",
-    "threadpoolctl": "demo",
-    "bokeh": "playground",
-}
+EXTRAS = {"sklearn": "demo", "matplotlib": "demo", "threadpoolctl": "demo", "bokeh": "playground"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

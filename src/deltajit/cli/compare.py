@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from deltajit import kernels, reference
 from deltajit.cli.timing import medians, one_thread, readable
-from deltajit.model.memory import Array
+from deltajit.model.memory import Array, DType
 from deltajit.network import Network
 
 LAYER = (128, 128, 128)  # samples, inputs and outputs for the layer kernels
@@ -31,7 +31,7 @@ NETWORKS = [
 
 
 class Case(NamedTuple):
-    """One comparison.
+    """Describe one comparison.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Case(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of the table.
+    """Hold one line of the table.
 
     Attributes
     ----------
@@ -109,14 +109,14 @@ def measure(case: Case, dtype: str, seconds: float) -> Row:
     return Row(case.name, dtype, float(ulp), kernel_time, reference_time)
 
 
-def cases(dtype: np.dtype[Any]) -> Iterator[Case]:
+def cases(dtype: DType) -> Iterator[Case]:
     """Yield everything that is compared, in one dtype."""
     yield from _layer_cases(dtype)
     for sizes, activation, output, batch in NETWORKS:
         yield from _network_cases(dtype, list(sizes), activation, output, batch)
 
 
-def _layer_cases(dtype: np.dtype[Any]) -> Iterator[Case]:
+def _layer_cases(dtype: DType) -> Iterator[Case]:
     batch, n_in, n_out = LAYER
     rng = np.random.default_rng(0)
     a_prev, W, b, delta = (
@@ -165,7 +165,7 @@ def _filled(kernel: Callable[..., object], out: Array, *arguments: object) -> Ar
 
 
 def _network_cases(
-    dtype: np.dtype[Any], sizes: list[int], activation: str, output: str, batch: int
+    dtype: DType, sizes: list[int], activation: str, output: str, batch: int
 ) -> Iterator[Case]:
     rng = np.random.default_rng(0)
     net = Network(sizes, activation, output, dtype=dtype, threads=1)

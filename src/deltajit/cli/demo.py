@@ -20,7 +20,7 @@ BATCH = 32
 
 
 class Digits(NamedTuple):
-    """Images of 8 x 8 pixels and their labels, split at random into training and test samples.
+    """Hold images of 8 x 8 pixels and their labels, split into training and test samples.
 
     Attributes
     ----------

@@ -14,12 +14,12 @@ WIDTHS = (12, 9, 25, 19, 9)  # of the printed columns
 
 
 class Product(NamedTuple):
-    """One product of matrices, (m, k) @ (k, n), and how it is computed.
+    """Describe a product of matrices, (m, k) @ (k, n), and how it is computed.
 
     Attributes
     ----------
     layer, name : str
-        Sizes of the layer, and forward, BP2 or BP3.
+        Sizes of the layer; forward, BP2 or BP3.
     shape : tuple of int
         (m, k, n).
     lanes : str
@@ -27,7 +27,7 @@ class Product(NamedTuple):
     tile : str
         Rows x vectors.
     useful : float
-        Share of the multiply-adds whose result is kept; the rest fills up tiles at the edges.
+        Share of the multiply-adds whose result is kept; the others fill up tiles at the edges.
     """
 
     layer: str
@@ -88,7 +88,7 @@ def _gradient(pair: tuple[int, int], k: int, width: int) -> Product:
 
 
 def _tile(m: int, n: int, width: int) -> tuple[str, float]:
-    """(rows x vectors of the tiles of a product, their useful share)."""
+    """Return rows x vectors of a product's tiles, and the share of their work that is useful."""
     if m == 1:
         return f"1 x {blocks.NR_ONE}", _filled(n, width)
     rows, vecs = blocks.TILES[blocks.tile_of(m, n, width)]
@@ -99,27 +99,12 @@ def _tile(m: int, n: int, width: int) -> tuple[str, float]:
 
 
 def _filled(count: int, step: int) -> float:
-    """Return which share of whole steps `count` fills."""
+    """Return `count` as a share of the whole steps that hold it."""
     return count / (-(-count // step) * step)
 
 
 def run(sizes: str, batch: int, dtype: str) -> None:
-    """Print the plan as a table.
-
-    Parameters
-    ----------
-    sizes : str
-        Units of each layer, such as "784,128,10".
-    batch : int
-        Samples per step.
-    dtype : {"float32", "float64"}
-        Dtype of the network.
-
-    Raises
-    ------
-    ValueError, TypeError
-        An argument is not as above.
-    """
+    """Print the plan as a table, of sizes such as "784,128,10"."""
     units = checks.sizes([int(n) if n.isdigit() else n for n in sizes.split(",")])
     samples = checks.whole(batch, "batch")
     width = LANES_F32 if checks.dtype(dtype).name == "float32" else LANES_F64

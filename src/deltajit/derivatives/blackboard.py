@@ -16,7 +16,7 @@ MOST_NUMBERS = 200
 
 
 class Line(NamedTuple):
-    """One equation of the blackboard.
+    """Hold one equation of the blackboard.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Line(NamedTuple):
 
 
 class NetworkTrace(reference.Trace):
-    """The numbers of one forward and one backward pass, which `Network.trace` returns.
+    """Hold and show the numbers of one forward and one backward pass.
 
     ``print`` shows them equation by equation, a notebook as a table, and `plot` in the network's
     graph. Layers are counted from 1 to L, as in the equations: ``a[0]`` is X, and element 0 of
@@ -85,6 +85,8 @@ class NetworkTrace(reference.Trace):
         lines = [Line("a[0]", "X", self.a[0])]
         for i, name in enumerate(self.model.activations, 1):
             lines += [
+                Line(f"W[{i}]", "weights", self.W[i]),
+                Line(f"b[{i}]", "biases", self.b[i]),
                 Line(f"z[{i}]", f"a[{i - 1}] @ W[{i}].T + b[{i}]", self.z[i]),
                 Line(f"a[{i}]", f"{name}(z[{i}])", self.a[i]),
             ]
@@ -186,6 +188,12 @@ class NetworkTrace(reference.Trace):
         -------
         matplotlib.axes.Axes
             The Axes with the graph.
+
+        Raises
+        ------
+        ValueError, TypeError
+            There are too many units or weights for a picture, there is no such sample, or ax is no
+            Axes.
         """
         return walk.steps(self, sample, ax=ax)
 

@@ -106,6 +106,11 @@ class Linearization(Described):
         -------
         ndarray, (n_params,)
             The product.
+
+        Raises
+        ------
+        ValueError, TypeError
+            v has another shape, or is not finite.
         """
         return self._second_order(kernels.hvp_at, v)
 
@@ -121,6 +126,11 @@ class Linearization(Described):
         -------
         ndarray, (n_params,)
             The product.
+
+        Raises
+        ------
+        ValueError, TypeError
+            v has another shape, or is not finite.
         """
         return self._second_order(kernels.gnvp_at, v)
 
@@ -131,8 +141,14 @@ class Linearization(Described):
         -------
         ndarray, (n_params, n_params)
             The Hessian.
+
+        Raises
+        ------
+        ValueError
+            The matrix would need more than 1 GiB.
         """
         n, dtype = self._model.theta.size, self._model.theta.dtype
+        checks.dense("hessian", n, dtype)
         H, v = np.empty((n, n), dtype), np.zeros(n, dtype)
         for i in range(n):
             v[i] = 1
@@ -152,6 +168,11 @@ class Linearization(Described):
         -------
         ndarray, (B, n_out)
             The tangents of `Network.predict`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            v has another shape, or is not finite.
         """
         theta, X = self._model.theta, self._data.X
         direction = checks.direction(v, "v", theta.shape, theta.dtype)
@@ -171,6 +192,11 @@ class Linearization(Described):
         -------
         ndarray, (n_params,)
             The gradient, a plain sum over samples.
+
+        Raises
+        ------
+        ValueError, TypeError
+            u has another shape, or is not finite.
         """
         theta, X = self._model.theta, self._data.X
         shape = len(X), self._architecture.sizes[-1]

@@ -18,28 +18,11 @@ from deltajit.reference.sweeps import as_rows, normalized
 def traced(
     architecture: Architecture, model: reference.Model, theta: Array, data: Data
 ) -> NetworkTrace:
-    """Trace one forward and one backward pass.
-
-    Parameters
-    ----------
-    architecture : Architecture
-        Sizes, activations and loss of the network.
-    model : Model
-        The network as the reference takes it.
-    theta : ndarray, (n_params,)
-        Parameters, which are copied.
-    data : Data
-        Checked samples.
-
-    Returns
-    -------
-    NetworkTrace
-        The numbers.
-    """
-    own = kernels.Model(*architecture.model(memory.copy(theta)))
+    """Trace one forward and one backward pass of checked samples: see `Network.trace`."""
+    net = kernels.Model(*architecture.model(memory.copy(theta)))
     W, b = ([part.copy() for part in parts] for parts in (model.weights, model.biases))
     z, a, slopes = _forward(architecture, W, b, data.X)
-    value, (dW, db) = _gradient(architecture, own, data)
+    value, (dW, db) = _gradient(architecture, net, data)
     w = normalized(data.weights, len(data.X))
     return NetworkTrace(
         model=model._replace(weights=tuple(W), biases=tuple(b)),
@@ -51,7 +34,7 @@ def traced(
         a=tuple(a),
         value=value,
         slopes=(None, *slopes),
-        delta=(None, *_deltas(architecture, own, data, w)),
+        delta=(None, *_deltas(architecture, net, data, w)),
         dW=(None, *dW),
         db=(None, *db),
     )
@@ -89,18 +72,18 @@ def _slopes(f: Any, x: Array, of_rows: bool) -> Array:
     return times_slope(np.ones_like(x))
 
 
-def _gradient(architecture: Architecture, own: kernels.Model, data: Data) -> tuple[float, Any]:
+def _gradient(architecture: Architecture, net: kernels.Model, data: Data) -> tuple[float, Any]:
     """Compute the loss, and dW and db of each layer."""
     grad = memory.empty(architecture.n_params, architecture.dtype)
-    work = memory.empty(kernels.workspace_size(own, len(data.X)), architecture.dtype)
-    value = kernels.value_and_grad(own, data.X, data.Y, grad, work, data.weights)
+    work = memory.empty(kernels.workspace_size(net, len(data.X)), architecture.dtype)
+    value = kernels.value_and_grad(net, data.X, data.Y, grad, work, data.weights)
     return float(value), architecture.unflatten(grad)
 
 
-def _deltas(architecture: Architecture, own: kernels.Model, data: Data, w: Array) -> list[Array]:
+def _deltas(architecture: Architecture, net: kernels.Model, data: Data, w: Array) -> list[Array]:
     """Compute dLoss/dz of each layer, (B, n_l): BP4 of one sample alone is db = delta."""
     samples = [Data(data.X[i : i + 1], data.Y[i : i + 1], None) for i in range(len(w))]
-    rows = [_gradient(architecture, own, sample)[1][1] for sample in samples]
+    rows = [_gradient(architecture, net, sample)[1][1] for sample in samples]
     shares = w.astype(architecture.dtype)[:, None]
     return [shares * np.stack(layer) for layer in zip(*rows, strict=True)]
 

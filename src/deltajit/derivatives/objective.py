@@ -74,11 +74,7 @@ class Objective(Described):
         self._here = threading.local()
 
     def _describe(self) -> dict[str, object]:
-        return {
-            "architecture": self._architecture,
-            "data": self._data,
-            "threads": self._threads,
-        }
+        return {"architecture": self._architecture, "data": self._data, "threads": self._threads}
 
     @property
     def n_samples(self) -> int:
@@ -97,6 +93,11 @@ class Objective(Described):
         -------
         float
             The loss at theta.
+
+        Raises
+        ------
+        ValueError, TypeError
+            theta does not hold n_params real numbers.
         """
         return self.fun_and_jac(theta)[0]
 
@@ -112,6 +113,11 @@ class Objective(Described):
         -------
         ndarray of float64, (n_params,)
             The gradient at theta.
+
+        Raises
+        ------
+        ValueError, TypeError
+            theta does not hold n_params real numbers.
         """
         return self.fun_and_jac(theta)[1]
 
@@ -129,6 +135,11 @@ class Objective(Described):
             The loss at theta.
         grad : ndarray of float64, (n_params,)
             The gradient at theta.
+
+        Raises
+        ------
+        ValueError, TypeError
+            theta does not hold n_params real numbers.
         """
         point = self._at(theta)
         if point.value is None:
@@ -151,6 +162,11 @@ class Objective(Described):
         -------
         ndarray of float64, (n_params,)
             The product ``H @ p`` at theta.
+
+        Raises
+        ------
+        ValueError, TypeError
+            theta or p does not hold n_params real numbers, or p is not finite.
         """
         return self._linearized(theta).hvp(p).astype(np.float64)
 
@@ -168,6 +184,11 @@ class Objective(Described):
         -------
         ndarray of float64, (n_params,)
             The product ``G @ p`` at theta.
+
+        Raises
+        ------
+        ValueError, TypeError
+            theta or p does not hold n_params real numbers, or p is not finite.
         """
         return self._linearized(theta).gnvp(p).astype(np.float64)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from deltajit.io.files import Path, replace
 from deltajit.io.forms import FORMS, check_forms
+from deltajit.model import checks
 from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
 
@@ -68,32 +69,13 @@ HEADER = """\
 
 
 def to_c(architecture: Architecture, theta: Array, path: Path, name: str | None) -> None:
-    """Write `predict` of one sample as a C99 header.
-
-    Parameters
-    ----------
-    architecture : Architecture
-        The network's architecture.
-    theta : ndarray, (n_params,)
-        Its parameters.
-    path : str or os.PathLike
-        The header.
-    name : str, optional
-        Prefix of all names in the header; by default the file's name.
-
-    Raises
-    ------
-    ValueError
-        An activation has no form in C, or name is no identifier.
-    OSError
-        The file cannot be written.
-    """
+    """Write `predict` of one sample as a C99 header: see `Network.to_c`."""
     check_forms(architecture, "to_c")
-    file = os.path.basename(os.fspath(path))
+    file = os.path.basename(checks.path(path))
     if name is None:
         name = re.sub(r"\W", "_", os.path.splitext(file)[0], flags=re.ASCII)
         name = f"_{name}" if name[:1].isdigit() else name
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError(f"name must be a name in C, of letters, digits and _; got {name!r}")
     single = architecture.dtype == np.float32
     words = {"name": name, "T": "float" if single else "double", "f": "f" if single else ""}

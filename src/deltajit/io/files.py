@@ -7,11 +7,13 @@ import secrets
 import shutil
 from contextlib import suppress
 
-Path = str | os.PathLike[str]
+from deltajit.model import checks
+
+Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 class FormatError(ValueError):
-    """A file is damaged, was written by another program, or by a newer deltajit."""
+    """Report that a file is damaged, or was written by another program or a newer deltajit."""
 
 
 def target_of(path: Path, name: str = "path") -> str:
@@ -19,7 +21,7 @@ def target_of(path: Path, name: str = "path") -> str:
 
     Parameters
     ----------
-    path : str or os.PathLike
+    path : str, bytes or os.PathLike
         An existing file or a new one.
     name : str
         What the caller calls the path, for errors.
@@ -31,17 +33,20 @@ def target_of(path: Path, name: str = "path") -> str:
 
     Raises
     ------
+    TypeError
+        The argument is no path.
     OSError
         A file cannot be written there.
     """
-    target = os.path.realpath(os.fspath(path))  # a symbolic link stays, its target is replaced
-    folder, given = os.path.dirname(target), repr(os.fspath(path))
+    given = checks.path(path, name)
+    target = os.path.realpath(given)  # a symbolic link stays, its target is replaced
+    folder = os.path.dirname(target)
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{name} must be in a folder that exists, got {given}")
+        raise FileNotFoundError(f"{name} must be in a folder that exists, got {given!r}")
     if os.path.exists(target) and not os.path.isfile(target):
-        raise OSError(f"{name} must be a file or new, got a folder or device: {given}")
+        raise OSError(f"{name} must be a file or new, got a folder or device: {given!r}")
     if not os.access(folder, os.W_OK):
-        raise PermissionError(f"{name} must be in a folder that may be written to, got {given}")
+        raise PermissionError(f"{name} must be in a folder that may be written to, got {given!r}")
     return target
 
 
@@ -50,7 +55,7 @@ def replace(path: Path, content: bytes) -> None:
 
     Parameters
     ----------
-    path : str or os.PathLike
+    path : str, bytes or os.PathLike
         The file, which need not exist.
     content : bytes
         All of its content.

@@ -14,7 +14,7 @@ from deltajit.model.memory import Array
 
 
 class Form(NamedTuple):
-    """An activation in other languages; `slope` stands for the network's.
+    """Describe an activation in other languages; `slope` stands for the network's.
 
     Attributes
     ----------
@@ -123,9 +123,7 @@ FORMS = {
     "sin": Form(("Sin", {}), "y = Sin(x)", "sin{f}(x)"),
     "exp": Form(("Exp", {}), "y = Exp(x)", "exp{f}(x)"),
     "step": Form(
-        ("Step", {}),
-        "p = Max(x, 0); m = Min(p, 1); y = Ceil(m)",
-        "x > 0 ? 1 : x <= 0 ? 0 : x",
+        ("Step", {}), "p = Max(x, 0); m = Min(p, 1); y = Ceil(m)", "x > 0 ? 1 : x <= 0 ? 0 : x"
     ),
     "gaussian": Form(
         ("Gaussian", {}),
@@ -154,27 +152,8 @@ def assembled(
 ) -> tuple[Architecture, Array]:
     """Return an architecture and its theta from W (n_out, n_in) and b (n_out,) of each layer.
 
-    Parameters
-    ----------
-    weights, biases : sequence of ndarray
-        One array per layer.
-    activation, output, loss : object
-        As for `Network`; checked here.
-    options : dict
-        Further arguments of `Architecture.checked`.
-
-    Returns
-    -------
-    architecture : Architecture
-        Its sizes are the shapes'; its dtype is float64 if one of the arrays is, unless options say
-        otherwise.
-    theta : ndarray, (n_params,)
-        All weights and biases.
-
-    Raises
-    ------
-    ValueError, TypeError
-        Shapes do not fit each other, or an argument is wrong.
+    The dtype is float64 if one of the arrays is, unless `options`, further arguments of
+    `Architecture.checked`, say otherwise; they are all checked here.
     """
     for i, (W, b) in enumerate(zip(weights, biases, strict=True)):
         n_in = len(weights[i - 1]) if i else W.shape[-1] if W.ndim else 1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deltajit.io.forms import FORMS, assembled, check_forms
+from deltajit.io.recognition import Recognized, recognized
 from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
 
@@ -19,25 +21,7 @@ PASSIVE = {"Identity", "Dropout", "AlphaDropout", "Flatten"}  # change nothing i
 
 
 def to_torch(architecture: Architecture, theta: Array) -> torch.nn.Sequential:
-    """Make a torch.nn.Sequential of Linear layers and activations, without identities.
-
-    Parameters
-    ----------
-    architecture : Architecture
-        The network's architecture.
-    theta : ndarray, (n_params,)
-        Its parameters, which are copied.
-
-    Returns
-    -------
-    torch.nn.Sequential
-        Computes `predict`.
-
-    Raises
-    ------
-    ValueError
-        An activation has no form in PyTorch.
-    """
+    """Return a Sequential of Linear layers and activations: see `Network.to_torch`."""
     check_forms(architecture, "to_torch")
     import torch
 
@@ -53,14 +37,10 @@ def to_torch(architecture: Architecture, theta: Array) -> torch.nn.Sequential:
             linear.bias.copy_(torch.from_numpy(np.array(b)))
         modules.append(linear)
         if name != "identity":
-            modules.append(_torch_module(name, architecture.slope))
+            kind, options = FORMS[name].torch
+            given = {key: architecture.slope if x == "slope" else x for key, x in options.items()}
+            modules.append(_torch_class(kind)(**given))
     return torch.nn.Sequential(*modules)
-
-
-def _torch_module(name: str, slope: float) -> torch.nn.Module:
-    kind, options = FORMS[name].torch
-    arguments = {key: slope if value == "slope" else value for key, value in options.items()}
-    return _torch_class(kind)(**arguments)
 
 
 def _torch_class(name: str) -> Any:
@@ -73,36 +53,18 @@ def _torch_class(name: str) -> Any:
 
 
 def from_torch(
-    source: object, activation: object, output: str, loss: str, options: Mapping[str, object]
+    source: object,
+    activation: object,
+    output: str,
+    loss: str,
+    options: Mapping[str, object],
+    prefix: str = "",
 ) -> tuple[Architecture, Array]:
-    """Return an architecture and theta from a Sequential, or from a state_dict and activations.
-
-    Parameters
-    ----------
-    source : torch.nn.Sequential or mapping
-        Linear layers with activations, or a state_dict of Linear layers.
-    activation : str, list of str, or None
-        Hidden activations, which a state_dict does not have; None takes those of the Sequential.
-    output, loss : str
-        As for `Network`; "auto" is the Sequential's.
-    options : dict
-        Further arguments of `Network`.
-
-    Returns
-    -------
-    architecture : Architecture
-        The network's architecture.
-    theta : ndarray, (n_params,)
-        Its parameters, copied.
-
-    Raises
-    ------
-    ValueError, TypeError
-        The source has other layers, its shapes do not fit each other, or it contradicts an
-        argument.
-    """
+    """Return an architecture and a copied theta of a PyTorch network: see `Network.from_torch`."""
+    if prefix and not isinstance(source, Mapping):
+        raise TypeError(f"prefix is for a state_dict, source is a {type(source).__name__}")
     if isinstance(source, Mapping):
-        weights, biases = _of_state_dict(source)
+        weights, biases = _of_state_dict(source, prefix)
         if activation is None and len(weights) > 1:
             raise TypeError("activation must be given with a state_dict, which has none; got None")
         hidden: object = () if activation is None else activation
@@ -124,19 +86,21 @@ def from_torch(
     return assembled(weights, biases, hidden, output, loss, options)
 
 
-def _of_state_dict(source: Mapping[str, object]) -> tuple[list[Array], list[Array]]:
-    """Return weights and biases in order; a missing bias is 0."""
+def _of_state_dict(source: Mapping[str, object], prefix: str) -> tuple[list[Array], list[Array]]:
+    """Return weights and biases in order, of names with a prefix; a missing bias is 0."""
     weights, biases, used = [], [], set()
-    for name in _in_order([name for name in source if name.split(".")[-1] == "weight"]):
+    names = [name for name in source if name.startswith(prefix)]
+    for name in _in_order([name for name in names if name.split(".")[-1] == "weight"]):
         W, bias = _numpy(source[name]), name.removesuffix("weight") + "bias"
         weights.append(W)
         biases.append(_numpy(source[bias]) if bias in source else np.zeros(W.shape[:1], W.dtype))
         used |= {name, bias}
-    rest = [name for name in source if name not in used]
+    rest = [name for name in names if name not in used]
     if rest or not weights:
+        hint = "" if prefix else '; for a part of it pass prefix="actor.", say'
         raise ValueError(
-            'source must be a state_dict of Linear layers, with names such as "0.weight" and '
-            f'"0.bias"; got {rest or "an empty one"}'
+            f'source must be a state_dict of Linear layers, with names such as "{prefix}0.weight" '
+            f'and "{prefix}0.bias"; got {rest or "an empty one"}{hint}'
         )
     return weights, biases
 
@@ -157,7 +121,7 @@ def _of_sequential(source: object) -> tuple[list[Array], list[Array], list[str],
     """Return (weights, biases, activation of each layer, slopes of leaky_relu)."""
     weights, biases, names, slopes = [], [], [], []
     for module in _leaves(source):
-        kind = type(module).__name__
+        kind = _kind(module)
         if kind == "Linear":
             W = _numpy(module.weight)
             weights.append(W)
@@ -166,32 +130,66 @@ def _of_sequential(source: object) -> tuple[list[Array], list[Array], list[str],
         elif kind not in PASSIVE:
             if not names or names[-1] != "identity":
                 raise ValueError(f"{module!r} must come right behind a Linear layer")
-            names[-1] = _name_of(module)
+            names[-1], slope = _scripted(module) if _is_script(module) else _name_of(module)
             if names[-1] == "leaky_relu":
-                slopes.append(float(module.negative_slope))
+                slopes.append(slope)
     if not weights:
         raise ValueError(f"source must have Linear layers, got {source!r}")
     return weights, biases, names, slopes
 
 
-def _leaves(source: object) -> Iterator[Any]:
+def _leaves(source: Any) -> Iterator[Any]:
     """Yield the modules of a Sequential, and of those nested in it, in order."""
-    import torch
-
-    if not isinstance(source, torch.nn.Sequential):
+    if _kind(source) != "Sequential":
         raise TypeError(
-            f"source must be a torch.nn.Sequential or a state_dict, got {type(source).__name__}; "
+            f"source must be a torch.nn.Sequential or a state_dict, got {_kind(source)}; "
             "for another Module pass its state_dict() and say activation=..."
         )
-    for module in source:
-        if isinstance(module, torch.nn.Sequential):
+    for name, module in source.named_modules(remove_duplicate=False):
+        if not name or "." in name:
+            continue  # itself, or a part of a part
+        if _kind(module) == "Sequential":
             yield from _leaves(module)
         else:
             yield module
 
 
-def _name_of(module: Any) -> str:
-    """Return our name of a module's activation, after checking its options."""
+def _is_script(module: object) -> bool:
+    """Return whether a module is TorchScript, from torch.jit.script, trace or load."""
+    torch = sys.modules.get("torch")  # which whoever has a module has imported
+    return torch is not None and isinstance(module, torch.jit.ScriptModule)
+
+
+def _kind(module: Any) -> str:
+    """Return the name of a module's class, in TorchScript too, and of Sequential's subclasses."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(module, torch.nn.Sequential):
+        return "Sequential"
+    return str(module.original_name) if _is_script(module) else type(module).__name__
+
+
+def _scripted(module: Any) -> tuple[str, float]:
+    """Return our name of an activation in TorchScript, by its values, and a slope."""
+    import torch
+
+    def f(rows: Array) -> Array:
+        with torch.no_grad():
+            return np.asarray(module(torch.from_numpy(rows)).numpy())
+
+    if isinstance(module, torch.jit.TracedModule):  # whose parts can't be called yet
+        raise TypeError("source must be a trace that was saved, as torch.jit.load returns it")
+    rows = np.array([[0.0, 1.0, 3.0], [2.0, 0.0, -1.0]])
+    e = np.exp(rows)
+    if _kind(module) == "Softmax" and np.allclose(f(rows), e / e.sum(1, keepdims=True)):
+        return "softmax", 0.0
+    found = recognized(lambda z: f(z[:, None])[:, 0], ())
+    if found is None or found != Recognized(found.name, slope=found.slope):
+        raise ValueError(f"{_kind(module)} must be Linear or one of our activations")
+    return found.name, found.slope
+
+
+def _name_of(module: Any) -> tuple[str, float]:
+    """Return our name of a module's activation, after checking its options, and its slope."""
     for name, (kind, options) in ((name, form.torch) for name, form in FORMS.items()):
         if type(module) is not _torch_class(kind):
             continue
@@ -202,7 +200,7 @@ def _name_of(module: Any) -> str:
         ]
         if wrong:
             raise ValueError(f"{module!r} has {', '.join(wrong)}, which {name} cannot be given")
-        return name
+        return name, float(getattr(module, "negative_slope", 0.0))
     raise ValueError(f"{module!r} must be Linear or one of our activations, {', '.join(FORMS)}")
 
 

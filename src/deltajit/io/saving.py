@@ -27,7 +27,7 @@ import safetensors.numpy
 
 from deltajit.circuits import graphs
 from deltajit.io.files import FormatError, Path, replace
-from deltajit.model import custom, memory
+from deltajit.model import checks, custom, memory
 from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
 
@@ -44,26 +44,7 @@ UPDATE = "if a newer deltajit wrote it, update this one: pip install --upgrade d
 
 
 def save(path: Path, architecture: Architecture, theta: Array) -> None:
-    """Write a network to a file, which replaces an existing one completely or not at all.
-
-    The description holds every field of `Architecture`.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The file.
-    architecture : Architecture
-        The network's architecture.
-    theta : ndarray, (n_params,)
-        Its parameters.
-
-    Raises
-    ------
-    ValueError
-        There are so many layers, or so large a loss, that `load` would refuse the header.
-    OSError
-        The file cannot be written.
-    """
+    """Write every field of `Architecture`, and theta: see `Network.save`."""
     tensors = {}
     for i, (W, b) in enumerate(zip(*architecture.unflatten(theta), strict=True)):
         tensors[f"layers.{i}.weight"] = np.ascontiguousarray(W)
@@ -84,28 +65,8 @@ def save(path: Path, architecture: Architecture, theta: Array) -> None:
 
 
 def load(path: Path) -> tuple[Architecture, Array]:
-    """Read the architecture and theta of a network that `save` wrote.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The file.
-
-    Returns
-    -------
-    architecture : Architecture
-        The network's architecture.
-    theta : ndarray, (n_params,)
-        A new vector of its parameters.
-
-    Raises
-    ------
-    FormatError
-        The file is damaged, or `save` did not write it.
-    OSError
-        The file cannot be read; FileNotFoundError if there is none.
-    """
-    name = os.fspath(path)
+    """Read the architecture and theta of a network that `save` wrote: see `Network.load`."""
+    name = checks.path(path)
     try:
         if not stat.S_ISREG(os.stat(name).st_mode):
             raise FormatError("it is a folder or a device, not a file")
@@ -172,7 +133,7 @@ def _architecture(given: dict[str, Any]) -> Architecture:
 
 
 def _read(file: BufferedReader, size: int) -> tuple[Architecture, Array]:
-    """The network in a file of `size` bytes: everything is checked before theta is allocated."""
+    """Read the network in a file of `size` bytes; all is checked before theta is allocated."""
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(size - 8, LARGEST_HEADER):
         raise FormatError(
@@ -180,35 +141,34 @@ def _read(file: BufferedReader, size: int) -> tuple[Architecture, Array]:
             f"a header of {length:,}, which may have at most {LARGEST_HEADER:,}"
         )
     header = _parsed(file.read(length), "its header")
-    made = _described(header.pop("__metadata__", None))
-    begins = _begins(header, made, size - 8 - length)
-    theta = memory.empty(made.n_params, made.dtype)
-    for i, (W, b) in enumerate(zip(*made.unflatten(theta), strict=True)):
+    architecture = _described(header.pop("__metadata__", None))
+    begins = _begins(header, architecture, size - 8 - length)
+    theta = memory.empty(architecture.n_params, architecture.dtype)
+    for i, (W, b) in enumerate(zip(*architecture.unflatten(theta), strict=True)):
         for name, part in ((f"layers.{i}.weight", W), (f"layers.{i}.bias", b[None])):
             file.seek(8 + length + begins[name])
             _fill(part, file)
-    return made, theta
+    return architecture, theta
 
 
 def _parsed(text: bytes | str, what: str) -> dict[str, Any]:
-    """A JSON object that names nothing twice, without NaN and infinities."""
+    """Return a JSON object that names nothing twice, and has neither NaN nor infinities."""
     try:
-        decoded = text if isinstance(text, str) else text.decode()
-        if not decoded.startswith("{"):
+        text = text if isinstance(text, str) else text.decode()
+        if not text.startswith("{"):
             raise ValueError("it must begin with {")
-        found: dict[str, Any] = json.loads(
-            decoded, object_pairs_hook=_object, parse_constant=_refuse
-        )
+        parsed: dict[str, Any]
+        parsed = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
     except ValueError as error:
         raise FormatError(f"{what} is no JSON object as it should be: {error}") from None
-    return found
+    return parsed
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    content = dict(pairs)
+    if len(content) < len(pairs):
         raise ValueError("a name occurs twice")
-    return found
+    return content
 
 
 def _refuse(literal: str) -> Any:
@@ -216,7 +176,7 @@ def _refuse(literal: str) -> Any:
 
 
 def _described(metadata: object) -> Architecture:
-    """The architecture that the file's metadata describe."""
+    """Return the architecture that the file's metadata describe."""
     if not isinstance(metadata, dict) or KEY not in metadata:
         raise FormatError(
             f"its metadata have no {KEY!r}, so Network.save did not write it; for tensors by "
@@ -224,17 +184,18 @@ def _described(metadata: object) -> Architecture:
         )
     if not all(isinstance(value, str) for value in metadata.values()):
         raise FormatError("its metadata must be strings")
-    found = _parsed(metadata[KEY], "its description")
-    if type(found.get("format")) is not int or found["format"] != FORMAT:
-        raise FormatError(f"its format must be {FORMAT}, got {found.get('format')!r}; {UPDATE}")
-    parts = [name for name in found if name not in ("format", "architecture", "circuit")]
+    description = _parsed(metadata[KEY], "its description")
+    version = description.get("format")
+    if type(version) is not int or version != FORMAT:
+        raise FormatError(f"its format must be {FORMAT}, got {version!r}; {UPDATE}")
+    parts = [name for name in description if name not in ("format", "architecture", "circuit")]
     if parts:
         raise FormatError(f"it has the parts {parts}, which are unknown here; {UPDATE}")
-    if not isinstance(found.get("architecture"), dict):
+    if not isinstance(description.get("architecture"), dict):
         raise FormatError("its description has no architecture; save the network again")
-    if "circuit" in found:
-        _register(found["circuit"], found["architecture"].get("loss"))
-    return _architecture(found["architecture"])
+    if "circuit" in description:
+        _register(description["circuit"], description["architecture"].get("loss"))
+    return _architecture(description["architecture"])
 
 
 def _register(circuit: object, loss: object) -> None:
@@ -248,22 +209,26 @@ def _register(circuit: object, loss: object) -> None:
     custom.register_circuit(graph)
 
 
-def _begins(header: dict[str, Any], made: Architecture, size: int) -> dict[str, int]:
-    """Where each tensor begins among the `size` bytes behind the header, which they must fill."""
-    if len(header) != 2 * (len(made.sizes) - 1):
+def _begins(header: dict[str, Any], architecture: Architecture, size: int) -> dict[str, int]:
+    """Return where each tensor begins among the `size` bytes behind the header.
+
+    Check that together they fill these bytes.
+    """
+    sizes = architecture.sizes
+    if len(header) != 2 * (len(sizes) - 1):
         raise FormatError(
-            f"it has {len(header)} tensors, where {len(made.sizes) - 1} layers have two each"
+            f"it has {len(header)} tensors, where {len(sizes) - 1} layers have two each"
         )
-    if made.n_params * made.dtype.itemsize != size:
+    if architecture.n_params * architecture.dtype.itemsize != size:
         raise FormatError(
-            f"layers of {reprlib.repr(made.sizes)} units in {made.dtype} are not what the {size:,} "
-            "bytes behind its header hold"
+            f"layers of {reprlib.repr(sizes)} units in {architecture.dtype} are not what the "
+            f"{size:,} bytes behind its header hold"
         )
-    begins, ends, kind = {}, {}, DTYPES[made.dtype.name]
-    for i, (n_in, n_out) in enumerate(pairwise(made.sizes)):
+    begins, ends, kind = {}, {}, DTYPES[architecture.dtype.name]
+    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         for name, shape in ((f"layers.{i}.weight", [n_out, n_in]), (f"layers.{i}.bias", [n_out])):
             begin = begins[name] = _begin(header.get(name))
-            end = ends[begin] = begin + math.prod(shape) * made.dtype.itemsize
+            end = ends[begin] = begin + math.prod(shape) * architecture.dtype.itemsize
             expected = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
             if _sorted(header.get(name)) != _sorted(expected):
                 raise FormatError(
@@ -276,7 +241,7 @@ def _begins(header: dict[str, Any], made: Architecture, size: int) -> dict[str, 
 
 
 def _begin(tensor: object) -> int:
-    """Where a tensor of the header says that it begins; 0 if it says nothing."""
+    """Return where a tensor begins, as the header says; 0 if it says nothing."""
     match tensor:
         case {"data_offsets": [int(begin), _]}:
             return int(begin)  # false is no 0 here
@@ -284,7 +249,7 @@ def _begin(tensor: object) -> int:
 
 
 def _sorted(value: object) -> str:
-    """JSON of a value in one order, where 1, 1.0 and true are not the same."""
+    """Write a value as JSON in one order, where 1, 1.0 and true are not the same."""
     return json.dumps(value, sort_keys=True)
 
 

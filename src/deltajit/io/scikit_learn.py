@@ -13,26 +13,9 @@ OUR_NAMES = {"logistic": "sigmoid"}  # the other names are the same
 
 
 def from_sklearn(mlp: Any, options: Mapping[str, object]) -> tuple[Architecture, Array]:
-    """Return an architecture and theta from a fitted MLPClassifier or MLPRegressor.
+    """Return an architecture and a copied theta of an estimator: see `Network.from_sklearn`.
 
-    Parameters
-    ----------
-    mlp : estimator
-        Of scikit-learn or of deltajit.sklearn.
-    options : dict
-        Further arguments of `Network`.
-
-    Returns
-    -------
-    architecture : Architecture
-        The network's architecture.
-    theta : ndarray, (n_params,)
-        Its parameters, copied. The standardization of inputs is part of the first layer.
-
-    Raises
-    ------
-    TypeError
-        mlp is no such estimator, or is not fitted.
+    If the estimator is one of ours that standardizes its inputs, the first layer does so.
     """
     missing = [
         name

@@ -8,7 +8,7 @@ import torch
 
 
 class Sin(torch.nn.Module):  # type: ignore[misc, unused-ignore]
-    """The sine."""
+    """Compute the sine."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return sin(x)."""
@@ -16,7 +16,7 @@ class Sin(torch.nn.Module):  # type: ignore[misc, unused-ignore]
 
 
 class Exp(torch.nn.Module):  # type: ignore[misc, unused-ignore]
-    """The exponential function."""
+    """Compute the exponential function."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return exp(x)."""
@@ -24,7 +24,7 @@ class Exp(torch.nn.Module):  # type: ignore[misc, unused-ignore]
 
 
 class Step(torch.nn.Module):  # type: ignore[misc, unused-ignore]
-    """The step from 0 to 1, which is 0 at 0."""
+    """Compute the step from 0 to 1, which is 0 at 0."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return 1 where x > 0, else 0, and NaN of NaN."""
@@ -32,7 +32,7 @@ class Step(torch.nn.Module):  # type: ignore[misc, unused-ignore]
 
 
 class Gaussian(torch.nn.Module):  # type: ignore[misc, unused-ignore]
-    """Means, and variances from their logarithms."""
+    """Compute means, and variances from their logarithms."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the first half of x, the means, and exp of the second half, the variances."""

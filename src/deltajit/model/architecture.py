@@ -185,8 +185,8 @@ class Architecture:
         """Join arrays of each layer into a new vector like theta: the inverse of `unflatten`."""
         flat = np.empty(self.n_params, self.dtype)
         for name, views, given in zip(("dW", "db"), self.unflatten(flat), (dW, db), strict=True):
-            if len(given) != len(views):
-                raise ValueError(f"{name} must have {len(views)} arrays, got {len(given)}")
+            if not isinstance(given, (list, tuple, np.ndarray)) or len(given) != len(views):
+                raise ValueError(f"{name} must be a list of {len(views)} arrays, got {given!r}")
             for i, (view, value) in enumerate(zip(views, given, strict=True)):
                 view[...] = checks.shaped(value, f"{name}[{i}]", view.shape, self.dtype)
         return flat

@@ -9,11 +9,10 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-import operator
 import os
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,7 +25,7 @@ from deltajit.model.memory import Array, DType
 
 # Checks of single numbers, which the kernels' records of optimizers need too.
 real, above_zero, fraction = ranges.real, ranges.above_zero, ranges.fraction
-pair, fractions = ranges.pair, ranges.fractions
+pair, fractions, whole = ranges.pair, ranges.fractions, ranges.whole
 
 REAL = "real numbers (float16, float32, float64, integers or bools)"
 NUMBERS = (bool, int, float, np.bool_, np.number)
@@ -45,22 +44,6 @@ def choice(value: object, name: str, options: Iterable[str]) -> str:
         hint = f"did you mean {near[0]!r}? It" if near else f"{name}"
         raise ValueError(f"{name}={value!r} is unknown; {hint} must be one of {_listed(options)}")
     return value
-
-
-# Whole numbers at most, so that the sum of two is still an int64.
-MOST = 2**62
-
-
-def whole(value: object, name: str, least: int = 1, most: float = MOST) -> int:
-    """Return a whole number of at least `least` that fits into an int64."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, SupportsIndex):
-        raise TypeError(f"{name} must be a whole number >= {least}, got {value!r}")
-    number = operator.index(value)
-    if number < least:
-        raise ValueError(f"{name} must be >= {least}, got {number}")
-    if number > most:
-        raise ValueError(f"{name} must be <= {most:,}, got {reprlib.repr(number)}")
-    return number
 
 
 def threads(value: object) -> int:
@@ -83,13 +66,7 @@ def sizes(value: object) -> tuple[int, ...]:
 
 def dtype(value: object) -> DType:
     """Return float32 or float64, as NumPy's dtype."""
-    try:
-        kind: DType = np.dtype(value)  # type: ignore[call-overload]
-    except TypeError:
-        raise TypeError(f"dtype must be float32 or float64, got {value!r}") from None
-    if kind not in (np.float32, np.float64):
-        raise TypeError(f"dtype must be float32 or float64, got {kind.name}")
-    return np.dtype(kind.type)  # in native byte order, and always the same object
+    return ranges.floating(value, "dtype")
 
 
 def generator(value: object, name: str = "rng") -> np.random.Generator:
@@ -237,11 +214,17 @@ def optimizer(value: Any) -> Any:
     return value
 
 
-def path(value: object, name: str) -> str:
+def path(value: Any, name: str = "path") -> str:
     """Return a path as a string."""
-    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
-        raise TypeError(f"{name} must be a path, as a string or pathlib.Path, got {value!r}")
-    return str(os.fspath(value))
+    try:
+        text = os.fsdecode(value)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be a path, as a string, bytes or pathlib.Path, got {value!r}"
+        ) from None
+    if "\0" in text:
+        raise ValueError(f"{name} must be a path, and none contains a null character; got {text!r}")
+    return text
 
 
 def schedule(value: object) -> None:
@@ -353,8 +336,8 @@ def dense(name: str, n: int, kind: DType) -> None:
         )
 
 
-def out(value: object, n_params: int, kind: DType) -> Array:
-    """Check a caller's buffer for a gradient: written in place, it must fit as it is."""
+def buffer(value: object, name: str, n_params: int, kind: DType) -> Array:
+    """Check a caller's array, used in place: it must fit as it is."""
     if (
         type(value) is not np.ndarray
         or value.shape != (n_params,)
@@ -367,7 +350,7 @@ def out(value: object, n_params: int, kind: DType) -> Array:
             else type(value).__name__
         )
         raise ValueError(
-            f"out must be a writable, contiguous {kind.name} array of shape ({n_params},), "
+            f"{name} must be a writable, contiguous {kind.name} array of shape ({n_params},), "
             f"like theta; got {got}"
         )
     return value

@@ -84,6 +84,10 @@ def register_activation(
     ------
     ValueError
         The name is taken, or `derivative` is not the derivative of `f`.
+    TypeError
+        One of the functions is none.
+    numba.TypingError
+        One of them can't be compiled.
 
     Examples
     --------
@@ -133,6 +137,10 @@ def register_loss(
     ------
     ValueError
         The name is taken, or `slope` is not the derivative of `value`, or `curve` of `slope`.
+    TypeError
+        One of the functions is none.
+    numba.TypingError
+        One of them can't be compiled.
 
     Examples
     --------
@@ -164,20 +172,7 @@ def register_loss(
 
 
 def unknown(activations: Iterable[object], loss: object) -> str:
-    """Say what to do about names, from a pickle or a file, that are not registered here.
-
-    Parameters
-    ----------
-    activations : iterable of str
-        Names of activations.
-    loss : str
-        Name of a loss.
-
-    Returns
-    -------
-    str
-        Message about the first unknown name, or "".
-    """
+    """Say what to do about the first name, from a pickle or a file, that is unknown here; or ""."""
     for name in activations:
         if isinstance(name, str) and name not in ACTIVATIONS:
             return (
@@ -266,23 +261,7 @@ def _check_derivative(
 
 
 def loss_name(loss: object) -> object:
-    """Register a circuit as a loss, by the function that it computes.
-
-    Parameters
-    ----------
-    loss : str or Circuit
-        Argument of a network.
-
-    Returns
-    -------
-    str
-        Name of the circuit among the losses, or `loss` itself if it is none.
-
-    Raises
-    ------
-    ValueError
-        The circuit has several outputs.
-    """
+    """Return the name of a loss; a circuit is registered by the function that it computes."""
     graph = getattr(loss, "graph", None)
     if not isinstance(graph, Graph):
         return loss
@@ -292,34 +271,12 @@ def loss_name(loss: object) -> object:
 
 
 def name_of(graph: Graph) -> str:
-    """Return the name of a graph among the losses.
-
-    Parameters
-    ----------
-    graph : Graph
-        Graph with one output.
-
-    Returns
-    -------
-    str
-        The name, the same in every process.
-    """
+    """Return the name of a graph among the losses, the same in every process."""
     return f"circuit {graphs.digest(graph)}"
 
 
 def register_circuit(graph: Graph) -> str:
-    """Register a graph as a loss.
-
-    Parameters
-    ----------
-    graph : Graph
-        Graph with one output.
-
-    Returns
-    -------
-    str
-        The name of the loss.
-    """
+    """Register a graph with one output as a loss, and return its name."""
     name = name_of(graph)
     if name not in CIRCUITS:  # and never again: models hold addresses of these arrays
         programs = {kind: lower(graph, kind) for kind in map(np.dtype, ("float32", "float64"))}
@@ -332,20 +289,7 @@ def register_circuit(graph: Graph) -> str:
 
 
 def options(loss: str, dtype: DType) -> dict[str, int]:
-    """Return what a network's record holds of a loss that is a circuit.
-
-    Parameters
-    ----------
-    loss : str
-        Name of the loss.
-    dtype : numpy.dtype
-        Type of the network.
-
-    Returns
-    -------
-    dict of int
-        The circuit's address and the size of its scratch memory; empty for other losses.
-    """
+    """Return what a network's record holds of a circuit: its address, its scratch memory's size."""
     if loss not in CIRCUITS:
         return {}
     circuit = CIRCUITS[loss]

@@ -12,16 +12,6 @@ from deltajit.plot.parameters import gradient_histograms, graph, weight_histogra
 from deltajit.plot.walk import steps
 
 __all__ = [
-    "DIVERGING",
-    "PALETTE",
-    "SEQUENTIAL",
-    "circuit",
-    "decision_regions",
-    "gradient_histograms",
-    "graph",
-    "history",
-    "predicted_against_true",
-    "regression",
-    "steps",
-    "weight_histograms",
-]
+    "DIVERGING", "PALETTE", "SEQUENTIAL", "circuit", "decision_regions", "gradient_histograms",
+    "graph", "history", "predicted_against_true", "regression", "steps", "weight_histograms",
+]  # fmt: skip

@@ -19,27 +19,7 @@ BINS = 50
 
 
 def axes_of(ax: Axes | None, width: float = 0, height: float = 0) -> Axes:
-    """Return the Axes to draw on.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes or None
-        A user's argument.
-    width, height : float
-        Least size of a new figure, in inches.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The argument itself, or without it the Axes of a new figure.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        Without matplotlib; it says what to install.
-    TypeError
-        The argument is no Axes.
-    """
+    """Return the Axes that a user gave, or those of a new figure, at least so many inches large."""
     try:
         import matplotlib.pyplot as plt
         from matplotlib.axes import Axes
@@ -56,36 +36,14 @@ def axes_of(ax: Axes | None, width: float = 0, height: float = 0) -> Axes:
 
 
 def colors(n: int) -> Array:
-    """Return colours for things without an order, such as classes.
-
-    Parameters
-    ----------
-    n : int
-        How many.
-
-    Returns
-    -------
-    ndarray, (n, 3)
-        Red, green and blue, from 0 to 1.
-    """
+    """Return n colours (n, 3), RGB from 0 to 1, for things without an order, such as classes."""
     from matplotlib.colors import to_rgb
 
     return np.array([to_rgb(name) for name in PALETTE[:n]]) if n <= len(PALETTE) else sequence(n)
 
 
 def sequence(n: int) -> Array:
-    """Return colours for things in order, such as layers.
-
-    Parameters
-    ----------
-    n : int
-        How many.
-
-    Returns
-    -------
-    ndarray, (n, 3)
-        Red, green and blue, from 0 to 1.
-    """
+    """Return n colours (n, 3), RGB from 0 to 1, for things in order, such as layers."""
     from matplotlib import colormaps
 
     return np.asarray(colormaps[SEQUENTIAL](np.linspace(0, 0.9, n)))[:, :3]

@@ -100,7 +100,10 @@ def decision_regions(
     edges = [_span(column, points + 1, margin=0.1) for column in data.X.T]
     x, y = ((edge[1:] + edge[:-1]) / 2 for edge in edges)
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    p = _probabilities(net.predict(grid)).reshape(points, points, -1)
+    p = net.predict(grid)
+    if n_out == 1:  # a sigmoid is the probability of the second class
+        p = np.hstack([1 - p, p])
+    p = p.reshape(points, points, -1)
     _draw_regions(ax, x, y, p, (edges[0][0], edges[0][-1], edges[1][0], edges[1][-1]))
     _draw_samples(ax, data.X, _classes(data.Y), p.shape[-1])
     ax.set(xlabel="X[:, 0]", ylabel="X[:, 1]")
@@ -234,11 +237,6 @@ def _regression_data(architecture: Architecture, X: ArrayLike, Y: ArrayLike) -> 
         raise ValueError("net must be a regressor, got one with loss='cross_entropy'")
     data = checked(architecture, X, Y, None, finite=True)
     return data.X, data.Y
-
-
-def _probabilities(outputs: Array) -> Array:
-    """Return one column per class: a single sigmoid is the probability of the second class."""
-    return np.hstack([1 - outputs, outputs]) if outputs.shape[-1] == 1 else outputs
 
 
 def _classes(Y: Array) -> Array:

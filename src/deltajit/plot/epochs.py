@@ -22,29 +22,7 @@ def draw(
     best: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw losses epoch by epoch, as `deltajit.plot.history` describes.
-
-    Parameters
-    ----------
-    loss, val_loss : sequence of float, or of ndarray (members,)
-        One entry per epoch; val_loss may be empty.
-    log : bool
-        Make the axis of the loss logarithmic.
-    best : bool
-        Mark the epoch of the smallest loss.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; by default on a new figure.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The Axes with the curves.
-
-    Raises
-    ------
-    ValueError
-        There are no epochs, or no losses above 0 for a logarithmic axis.
-    """
+    """Draw losses epoch by epoch: see `deltajit.plot.history`."""
     pairs = ("loss", loss), ("val_loss", val_loss)
     curves = {name: np.array(values, float) for name, values in pairs if len(values)}
     if "loss" not in curves:

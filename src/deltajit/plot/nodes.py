@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deltajit.circuits.trace import Step, Trace
+from deltajit.model import checks
 from deltajit.plot.axes import PALETTE, axes_of
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ def circuit(trace: Trace, *, ax: Axes | None = None) -> Axes:
     Raises
     ------
     ValueError, TypeError
-        trace has more than 80 nodes, or ax is no Axes.
+        trace is no Trace of a circuit or has more than 80 nodes, or ax is no Axes.
     """
+    checks.has(trace, "trace", "what Circuit.trace returns", ["steps", "output"])
     if len(trace.steps) > MOST_NODES:
         raise ValueError(
             f"a picture of {len(trace.steps)} nodes can't be read (limit {MOST_NODES}); use "
@@ -51,22 +53,7 @@ def circuit(trace: Trace, *, ax: Axes | None = None) -> Axes:
 
 
 def draw(steps: list[Step], *, numbers: bool = True, ax: Axes | None = None) -> Axes:
-    """Draw the nodes of a circuit.
-
-    Parameters
-    ----------
-    steps : list of Step
-        Rows of a trace.
-    numbers : bool
-        Whether values and derivatives are drawn too.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; by default on a new figure.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The Axes with the graph.
-    """
+    """Draw the nodes of a circuit; without `numbers` only their names and formulas."""
     places = _places(steps)
     columns = max(x for x, _ in places.values()) + 1
     rows = max(abs(y) for _, y in places.values()) * 2 + 1

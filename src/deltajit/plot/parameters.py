@@ -137,23 +137,7 @@ def graph(net: Network, *, max_units: int = 12, ax: Axes | None = None) -> Axes:
 
 
 def architecture_of(net: Network) -> Architecture:
-    """Return the architecture of a Network whose parameters can be drawn.
-
-    Parameters
-    ----------
-    net : Network
-        A user's argument.
-
-    Returns
-    -------
-    Architecture
-        The network's.
-
-    Raises
-    ------
-    ValueError, TypeError
-        The argument is no Network, or its parameters are not finite.
-    """
+    """Return the architecture of a Network, after a check that its parameters are finite."""
     checks.has(net, "net", "a Network", ["architecture", "weights", "predict"])
     for name, parts in (("weights", net.weights), ("biases", net.biases)):
         for i, part in enumerate(parts):

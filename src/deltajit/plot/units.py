@@ -20,17 +20,7 @@ if TYPE_CHECKING:
 
 
 class Column(NamedTuple):
-    """The units of one layer that `graph` draws, and their heights.
-
-    Attributes
-    ----------
-    size : int
-        Number of units of the layer.
-    units : ndarray of intp, (k,)
-        Indices of those that are drawn.
-    heights : ndarray of float, (k,)
-        Where each is drawn, in units of the Axes.
-    """
+    """Hold the number of units of a layer, the indices of those drawn, and their heights."""
 
     size: int
     units: NDArray[np.intp]
@@ -38,20 +28,7 @@ class Column(NamedTuple):
 
     @classmethod
     def of(cls, size: int, most: int) -> Column:
-        """Place all units, or only the first and last ones, with a gap between them.
-
-        Parameters
-        ----------
-        size : int
-            Number of units of the layer.
-        most : int
-            Most units to draw.
-
-        Returns
-        -------
-        Column
-            The units and their heights.
-        """
+        """Place all units, or only the first and last `most`, with a gap between them."""
         units = np.arange(size)
         places = units
         if size > most:
@@ -74,26 +51,7 @@ def draw(
     max_units: int = 12,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw what `deltajit.plot.graph` draws, of parameters that are finite.
-
-    Parameters
-    ----------
-    architecture : Architecture
-        Sizes and activations of the network.
-    weights : sequence of ndarray, (n_l, n_{l-1})
-        Weights W[l] of each layer.
-    biases : sequence of ndarray, (n_l,)
-        Biases b[l] of each layer.
-    max_units : int
-        Most units drawn of a layer.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; by default on a new figure.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The Axes with the graph, layers from left to right.
-    """
+    """Draw units, and weights that are finite: see `deltajit.plot.graph`."""
     most = checks.whole(max_units, "max_units", least=2)
     columns = [Column.of(size, most) for size in architecture.sizes]
     largest = max(np.abs(part).max() for part in (*weights, *biases)) or 1.0
@@ -111,24 +69,7 @@ def draw(
 
 
 def face(title: str, architecture: Architecture, theta: Array, caption: str = "") -> str:
-    """Write what notebooks show of a network: a table of its layers, and the graph.
-
-    Parameters
-    ----------
-    title : str
-        What the object is.
-    architecture : Architecture
-        Sizes and activations of the network.
-    theta : ndarray, (n_params,)
-        Parameters; there is no graph unless they are finite.
-    caption : str
-        Title of the graph.
-
-    Returns
-    -------
-    str
-        HTML.
-    """
+    """Write what notebooks show of a network: its layers, and if theta is finite its graph."""
     head = "layer", "units", "activation", "parameters"
     rows = [("0", f"{architecture.sizes[0]:,}", "inputs", "")]
     layers = zip(

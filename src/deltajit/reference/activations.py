@@ -17,7 +17,7 @@ Function = Callable[[Array, float], ArrayLike]
 
 
 class Activation(NamedTuple):
-    """The record of an activation function; x is a, or z if `of_z`, and p the network's parameter.
+    """Define an activation; x is a, or z if `of_z`, and p the network's parameter.
 
     Attributes
     ----------
@@ -88,6 +88,7 @@ def of_units(
     )
 
 
+#: Records of activations by name, in NumPy: the twins of `deltajit.kernels.ACTIVATIONS`.
 ACTIVATIONS: dict[str, Activation] = {}
 
 # ------------------------------------------------------------------ functions by name

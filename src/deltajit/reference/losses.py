@@ -16,7 +16,7 @@ from deltajit.reference.arrays import Array, quiet
 
 
 class Loss(NamedTuple):
-    """The record of a loss.
+    """Define a loss.
 
     Attributes
     ----------
@@ -86,6 +86,7 @@ def of_outputs(
     )
 
 
+#: Records of losses by name, in NumPy: the twins of `deltajit.kernels.LOSSES`.
 LOSSES: dict[str, Loss] = {}
 
 

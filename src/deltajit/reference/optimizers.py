@@ -15,6 +15,8 @@ import numpy as np
 from deltajit.reference.arrays import Array, quiet
 
 Update = Callable[..., None]
+
+#: Updates ``update(p, g, state, step, lr, **numbers)`` by the names of their optimizers.
 OPTIMIZERS: dict[str, Update] = {}
 
 

@@ -21,7 +21,7 @@ from deltajit.reference.sweeps import (
 
 
 class Trace(NamedTuple):
-    """The numbers of one forward and one backward pass of B samples.
+    """Hold the numbers of one forward and one backward pass of B samples.
 
     Layers are counted from 1 to L, as in the equations: ``a[0]`` is X, and element 0 of every other
     tuple is None.

@@ -17,7 +17,7 @@ from deltajit.reference.losses import LOSSES, sample_losses
 
 
 class Model(NamedTuple):
-    """A network of L layers, as the reference takes it; `Network.reference` makes one.
+    """Hold a network of L layers, as the reference takes it; `Network.reference` makes one.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ def accumulate_gradient(delta: Array, a_prev: Array) -> tuple[Array, Array]:
 
 
 class Sweep(NamedTuple):
-    """What the forward sweep keeps for the backward sweep.
+    """Hold what the forward sweep keeps for the backward sweep.
 
     Attributes
     ----------

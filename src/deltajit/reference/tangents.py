@@ -14,11 +14,11 @@ from deltajit.reference.sweeps import (
     Sweep,
     as_rows,
     backward,
+    deltas,
     forward,
     normalized,
     output_delta,
-    propagate_delta,
-)
+)  # fmt: skip
 
 
 @quiet
@@ -188,16 +188,8 @@ def per_sample_grads(model: Model, X: Array, Y: Array) -> tuple[list[Array], lis
     """
     sweep = forward(model, X)
     a = sweep.a
-    delta = output_delta(model, a[-1], as_rows(Y, a[-1]))
-    dW: list[Array] = []
-    db: list[Array] = []
-    for k in reversed(range(len(model.weights))):
-        dW.insert(0, delta[:, :, None] * a[k][:, None, :])
-        db.insert(0, delta)
-        if k > 0:
-            name = model.activations[k - 1]
-            delta = propagate_delta(delta, model.weights[k], sweep.x[k - 1], name, model.slope)
-    return dW, db
+    db = deltas(model, sweep, output_delta(model, a[-1], as_rows(Y, a[-1])))
+    return [d[:, :, None] * x[:, None, :] for d, x in zip(db, a[:-1], strict=True)], db
 
 
 @quiet
@@ -282,7 +274,4 @@ def _output_tangent(model: Model, a: Array, Y: Array, Rz: Array, Ra: Array) -> A
 
 def _to_inputs(model: Model, sweep: Sweep, delta: Array) -> Array:
     """Propagate the output layer's delta to the inputs."""
-    for k in reversed(range(1, len(model.weights))):
-        name = model.activations[k - 1]
-        delta = propagate_delta(delta, model.weights[k], sweep.x[k - 1], name, model.slope)
-    return np.asarray(delta @ model.weights[0])
+    return np.asarray(deltas(model, sweep, delta)[0] @ model.weights[0])

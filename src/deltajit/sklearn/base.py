@@ -240,6 +240,11 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         -------
         MLPClassifier or MLPRegressor
             The estimator itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            A parameter of the estimator is wrong, or the samples do not fit it or each other.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 

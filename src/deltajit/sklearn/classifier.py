@@ -192,6 +192,11 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         -------
         MLPClassifier
             The estimator itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            A parameter of the estimator is wrong, or the samples do not fit it or each other.
         """
         if not hasattr(self, "classes_"):
             if classes is None:
@@ -217,6 +222,12 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         -------
         ndarray, (n_samples,), or (n_samples, n_classes) for several labels of a sample
             Class labels, or indicators 0 and 1.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X is not such as the estimator was fitted to, or it has not been fitted
+            (NotFittedError).
         """
         outputs = self._outputs(X)
         if self.out_activation_ == "softmax":
@@ -238,6 +249,12 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         -------
         ndarray, (n_samples, n_classes)
             Probabilities, in the order of `classes_`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X is not such as the estimator was fitted to, or it has not been fitted
+            (NotFittedError).
         """
         outputs = self._outputs(X)
         return np.hstack([1 - outputs, outputs]) if self.n_outputs_ == 1 else outputs
@@ -254,6 +271,12 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         -------
         ndarray, (n_samples, n_classes)
             Logarithms, in the order of `classes_`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X is not such as the estimator was fitted to, or it has not been fitted
+            (NotFittedError).
         """
         probabilities = self.predict_proba(X)
         with np.errstate(divide="ignore"):
@@ -271,6 +294,12 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         -------
         ndarray, (n_samples, n_classes, n_features)
             Derivatives, in the order of `classes_`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X is not such as the estimator was fitted to, or it has not been fitted
+            (NotFittedError).
         """
         J = self._jacobian(X)
         return np.concatenate([-J, J], axis=1) if self.n_outputs_ == 1 else J

@@ -202,6 +202,11 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         -------
         MLPRegressor
             The estimator itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            A parameter of the estimator is wrong, or the samples do not fit it or each other.
         """
         self._fit(X, y, sample_weight, incremental=True)
         return self
@@ -218,6 +223,12 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         -------
         ndarray, (n_samples,), or (n_samples, n_outputs) for several outputs
             Predictions.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X is not such as the estimator was fitted to, or it has not been fitted
+            (NotFittedError).
         """
         outputs = self._outputs(X)
         return outputs.ravel() if self.n_outputs_ == 1 else outputs
@@ -234,6 +245,12 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         -------
         ndarray, (n_samples, n_features), or (n_samples, n_outputs, n_features) for several outputs
             Derivatives.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X is not such as the estimator was fitted to, or it has not been fitted
+            (NotFittedError).
         """
         J = self._jacobian(X)
         return J[:, 0] if self.n_outputs_ == 1 else J

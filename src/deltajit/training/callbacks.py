@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from deltajit.model import checks
 from deltajit.training.history import TrainingState
 
@@ -116,7 +114,9 @@ class _Watcher(Callback):
 
     def load_state_dict(self, kept: dict[str, Any]) -> None:
         """Restore the best value so far, and how long ago it was."""
-        self.best, self.best_epoch, self._since = kept["best"], kept["best_epoch"], kept["since"]
+        self.best = float(kept["best"])
+        self.best_epoch = checks.whole(kept["best_epoch"], "best_epoch", least=0)
+        self._since = checks.whole(kept["since"], "since", least=0)
 
 
 class EarlyStopping(_Watcher):
@@ -142,6 +142,11 @@ class EarlyStopping(_Watcher):
     best_epoch : int
         Epoch that had it, counted from 1.
 
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
+
     Examples
     --------
     >>> import deltajit as dj
@@ -163,37 +168,19 @@ class EarlyStopping(_Watcher):
         self.restore_best = bool(restore_best)
 
     def on_fit_begin(self, state: TrainingState) -> None:
-        """Forget the losses of any earlier fit, and keep theta as the best.
-
-        Parameters
-        ----------
-        state : TrainingState
-            The fit under way.
-        """
+        """Forget the losses of any earlier fit, and keep theta as the best."""
         super().on_fit_begin(state)
         self._theta, self._ended = state.theta.copy(), False
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        """Keep theta if the epoch was the best so far; end the fit if none has been for long.
-
-        Parameters
-        ----------
-        state : TrainingState
-            The fit under way.
-        """
+        """Keep theta if the epoch was the best so far; end the fit if none has been for long."""
         if self._improves(state):
             self._theta[:] = state.theta
         else:
             self._end_if_due(state)
 
     def on_fit_resume(self, state: TrainingState) -> None:
-        """Decide again whether the fit is over, by this instance's patience.
-
-        Parameters
-        ----------
-        state : TrainingState
-            The fit under way.
-        """
+        """Decide again whether the fit is over, by this instance's patience."""
         if self._ended:
             self._ended = state.stopped = False
         self._end_if_due(state)
@@ -204,36 +191,21 @@ class EarlyStopping(_Watcher):
             state.stop()
 
     def on_fit_end(self, state: TrainingState) -> None:
-        """Restore the best epoch's theta.
-
-        Parameters
-        ----------
-        state : TrainingState
-            The fit that ends.
-        """
+        """Restore the best epoch's theta."""
         if self.restore_best and self.best_epoch > 0:
             state.theta[:] = self._theta
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best value so far, and its theta.
-
-        Returns
-        -------
-        dict
-            What a checkpoint keeps.
-        """
+        """Return the best value so far, and its theta."""
         return {**super().state_dict(), "theta": self._theta, "ended": self._ended}
 
     def load_state_dict(self, kept: dict[str, Any]) -> None:
-        """Restore the best value so far, and its theta.
-
-        Parameters
-        ----------
-        kept : dict
-            The state, as a checkpoint kept it.
-        """
+        """Restore the best value so far, and its theta."""
         super().load_state_dict(kept)
-        self._theta, self._ended = np.array(kept["theta"]), kept["ended"]
+        theta = checks.shaped(kept["theta"], "theta", self._theta.shape, self._theta.dtype)
+        if not isinstance(kept["ended"], bool):
+            raise TypeError(f"ended must be true or false, got {kept['ended']!r}")
+        self._theta, self._ended = theta.copy(), kept["ended"]
 
 
 class ReduceLROnPlateau(_Watcher):
@@ -251,6 +223,11 @@ class ReduceLROnPlateau(_Watcher):
         List of `History` to watch, which has to go down: "loss", "val_loss" or a metric.
     min_lr : float, >= 0
         Least learning rate.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
     """
 
     def __init__(
@@ -267,13 +244,7 @@ class ReduceLROnPlateau(_Watcher):
         self.factor, self.min_lr = float(factor), checks.real(min_lr, "min_lr", least=0)
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        """Lower the learning rate if the loss has been on a plateau for long.
-
-        Parameters
-        ----------
-        state : TrainingState
-            The fit under way.
-        """
+        """Lower the learning rate if the loss has been on a plateau for long."""
         if not self._improves(state) and self._since >= self.patience:
             state.lr = max(self.min_lr, self.factor * state.lr)
             self._since = 0

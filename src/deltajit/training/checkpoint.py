@@ -33,6 +33,7 @@ class Saved(NamedTuple):
 
     text: dict[str, Any]
     arrays: dict[str, Array]
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            saved = _decoded(self.path.read_bytes())
+            saved = _decoded(self.path)
         except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
             raise FormatError(f"{self.path} is not a checkpoint: {error}") from None
         if not _is_whole(saved):
@@ -158,11 +159,17 @@ def restore(
     saved: Saved, state: TrainingState, rng: np.random.Generator, callbacks: Sequence[object]
 ) -> None:
     """Restore a fit, its generator and its callbacks from a file that `read` has checked."""
-    text, arrays = saved
+    text, arrays, _ = saved
     for i, callback in enumerate(remembering(callbacks)):
         prefix = f"callbacks.{i}."
         its_arrays = {n.removeprefix(prefix): x for n, x in arrays.items() if n.startswith(prefix)}
-        callback.load_state_dict({**text["callbacks"][i][1], **its_arrays})
+        try:
+            callback.load_state_dict({**text["callbacks"][i][1], **its_arrays})
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise FormatError(
+                f"{saved.path} has a state that {type(callback).__name__}.load_state_dict can't "
+                f"take: {error!r}"
+            ) from error
     for name, array in _arrays(state).items():
         array[...] = arrays[name]
     for name in COLUMNS:
@@ -202,12 +209,13 @@ def _state_of(callback: Any) -> tuple[dict[str, Array], dict[str, Any]]:
     return arrays, {key: x for key, x in kept.items() if key not in arrays}
 
 
-def _decoded(content: bytes) -> Saved:
-    """What is in a file of this content."""
-    arrays = load(content)  # which has checked the header
+def _decoded(path: Path) -> Saved:
+    """Return what is in a file."""
+    content = path.read_bytes()
+    arrays = load(content)  # which checks the header
     length = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
-    return Saved(json.loads(metadata.get("deltajit", "{}")), arrays)
+    return Saved(json.loads(metadata.get("deltajit", "{}")), arrays, path)
 
 
 def _is_whole(saved: Saved) -> bool:
@@ -225,7 +233,7 @@ def _is_whole(saved: Saved) -> bool:
 
 
 def _is_history(columns: dict[str, Any]) -> bool:
-    """Whether these are History's columns: lists of numbers, of one length or empty."""
+    """Return whether these are History's columns: lists of numbers, of one length or empty."""
     if not (columns.keys() >= set(COLUMNS) and isinstance(columns["metrics"], dict)):
         return False
     lists = [columns[name] for name in COLUMNS if name != "metrics"] + [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from deltajit.io.files import target_of
+from deltajit.io import files
 from deltajit.kernels import Rule
 from deltajit.kernels.mlp.optimizers import Optimizer
 from deltajit.model import checks
@@ -37,7 +36,7 @@ class Options:
     dropout: float | Sequence[float]
     metrics: Mapping[str, Metric] | None
     callbacks: Sequence[object]
-    checkpoint: str | os.PathLike[str] | None
+    checkpoint: files.Path | None
     every: int
     resume: bool
     progress: bool
@@ -141,7 +140,7 @@ def _checkpoint(
     if options.checkpoint is None:
         return None
     path = Path(checks.path(options.checkpoint, "checkpoint"))
-    target_of(path, "checkpoint")
+    files.target_of(path, "checkpoint")
     architecture, rule = state.net.architecture, state.rule
     assert rule is not None
     fit = {part.name: getattr(architecture, part.name) for part in fields(architecture)}

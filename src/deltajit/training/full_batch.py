@@ -54,6 +54,11 @@ class LBFGS(FullBatch):  # numpydoc ignore=PR02
     tol : float
         Largest element of the gradient at which the fit ends.
 
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
+
     References
     ----------
     .. [1] Liu & Nocedal (1989), On the limited memory BFGS method for large scale optimization,
@@ -86,6 +91,7 @@ class LBFGS(FullBatch):  # numpydoc ignore=PR02
         ImportError
             Scipy is not installed.
         """
+        checks.has(objective, "objective", "what net.objective returns", ["fun_and_jac"])
         try:
             from scipy.optimize import minimize
         except ImportError:
@@ -125,6 +131,11 @@ class LevenbergMarquardt(FullBatch):  # numpydoc ignore=PR02
         Damping of the first step.
     tol : float
         Largest element of the gradient at which the fit ends.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
 
     References
     ----------
@@ -169,6 +180,7 @@ class LevenbergMarquardt(FullBatch):  # numpydoc ignore=PR02
         ValueError
             The loss is not squared_error.
         """
+        checks.has(objective, "objective", "what net.objective returns", ["fun_and_jac"])
         objective.needs_squared_error()
         theta, damping = theta.astype(np.float64), self.damping
         loss, grad = objective.fun_and_jac(theta)
@@ -197,24 +209,7 @@ class LevenbergMarquardt(FullBatch):  # numpydoc ignore=PR02
 def train(loop: Loop, objective: Objective, optimizer: FullBatch) -> History:
     """Let an optimizer take the steps of a fit, each an epoch of the loop.
 
-    Parameters
-    ----------
-    loop : Loop
-        Training loop, whose state holds the network.
-    objective : Objective
-        Loss and derivatives as functions of theta.
-    optimizer : FullBatch
-        Optimizer that takes the steps.
-
-    Returns
-    -------
-    History
-        The history of the fit.
-
-    Raises
-    ------
-    DivergedError
-        The loss, the gradient or theta is not finite.
+    Raise DivergedError if the loss, the gradient or theta is not finite.
     """
     state, theta = loop.state, loop.state.theta
 

@@ -103,6 +103,11 @@ class History:
         -------
         matplotlib.axes.Axes
             The Axes drawn on.
+
+        Raises
+        ------
+        ValueError, TypeError
+            There are no epochs, or an option is wrong.
         """
         return epochs.draw(self.loss, self.val_loss, **options)
 

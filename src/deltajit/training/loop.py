@@ -1,4 +1,9 @@
-"""Loop over the epochs of a fit: networks, ensembles and estimators, with any optimizer."""
+"""Loop over the epochs of a fit: networks, ensembles and estimators, with any optimizer.
+
+`Network.fit` comes here by `fitting.fit`, which checks its arguments and hands `Loop.run` the
+function of `minibatches.epochs` that trains for one epoch: by the kernel `epoch_of`, where the loop
+over minibatches is. LBFGS and LevenbergMarquardt come by `full_batch.train` and `Loop.drive`.
+"""
 
 from __future__ import annotations
 
@@ -47,16 +52,8 @@ class DivergedError(ArithmeticError):
 class Loop:
     """Go through the epochs of a fit, until all are done, or `state.stop()`, or Ctrl-C.
 
-    Parameters
-    ----------
-    state : TrainingState
-        The fit under way.
-    note : function
-        Function ``note(loss, start)`` that records an epoch, which began at `start` of `clock`.
-    samples : int
-        Samples of an epoch, for the speed beside the progress bar; 0 if that isn't known.
-    progress : bool
-        Whether to show the bar, if there is a terminal.
+    ``note(loss, start)`` records an epoch that began at `start` of `clock`; `samples` are those of
+    an epoch, for the speed beside the progress bar; 0 if nobody knows.
     """
 
     def __init__(
@@ -69,18 +66,7 @@ class Loop:
         self.state, self._note, self._samples, self._progress = state, note, samples, progress
 
     def run(self, epoch: Callable[[], Any]) -> History:
-        """Train epoch by epoch.
-
-        Parameters
-        ----------
-        epoch : function
-            Function without arguments that trains for one epoch and returns its loss.
-
-        Returns
-        -------
-        History
-            The history of the fit.
-        """
+        """Train by ``epoch()``, which trains for one epoch and returns its loss."""
 
         def epochs() -> None:
             while not self.state.is_over:
@@ -89,36 +75,19 @@ class Loop:
         return self.drive(epochs)
 
     def drive(self, train: Callable[[], None]) -> History:
-        """Train by a function that loops itself, as scipy's minimizers do.
-
-        Parameters
-        ----------
-        train : function
-            Function without arguments that calls `end_epoch` after each of its epochs.
-
-        Returns
-        -------
-        History
-            The history of the fit.
-        """
+        """Train by a function that loops itself, calling `end_epoch`, as scipy's minimizers do."""
         state = self.state
-        with progress_bar(state.epochs, self._progress, state.epoch) as bar:
-            self._bar, self._start = bar, clock()
-            try:
+        try:
+            with progress_bar(state.epochs, self._progress, state.epoch) as bar:
+                self._bar, self._start = bar, clock()
                 train()
-            except KeyboardInterrupt:
-                state.history.interrupted = True
-                state.history.drop_unfinished()
+        except KeyboardInterrupt:
+            state.history.interrupted = True
+            state.history.drop_unfinished()
         return state.history
 
     def end_epoch(self, loss: Any) -> None:
-        """Record the end of an epoch, and show it in the progress bar.
-
-        Parameters
-        ----------
-        loss : float or ndarray, (n_members,)
-            Loss of the epoch.
-        """
+        """Record the end of an epoch, and show it in the progress bar."""
         self._note(loss, self._start)
         if not self._bar.disable:
             history = self.state.history
@@ -138,44 +107,12 @@ def _typical(x: Any) -> float:
 def pieces(
     order: NDArray[np.int64], batch_size: int, n_params: int, most: float = np.inf
 ) -> Iterator[NDArray[np.int64]]:
-    """Cut an order of samples into whole minibatches, as many as one call of a kernel may take.
-
-    Parameters
-    ----------
-    order : ndarray of int64, (n,)
-        Rows of the samples.
-    batch_size : int
-        Samples of a minibatch.
-    n_params : int
-        Number of weights and biases.
-    most : float
-        Minibatches in a piece, at most.
-
-    Yields
-    ------
-    ndarray of int64
-        The next rows.
-    """
+    """Cut an order of samples into whole minibatches, at most `most` for each call of a kernel."""
     size = batch_size * int(max(1, min(most, epochs_a_call(batch_size, n_params))))
     for first in range(0, len(order), size):
         yield order[first : first + size]
 
 
 def epochs_a_call(batch_size: int, n_params: int, steps: int = 1) -> int:
-    """Compute how many epochs one call of a kernel may take.
-
-    Parameters
-    ----------
-    batch_size : int
-        Samples of a step.
-    n_params : int
-        Number of weights and biases.
-    steps : int
-        Steps of an epoch.
-
-    Returns
-    -------
-    int
-        Number of epochs, at least 1.
-    """
+    """Return how many epochs of so many steps one call of a kernel may take, at least 1."""
     return max(1, int(CHUNK / (steps * (3 * batch_size * n_params + OVERHEAD))))

@@ -47,6 +47,11 @@ class StepDecay:  # numpydoc ignore=PR02
     factor : float, > 0
         Factor of each change.
 
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
+
     Examples
     --------
     >>> import numpy as np
@@ -63,20 +68,7 @@ class StepDecay:  # numpydoc ignore=PR02
         checks.above_zero(self.factor, "factor")
 
     def factors(self, epochs: Array, total: int) -> Array:
-        """Return ``factor ** (epochs // every)``.
-
-        Parameters
-        ----------
-        epochs : ndarray of float64, (updates,)
-            Epochs done before each update.
-        total : int
-            Epochs of the fit.
-
-        Returns
-        -------
-        ndarray, (updates,)
-            Factors of the optimizer's learning rate.
-        """
+        """Return ``factor ** (epochs // every)``: see `Schedule.factors`."""
         return np.asarray(self.factor ** (epochs // self.every))
 
 
@@ -88,6 +80,11 @@ class ExponentialDecay:  # numpydoc ignore=PR02
     ----------
     factor : float, > 0
         Factor of one epoch.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
     """
 
     factor: float
@@ -96,20 +93,7 @@ class ExponentialDecay:  # numpydoc ignore=PR02
         checks.above_zero(self.factor, "factor")
 
     def factors(self, epochs: Array, total: int) -> Array:
-        """Return ``factor ** epochs``.
-
-        Parameters
-        ----------
-        epochs : ndarray of float64, (updates,)
-            Epochs done before each update.
-        total : int
-            Epochs of the fit.
-
-        Returns
-        -------
-        ndarray, (updates,)
-            Factors of the optimizer's learning rate.
-        """
+        """Return ``factor ** epochs``: see `Schedule.factors`."""
         return np.asarray(self.factor**epochs)
 
 
@@ -124,6 +108,11 @@ class CosineDecay:  # numpydoc ignore=PR02
     floor : float, 0 <= floor < 1
         Last rate as a share of lr.
 
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
+
     References
     ----------
     .. [1] Loshchilov & Hutter (2017), SGDR: Stochastic gradient descent with warm restarts, ICLR.
@@ -137,19 +126,12 @@ class CosineDecay:  # numpydoc ignore=PR02
         checks.fraction(self.floor, "floor")
 
     def factors(self, epochs: Array, total: int) -> Array:
-        """Return factors that rise during the warmup, then fall to `floor`.
+        """Return factors that rise during the warmup, then fall to `floor`: see `Schedule.factors`.
 
-        Parameters
-        ----------
-        epochs : ndarray of float64, (updates,)
-            Epochs done before each update.
-        total : int
-            Epochs of the fit.
-
-        Returns
-        -------
-        ndarray, (updates,)
-            Factors of the optimizer's learning rate.
+        Raises
+        ------
+        ValueError
+            The warmup is as long as the fit, or longer.
         """
         if self.warmup >= total > 0:
             raise ValueError(f"warmup must be less than epochs={total}, got {self.warmup}")
@@ -173,6 +155,11 @@ class OneCycle:  # numpydoc ignore=PR02
     start, end : float, >= 1
         Divisors of lr at the first and at the last update.
 
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
+
     References
     ----------
     .. [1] Smith & Topin (2019), Super-convergence: very fast training of neural networks using
@@ -189,20 +176,7 @@ class OneCycle:  # numpydoc ignore=PR02
         checks.real(self.end, "end", least=1)
 
     def factors(self, epochs: Array, total: int) -> Array:
-        """Return factors that rise from ``1 / start`` to 1, then fall to ``1 / end``.
-
-        Parameters
-        ----------
-        epochs : ndarray of float64, (updates,)
-            Epochs done before each update.
-        total : int
-            Epochs of the fit.
-
-        Returns
-        -------
-        ndarray, (updates,)
-            Factors of the optimizer's learning rate.
-        """
+        """Return factors that rise from ``1 / start`` to 1, then fall to ``1 / end``."""
         done = epochs / max(total, 1)
         up = _between(1 / self.start, 1.0, np.clip(done / max(self.warmup, 1e-300), 0, 1))
         down = _between(1.0, 1 / self.end, np.clip((done - self.warmup) / (1 - self.warmup), 0, 1))
@@ -210,26 +184,9 @@ class OneCycle:  # numpydoc ignore=PR02
 
 
 def rates(schedule: Schedule | None, lr: float, epochs: int, steps: int) -> Array:
-    """Compute the learning rate of each update of a fit.
+    """Compute the rate of each update of a fit: (epochs * steps,), or (1,) without a schedule.
 
-    Parameters
-    ----------
-    schedule : Schedule or None
-        Schedule; None keeps the rate constant.
-    lr : float
-        The optimizer's learning rate.
-    epochs, steps : int
-        Epochs of the fit, and updates of one epoch.
-
-    Returns
-    -------
-    ndarray of float64, (epochs * steps,), or (1,) without a schedule
-        Finite rates >= 0.
-
-    Raises
-    ------
-    ValueError
-        The schedule gives something else.
+    Raise ValueError unless all are finite and >= 0.
     """
     if schedule is None:
         return np.array([checks.real(lr, "the optimizer's lr", least=0)])

@@ -42,12 +42,22 @@ class Watchers:
                 method(state)
 
     def tell_end(self, state: TrainingState) -> None:
-        """Tell every callback that the fit ends, also those after one that raises."""
+        """Tell every callback that the fit ends, also those after one that raises.
+
+        Ctrl-C meanwhile ends that callback's method, and not the fit, which has a result to return.
+        """
+
+        def tell(method: Callable[[TrainingState], None]) -> None:
+            try:
+                method(state)
+            except KeyboardInterrupt:
+                state.history.interrupted = True
+
         with contextlib.ExitStack() as stack:  # which calls the last one first
             for callback in reversed(self.callbacks):
                 method = getattr(callback, "on_fit_end", None)
                 if method is not None:
-                    stack.callback(method, state)
+                    stack.callback(tell, method)
 
     def end_epoch(self, state: TrainingState, loss: float, start: float) -> None:
         """Record an epoch that began at `start`, and tell the callbacks."""
