@@ -62,11 +62,11 @@ def connect(workers):
 # %%
 # Training
 # --------
-# L-BFGS takes each step on all samples, and Adam on five blocks of them. Without a client, this
+# L-BFGS takes each step on all samples, and Adam on one block of them. Without a client, this
 # process computes the same.
 METHODS = {
     "L-BFGS": {"optimizer": dj.LBFGS(), "epochs": 30},
-    "Adam": {"optimizer": dj.Adam(1e-2), "epochs": 30, "batch_size": 5 * BLOCK},
+    "Adam": {"optimizer": dj.Adam(1e-2), "epochs": 30, "batch_size": BLOCK},
 }
 
 
