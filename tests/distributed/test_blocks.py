@@ -1,5 +1,7 @@
 """Blocks give the sums of all samples, in this process: by Dask's threads."""
 
+import tracemalloc
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -116,6 +118,20 @@ def test_one_block_is_a_minibatch():
         **options,
     )  # fmt: skip
     np.testing.assert_allclose(nets[0].theta, nets[1].theta, rtol=1e-10, atol=1e-12)
+
+
+def test_memory_is_that_of_blocks_under_way(tmp_path):
+    n = 2**18
+    np.save(tmp_path / "X.npy", np.random.default_rng(0).normal(size=(n, 16)).astype(np.float32))
+    np.save(tmp_path / "Y.npy", np.zeros(n, np.float32))
+    given = tmp_path / "X.npy", tmp_path / "Y.npy"
+    options = {"epochs": 1, "block_size": 2**12, "batch_size": 2**15, "progress": False}
+    distributed.fit(dj.Network([16, 2, 1]), *given, **options)  # what is imported isn't counted
+    tracemalloc.start()
+    distributed.fit(dj.Network([16, 2, 1]), *given, **options)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < n * 16 * 4 / 4
 
 
 def test_local_epochs_of_one_block_are_plain_training():
