@@ -33,14 +33,11 @@ def test_same_bits_of_two_workers(method, client):
     assert other_history.loss == history.loss
 
 
-def test_same_bits_of_one_worker_and_of_three():
+@pytest.mark.parametrize("workers", [1, 3])
+def test_same_bits_of_any_number_of_workers(workers):
     expected = {method: bits(fitted(method)[0]) for method in ("lbfgs", "adam")}
-    with shards.cluster(workers=1) as client:
-        for count in (1, 3):
-            client.cluster.scale(count)
-            client.wait_for_workers(count)
-            got = {method: bits(fitted(method, client)[0]) for method in expected}
-            assert got == expected
+    with shards.cluster(workers) as client:
+        assert {method: bits(fitted(method, client)[0]) for method in expected} == expected
 
 
 class Slow:
