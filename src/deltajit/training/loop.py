@@ -53,7 +53,7 @@ class Loop:
     """Go through the epochs of a fit, until all are done, or `state.stop()`, or Ctrl-C.
 
     ``note(loss, start)`` records an epoch that began at `start` of `clock`; `samples` are those of
-    an epoch, for the speed beside the progress bar.
+    an epoch, for the speed beside the progress bar; 0 if nobody knows.
     """
 
     def __init__(
@@ -92,8 +92,10 @@ class Loop:
         if not self._bar.disable:
             history = self.state.history
             numbers = {name: f"{_typical(x):.4g}" for name, x in history.last().items()}
-            speed = self._bar.format_sizeof(self._samples / max(history.time[-1], 1e-9))
-            advance(self._bar, {**numbers, "samples/s": speed})
+            if self._samples:
+                speed = self._bar.format_sizeof(self._samples / max(history.time[-1], 1e-9))
+                numbers["samples/s"] = speed
+            advance(self._bar, numbers)
         self._start = clock()
 
 
