@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,14 @@ from deltajit.model.initializers import initial_theta
 from deltajit.model.memory import Array, DType
 from deltajit.plot import units
 from deltajit.training import fitting
+from deltajit.training.feeds import source_of
 from deltajit.training.fitting import Options
 from deltajit.training.full_batch import FullBatch
 from deltajit.training.history import History
 from deltajit.training.schedules import Schedule
 from deltajit.training.watchers import Metric
+
+Batch = checks.Validation  # (X, Y) or (X, Y, sample_weight)
 
 
 @with_names
@@ -785,8 +788,8 @@ class Network(Described):
 
     def fit(
         self,
-        X: ArrayLike,
-        Y: ArrayLike,
+        X: ArrayLike | Iterable[Batch],
+        Y: ArrayLike | None = None,
         epochs: int = 10,
         batch_size: int = 32,
         optimizer: Optimizer | FullBatch | None = None,
@@ -812,7 +815,10 @@ class Network(Described):
         Parameters
         ----------
         X, Y : array_like
-            Finite samples, of the shapes that `loss` takes.
+            Finite samples, of the shapes that `loss` takes. A memory map isn't copied: one of
+            another dtype than the network's is converted some samples at a time. Without Y, X is an
+            iterable of batches ``(X, Y)`` or ``(X, Y, weight)``, each of which is a step, whatever
+            batch_size and shuffle are.
         epochs : int
             Number of passes over the samples.
         batch_size : int
@@ -881,7 +887,7 @@ class Network(Described):
         >>> history.loss[-1] < history.loss[0]
         True
         """
-        data = checked(self._architecture, X, Y, sample_weight, finite=True)
+        source = source_of(self._architecture, X, Y, sample_weight, epochs)
         options = Options(
             epochs=epochs,
             batch_size=batch_size,
@@ -898,7 +904,8 @@ class Network(Described):
             progress=progress,
             shuffle=shuffle,
         )
-        return fitting.fit(self, data, self._rng if rng is None else checks.generator(rng), options)
+        generator = self._rng if rng is None else checks.generator(rng)
+        return fitting.fit(self, source, generator, options)
 
     # ---------------------------------------------------------------- files and other libraries
 

@@ -40,7 +40,7 @@ FLOORS = """
     io io.files
     training training.schedules training.history training.callbacks training.checkpoint
     training.progress training.loop training.watchers training.minibatches training.members
-    training.full_batch training.fitting
+    training.leaves training.feeds training.full_batch training.fitting
     io.forms io.saving io.torch_modules io.pytorch io.scikit_learn io.onnx io.c_header
 
     circuit network ensemble constructions

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from deltajit.kernels import LOSSES, ranges
 from deltajit.kernels.blocks import MOST_THREADS
 from deltajit.kernels.gemm.parallel import usable_cores
+from deltajit.model import memory
 from deltajit.model.memory import Array, DType
 
 # Checks of single numbers, which the kernels' records of optimizers need too.
@@ -90,7 +91,7 @@ def array(value: object, name: str, kind: DType) -> Array:
     if not _is_real(given):
         raise TypeError(f"{name} must hold {REAL}, got dtype {given.dtype.name}")
     with np.errstate(all="ignore"):  # what is too large for float32 becomes inf, which fit reports
-        return np.require(given, kind, ["C", "A", "W"])
+        return memory.lent(np.require(given, kind, ["C", "A"]))
 
 
 def samples(value: object, name: str, columns: int, kind: DType) -> Array:
@@ -174,17 +175,23 @@ def _labels(given: Array, name: str, batch: int, form: TargetForm) -> Array:
 
 def sample_weight(value: object, name: str, batch: int, kind: DType) -> Array | None:
     """Return (batch,) finite weights >= 0 that are not all 0; None stays None."""
+    given = weights(value, name, batch, kind)
+    if given is not None and given.max() == 0:
+        raise ValueError(f"{name} must not be 0 for every sample")
+    return given
+
+
+def weights(value: object, name: str, batch: int, kind: DType) -> Array | None:
+    """Return (batch,) finite weights >= 0, which may be those of some samples; None stays None."""
     if value is None:
         return None
-    weights = array(value, name, kind)
-    if weights.shape != (batch,):
-        raise ValueError(f"{name} must have shape ({batch},), got {weights.shape}")
-    finite(weights, name)
-    if weights.min() < 0:
-        raise ValueError(f"{name} must be >= 0, got {weights.min()}")
-    if weights.max() == 0:
-        raise ValueError(f"{name} must not be 0 for every sample")
-    return weights
+    given = array(value, name, kind)
+    if given.shape != (batch,):
+        raise ValueError(f"{name} must have shape ({batch},), got {given.shape}")
+    finite(given, name)
+    if given.min() < 0:
+        raise ValueError(f"{name} must be >= 0, got {given.min()}")
+    return given
 
 
 def validation_data(value: object) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:

@@ -52,8 +52,16 @@ class DivergedError(ArithmeticError):
 class Loop:
     """Go through the epochs of a fit, until all are done, or `state.stop()`, or Ctrl-C.
 
-    ``note(loss, start)`` records an epoch that began at `start` of `clock`; `samples` are those of
-    an epoch, for the speed beside the progress bar.
+    Parameters
+    ----------
+    state : TrainingState
+        The fit under way.
+    note : function
+        Function ``note(loss, start)`` that records an epoch, which began at `start` of `clock`.
+    samples : int
+        Samples of an epoch, for the speed beside the progress bar; 0 if that isn't known.
+    progress : bool
+        Whether to show the bar, if there is a terminal.
     """
 
     def __init__(
@@ -92,8 +100,10 @@ class Loop:
         if not self._bar.disable:
             history = self.state.history
             numbers = {name: f"{_typical(x):.4g}" for name, x in history.last().items()}
-            speed = self._bar.format_sizeof(self._samples / max(history.time[-1], 1e-9))
-            advance(self._bar, {**numbers, "samples/s": speed})
+            if self._samples:
+                speed = self._bar.format_sizeof(self._samples / max(history.time[-1], 1e-9))
+                numbers["samples/s"] = speed
+            advance(self._bar, numbers)
         self._start = clock()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from deltajit import kernels
 from deltajit.model import checks, memory
-from deltajit.model.data import Data
 from deltajit.model.memory import Array
 from deltajit.training.history import TrainingState
-from deltajit.training.loop import DivergedError, pieces
+from deltajit.training.loop import DivergedError
+
+Sums = tuple[float, float]  # of the samples' weighted losses, and of their weights
 
 
 class Steps:
@@ -27,36 +28,40 @@ class Steps:
         self._model, self._dropout = net.model, dropout
         self._arguments = batch_size, rule, grad, work
 
-    def __call__(
-        self, rows: NDArray[np.int64], X: Array, Y: Array, weights: Array | None
-    ) -> tuple[float, float]:
+    def __call__(self, rows: NDArray[np.int64], X: Array, Y: Array, weights: Array | None) -> Sums:
         """Take a step for each minibatch of `rows`.
 
         Return the sum of the samples' weighted losses, each before its step, and of their weights.
         """
-        sums: tuple[float, float] = kernels.fit_epoch(
+        sums: Sums = kernels.fit_epoch(
             self._model, X, Y, rows, *self._arguments, weights, self._dropout
         )
         return sums
 
+    def on_all(self, X: Array, Y: Array, weights: Array | None) -> Sums:
+        """Take one step on all samples, however many."""
+        _, rule, grad, work = self._arguments
+        rows = np.arange(len(X))
+        sums: Sums = kernels.fit_epoch(
+            self._model, X, Y, rows, len(X), rule, grad, work, weights, self._dropout
+        )
+        return sums
 
-def epochs(
-    state: TrainingState, data: Data, batch_size: int, rng: np.random.Generator, shuffle: bool
-) -> Callable[[], float]:
+
+def epochs(state: TrainingState, train: Callable[[], Iterator[Sums]]) -> Callable[[], float]:
     """Return a function that trains for one epoch and returns its mean loss.
 
-    If the loss is not finite, the function restores theta and raises DivergedError.
+    `train` returns an iterator that takes the steps of an epoch, and yields the sums of some. If
+    the loss is not finite, the function restores theta and raises DivergedError.
     """
-    theta, rule, n = state.theta, state.rule, len(data.X)
+    theta, rule = state.theta, state.rule
     assert rule is not None
-    train = Steps(state.net, rule, batch_size, state.dropout)
-    in_order, last_good = np.arange(n), theta.copy()
+    last_good = theta.copy()
 
     def epoch() -> float:
         last_good[:] = theta
         before, total, weight = int(rule.count[0]), 0.0, 0.0
-        for rows in pieces(rng.permutation(n) if shuffle else in_order, batch_size, theta.size):
-            losses, weights = train(rows, *data)
+        for losses, weights in train():
             total, weight = total + losses, weight + weights
             if not math.isfinite(total):
                 break

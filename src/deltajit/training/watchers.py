@@ -84,10 +84,12 @@ class Watchers:
 
 
 @contextlib.contextmanager
-def watched(state: TrainingState, rng: np.random.Generator, watchers: Watchers) -> Iterator[None]:
+def watched(
+    state: TrainingState, rng: np.random.Generator, watchers: Watchers, keeps_steps: bool
+) -> Iterator[None]:
     """Tell callbacks that the block's fit begins, and that it ends, for whatever reason.
 
-    If it fails before its first epoch is done, theta and rng are restored.
+    If it fails before its first epoch is done, theta and rng are restored, unless `keeps_steps`.
     """
     theta, drawn = state.theta.copy(), rng.bit_generator.state
     try:
@@ -97,6 +99,6 @@ def watched(state: TrainingState, rng: np.random.Generator, watchers: Watchers) 
         finally:
             watchers.tell_end(state)
     except BaseException:
-        if state.epoch == state.resumed:
+        if state.epoch == state.resumed and not keeps_steps:
             state.theta[:], rng.bit_generator.state = theta, drawn
         raise
