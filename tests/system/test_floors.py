@@ -21,7 +21,7 @@ FLOORS = """
     kernels.mlp kernels.mlp.activations kernels.mlp.losses kernels.mlp.own kernels.mlp.model
     kernels.mlp.sample kernels.mlp.layers kernels.mlp.dropout kernels.mlp.entry kernels.mlp.sweeps
     kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.rules kernels.mlp.optimizers
-    kernels.mlp.training kernels.mlp.stacked kernels.mlp.handle
+    kernels.mlp.training kernels.mlp.sampling kernels.mlp.stacked kernels.mlp.handle
     kernels.circuit.runs kernels.circuit.operations kernels.circuit.schedule
     kernels.circuit.interpreter kernels.circuit.loss kernels.circuit kernels
 
@@ -40,7 +40,7 @@ FLOORS = """
     io io.files
     training training.schedules training.history training.callbacks training.checkpoint
     training.progress training.loop training.watchers training.minibatches training.members
-    training.leaves training.feeds training.full_batch training.fitting
+    training.leaves training.feeds training.full_batch training.fitting training.incremental
     io.forms io.saving io.torch_modules io.pytorch io.scikit_learn io.onnx io.c_header
 
     circuit network ensemble constructions

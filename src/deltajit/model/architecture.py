@@ -185,10 +185,8 @@ class Architecture:
         """Join arrays of each layer into a new vector like theta: the inverse of `unflatten`."""
         flat = np.empty(self.n_params, self.dtype)
         for name, views, given in zip(("dW", "db"), self.unflatten(flat), (dW, db), strict=True):
-            if not isinstance(given, (list, tuple, np.ndarray)) or len(given) != len(views):
-                raise ValueError(f"{name} must be a list of {len(views)} arrays, got {given!r}")
-            for i, (view, value) in enumerate(zip(views, given, strict=True)):
-                view[...] = checks.shaped(value, f"{name}[{i}]", view.shape, self.dtype)
+            for view, value in zip(views, checks.layers(given, name, views), strict=True):
+                view[...] = value
         return flat
 
 

@@ -319,6 +319,16 @@ def shaped(value: object, name: str, shape: tuple[int, ...], kind: DType) -> Arr
     return values
 
 
+def layers(value: object, name: str, views: Sequence[Array]) -> list[Array]:
+    """Return one array for each of `views`, of its shape and dtype."""
+    if not isinstance(value, (list, tuple, np.ndarray)) or len(value) != len(views):
+        raise ValueError(f"{name} must be a list of {len(views)} arrays, got {value!r}")
+    return [
+        shaped(each, f"{name}[{i}]", view.shape, view.dtype)
+        for i, (each, view) in enumerate(zip(value, views, strict=True))
+    ]
+
+
 def direction(value: object, name: str, shape: tuple[int, ...], kind: DType) -> Array:
     """Return a finite array of exactly this shape, to multiply derivatives with."""
     values = shaped(value, name, shape, kind)

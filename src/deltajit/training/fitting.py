@@ -76,7 +76,7 @@ def fit(net: Any, source: Source, rng: np.random.Generator, options: Options) ->
 
     with watched(state, rng, watchers, source.keeps_steps):
         if dropout is not None:
-            dropout.seed[:] = rng.integers(2**64, size=1, dtype=np.uint64)
+            dropout.seed[:] = minibatches.seeds(rng)
         if kept is not None:
             kept.encoded(state, rng, watchers.callbacks)  # raises for a state that it can't hold
         if saved is not None:

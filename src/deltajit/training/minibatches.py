@@ -81,3 +81,8 @@ def dropout_of(
     """Return the share of units that each hidden layer keeps, and a seed; None if it keeps all."""
     shares = checks.dropout(dropout, n_hidden)
     return kernels.Dropout(keep=1 - np.array(shares), seed=draw()) if any(shares) else None
+
+
+def seeds(rng: np.random.Generator, count: int = 1) -> NDArray[np.uint64]:
+    """Draw seeds of `kernels.Dropout`."""
+    return rng.integers(2**64, size=count, dtype=np.uint64)
