@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from deltajit import kernels, reference
 from deltajit.circuit import Circuit
+from deltajit.circuits import networks
 from deltajit.derivatives.blackboard import NetworkTrace
 from deltajit.derivatives.linearization import Linearization
 from deltajit.derivatives.numbers import activations, traced
@@ -835,6 +836,40 @@ class Network(Described):
         """
         data = self._data(X, Y, sample_weight)
         return traced(self._architecture, self.reference, self.theta, data)
+
+    def circuit(self, with_theta: bool = False) -> Circuit:
+        """Trace `predict` as a circuit of scalars, to differentiate it and what is built on it.
+
+        In the function of another `Circuit`, call the circuit with a list of traced values.
+
+        Parameters
+        ----------
+        with_theta : bool
+            Whether the circuit's inputs are theta (n_params,) and then x (n_in,); if not, they are
+            x alone, and the weights of this moment are constants.
+
+        Returns
+        -------
+        Circuit
+            A float64 circuit; its values are a scalar if n_out is 1, else (n_out,).
+
+        Raises
+        ------
+        ValueError
+            An activation cannot be traced: gelu, or a custom one.
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> net = dj.Network([1, 1], output="tanh")
+        >>> net.theta[:] = 1, 0
+        >>> u = net.circuit()
+        >>> u.hvp([0.5], [1.0])  # u'' = -2 tanh(x) (1 - tanh(x)**2)
+        array([-0.72686...])
+        """
+        theta = None if with_theta else self.theta.copy()
+        n_inputs = self.sizes[0] + self.n_params * bool(with_theta)
+        return Circuit(networks.function_of(self._architecture, theta), n_inputs)
 
     def unflatten(self, grad: ArrayLike) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Split a vector laid out like theta into arrays of each layer.

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from deltajit.kernels.blocks import LARGEST_BLOCK
 
 import deltajit as dj
 from deltajit import reference
-from deltajit.kernels.blocks import LARGEST_BLOCK
 from tests.helpers.networks import DTYPES, make_case, relative_error
 
 

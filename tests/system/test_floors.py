@@ -33,7 +33,7 @@ FLOORS = """
     model model.memory model.described
     circuits circuits.primitives circuits.graphs circuits.lowering circuits.tracing circuits.trace
     model.checks model.custom model.architecture
-    model.initializers model.collapse model.data
+    model.initializers model.collapse model.data circuits.networks
     plot.axes plot.notebook plot.epochs plot.nodes plot.walk plot.units
     derivatives derivatives.linearization derivatives.objective derivatives.blackboard
     derivatives.numbers

@@ -173,12 +173,16 @@ class Architecture:
             )
 
     def unflatten(self, flat: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Return views (W tuple, b tuple) of a vector like theta; W[l] is (n_l, n_{l-1})."""
+        """Return views (W tuple, b tuple) of a vector like theta; W[l] is (n_l, n_{l-1}).
+
+        Of vectors in an array (..., n_params) the views have its other axes in front.
+        """
         weights, biases = [], []
         for layer in self.layers:
             n_in, n_out, b_at = (int(layer[name]) for name in ("n_in", "n_out", "b_at"))
-            weights.append(flat[layer["W_at"] : b_at].reshape(n_in, n_out).T)
-            biases.append(flat[b_at : b_at + n_out])
+            W = flat[..., layer["W_at"] : b_at].reshape(*flat.shape[:-1], n_in, n_out)
+            weights.append(W.swapaxes(-1, -2))
+            biases.append(flat[..., b_at : b_at + n_out])
         return tuple(weights), tuple(biases)
 
     def flatten(self, dW: Sequence[ArrayLike], db: Sequence[ArrayLike]) -> Array:

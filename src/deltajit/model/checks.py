@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from deltajit.circuits.tracing import holds_nodes
 from deltajit.kernels import LOSSES, ranges
 from deltajit.kernels.blocks import MOST_THREADS
 from deltajit.kernels.gemm.parallel import usable_cores
@@ -89,6 +90,11 @@ def array(value: object, name: str, kind: DType) -> Array:
         return value
     given = asarray(value, name)
     if not _is_real(given):
+        if holds_nodes(given):
+            raise TypeError(
+                f"{name} holds traced values, with which a Circuit calls its function, and no "
+                "numbers yet; for net.predict(x) write net.circuit()(x) there"
+            )
         raise TypeError(f"{name} must hold {REAL}, got dtype {given.dtype.name}")
     with np.errstate(all="ignore"):  # what is too large for float32 becomes inf, which fit reports
         return memory.lent(np.require(given, kind, ["C", "A"]))

@@ -63,7 +63,8 @@ __all__ = [
     "accumulate_gradient", "activate", "adagrad_update", "adam_update", "backward", "clip",
     "derivative", "dropout_masks", "fit_epoch", "forward", "gnvp", "hvp", "input_grad", "jacobian",
     "jvp", "linear_activation_forward", "lion_update", "loss", "of_numbers", "of_outputs",
-    "of_units", "one_hot", "output_delta", "parameter_jacobian", "per_sample_grads", "predict", "propagate_delta",
-    "radam_update", "rmsprop_update", "rprop_update", "sample_losses", "second_derivative",
-    "sgd_step", "sgd_update", "times_derivative", "trace", "value_and_grad", "vjp",
+    "of_units", "one_hot", "output_delta", "parameter_jacobian", "per_sample_grads",
+    "predict", "propagate_delta", "radam_update", "rmsprop_update", "rprop_update", "sample_losses",
+    "second_derivative", "sgd_step", "sgd_update", "times_derivative", "trace", "value_and_grad",
+    "vjp",
 ]  # fmt: skip

@@ -74,7 +74,7 @@ def fit(net: Any, source: Source, rng: np.random.Generator, options: Options) ->
         if kept is not None:
             kept.epoch_done(state, rng, watchers.callbacks)
 
-    with watched(state, rng, watchers, source.keeps_steps):
+    with watched(state, [rng], watchers, source.keeps_steps):
         if dropout is not None:
             dropout.seed[:] = minibatches.seeds(rng)
         if kept is not None:
@@ -117,7 +117,7 @@ def _fit_on_all(
     source.needs_all(options.optimizer)
     objective = source.objective(net)
     note = partial(watchers.end_epoch, state)
-    with watched(state, rng, watchers, source.keeps_steps):
+    with watched(state, [rng], watchers, source.keeps_steps):
         loop = Loop(state, note, source.samples, watchers.progress)
         return full_batch.train(loop, objective, cast(full_batch.FullBatch, options.optimizer))
 
