@@ -865,7 +865,7 @@ class Network(Described):
         >>> net.theta[:] = 1, 0
         >>> u = net.circuit()
         >>> u.hvp([0.5], [1.0])  # u'' = -2 tanh(x) (1 - tanh(x)**2)
-        array([-0.72686...])
+        array([-0.72686198])
         """
         theta = None if with_theta else self.theta.copy()
         n_inputs = self.sizes[0] + self.n_params * bool(with_theta)

@@ -33,14 +33,14 @@ def test_predictions_and_derivatives(activation, output, loss):
 
 @pytest.mark.parametrize("name", [x for x in networks.OF_UNITS if x not in OF_Z])
 def test_special_values(name):
-    """At kinks, far out, and NaN."""
+    """Values and slopes at kinks and far out, and NaN."""
     net = dj.Network([1, 1], output=name, loss="squared_error", dtype="float64")
     net.theta[:] = 1, 0
     X = np.array([0.0, -0.0, 1.0, -1.0, 700.0, -700.0, np.nan])[:, None]
     c = net.circuit()
     np.testing.assert_allclose(c(X), net.predict(X)[:, 0], rtol=1e-12)
-    finite = X[np.isfinite(c.grad(X)) & np.isfinite(net.jacobian(X)[:, 0])][:, None]
-    np.testing.assert_allclose(c.grad(finite), net.jacobian(finite)[:, 0], rtol=1e-10, atol=1e-300)
+    X = X[:-1]  # of NaN a slope may be any number
+    np.testing.assert_allclose(c.grad(X), net.jacobian(X)[:, 0], rtol=1e-10, atol=1e-300)
 
 
 def test_weights_are_those_of_the_moment():
@@ -61,7 +61,7 @@ def test_second_derivative():
     (W, V), (b, _) = net.weights, net.biases
     a = np.tanh(X @ W.T + b)
     by_hand = (-2 * a * (1 - a * a) * W[:, 0] ** 2) @ V[0]
-    np.testing.assert_allclose(u.hvp(X, np.ones((1, 1)))[:, 0], by_hand, rtol=1e-12)
+    np.testing.assert_allclose(u.hvp(X, [1.0])[:, 0], by_hand, rtol=1e-12)
     h = 1e-4
     differences = (net.predict(X + h) - 2 * net.predict(X) + net.predict(X - h))[:, 0] / h**2
     np.testing.assert_allclose(by_hand, differences, atol=1e-6)

@@ -42,7 +42,7 @@ OF_UNITS: dict[str, Callable[[Any, float], Any]] = {
     "mish": lambda x, p: x * np.tanh(softplus(x)),
     "softplus": lambda x, p: softplus(x),
     "softsign": lambda x, p: x / (1 + abs(x)),
-    "hard_tanh": lambda x, p: where(x < -1, -1.0, where(x > 1, 1.0, x)),
+    "hard_tanh": lambda x, p: where(x <= -1, -1.0, where(x >= 1, 1.0, x)),
     "hardswish": lambda x, p: where(x <= -3, 0.0, where(x >= 3, x, x * (x + 3) / 6)),
     "sin": lambda x, p: np.sin(x),
     "exp": lambda x, p: np.exp(x),

@@ -103,7 +103,7 @@ def _epoch(
         members = stacked.Members(model.theta[some], *model[1:])
         rules = stacked.Rules(*rule[:-2], rule.state[some], rule.count[some])
         samples = stacked.Samples(*parts)
-        left_out = dropout and dropout._replace(seed=dropout.seed[some])
+        left_out: Any = dropout and dropout._replace(seed=dropout.seed[some])
         stacked.fit_epoch(
             members, samples, order[some], size, rules, alive[some], left_out, totals[some], work
         )
