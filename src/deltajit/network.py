@@ -358,7 +358,7 @@ class Network(Described):
         X: ArrayLike,
         *,
         theta: ArrayLike | None = None,
-        dropout: float | Sequence[float] = 0.0,
+        dropout: float | Sequence[float] | None = None,
         rng: Seed = None,
     ) -> Array:
         """Compute the outputs ``a[L]`` of the network.
@@ -369,7 +369,7 @@ class Network(Described):
             Inputs.
         theta : array_like, (n_params,), optional
             Parameters to use in place of the network's own.
-        dropout : float, or one for each hidden layer
+        dropout : float, or one for each hidden layer, optional
             Share of units left out at random, in [0, 1), others of each sample and in each call:
             the spread of many calls is that of Monte Carlo dropout [1]_.
         rng : None, int or numpy.random.Generator
@@ -400,15 +400,17 @@ class Network(Described):
         architecture = self._architecture
         samples = checks.samples(X, "X", architecture.sizes[0], architecture.dtype)
         out = np.empty((*samples.shape[:-1], architecture.sizes[-1]), architecture.dtype)
-        if theta is None and isinstance(dropout, float) and dropout == 0.0:
+        if theta is None and dropout is None:
             handle.predict(self._handle(), samples, out)
             return out
+        model, work = self._at(theta), self._work()
         generator = self._rng if rng is None else checks.generator(rng)
-        left_out = dropout_of(dropout, len(self.sizes) - 2, lambda: seeds(generator))
+        share = 0.0 if dropout is None else dropout
+        left_out = dropout_of(share, len(self.sizes) - 2, lambda: seeds(generator))
         if left_out is None:
-            kernels.predict(self._at(theta), samples, out, self._work())
+            kernels.predict(model, samples, out, work)
         else:
-            kernels.predict_with_dropout(self._at(theta), samples, out, self._work(), left_out)
+            kernels.predict_with_dropout(model, samples, out, work, left_out)
         return out
 
     def activations(self, X: ArrayLike) -> tuple[Array, ...]:
