@@ -839,16 +839,16 @@ class Network(Described):
         data = self._data(X, Y, sample_weight)
         return traced(self._architecture, self.reference, self.theta, data)
 
-    def circuit(self, with_theta: bool = False) -> Circuit:
+    def circuit(self, inputs: str = "x") -> Circuit:
         """Trace `predict` as a circuit of scalars, to differentiate it and what is built on it.
 
         In the function of another `Circuit`, call the circuit with a list of traced values.
 
         Parameters
         ----------
-        with_theta : bool
-            Whether the circuit's inputs are theta (n_params,) and then x (n_in,); if not, they are
-            x alone, and the weights of this moment are constants.
+        inputs : "x" or "theta, x"
+            What the circuit is a function of: x (n_in,), where the weights of this moment are
+            constants, or theta (n_params,) and then x.
 
         Returns
         -------
@@ -857,8 +857,8 @@ class Network(Described):
 
         Raises
         ------
-        ValueError
-            An activation cannot be traced: gelu, or a custom one.
+        ValueError, TypeError
+            An activation cannot be traced: gelu, or a custom one; or inputs is neither.
 
         Examples
         --------
@@ -869,8 +869,11 @@ class Network(Described):
         >>> u.hvp([0.5], [1.0])  # u'' = -2 tanh(x) (1 - tanh(x)**2)
         array([-0.72686198])
         """
-        theta = None if with_theta else self.theta.copy()
-        n_inputs = self.sizes[0] + self.n_params * bool(with_theta)
+        n_inputs, theta = self.sizes[0], None
+        if checks.choice(inputs, "inputs", ("x", "theta, x")) == "x":
+            theta = self.theta.copy()
+        else:
+            n_inputs += self.n_params
         return Circuit(networks.function_of(self._architecture, theta), n_inputs)
 
     def unflatten(self, grad: ArrayLike) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
@@ -1232,6 +1235,7 @@ class Network(Described):
         output: str = "auto",
         loss: str = "auto",
         *,
+        prefix: str = "",
         rng: Seed = 0,
         threads: int | None = None,
         **options: float,
@@ -1241,9 +1245,9 @@ class Network(Described):
         Parameters
         ----------
         source : torch.nn.Sequential, or a state_dict
-            Linear layers and their activations, or a mapping of names to tensors or NumPy arrays.
-            Layers of a mapping are sorted by the numbers in their names ("layers.0.weight"), or
-            else in its order.
+            Linear layers and their activations, also in TorchScript, as `torch.jit.load` returns
+            it, or a mapping of names to tensors or NumPy arrays. Layers of a mapping are sorted by
+            the numbers in their names ("layers.0.weight"), or else in its order.
         activation : str or sequence of str
             Activation of the hidden layers, for a state_dict; a Sequential has its own.
         output : str
@@ -1252,6 +1256,9 @@ class Network(Described):
             ``CrossEntropyLoss`` pass ``loss="cross_entropy"``; `predict` then gives probabilities.
         loss : str
             Loss of one sample, as for `Network`.
+        prefix : str
+            Of a state_dict only what has a name with this prefix, such as "actor." in a
+            checkpoint that has a critic too.
         rng : None, int or numpy.random.Generator
             Seed or generator that shuffles the samples in `fit`.
         threads : int, optional
@@ -1271,7 +1278,7 @@ class Network(Described):
             or contradicts it.
         """
         return cls._holding(
-            pytorch.from_torch(source, activation, output, loss, options), rng, threads
+            pytorch.from_torch(source, activation, output, loss, options, prefix), rng, threads
         )
 
     @classmethod
@@ -1322,6 +1329,58 @@ class Network(Described):
             The package onnx is not installed (``pip install 'deltajit[onnx]'``).
         """
         onnx.to_onnx(self._architecture, self.theta, path)
+
+    @classmethod
+    def from_onnx(
+        cls,
+        path: Path,
+        output_name: str | None = None,
+        loss: str = "auto",
+        *,
+        rng: Seed = 0,
+        threads: int | None = None,
+        **options: float,
+    ) -> Network:
+        """Make a network of the multilayer perceptron in an ONNX file.
+
+        Exporters write it in many ways. Linear layers are Gemm or MatMul and Add; activations are
+        known by their values, of whatever operators they consist. Normalizations of the inputs,
+        factors and terms between layers, and chosen parts of outputs are folded into the weights,
+        in float64. An activation without a linear layer in front, or a scaling behind the last,
+        gets a layer of its own, a diagonal one. Nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            File to read; its weights may be in a second file beside it.
+        output_name : str, optional
+            Which output of the graph is the network's. By default the only one of real numbers: of
+            a classifier by skl2onnx the probabilities, not the labels.
+        loss : str
+            Loss of one sample, as for `Network`; "auto" is the one that belongs to the output. For
+            a file whose outputs are logits pass ``loss="cross_entropy"``; `predict` then gives
+            probabilities.
+        rng : None, int or numpy.random.Generator
+            Seed or generator that shuffles the samples in `fit`.
+        threads : int, optional
+            Number of threads that a large batch may use, as for `Network`.
+        **options : float
+            Arguments l2, l1, threshold and quantile of `Network`.
+
+        Returns
+        -------
+        Network
+            Network in float64 if weights in the file are, else in float32.
+
+        Raises
+        ------
+        FormatError
+            The file is damaged, or computes something else: the error, a ValueError, names the
+            node.
+        ImportError
+            There is no onnx, the extra ``deltajit[onnx]``.
+        """
+        return cls._holding(onnx.from_onnx(path, output_name, loss, options), rng, threads)
 
     def to_c(self, path: Path, name: str | None = None) -> None:
         """Write `predict` for one sample to a C99 header that needs nothing but math.h.

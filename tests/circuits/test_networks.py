@@ -20,7 +20,7 @@ def test_predictions_and_derivatives(activation, output, loss):
     if not {activation, output} <= {*TRACED}:
         pytest.skip("not every activation can be traced")
     net, X, _ = make_case([3, 5, 4, 2], activation, output, loss, "float64", slope=0.2)
-    c, whole, n = net.circuit(), net.circuit(with_theta=True), net.n_params
+    c, whole, n = net.circuit(), net.circuit("theta, x"), net.n_params
     assert (c.n_inputs, whole.n_inputs) == (3, n + 3)
     np.testing.assert_allclose(c(X), net.predict(X), rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(c.jacobian(X), net.jacobian(X), rtol=1e-10, atol=1e-12)
@@ -84,7 +84,7 @@ def test_a_circuit_in_a_circuit():
 def test_on_top_of_a_network():
     """Half the squared distance of two outputs, by theta: the loss's own gradient."""
     net, X, Y = make_case([3, 5, 2], "tanh", "identity", "squared_error", "float64", 6)
-    u = net.circuit(with_theta=True)
+    u = net.circuit("theta, x")
 
     def distance(*values):
         outputs, targets = u(values[:-2]), np.array(values[-2:])

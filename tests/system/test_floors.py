@@ -41,7 +41,8 @@ FLOORS = """
     training training.schedules training.history training.callbacks training.checkpoint
     training.progress training.loop training.watchers training.minibatches training.members
     training.leaves training.feeds training.full_batch training.fitting training.incremental
-    io.forms io.saving io.torch_modules io.pytorch io.scikit_learn io.onnx io.c_header
+    io.forms io.saving io.recognition io.torch_modules io.pytorch io.scikit_learn
+    io.chain io.onnx_file io.onnx_elements io.onnx_graph io.onnx io.c_header
 
     circuit network ensemble constructions
     plot.parameters plot.curves plot
@@ -60,6 +61,9 @@ FACES = ("plot", "io", "cli", "sklearn", "playground", "training.full_batch")
 WHOLE = (
     "sklearn",
     "io.torch_modules",
+    "io.onnx_elements",
+    "io.onnx_file",
+    "io.onnx_graph",
     "playground.pictures",
     "playground.controls",
     "playground.lesson",
