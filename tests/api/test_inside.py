@@ -56,10 +56,10 @@ def test_views_of_each_other_can_be_assigned():
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        ([np.ones((4, 3))], ValueError, "weights must be a list of 2 arrays"),
+        ([np.ones((4, 3))], ValueError, "weights must have 2 arrays, got 1"),
         ([np.ones((4, 3)), np.ones((4, 2))], ValueError, r"weights\[1\] must have shape \(2, 4\)"),
         ([np.ones((4, 3)), [["a"] * 4] * 2], TypeError, r"weights\[1\] must hold real numbers"),
-        (None, ValueError, "weights must be a list of 2 arrays"),
+        (None, TypeError, "weights must be a list of 2 arrays"),
     ],
 )
 def test_wrong_weights_change_nothing(value, error, message):

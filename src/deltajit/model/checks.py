@@ -327,8 +327,10 @@ def shaped(value: object, name: str, shape: tuple[int, ...], kind: DType) -> Arr
 
 def layers(value: object, name: str, views: Sequence[Array]) -> list[Array]:
     """Return one array for each of `views`, of its shape and dtype."""
-    if not isinstance(value, (list, tuple, np.ndarray)) or len(value) != len(views):
-        raise ValueError(f"{name} must be a list of {len(views)} arrays, got {value!r}")
+    if not isinstance(value, (list, tuple, np.ndarray)):
+        raise TypeError(f"{name} must be a list of {len(views)} arrays, got {value!r}")
+    if len(value) != len(views):
+        raise ValueError(f"{name} must have {len(views)} arrays, got {len(value)}")
     return [
         shaped(each, f"{name}[{i}]", view.shape, view.dtype)
         for i, (each, view) in enumerate(zip(value, views, strict=True))
