@@ -89,11 +89,11 @@ def sum_add(a, weights, row_of_weights, scale, c, first, count):
         target = at(x, 0, first)
         few_rows(target, scale, row_of_weights, at(view(a), 0, first), target, shape, a.shape[0])
     else:
-        _narrow_sum_add(a, weights, scale, c, first, count)
+        narrow_sum_add(a, weights, scale, c, first, count)
 
 
 @kernel
-def _narrow_sum_add(a: Matrix, weights: Vector, scale: Real, c: Vector, first: Word, count: Word):
+def narrow_sum_add(a: Matrix, weights: Vector, scale: Real, c: Vector, first: Word, count: Word):
     """Compute `sum_add` of few columns, by four chains each: one would wait for itself."""
     x, (m, n), width = flat(a), a.shape, lanes(a)
     fours = m - m % 4

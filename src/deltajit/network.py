@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy import empty, ndarray
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from deltajit import kernels, reference
@@ -42,6 +44,39 @@ from deltajit.training.schedules import Schedule
 from deltajit.training.watchers import Metric
 
 Batch = checks.Validation  # (X, Y) or (X, Y, sample_weight)
+
+
+class Scratch(threading.local):
+    """Hold a thread's memory for a network's kernels and blocks of any batch, once it is asked for.
+
+    Parameters
+    ----------
+    model : kernels.Model
+        The network.
+    """
+
+    def __init__(self, model: kernels.Model) -> None:
+        self._model = model
+
+    def _workspace(self, order: int) -> Array:
+        size = kernels.workspace_size(self._model, LARGEST_BLOCK, order)
+        return memory.empty(size, self._model.theta.dtype)
+
+    @cached_property
+    def handle(self) -> NDArray[np.int64]:
+        """Return the addresses of the network and of memory for derivatives of order 1."""
+        addresses: NDArray[np.int64] = handle.make_handle(self._model, self.work)
+        return addresses
+
+    @cached_property
+    def work(self) -> Array:
+        """Return memory for derivatives of order 1, that of the handle."""
+        return self._workspace(1)
+
+    @cached_property
+    def work_of_order_2(self) -> Array:
+        """Return memory for all derivatives."""
+        return self._workspace(2)
 
 
 @with_names
@@ -107,8 +142,8 @@ class Network(Described):
     """
 
     __slots__ = (
-        "__dict__", "__weakref__", "_architecture", "_biases", "_lent", "_model", "_progress",
-        "_rng", "_scratch", "_weights",
+        "__dict__", "__weakref__", "_architecture", "_biases", "_entries", "_face", "_lent",
+        "_model", "_progress", "_rng", "_scratch", "_weights",
     )  # fmt: skip
 
     def __init__(
@@ -151,7 +186,10 @@ class Network(Described):
         self._rng, self._progress = rng, progress
         self._weights, self._biases = architecture.unflatten(theta)
         self._model = architecture.model(theta, threads)
-        self._scratch = threading.local()
+        sizes = architecture.sizes
+        self._face: tuple[tuple[int], int, DType] = (sizes[0],), sizes[-1], architecture.dtype
+        self._entries = handle.entries_for(architecture.dtype)
+        self._scratch = Scratch(self._model)
         self._lent: list[Array] = []  # workspaces behind handles
 
     # ---------------------------------------------------------------- what it is
@@ -336,6 +374,24 @@ class Network(Described):
         addresses: NDArray[np.int64] = handle.make_handle(self._model, work)
         return addresses
 
+    def specialize(self) -> None:
+        """Compile kernels for this very list of layers, which tiny networks are faster with.
+
+        Predictions, losses, gradients and fits use them from then on, as does `model` in jitted
+        code; the bits stay the same, and one thread does it all. What is needed is compiled when it
+        is needed, in about a second, in each process anew. A copy has to be asked again.
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> net = dj.Network([2, 16, 1])
+        >>> before = net.predict([0.5, -1.0])
+        >>> net.specialize()
+        >>> bool((net.predict([0.5, -1.0]) == before).all())
+        True
+        """
+        kernels.specialize(self._model)
+
     @property
     def reference(self) -> reference.Model:
         """Return the network as `deltajit.reference` takes it, on views of the same theta."""
@@ -397,20 +453,16 @@ class Network(Described):
         array([[0.],
                [0.]], dtype=float32)
         """
-        architecture = self._architecture
-        samples = checks.samples(X, "X", architecture.sizes[0], architecture.dtype)
-        out = np.empty((*samples.shape[:-1], architecture.sizes[-1]), architecture.dtype)
-        if theta is None and dropout is None:
-            handle.predict(self._handle(), samples, out)
+        if theta is not None or dropout is not None:
+            return self._predict_by(theta, dropout, rng, X)
+        one, n_out, kind = self._face
+        if type(X) is ndarray and X.shape == one and X.dtype is kind and X.flags.carray:
+            out = empty(n_out, kind)  # what follows would do the same, in twice the time
+            self._entries.predict_one(self._scratch.handle, X, out)
             return out
-        model, work = self._at(theta), self._work()
-        generator = self._rng if rng is None else checks.generator(rng)
-        share = 0.0 if dropout is None else dropout
-        left_out = dropout_of(share, len(self.sizes) - 2, lambda: seeds(generator))
-        if left_out is None:
-            kernels.predict(model, samples, out, work)
-        else:
-            kernels.predict_with_dropout(model, samples, out, work, left_out)
+        samples = checks.samples(X, "X", *one, kind)
+        out = empty((*samples.shape[:-1], n_out), kind)
+        handle.predict(self._scratch.handle, samples, out)
         return out
 
     def activations(self, X: ArrayLike) -> tuple[Array, ...]:
@@ -476,8 +528,12 @@ class Network(Described):
         """
         data = self._data(X, Y, sample_weight)
         if theta is not None:
-            return float(kernels.loss(self._at(theta), data.X, data.Y, self._work(), data.weights))
-        return float(handle.loss(self._handle(), data.X, data.Y, data.weights))
+            there, work = self._at(theta), self._scratch.work
+            return float(kernels.loss(there, data.X, data.Y, work, data.weights))
+        if data.weights is None:
+            value: float = self._entries.loss(self._scratch.handle, data.X, data.Y, None)
+            return value
+        return float(handle.loss(self._scratch.handle, data.X, data.Y, data.weights))
 
     def value_and_grad(
         self,
@@ -532,17 +588,18 @@ class Network(Described):
         >>> net.value_and_grad([[2.0]], [[1.0]])  # 1/2 (0 - 1)**2; delta = 0 - 1
         (0.5, array([-2., -1.], dtype=float32))
         """
-        data = self._data(X, Y, sample_weight)
+        architecture = self._architecture
+        samples, targets, weights = checked(architecture, X, Y, sample_weight)
         if out is None:
-            grad = memory.empty(self.n_params, self.dtype)
+            grad = memory.result(architecture.n_params, architecture.dtype)
         else:
-            grad = checks.buffer(out, "out", self.n_params, self.dtype)
+            grad = checks.buffer(out, "out", architecture.n_params, architecture.dtype)
         if theta is not None:
-            there, work = self._at(theta), self._work()
-            value = kernels.value_and_grad(there, data.X, data.Y, grad, work, data.weights)
+            there, work = self._at(theta), self._scratch.work
+            value = kernels.value_and_grad(there, samples, targets, grad, work, weights)
             return float(value), grad
-        value = handle.value_and_grad(self._handle(), data.X, data.Y, grad, data.weights)
-        return float(value), grad
+        call = handle.value_and_grad if weights is not None else self._entries.value_and_grad
+        return call(self._scratch.handle, samples, targets, grad, weights), grad
 
     def grad(
         self,
@@ -731,7 +788,7 @@ class Network(Described):
         """
         data = self._data(X, Y, None)
         out = np.empty((len(data.X), self.n_params), self.dtype)
-        kernels.per_sample_grads(self._model, data.X, data.Y, out, self._work_of_order_2())
+        kernels.per_sample_grads(self._model, data.X, data.Y, out, self._scratch.work_of_order_2)
         return out
 
     def input_grad(self, X: ArrayLike, Y: ArrayLike) -> Array:
@@ -754,7 +811,7 @@ class Network(Described):
         """
         data = self._data(X, Y, None)
         out = np.empty_like(data.X)
-        kernels.input_grad(self._model, data.X, data.Y, out, self._work_of_order_2())
+        kernels.input_grad(self._model, data.X, data.Y, out, self._scratch.work_of_order_2)
         return out[0] if np.ndim(X) == 1 else out
 
     def jacobian(self, X: ArrayLike) -> Array:
@@ -777,7 +834,7 @@ class Network(Described):
         """
         samples, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
         out = np.empty((len(samples), self.sizes[-1], self.sizes[0]), self.dtype)
-        kernels.jacobian(self._model, samples, out, self._work_of_order_2())
+        kernels.jacobian(self._model, samples, out, self._scratch.work_of_order_2)
         return out[0] if single else out
 
     def parameter_jacobian(self, X: ArrayLike) -> Array:
@@ -801,7 +858,7 @@ class Network(Described):
         """
         samples, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
         out = np.empty((len(samples), self.sizes[-1], self.n_params), self.dtype)
-        kernels.parameter_jacobian(self._model, samples, out, self._work_of_order_2())
+        kernels.parameter_jacobian(self._model, samples, out, self._scratch.work_of_order_2)
         return out[0] if single else out
 
     def trace(
@@ -1415,21 +1472,6 @@ class Network(Described):
     def _data(self, X: ArrayLike, Y: ArrayLike, weights: ArrayLike | None) -> Data:
         return checked(self._architecture, X, Y, weights)
 
-    def _handle(self) -> Array:
-        """Return this thread's handle, with scratch memory for the blocks of any batch."""
-        try:
-            addresses: Array = self._scratch.handle
-        except AttributeError:
-            self._scratch.work = self.workspace(LARGEST_BLOCK)
-            addresses = self._scratch.handle = handle.make_handle(self._model, self._scratch.work)
-        return addresses
-
-    def _work(self) -> Array:
-        """Return this thread's scratch memory, that of the handle."""
-        self._handle()
-        work: Array = self._scratch.work
-        return work
-
     def _at(self, theta: ArrayLike | None) -> kernels.Model:
         """Return the model with other parameters; None are the network's own."""
         if theta is None:
@@ -1438,13 +1480,25 @@ class Network(Described):
             theta=checks.shaped(theta, "theta", self.theta.shape, self.dtype)
         )
 
-    def _work_of_order_2(self) -> Array:
-        """Return this thread's scratch memory for all derivatives, and the blocks of any batch."""
-        try:
-            work: Array = self._scratch.work_of_order_2
-        except AttributeError:
-            work = self._scratch.work_of_order_2 = self.workspace(LARGEST_BLOCK, 2)
-        return work
+    def _predict_by(
+        self,
+        theta: ArrayLike | None,
+        dropout: float | Sequence[float] | None,
+        rng: Seed,
+        X: ArrayLike,
+    ) -> Array:
+        """Compute `predict` with other parameters, or with units left out."""
+        samples = checks.samples(X, "X", self.sizes[0], self.dtype)
+        out = np.empty((*samples.shape[:-1], self.sizes[-1]), self.dtype)
+        model, work = self._at(theta), self._scratch.work
+        generator = self._rng if rng is None else checks.generator(rng)
+        share = 0.0 if dropout is None else dropout
+        left_out = dropout_of(share, len(self.sizes) - 2, lambda: seeds(generator))
+        if left_out is None:
+            kernels.predict(model, samples, out, work)
+        else:
+            kernels.predict_with_dropout(model, samples, out, work, left_out)
+        return out
 
     def _product(
         self,
@@ -1458,7 +1512,7 @@ class Network(Described):
         data = self._data(X, Y, weights)
         direction = checks.direction(v, "v", self.theta.shape, self.dtype)
         out = np.empty_like(self.theta)
-        work = self._work_of_order_2()
+        work = self._scratch.work_of_order_2
         kernel(self._model, data.X, data.Y, direction, out, work, data.weights)
         return out
 

@@ -43,6 +43,7 @@ def fit(
     # After even epochs and after odd ones: whichever Ctrl-C finds noted is the last.
     good = np.stack([theta, theta])
     order = np.tile(np.arange(data.X.shape[-2]), (len(theta), 1))
+    shuffle = shuffle and batch_size < order.shape[1]
 
     def epoch() -> Array:
         if shuffle:

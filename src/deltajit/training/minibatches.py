@@ -6,16 +6,23 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from deltajit import kernels
+from deltajit.kernels.abi import python_kind
 from deltajit.model import checks, memory
 from deltajit.model.memory import Array
 from deltajit.training.history import TrainingState
 from deltajit.training.loop import DivergedError
 
 Sums = tuple[float, float]  # of the samples' weighted losses, and of their weights
+
+# The kernel's code by the kinds of what is the same in a fit, and those of other arguments: Numba's
+# own look at all of them, before each call, takes longer than an epoch of some networks.
+_entry: Any = kernels.fit_epoch
+_compiled: dict[object, dict[object, Callable[..., Sums]]] = {}
 
 
 class Steps:
@@ -26,26 +33,30 @@ class Steps:
     ) -> None:
         grad, work = memory.empty(net.n_params, net.dtype), net.workspace(batch_size)
         self._model, self._dropout = net.model, dropout
-        self._arguments = batch_size, rule, grad, work
+        self._batch_size, self._state = batch_size, (rule, grad, work)
+        same = python_kind((net.model, batch_size, *self._state, dropout))
+        self._compiled = _compiled.setdefault(same, {})
 
     def __call__(self, rows: NDArray[np.int64], X: Array, Y: Array, weights: Array | None) -> Sums:
         """Take a step for each minibatch of `rows`.
 
         Return the sum of the samples' weighted losses, each before its step, and of their weights.
         """
-        sums: Sums = kernels.fit_epoch(
-            self._model, X, Y, rows, *self._arguments, weights, self._dropout
-        )
-        return sums
+        return self._take(rows, X, Y, weights, self._batch_size)
 
     def on_all(self, X: Array, Y: Array, weights: Array | None) -> Sums:
         """Take one step on all samples, however many."""
-        _, rule, grad, work = self._arguments
-        rows = np.arange(len(X))
-        sums: Sums = kernels.fit_epoch(
-            self._model, X, Y, rows, len(X), rule, grad, work, weights, self._dropout
-        )
-        return sums
+        return self._take(np.arange(len(X)), X, Y, weights, len(X))
+
+    def _take(
+        self, rows: NDArray[np.int64], X: Array, Y: Array, weights: Array | None, size: int
+    ) -> Sums:
+        arguments = self._model, X, Y, rows, size, *self._state, weights, self._dropout
+        kinds = python_kind((X, Y, rows, weights))
+        call = self._compiled.get(kinds)
+        if call is None:
+            call = self._compiled[kinds] = _entry.compile(tuple(map(numba.typeof, arguments)))
+        return call(*arguments)
 
 
 def epochs(state: TrainingState, train: Callable[[], Iterator[Sums]]) -> Callable[[], float]:
