@@ -22,7 +22,7 @@ FLOORS = """
     kernels.mlp.sample kernels.mlp.layers kernels.mlp.special kernels.mlp.dropout kernels.mlp.entry
     kernels.mlp.sweeps
     kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.rules kernels.mlp.optimizers
-    kernels.mlp.training kernels.mlp.stacked kernels.mlp.handle
+    kernels.mlp.training kernels.mlp.sampling kernels.mlp.stacked kernels.mlp.handle
     kernels.circuit.runs kernels.circuit.operations kernels.circuit.schedule
     kernels.circuit.interpreter kernels.circuit.loss kernels.circuit kernels
 
@@ -34,14 +34,14 @@ FLOORS = """
     model model.memory model.described
     circuits circuits.primitives circuits.graphs circuits.lowering circuits.tracing circuits.trace
     model.checks model.custom model.architecture
-    model.initializers model.collapse model.data
+    model.initializers model.collapse model.data circuits.networks
     plot.axes plot.notebook plot.epochs plot.nodes plot.walk plot.units
     derivatives derivatives.linearization derivatives.objective derivatives.blackboard
     derivatives.numbers
     io io.files
     training training.schedules training.history training.callbacks training.checkpoint
     training.progress training.loop training.watchers training.minibatches training.members
-    training.leaves training.feeds training.full_batch training.fitting
+    training.leaves training.feeds training.full_batch training.fitting training.incremental
     io.forms io.saving io.recognition io.torch_modules io.pytorch io.scikit_learn
     io.chain io.onnx_file io.onnx_elements io.onnx_graph io.onnx io.c_header
 

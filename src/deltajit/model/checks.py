@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from deltajit.circuits.tracing import holds_nodes
 from deltajit.kernels import LOSSES, ranges
 from deltajit.kernels.blocks import MOST_THREADS
 from deltajit.kernels.gemm.parallel import usable_cores
@@ -89,6 +90,11 @@ def array(value: object, name: str, kind: DType) -> Array:
         return value
     given = asarray(value, name)
     if not _is_real(given):
+        if holds_nodes(given):
+            raise TypeError(
+                f"{name} holds traced values, with which a Circuit calls its function, and no "
+                "numbers yet; for net.predict(x) write net.circuit()(x) there"
+            )
         raise TypeError(f"{name} must hold {REAL}, got dtype {given.dtype.name}")
     with np.errstate(all="ignore"):  # what is too large for float32 becomes inf, which fit reports
         return memory.lent(np.require(given, kind, ["C", "A"]))
@@ -319,6 +325,18 @@ def shaped(value: object, name: str, shape: tuple[int, ...], kind: DType) -> Arr
     if values.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {values.shape}")
     return values
+
+
+def layers(value: object, name: str, views: Sequence[Array]) -> list[Array]:
+    """Return one array for each of `views`, of its shape and dtype."""
+    if not isinstance(value, (list, tuple, np.ndarray)):
+        raise TypeError(f"{name} must be a list of {len(views)} arrays, got {value!r}")
+    if len(value) != len(views):
+        raise ValueError(f"{name} must have {len(views)} arrays, got {len(value)}")
+    return [
+        shaped(each, f"{name}[{i}]", view.shape, view.dtype)
+        for i, (each, view) in enumerate(zip(value, views, strict=True))
+    ]
 
 
 def direction(value: object, name: str, shape: tuple[int, ...], kind: DType) -> Array:

@@ -67,14 +67,17 @@ class Finite:
     def needs_all(self, method: object) -> None:
         """Raise nothing: a step may take all samples."""
 
-    def order(self, rng: np.random.Generator, batch_size: int, shuffle: bool) -> NDArray[np.int64]:
-        """Return the rows of the samples in the order of an epoch.
+    def orders(
+        self, batch_size: int, rng: np.random.Generator, shuffle: bool
+    ) -> Callable[[], NDArray[np.int64]]:
+        """Return a function that returns the rows of the samples in the order of an epoch.
 
         A step on all samples takes them as they are: a new order would only change how sums round.
         """
         if shuffle and batch_size < self.samples:
-            return rng.permutation(self.samples)
-        return np.arange(self.samples)
+            return lambda: rng.permutation(self.samples)
+        in_order = np.arange(self.samples)
+        return lambda: in_order
 
 
 class Held(Finite):
@@ -88,9 +91,10 @@ class Held(Finite):
     ) -> Train:
         """Return a function that takes the steps of an epoch."""
         step = Steps(state.net, cast(Any, state.rule), batch_size, state.dropout)
+        order = self.orders(batch_size, rng, shuffle)
 
         def train() -> Iterator[Sums]:
-            for rows in pieces(self.order(rng, batch_size, shuffle), batch_size, state.theta.size):
+            for rows in pieces(order(), batch_size, state.theta.size):
                 yield step(rows, *self._data)
 
         return train
@@ -117,11 +121,11 @@ class Mapped(Finite):
     ) -> Train:
         """Return a function that takes the steps of an epoch."""
         step = Steps(state.net, cast(Any, state.rule), batch_size, state.dropout)
+        order = self.orders(batch_size, rng, shuffle)
         most = max(1, self._blocks.size // batch_size)
 
         def train() -> Iterator[Sums]:
-            order = self.order(rng, batch_size, shuffle)
-            for rows in pieces(order, batch_size, state.theta.size, most):
+            for rows in pieces(order(), batch_size, state.theta.size, most):
                 yield step(np.arange(len(rows)), *self._blocks.pick(rows))
 
         return train

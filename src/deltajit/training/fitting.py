@@ -74,9 +74,9 @@ def fit(net: Any, source: Source, rng: np.random.Generator, options: Options) ->
         if kept is not None:
             kept.epoch_done(state, rng, watchers.callbacks)
 
-    with watched(state, rng, watchers, source.keeps_steps):
+    with watched(state, [rng], watchers, source.keeps_steps):
         if dropout is not None:
-            dropout.seed[:] = rng.integers(2**64, size=1, dtype=np.uint64)
+            dropout.seed[:] = minibatches.seeds(rng)
         if kept is not None:
             kept.encoded(state, rng, watchers.callbacks)  # raises for a state that it can't hold
         if saved is not None:
@@ -117,7 +117,7 @@ def _fit_on_all(
     source.needs_all(options.optimizer)
     objective = source.objective(net)
     note = partial(watchers.end_epoch, state)
-    with watched(state, rng, watchers, source.keeps_steps):
+    with watched(state, [rng], watchers, source.keeps_steps):
         loop = Loop(state, note, source.samples, watchers.progress)
         return full_batch.train(loop, objective, cast(full_batch.FullBatch, options.optimizer))
 

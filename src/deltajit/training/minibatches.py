@@ -22,7 +22,7 @@ Sums = tuple[float, float]  # of the samples' weighted losses, and of their weig
 # The kernel's code by the kinds of what is the same in a fit, and those of other arguments: Numba's
 # own look at all of them, before each call, takes longer than an epoch of some networks.
 _entry: Any = kernels.fit_epoch
-_compiled: dict[object, dict[object, Callable[..., tuple[float, float]]]] = {}
+_compiled: dict[object, dict[object, Callable[..., Sums]]] = {}
 
 
 class Steps:
@@ -33,8 +33,8 @@ class Steps:
     ) -> None:
         grad, work = memory.empty(net.n_params, net.dtype), net.workspace(batch_size)
         self._model, self._dropout = net.model, dropout
-        self._arguments = batch_size, rule, grad, work
-        same = python_kind((net.model, *self._arguments, dropout))
+        self._batch_size, self._state = batch_size, (rule, grad, work)
+        same = python_kind((net.model, batch_size, *self._state, dropout))
         self._compiled = _compiled.setdefault(same, {})
 
     def __call__(self, rows: NDArray[np.int64], X: Array, Y: Array, weights: Array | None) -> Sums:
@@ -42,21 +42,21 @@ class Steps:
 
         Return the sum of the samples' weighted losses, each before its step, and of their weights.
         """
-        arguments = self._model, X, Y, rows, *self._arguments, weights, self._dropout
+        return self._take(rows, X, Y, weights, self._batch_size)
+
+    def on_all(self, X: Array, Y: Array, weights: Array | None) -> Sums:
+        """Take one step on all samples, however many."""
+        return self._take(np.arange(len(X)), X, Y, weights, len(X))
+
+    def _take(
+        self, rows: NDArray[np.int64], X: Array, Y: Array, weights: Array | None, size: int
+    ) -> Sums:
+        arguments = self._model, X, Y, rows, size, *self._state, weights, self._dropout
         kinds = python_kind((X, Y, rows, weights))
         call = self._compiled.get(kinds)
         if call is None:
             call = self._compiled[kinds] = _entry.compile(tuple(map(numba.typeof, arguments)))
         return call(*arguments)
-
-    def on_all(self, X: Array, Y: Array, weights: Array | None) -> Sums:
-        """Take one step on all samples, however many."""
-        _, rule, grad, work = self._arguments
-        rows = np.arange(len(X))
-        sums: Sums = kernels.fit_epoch(
-            self._model, X, Y, rows, len(X), rule, grad, work, weights, self._dropout
-        )
-        return sums
 
 
 def epochs(state: TrainingState, train: Callable[[], Iterator[Sums]]) -> Callable[[], float]:
@@ -92,3 +92,8 @@ def dropout_of(
     """Return the share of units that each hidden layer keeps, and a seed; None if it keeps all."""
     shares = checks.dropout(dropout, n_hidden)
     return kernels.Dropout(keep=1 - np.array(shares), seed=draw()) if any(shares) else None
+
+
+def seeds(rng: np.random.Generator, count: int = 1) -> NDArray[np.uint64]:
+    """Draw seeds of `kernels.Dropout`."""
+    return rng.integers(2**64, size=count, dtype=np.uint64)
