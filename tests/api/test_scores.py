@@ -109,3 +109,9 @@ def test_what_is_wrong_is_named_before_anything_changes(net, options, error, mes
     with pytest.raises(error, match=message):
         net.fit(X, LABELS, **QUICK, **options)
     np.testing.assert_array_equal(net.theta, before)
+
+
+@pytest.mark.parametrize("option", [{"validation_split": 0.5}, {"class_weight": "balanced"}])
+def test_batches_are_not_split_or_weighed(option):
+    with pytest.raises(ValueError, match="needs all samples in memory"):
+        CLASSES.fit([(X, LABELS)], epochs=1, progress=False, **option)
