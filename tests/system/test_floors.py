@@ -47,7 +47,8 @@ FLOORS = """
 
     circuit network ensemble constructions
     plot.parameters plot.curves plot
-    sklearn.samples sklearn.descent sklearn.base sklearn.classifier sklearn.regressor sklearn
+    sklearn.samples sklearn.descent sklearn.tasks sklearn.base sklearn.classifier sklearn.regressor
+    sklearn
     (package)
     distributed.cluster distributed.rows distributed.reduction distributed.journal
     distributed.steps distributed.learning distributed.lots distributed

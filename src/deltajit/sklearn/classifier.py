@@ -326,10 +326,25 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
             n_classes = len(self.classes_)
             self.out_activation_ = "softmax" if n_classes > 2 and not several else "logistic"
             self.n_outputs_ = 1 if n_classes <= 2 and not several else n_classes
-        weights = self._weighted(y, weights, dtype, incremental)
-        if several:
-            return np.ascontiguousarray(y, dtype), weights
-        return np.searchsorted(self.classes_, y).astype(dtype)[:, None], weights
+        return self._encoded(y, dtype), self._weighted(y, weights, dtype, incremental)
+
+    def _encoded(self, y: Array, dtype: DType) -> Array:
+        """Return labels 0, 1, ..., or indicators of several labels as they are."""
+        if y.ndim == 2:
+            return np.ascontiguousarray(y, dtype)
+        return np.searchsorted(self.classes_, y).astype(dtype)[:, None]
+
+    def _validation_targets(self, y: Matrix, dtype: DType) -> Array:
+        """Return y_val as the kernels take it."""
+        y = dense(y)
+        several = self.out_activation_ != "softmax" and self.n_outputs_ > 1
+        known = np.isin(y, (0, 1) if several else self.classes_)
+        if not known.all():
+            raise ValueError(f"y_val has {y[~known][0]!r}, which y has not")
+        columns = self.n_outputs_ if several else 1
+        if y.size != len(y) * columns:
+            raise ValueError(f"y_val must have {columns} columns as y, got {y.shape}")
+        return self._encoded(y if several else y.ravel(), dtype)
 
     def _check_classes(self, classes: Array, incremental: bool) -> None:
         """Learn the classes, or check that they are those of earlier calls."""

@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_array
 
 from deltajit.kernels import LOSSES
 from deltajit.model import checks
@@ -298,6 +299,16 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         elif Y.shape[1] != self.n_outputs_:
             raise ValueError(f"y must have {self.n_outputs_} outputs as before, got {Y.shape[1]}")
         return self._scaled(Y, weights, first), weights
+
+    def _validation_targets(self, y: Array, dtype: DType) -> Array:
+        """Return y_val as the kernels take it."""
+        Y = check_array(y.reshape(len(y), -1), dtype=dtype, order="C", input_name="y_val")
+        if Y.shape[1] != self.n_outputs_:
+            raise ValueError(f"y_val must have {self.n_outputs_} outputs as y, got {Y.shape[1]}")
+        checks.bounds(Y, "y_val", self.loss)
+        if hasattr(self, "target_standardizer_"):
+            Y = self.target_standardizer_.transform(Y)
+        return np.asarray(Y)
 
     def _scaled(self, Y: Array, weights: Array | None, first: bool) -> Array:
         """Return targets standardized, if they are to be; else warn of a scale far from 1."""
