@@ -13,7 +13,7 @@ from deltajit.model.custom import register_activation, register_loss
 from deltajit.model.standardizer import Standardizer
 from deltajit.network import Network
 from deltajit.training import callbacks, schedules
-from deltajit.training.callbacks import EarlyStopping, ReduceLROnPlateau
+from deltajit.training.callbacks import EarlyStopping, ReduceLROnPlateau, WeightAveraging
 from deltajit.training.full_batch import LBFGS, LevenbergMarquardt
 from deltajit.training.history import History
 from deltajit.training.loop import DivergedError
@@ -27,5 +27,5 @@ __all__ = [
     "LBFGS", "Circuit", "DivergedError", "EarlyStopping", "Ensemble", "FormatError", "History",
     "LevenbergMarquardt", "Network", "ReduceLROnPlateau", "Standardizer", "callbacks", "circuit",
     "constructions", "kernels", "load", "plot", "reference", "register_activation", "register_loss",
-    "schedules", "Optimizer", *kernels.OPTIMIZERS,
+    "schedules", "Optimizer", "WeightAveraging", *kernels.OPTIMIZERS,
 ]  # fmt: skip

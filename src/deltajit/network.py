@@ -28,7 +28,7 @@ from deltajit.model import checks, custom, memory, scores
 from deltajit.model.architecture import Architecture, with_names
 from deltajit.model.checks import Seed
 from deltajit.model.collapse import collapsed
-from deltajit.model.data import Data, checked, class_weighted, split
+from deltajit.model.data import Data, checked, class_weighted, smoothed, split
 from deltajit.model.described import Described
 from deltajit.model.initializers import initial_theta
 from deltajit.model.memory import Array, DType
@@ -1064,6 +1064,7 @@ class Network(Described):
         validation_split: float | None = None,
         sample_weight: ArrayLike | None = None,
         class_weight: ClassWeight | None = None,
+        label_smoothing: float = 0.0,
         schedule: Schedule | None = None,
         clip_norm: float | None = None,
         dropout: float | Sequence[float] = 0.0,
@@ -1106,6 +1107,9 @@ class Network(Described):
             Factors of the weights of a class's samples in training, by labels or class names (1 for
             those left out), or one for each class; "balanced" gives all classes the same weight in
             all. For cross_entropy, and binary_cross_entropy of one output.
+        label_smoothing : float
+            Share, in [0, 1), of each target of cross_entropy that is spread evenly over all
+            classes in training, and of binary_cross_entropy over 0 and 1 (Szegedy et al. 2016).
         schedule : Schedule, optional
             Learning rate of each update, as a multiple of the optimizer's: see ``dj.schedules``.
         clip_norm : float, > 0, optional
@@ -1170,6 +1174,9 @@ class Network(Described):
         if class_weight is not None:
             data = in_memory(source, "class_weight")
             source = Held(class_weighted(self._architecture, data, class_weight))
+        if label_smoothing != 0:
+            data = in_memory(source, "label_smoothing")
+            source = Held(smoothed(self._architecture, data, label_smoothing))
         options = Options(
             epochs=epochs,
             batch_size=batch_size,

@@ -84,6 +84,23 @@ def test_class_weight_of_two_classes_in_one_output():
     np.testing.assert_allclose(theta(class_weight={1: 3}), expected, rtol=1e-5)
 
 
+def test_label_smoothing_spreads_targets():
+    def theta(Y, n_out, output, **options):
+        net = dj.Network([3, 4, n_out], output=output)
+        history = net.fit(X, Y, validation_data=(X, Y), **QUICK, **options)
+        return net.theta, net.loss(X, Y) == pytest.approx(history.val_loss[-1], rel=1e-5)
+
+    rows = 0.8 * np.eye(3)[LABELS] + 0.2 / 3
+    expected, _ = theta(rows, 3, "softmax")
+    for Y in (LABELS, np.eye(3)[LABELS]):
+        found, validated_as_they_are = theta(Y, 3, "softmax", label_smoothing=0.2)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+        assert validated_as_they_are
+    expected, _ = theta(np.where(LABELS > 0, 0.9, 0.1), 1, "sigmoid")
+    found, _ = theta(LABELS > 0, 1, "sigmoid", label_smoothing=0.2)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 CLASSES = dj.Network([3, 4, 3], output="softmax")
 
 
@@ -97,6 +114,9 @@ CLASSES = dj.Network([3, 4, 3], output="softmax")
         (CLASSES, {"class_weight": {1: -1}}, ValueError, r"class_weight\[1\]"),
         (CLASSES, {"class_weight": [0, 0, 0]}, ValueError, "times class_weight must not be 0"),
         (dj.Network([3, 1]), {"class_weight": [1, 2]}, ValueError, "class_weight needs loss="),
+        (CLASSES, {"label_smoothing": 1.0}, ValueError, "label_smoothing"),
+        (CLASSES, {"label_smoothing": -0.1}, ValueError, "label_smoothing"),
+        (dj.Network([3, 1]), {"label_smoothing": 0.1}, ValueError, "label_smoothing needs loss="),
         (CLASSES, {"validation_split": 1.0}, ValueError, "validation_split"),
         (CLASSES, {"validation_split": 0}, ValueError, "validation_split"),
         (CLASSES, {"validation_split": 0.001}, ValueError, "must leave samples on both sides"),
@@ -111,7 +131,10 @@ def test_what_is_wrong_is_named_before_anything_changes(net, options, error, mes
     np.testing.assert_array_equal(net.theta, before)
 
 
-@pytest.mark.parametrize("option", [{"validation_split": 0.5}, {"class_weight": "balanced"}])
+OPTIONS = [{"validation_split": 0.5}, {"class_weight": "balanced"}, {"label_smoothing": 0.1}]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
 def test_batches_are_not_split_or_weighed(option):
     with pytest.raises(ValueError, match="needs all samples in memory"):
         CLASSES.fit([(X, LABELS)], epochs=1, progress=False, **option)

@@ -77,6 +77,24 @@ def class_weighted(architecture: Architecture, data: Data, class_weight: object)
     )
 
 
+def smoothed(architecture: Architecture, data: Data, share: float) -> Data:
+    """Return the samples with `share` of each target spread over all classes: see `Network.fit`."""
+    checks.fraction(share, "label_smoothing")
+    n_out, Y = architecture.sizes[-1], data.Y
+    if architecture.loss == "cross_entropy":
+        rows = np.eye(n_out, dtype=Y.dtype)[Y[:, 0].astype(int)] if Y.shape[1] == 1 else Y
+        even = rows.sum(axis=1, keepdims=True) / n_out
+    elif architecture.loss == "binary_cross_entropy":
+        rows, even = Y, np.full((1, 1), 0.5, Y.dtype)
+    else:
+        raise ValueError(
+            "label_smoothing needs loss='cross_entropy' or 'binary_cross_entropy', got "
+            f"{architecture.loss!r}"
+        )
+    kind = Y.dtype.type
+    return data._replace(Y=kind(1 - share) * rows + kind(share) * even)
+
+
 def checked(
     architecture: Architecture,
     X: object,
