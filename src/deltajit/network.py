@@ -19,6 +19,7 @@ from deltajit.derivatives.objective import Objective
 from deltajit.io import c_header, onnx, pytorch, saving, scikit_learn
 from deltajit.io.files import Path
 from deltajit.kernels.blocks import LARGEST_BLOCK
+from deltajit.kernels.hints import hinted
 from deltajit.kernels.mlp import handle
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
 from deltajit.model import checks, custom, memory
@@ -105,6 +106,7 @@ class Network(Described):
         "_scratch", "_weights",
     )  # fmt: skip
 
+    @hinted
     def __init__(
         self,
         sizes: Sequence[int],
@@ -350,6 +352,12 @@ class Network(Described):
         ------
         ValueError, TypeError
             X does not hold real numbers, or has another shape.
+
+        Notes
+        -----
+        The shape follows from X alone, as in PyTorch: with one output it is (B, 1), also where the
+        targets were (B,). Compare ``net.predict(X)[:, 0]`` with such, since NumPy broadcasts (B, 1)
+        minus (B,) to (B, B). The estimators of ``deltajit.sklearn`` return (B,) for such targets.
 
         Examples
         --------
@@ -783,6 +791,7 @@ class Network(Described):
         one = collapsed(self._architecture, self.theta)
         return Network.sharing(*one, copy.deepcopy(self._rng), self.threads)
 
+    @hinted
     def fit(
         self,
         X: ArrayLike,
@@ -834,7 +843,8 @@ class Network(Described):
             `predict` needs no scaling. Training losses are those with units left out.
         metrics : dict of functions, optional
             Functions ``name: f(Y, outputs)``, evaluated on validation_data after each epoch and
-            kept in ``History.metrics``; Y is passed as it was given.
+            kept in ``History.metrics``; Y is passed as it was given, and for Y (B,) the outputs of
+            a network with one are (B,) too.
         callbacks : sequence of Callback
             Objects that are told of each epoch and may end the fit: see ``dj.callbacks``.
         checkpoint : str, bytes or os.PathLike, optional
