@@ -67,7 +67,7 @@ WHOLE = (
     "playground.server",
 )
 OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax", "onnx", "threadpoolctl", "pandas"}
-OPTIONAL |= {"bokeh"}
+OPTIONAL |= {"bokeh", "shtab"}
 
 # The NumPy twin of a module of the kernels has its name.
 TWINS = "kernels.mlp", "reference"
