@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 # The kernels' own tests, which CI also runs for CPUs with AVX2 and with SSE2 alone.
 KERNEL_TESTS := tests/kernels
-AVX2 := +sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2
+AVX2 = $(shell $(PYTHON) -m bench.limits avx2)
 
 # The main path, which must work with every lower bound of pyproject.toml, and the newest there is.
 LOWEST := .venv-lowest
@@ -12,7 +12,7 @@ NEWEST := .venv-newest
 MAIN_PATH_TESTS := tests/kernels/test_gradient.py tests/io/test_saving.py \
 	$(patsubst %,tests/api/test_%.py,network derivatives training full_batch)
 
-.PHONY: demo playground bench bench-full results test test-slow test-lowest test-newest test-avx2 test-sse2 lint docs clean
+.PHONY: demo playground bench bench-full bench-peers results test test-slow test-lowest test-newest test-avx2 test-sse2 lint docs clean
 
 demo: .venv/demo
 	$(BIN)/deltajit demo
@@ -26,12 +26,26 @@ bench: .venv/bench  # two minutes: claims about what derivatives cost, which can
 bench-full: .venv/bench
 	$(BIN)/python -m pytest bench/ --full
 
+# Every library on every row of the tables, for this CPU and as if it had no more than AVX2: 15
+# minutes each. LIBXSMM and FANN want gcc, libxsmm-dev and libfann-dev. Whatever is missing is said,
+# and left out. `PEERS=--tensorflow` adds TensorFlow, in an environment of its own.
+PEERS ?=
+bench-peers: .venv/bench .venv/peers .peers/jax-0.4.31 $(patsubst --%,.peers/%,$(filter --tensorflow,$(PEERS)))
+	for isa in native avx2; do $(BIN)/python -m bench.peers --isa $$isa $(PEERS) || exit 1; done
+
 # All figures and pictures of the documentation, beside other libraries; wants a quiet machine.
-CITED := peers single ensemble start sklearn_scores
-results: .venv/bench .venv/peers
+CITED := single ensemble start
+results: bench-peers
 	$(BIN)/python -m pytest bench/ --full --claims=report
 	for program in $(CITED); do $(BIN)/python -m bench.$$program || exit 1; done
 	$(BIN)/python -m bench.report --docs
+
+# Environments of peers that can't share ours; not every Python has them.
+.peers/jax-0.4.31: PACKAGES := jax==0.4.31 jaxlib==0.4.31
+.peers/tensorflow: PACKAGES := tensorflow-cpu
+.peers/%:
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check $(PACKAGES) || rm -rf $@
 
 test: .venv/test
 	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal --benchmark-disable
@@ -40,7 +54,7 @@ test-slow: .venv/test
 	$(BIN)/python -m pytest -m slow
 
 test-avx2: .venv/test
-	NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=$(AVX2) $(BIN)/python -m pytest $(KERNEL_TESTS)
+	$(AVX2) $(BIN)/python -m pytest $(KERNEL_TESTS)
 
 test-sse2: .venv/test
 	NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES= $(BIN)/python -m pytest $(KERNEL_TESTS)
@@ -63,7 +77,7 @@ docs: .venv/docs
 	$(BIN)/sphinx-build -W --keep-going docs docs/_build/html
 
 clean:
-	rm -rf .venv $(LOWEST) $(NEWEST) docs/_build docs/gallery
+	rm -rf .venv .peers $(LOWEST) $(NEWEST) docs/_build docs/gallery
 
 # One stamp an extra: the environment is made once, and brought up to date when pyproject changes.
 .venv/%: pyproject.toml

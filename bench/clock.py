@@ -13,10 +13,18 @@ class Contestant(NamedTuple):
     run: object
     most: int
 
+    def seconds(self, units, calls, clock):
+        """Return the seconds that so many calls of `run` take together."""
+        start = clock()
+        for _ in range(calls):
+            self.run(units)
+        return clock() - start
+
 
 def race(contestants, seconds, chunk_seconds, least_rounds=7, clock=time.process_time):
     """Return the seconds of one unit in each round: {name: (rounds,)}.
 
+    contestants : Contestants, or what has their name, `most` and `seconds`, in other processes.
     clock : counts CPU seconds of this process, all its threads, so that a neighbour on the same
     core costs rounds, not truth; where threads share the work, only ``time.perf_counter`` will do.
     Goes on for `seconds`, at least `least_rounds` rounds, each in a new order. A turn of about
@@ -29,10 +37,10 @@ def race(contestants, seconds, chunk_seconds, least_rounds=7, clock=time.process
     end = time.perf_counter() + seconds
     while len(times[0]) < least_rounds or time.perf_counter() < end:
         for i in rng.permutation(len(contestants)):
-            run, (units, calls, taken) = contestants[i].run, chunks[i]
+            turn, (units, calls, taken) = contestants[i].seconds, chunks[i]
             if taken * calls < 10 * chunk_seconds:
-                _time(run, units, calls, clock)
-            times[i].append(_time(run, units, calls, clock) / (units * calls))
+                turn(units, calls, clock)
+            times[i].append(turn(units, calls, clock) / (units * calls))
     return {c.name: np.array(each) for c, each in zip(contestants, times, strict=True)}
 
 
@@ -53,17 +61,11 @@ def repeat(call):
 
 def _chunk(contestant, seconds, clock):
     """Return (units, calls, seconds of a call): all calls together take about `seconds`."""
-    run, units = contestant.run, 1
-    run(units)  # compiles, and warms the caches
+    units = 1
+    contestant.seconds(units, 1, clock)  # compiles, and warms the caches
     while True:
-        taken = min(_time(run, units, 1, clock) for _ in range(2 if units > 1 else 1))
+        turns = (contestant.seconds(units, 1, clock) for _ in range(2 if units > 1 else 1))
+        taken = min(turns)
         if taken >= seconds or units == contestant.most:
             return units, max(1, round(seconds / max(taken, 1e-9))), taken
         units = min(contestant.most, max(2 * units, int(1.2 * units * seconds / max(taken, 1e-9))))
-
-
-def _time(run, units, calls, clock):
-    start = clock()
-    for _ in range(calls):
-        run(units)
-    return clock() - start

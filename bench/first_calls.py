@@ -65,41 +65,5 @@ def jitted():
     print(time.process_time() - start)
 
 
-def jax():
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    def loss(parameters, X, labels):
-        W, b, V, c = parameters
-        logits = jnp.maximum(X @ W + b, 0) @ V + c
-        return -jax.nn.log_softmax(logits)[jnp.arange(BATCH), labels].mean()
-
-    n_in, hidden, n_out = SIZES
-    shapes = (n_in, hidden), (hidden,), (hidden, n_out), (n_out,)
-    parameters = [np.full(shape, 0.1, np.float32) for shape in shapes]
-    jax.block_until_ready(jax.jit(jax.value_and_grad(loss))(parameters, *data()))
-    print(time.process_time())
-
-
-def torch():
-    import torch
-
-    n_in, hidden, n_out = SIZES
-    layers = torch.nn.Linear(n_in, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, n_out)
-    net = torch.nn.Sequential(*layers)
-    X, labels = map(torch.from_numpy, data())
-    torch.nn.functional.cross_entropy(net(X), labels).backward()
-    print(time.process_time())
-
-
-def sklearn():
-    """scikit-learn's first step, since it gives no gradient."""
-    from sklearn.neural_network import MLPClassifier
-
-    MLPClassifier(SIZES[1:-1]).partial_fit(*data(), classes=range(SIZES[-1]))
-    print(time.process_time())
-
-
 if __name__ == "__main__":
     globals()[sys.argv[1]]()

@@ -9,21 +9,22 @@
 All of them hold the data ready in the library's own arrays before anything is timed.
 """
 
-import importlib.util
+import ctypes
+import functools
 from itertools import pairwise
 
 import numpy as np
 
-import deltajit as dj
-from deltajit import kernels
+from bench import native
+from bench.worker import Kind
 
 BETAS, EPS = (0.9, 0.999), 1e-8
 
 
-class Library:
-    """What the libraries share; `package` is what must be installed."""
+class Library(Kind):
+    """What the libraries share."""
 
-    name = package = ""
+    only_trains = False
 
     def __init__(self, problem):
         self.case, self.lr, self.most = problem.case, problem.lr, problem.batches
@@ -36,11 +37,14 @@ class Deltajit(Library):
 
     def __init__(self, problem):
         super().__init__(problem)
-        case = self.case
-        self.net = dj.Network(case.sizes, case.activation, case.output, case.loss, dtype=case.dtype)
+        import deltajit as dj
+        from deltajit import kernels
+
+        case, self.fit_epoch = self.case, kernels.fit_epoch
+        self.net = dj.Network(case.sizes, case.activation, case.output, case.loss)
         self.net.theta[:] = self.net.flatten(problem.W, problem.b)
         self.X, self.Y = problem.X, problem.Y
-        self.targets = self.Y.astype(case.dtype)[:, None] if self.Y.ndim == 1 else self.Y
+        self.targets = self.Y.astype("f4")[:, None] if self.Y.ndim == 1 else self.Y
         adam = case.optimizer == "adam"
         optimizer = dj.Adam(self.lr, BETAS, EPS) if adam else dj.SGD(self.lr)
         self.rule = optimizer.rule(self.net.n_params, self.net.dtype)
@@ -52,7 +56,7 @@ class Deltajit(Library):
     def train(self, steps):
         batch, samples = self.case.batch, (self.X, self.targets)
         order, scratch = self.order[: steps * batch], (self.grad, self.work)
-        kernels.fit_epoch(self.net.model, *samples, order, batch, self.rule, *scratch)
+        self.fit_epoch(self.net.model, *samples, order, batch, self.rule, *scratch)
 
     def value_and_grad(self):
         return self.net.value_and_grad(*self.first)
@@ -84,10 +88,10 @@ class NumPy(Library):
         self.W, self.b = _views(self.theta, case.sizes)
         self.dW, self.db = _views(self.grad, case.sizes)
         self.a, self.delta, self.slope = (
-            [np.empty((case.batch, n), case.dtype) for n in case.sizes[1:]] for _ in range(3)
+            [np.empty((case.batch, n), "f4") for n in case.sizes[1:]] for _ in range(3)
         )
         self.X, self.Y = problem.X, problem.Y
-        self.scale = np.dtype(case.dtype).type(1 / case.batch)
+        self.scale = np.float32(1 / case.batch)
         self.rows = np.arange(case.batch)
 
     def forward(self, X):
@@ -262,20 +266,20 @@ class PyTorch(Library):
 class Jax(Library):
     """The whole loop inside one jitted ``lax.scan``, over batches laid out beforehand."""
 
-    name, package = "JAX scan", "jax"
+    name, package = "JAX", "jax"
 
     def __init__(self, problem):
         super().__init__(problem)
         import jax
 
-        jax.config.update("jax_enable_x64", True)  # for the rows in float64; others stay float32
         case, self.jax = self.case, jax
         layers = zip(problem.W, problem.b, strict=True)
         self.params = [(jax.numpy.asarray(W.T.copy()), jax.numpy.asarray(b)) for W, b in layers]
-        zeros = jax.tree.map(jax.numpy.zeros_like, self.params)
         adam = case.optimizer == "adam"
-        count = jax.numpy.zeros((), case.dtype)
-        self.state = (self.params, zeros, zeros, count) if adam else self.params
+        self.state = params = jax.tree.map(jax.numpy.array, self.params)  # to be donated: copies
+        if adam:
+            m, v = (jax.tree.map(jax.numpy.zeros_like, params) for _ in range(2))
+            self.state = params, m, v, jax.numpy.zeros((), "f4")
         self.X = problem.X.reshape(-1, case.batch, case.sizes[0])
         self.Y = problem.Y.reshape(-1, case.batch, *problem.Y.shape[1:])
         if case.loss == "cross_entropy":
@@ -283,7 +287,8 @@ class Jax(Library):
         self.first = jax.numpy.asarray(self.X[0]), jax.numpy.asarray(self.Y[0])
         self.on_device = {}
         self.step = self._adam if adam else self._sgd
-        self.epoch = jax.jit(lambda state, data: jax.lax.scan(self.step, state, data))
+        steps = functools.partial(jax.lax.scan, self.step)
+        self.epoch = jax.jit(steps, donate_argnums=0)
         self.grad_call = jax.jit(jax.value_and_grad(self.loss))
         self.predict_call = jax.jit(self._outputs)
 
@@ -347,12 +352,218 @@ class Jax(Library):
         return [np.asarray(W).T for W, _ in params] + [np.asarray(b) for _, b in params]
 
 
-LIBRARIES = [Deltajit, NumPy, PyTorch, Jax]
+class JaxBeforeThunks(Jax):
+    """JAX as it was when XLA still compiled a loop over steps into one function."""
+
+    name, environment = "JAX 0.4.31", ".peers/jax-0.4.31"
+    # It knows no --xla_cpu_max_isa, but prefers vectors of 256 bits wherever it runs.
+    variables = (("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false"),)
 
 
-def available():
-    """The installed libraries; says which are not."""
-    found = [library for library in LIBRARIES if importlib.util.find_spec(library.package)]
-    for library in set(LIBRARIES) - set(found):
-        print(f"{library.package} is not installed and is left out")
-    return found
+class TensorFlow(Library):
+    """The whole loop inside one tf.function with ``jit_compile=True``."""
+
+    name, package, environment = "TensorFlow", "tensorflow", ".peers/tensorflow"
+
+    def __init__(self, problem):
+        super().__init__(problem)
+        import tensorflow as tf
+
+        case, self.tf = self.case, tf
+        self.variables = [tf.Variable(x) for x in [*(W.T for W in problem.W), *problem.b]]
+        self.m, self.v = ([tf.Variable(tf.zeros_like(x)) for x in self.variables] for _ in range(2))
+        self.count, self.on_device = tf.Variable(0.0), {}
+        self.X = problem.X.reshape(-1, case.batch, case.sizes[0])
+        self.Y = problem.Y.reshape(-1, case.batch, *problem.Y.shape[1:])
+        self.update = self._adam if case.optimizer == "adam" else self._sgd
+        self.epoch = tf.function(self._epoch, jit_compile=True)
+
+    def forward(self, X):
+        """Outputs, before a softmax."""
+        nn, depth = self.tf.nn, len(self.variables) // 2
+        activations = {"tanh": nn.tanh, "relu": nn.relu, "sigmoid": nn.sigmoid}
+        for k, (W, b) in enumerate(zip(self.variables, self.variables[depth:], strict=False)):
+            X = X @ W + b
+            kind = self.case.activation if k < depth - 1 else self.case.output
+            X = activations.get(kind, self.tf.identity)(X)
+        return X
+
+    def value_and_grad(self, X, Y):
+        with self.tf.GradientTape() as tape:
+            out, total = self.forward(X), self.tf.reduce_sum
+            if self.case.loss == "cross_entropy":
+                each = self.tf.nn.sparse_softmax_cross_entropy_with_logits(Y, out)
+                value = total(each) / self.case.batch
+            else:
+                value = 0.5 * total((out - Y) ** 2) / self.case.batch
+        return value, tape.gradient(value, self.variables)
+
+    def _epoch(self, X, Y):
+        value = self.tf.constant(0.0)
+        for i in self.tf.range(len(X)):  # AutoGraph makes it a loop of XLA's
+            value, grads = self.value_and_grad(X[i], Y[i])
+            self.update(grads)
+        return value
+
+    def _sgd(self, grads):
+        for x, g in zip(self.variables, grads, strict=True):
+            x.assign_sub(self.lr * g)
+
+    def _adam(self, grads):
+        count, (beta1, beta2) = self.count.assign_add(1.0), BETAS
+        rate, unbias = self.lr / (1 - beta1**count), 1 / self.tf.sqrt(1 - beta2**count)
+        for x, g, m, v in zip(self.variables, grads, self.m, self.v, strict=True):
+            m.assign(beta1 * m + (1 - beta1) * g)
+            v.assign(beta2 * v + (1 - beta2) * g * g)
+            x.assign_sub(rate * m / (self.tf.sqrt(v) * unbias + EPS))
+
+    def train(self, steps):
+        if steps not in self.on_device:
+            self.on_device = {steps: [self.tf.constant(x[:steps]) for x in (self.X, self.Y)]}
+        self.epoch(*self.on_device[steps]).numpy()
+
+    def predict(self):
+        out = self.forward(self.X[0])
+        return self.tf.nn.softmax(out) if self.case.output == "softmax" else out
+
+    def parameters(self):
+        return self._arrays(self.variables)
+
+    def gradient(self):
+        value, grads = self.value_and_grad(self.X[0], self.Y[0])
+        return float(value), self._arrays(grads)
+
+    def _arrays(self, parts):
+        return [x.numpy().T for x in parts]
+
+
+class Libxsmm(Library):
+    """Our driver in C on LIBXSMM's kernels: `libxsmm.c`, in blocked layouts."""
+
+    name, only_trains = "LIBXSMM", True
+    KINDS = ("identity", "tanh", "relu", "sigmoid", "softmax")
+
+    def __init__(self, problem):
+        super().__init__(problem)
+        case, self.lib = self.case, native.load("libxsmm", native.LIBXSMM)
+        self.lib.train.restype = ctypes.c_float
+        kinds = [*[case.activation] * (len(case.sizes) - 2), case.output]
+        self.shapes = [W.shape for W in problem.W]
+        sizes = [case.sizes[0], *map(_padded, case.sizes[1:])]
+        self.blocks = [_block(n) for n in sizes]
+        self.rows = _block(case.batch)
+        codes = [self.KINDS.index(kind) for kind in kinds]
+        shape = len(codes), *map(_ints, (sizes, self.blocks, codes)), case.batch, self.rows
+        self.net = native.pointer(self.lib.make, *shape)
+        layers = zip(problem.W, problem.b, pairwise(sizes), pairwise(self.blocks), strict=True)
+        for k, (W, b, (n_in, n_out), (bc, bk)) in enumerate(layers):
+            whole = np.zeros((n_out, n_in), "f4")
+            whole[: W.shape[0], : W.shape[1]] = W
+            self._of("weights", k)[:] = whole.reshape(-1, bk, n_in // bc, bc).transpose(0, 2, 3, 1)
+            # units that only fill a block give 0: their sigmoid of -80
+            self._of("biases", k)[:] = -80 if kinds[k] == "sigmoid" else 0
+            self._of("biases", k)[: len(b)] = b
+        self.lib.prepare(self.net)
+        self.X = self._blocked(problem.X, self.blocks[0])
+        labels, spare = problem.Y.ndim == 1, sizes[-1] - case.sizes[-1]
+        self.Y = problem.Y.astype("f4") if labels else np.pad(problem.Y, ((0, 0), (0, spare)))
+        self.Y = self.Y if labels else self._blocked(self.Y, self.blocks[-1])
+
+    @classmethod
+    def missing(cls):
+        return native.missing("libxsmm.h", "libxsmm-dev")
+
+    @classmethod
+    def takes(cls, case):
+        return case.optimizer == "sgd"
+
+    def _blocked(self, x, columns):
+        """Return samples in blocks of rows and columns."""
+        blocks = x.reshape(-1, self.rows, x.shape[1] // columns, columns)
+        return np.ascontiguousarray(blocks.transpose(0, 2, 1, 3))
+
+    def _of(self, name, k):
+        """Return the weights (K, C, bc, bk) or biases of a layer, where the driver has them."""
+        bc, bk = self.blocks[k : k + 2]
+        K, C = -(-self.shapes[k][0] // bk), -(-self.shapes[k][1] // bc)
+        shape = (K, C, bc, bk) if name == "weights" else (K * bk,)
+        address = native.pointer(getattr(self.lib, name), self.net, k)
+        floats = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
+        return np.ctypeslib.as_array(floats, shape)
+
+    def train(self, steps):
+        data = native.address(self.X), native.address(self.Y), self.case.sizes[-1], steps
+        self.lib.train(self.net, *data, ctypes.c_float(self.lr))
+
+    def parameters(self):
+        W = [self._of("weights", k).transpose(0, 3, 1, 2) for k in range(len(self.shapes))]
+        W = [x.reshape(x.shape[0] * x.shape[1], -1) for x in W]
+        whole = [x[:n_out, :n_in] for x, (n_out, n_in) in zip(W, self.shapes, strict=True)]
+        return whole + [self._of("biases", k)[:n] for k, (n, _) in enumerate(self.shapes)]
+
+
+def _ints(values):
+    return (ctypes.c_int * len(values))(*values)
+
+
+def _block(n):
+    """Return the largest divisor of n that is at most 64."""
+    return max(d for d in range(1, 65) if n % d == 0)
+
+
+def _padded(n):
+    """Return n, or what whole vectors have room for where one block is enough."""
+    return n if n > 64 else 8 if n <= 8 else -(-n // 16) * 16
+
+
+class Fann(Library):
+    """FANN, one sample at a time: the loop over `fann_train` is in C, too."""
+
+    name, only_trains = "FANN", True
+
+    def __init__(self, problem):
+        super().__init__(problem)
+        self.lib = lib = native.load("fann", ("floatfann",))
+        sizes, one = self.case.sizes, ctypes.c_float(1)
+        self.net = net = native.pointer(lib.fann_create_standard_array, len(sizes), _ints(sizes))
+        lib.fann_set_activation_function_hidden(net, 5)  # FANN_SIGMOID_SYMMETRIC: tanh
+        lib.fann_set_activation_function_output(net, 0)  # FANN_LINEAR
+        lib.fann_set_activation_steepness_hidden(net, one)
+        lib.fann_set_activation_steepness_output(net, one)
+        lib.fann_set_training_algorithm(net, 0)  # FANN_TRAIN_INCREMENTAL
+        lib.fann_set_train_error_function(net, 0)  # FANN_ERRORFUNC_LINEAR
+        lib.fann_set_learning_rate(net, ctypes.c_float(self.lr))
+        self.X, self.Y = problem.X, problem.Y
+        floats = ctypes.cast(native.pointer(lib.weights, net), ctypes.POINTER(ctypes.c_float))
+        theta = np.ctypeslib.as_array(floats, (self.case.n_params,))
+        ends = np.cumsum([(n_in + 1) * n_out for n_in, n_out in pairwise(sizes)])[:-1]
+        parts = zip(np.split(theta, ends), sizes[1:], strict=True)
+        self.layers = [part.reshape(n_out, -1) for part, n_out in parts]  # a bias ends its row
+        for layer, W, b in zip(self.layers, problem.W, problem.b, strict=True):
+            layer[:] = np.column_stack([W, b])
+
+    @classmethod
+    def missing(cls):
+        return native.missing("floatfann.h", "libfann-dev")
+
+    @classmethod
+    def takes(cls, case):
+        return case.batch == 1
+
+    def train(self, steps):
+        self.lib.train(self.net, native.address(self.X), native.address(self.Y), steps)
+
+    def parameters(self):
+        return [layer[:, :-1] for layer in self.layers] + [layer[:, -1] for layer in self.layers]
+
+
+LIBRARIES = [Deltajit, Jax, JaxBeforeThunks, Libxsmm, Fann, PyTorch, NumPy]
+
+
+def available(libraries=LIBRARIES):
+    """Return the libraries that can run here; say which can't."""
+    lacks = {library: library.missing() for library in libraries}
+    for library, what in lacks.items():
+        if what:
+            print(f"{library.name} is left out: {what} is missing")
+    return [library for library in libraries if not lacks[library]]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from numba.core.registry import cpu_target
 
+from bench import limits
+
 PACKAGES = (
     "deltajit", "numba", "numpy", "torch", "jax", "scikit-learn", "onnxruntime", "casadi",
     "autograd",
@@ -18,6 +20,7 @@ def describe(cores=None):
     """Return CPU, cores, load, versions and date, for JSON."""
     return {
         "cpu": cpu_name(),
+        "restricted_to": limits.restriction(),
         "compiled_for": cpu_target.target_context.codegen().magic_tuple()[1],
         "pinned_to": cores,
         "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
@@ -31,7 +34,13 @@ def describe(cores=None):
 def line(machine):
     """Return one line: CPU, what it compiles for, date and versions."""
     versions = ", ".join(f"{name} {v}" for name, v in sorted(machine["versions"].items()))
-    return f"{machine['cpu']} ({machine['compiled_for']}), {machine['date'][:10]}; {versions}"
+    return f"{place(machine)}, {machine['date'][:10]}; {versions}"
+
+
+def place(machine):
+    """Return the CPU, and what it compiles for or was restricted to."""
+    isa = machine["restricted_to"]
+    return f"{machine['cpu']} ({f'restricted to {isa}' if isa else machine['compiled_for']})"
 
 
 def cpu_name():

@@ -5,10 +5,12 @@ ports of any current core (4 x 2 or 5 x 2), and few enough for 16 registers.
 """
 
 import numpy as np
+from deltajit.kernels.mlp.activations import ACTIVATIONS
 from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64, broadcast, fma, reduce_add
 from numba import njit
 
 from bench.clock import Contestant
+from bench.worker import Kind
 
 CHAINS = 12
 
@@ -41,3 +43,34 @@ def contestant(dtype):
         multiply_adds(number(0.75), number(0.3), operations // flops(dtype, 1))
 
     return Contestant("peak", run, 1 << 62)
+
+
+class Peak(Kind):
+    """The kernel as a subject of `bench.worker`: its unit is one floating-point operation."""
+
+    name = "peak"
+
+    def __init__(self, row):
+        _, self.train, _ = contestant("float32")
+
+
+class Elementary(Kind):
+    """A function of `bench.cases` alone, on numbers in the L1 cache; its unit is one number."""
+
+    name = "elementary"
+    SHAPE = 16, 64
+
+    def __init__(self, function):
+        activate = ACTIVATIONS[function].activate
+        self.z = np.random.default_rng(0).normal(size=self.SHAPE).astype("f4")
+        self.a = np.empty_like(self.z)
+
+        @njit
+        def repeat(z, a, times):
+            for _ in range(times):
+                activate(z, a, 0.0)
+
+        self.repeat = repeat
+
+    def train(self, numbers):
+        self.repeat(self.z, self.a, numbers // self.z.size)

@@ -114,12 +114,11 @@ def _of_claims(results):
 
 
 def _of_start(results):
-    ours, others = results["CPU seconds"], results["of others"]
+    ours = results["CPU seconds"]
     return (
         f"takes {ours['empty cache: first gradient']:.2g} CPU seconds, that of later processes "
-        f"{ours['warm cache: first gradient']:.2g}, of which Numba's import and start are most ("
-        + ", ".join(f"{name} {seconds:.2g}" for name, seconds in others.items())
-        + ", each time; `python -m bench.start`",
+        f"{ours['warm cache: first gradient']:.2g}, of which Numba's import and start are most "
+        "(`python -m bench.start`",
     )
 
 
@@ -149,11 +148,17 @@ def _of_ensemble(results):
     )
 
 
-def _of_estimators(results):
-    faster = [fit["float64"] / fit["float32"] for fit in results["ms a fit"].values()]
+def _of_peers(results):
+    single, double = (row["seconds"]["deltajit"] for row in table.rows_of(results, "fits"))
     return (
-        f"float32 samples are trained on in float32, {between(faster)} times as fast as float64",
+        *_tables(results),
+        f"float32 samples are trained on in float32, {between([double / single])} times as fast as "
+        "float64",
     )
+
+
+def _tables(results):
+    return [table.table(results, kind) for kind in table.UNITS]
 
 
 PROGRAMS = {
@@ -161,8 +166,8 @@ PROGRAMS = {
     "start": _of_start,
     "single": _of_single,
     "ensemble": _of_ensemble,
-    "sklearn_scores": _of_estimators,
-    "peers": lambda results: (table.table(results),),
+    store.PEERS["native"]: _of_peers,
+    store.PEERS["avx2"]: _tables,
 }
 
 
@@ -203,7 +208,7 @@ def main():
     if (claims := store.load("claims")) is not None:
         print(cheap_gradient(claims, folder / "cheap_gradient.png"))
     if (peers := store.load("peers")) is not None:
-        print(table.table(peers), table.picture(peers, folder / "peers.png"), sep="\n")
+        print(*_tables(peers), table.picture(peers, folder / "peers.png"), sep="\n\n")
     if options.docs:
         figures = update()
         old, new = list(sentences(store.cited())), list(sentences(figures))

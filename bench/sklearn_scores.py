@@ -1,21 +1,19 @@
-"""``python -m bench.sklearn_scores``: our estimators beside scikit-learn's, scores and fit times.
+"""``python -m bench.sklearn_scores``: our estimators' scores beside scikit-learn's.
 
-Scores: the same data, split and hyperparameters, five seeds, in float64. Times: fits of the same
-number of epochs on one core, digits, float64 and float32.
+The same data, split and hyperparameters, five seeds, in float64; `bench.peers` times their fits.
 """
 
 import importlib
 import statistics
-import time
 import warnings
 
-from bench import limits, store
+from bench import cases, limits
+from bench.worker import Kind
 
-SEEDS, EPOCHS, ROUNDS = 5, 50, 3
+SEEDS = 5
 SOLVERS = {"adam": {"learning_rate_init": 0.01}, "sgd": {"learning_rate_init": 0.05}}
 SOLVERS["lbfgs"] = {"alpha": 0.1}
 DATA = ("digits", "iris", "wine", "breast_cancer", "diabetes")
-HIDDEN = ((100,), (32,), (16,), (256, 128))
 ROW = "{:14} {:6} {:>16} {:>16}"
 
 
@@ -25,13 +23,11 @@ def estimators(kind="MLPClassifier"):
     return [getattr(module, kind) for module in modules]
 
 
-def timed_fit(make, options, X, y):
-    """The fitted model, and CPU seconds."""
-    start = time.process_time()
+def fitted(make, options, X, y):
+    """The fitted model."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of convergence
-        model = make(**options).fit(X, y)
-    return model, time.process_time() - start
+        return make(**options).fit(X, y)
 
 
 def print_scores():
@@ -53,38 +49,39 @@ def print_scores():
                 scaler = StandardScaler().fit(X_train)
                 settings = {"solver": solver, "max_iter": 300, "random_state": seed, **options}
                 for each, make in zip(scores, makers, strict=True):
-                    model, _ = timed_fit(make, settings, scaler.transform(X_train), y_train)
+                    model = fitted(make, settings, scaler.transform(X_train), y_train)
                     each.append(model.score(scaler.transform(X_test), y_test))
             errors = (statistics.stdev(each) / SEEDS**0.5 for each in scores)
             pairs = zip(map(statistics.mean, scores), errors, strict=True)
             print(ROW.format(name, solver, *(f"{m:.4f} +- {e:.4f}" for m, e in pairs)), flush=True)
 
 
-def print_times():
-    """Print a row for each list of hidden layers and dtype; return ours."""
-    import numpy as np
-    from sklearn.datasets import load_digits
+class Fit(Kind):
+    """Our fits of a row `cases.Fits`, as a subject of `bench.worker`."""
 
-    X, y = load_digits(return_X_y=True)
-    ours = {}
-    for hidden in HIDDEN:
-        layers = "digits " + "-".join(map(str, (X.shape[1], *hidden, 10)))
-        for dtype in (np.float64, np.float32):
-            inputs, times = (X / 16).astype(dtype), ([], [])
-            options = {"hidden_layer_sizes": hidden, "tol": 0.0, "random_state": 0}
-            options.update(n_iter_no_change=EPOCHS, batch_size=200)
-            for _ in range(ROUNDS):
-                for taken, make in zip(times, estimators(), strict=True):
-                    timed_fit(make, {**options, "max_iter": 1}, inputs[:400], y[:400])
-                    taken.append(timed_fit(make, {**options, "max_iter": EPOCHS}, inputs, y)[1])
-            own, other = (1e3 * min(taken) for taken in times)
-            text = f"{own:9.1f} ms, scikit-learn {other:9.1f} ms  {other / own:5.1f}x"
-            print(f"{layers:22} {inputs.dtype.name:8} {EPOCHS} epochs {text}", flush=True)
-            ours.setdefault(layers, {})[inputs.dtype.name] = own
-    return {"ms a fit": ours}
+    name, package = "deltajit", "sklearn"
+
+    def __init__(self, row):
+        from sklearn.datasets import load_digits
+
+        X, self.y = load_digits(return_X_y=True)
+        self.X = (X / 16).astype(row.dtype)
+        length = {"max_iter": 50, "n_iter_no_change": 50, "tol": 0}  # exactly so many epochs
+        self.options = {"hidden_layer_sizes": (row.hidden,), "random_state": 0, **length}
+        self.options["batch_size"] = cases.BATCH_OF_FITS
+        self.make = dict(zip(("deltajit", "scikit-learn"), estimators(), strict=True))[self.name]
+
+    def train(self, fits):
+        for _ in range(fits):
+            fitted(self.make, self.options, self.X, self.y)
+
+
+class TheirFit(Fit):
+    """scikit-learn's."""
+
+    name = "scikit-learn"
 
 
 if __name__ == "__main__":
     limits.hold(1)
     print_scores()
-    store.run("sklearn_scores", print_times)

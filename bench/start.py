@@ -1,7 +1,6 @@
 """``python -m bench.start [CHECKOUT]``: CPU seconds to first results, median of three processes."""
 
 import argparse
-import importlib.util
 import os
 import shutil
 import statistics
@@ -14,7 +13,6 @@ from pathlib import Path
 from bench import store
 
 HERE = Path(__file__).parent
-PEERS = {"jax": "JAX", "torch": "PyTorch", "sklearn": "scikit-learn"}
 USERS = """import numba
 from deltajit import kernels
 
@@ -68,11 +66,6 @@ def medians(measure, repeats=3):
     return {row: statistics.median(each[row] for each in measured) for row in measured[0]}
 
 
-def peers():
-    """The first gradient of each library that is installed: {name: CPU seconds}."""
-    return {PEERS[name]: seconds(name) for name in filter(importlib.util.find_spec, PEERS)}
-
-
 def table(columns):
     """Lines of {column: {row: seconds}}, with the ratio where there are two columns."""
     lines = [f"{'CPU seconds':40}" + "".join(f"{name:>12}" for name in columns)]
@@ -84,7 +77,7 @@ def table(columns):
 
 
 def run():
-    """Measure these sources, others beside them, and other libraries."""
+    """Measure these sources, and others beside them."""
     parser = argparse.ArgumentParser(prog="python -m bench.start", description=__doc__)
     parser.add_argument("checkout", nargs="?", type=Path, help="other sources, to compare with")
     options = parser.parse_args()
@@ -95,9 +88,7 @@ def run():
         with package_of(checkout) as package:
             columns[name] = medians(lambda package=package: start(package))
     print(*table(columns), sep="\n")
-    others = medians(peers)
-    print("first gradient of", ", ".join(f"{name} {x:.2f}" for name, x in others.items()) or "none")
-    return {"CPU seconds": columns["this"], "of others": others}
+    return {"CPU seconds": columns["this"]}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".benchmarks"  # also pytest-benchmark's, and ignored by git
 CITED = ROOT / "bench/results.json"
+PEERS = {"native": "peers", "avx2": "peers_avx2"}  # names of results, by instruction set
 
 
 def save(name, results, folder=FOLDER):

@@ -1,74 +1,90 @@
-"""Table and picture of the documentation, from the results of `bench.peers`."""
+"""Tables and picture of the documentation, from the results of `bench.peers`."""
 
 from bench import machine
 
-TARGETS = {"JAX scan": "over_jax", "PyTorch": "over_torch", "peak": "peak"}
+OURS = "deltajit"
+PEERS = ("JAX", "JAX 0.4.31", "TensorFlow", "LIBXSMM", "FANN", "PyTorch", "NumPy", "scikit-learn")
+UNITS = {"steps": "us a step", "products": "us a product", "fits": "ms a fit"}
 
 
-COLORS = {"deltajit": "#d62728", "JAX scan": "#1f77b4", "PyTorch": "#ff7f0e", "NumPy": "#2ca02c"}
-
-
-def table(report):
-    """Return Markdown: where it was measured, and a line for each row of the report."""
-    threads = report["settings"]["threads"]
-    lines = [
-        f"{threads} core{'s' * (threads > 1)} of {machine.line(report['machine'])}.",
-        "",
-        "| network | batch | deltajit, us a step | JAX in lax.scan | PyTorch eager | NumPy "
-        "| share of FMA peak | targets |",
-        "|---|---:|---:|---:|---:|---:|---:|---|",
-    ]
-    for row in report["rows"]:
-        ratios = [row["ratios"].get(name) for name in ("JAX scan", "PyTorch", "NumPy")]
-        shown = ["" if r is None else f"{r:.0f}x" if r >= 10 else f"{r:.2f}x" for r in ratios]
-        step, share = f"{row['step']['deltajit'] * 1e6:.3g}", f"{row['share of FMA peak']:.0%}"
-        cells = [row["name"], f"{row['batch']:,}", step, *shown, share, verdict(row)]
-        lines.append("| " + " | ".join(cells) + " |")
+def table(report, kind):
+    """Return Markdown: where it was measured, and a line for each row of a kind."""
+    rows, threads = rows_of(report, kind), report["settings"]["threads"]
+    peers = [name for name in PEERS if any(name in row["seconds"] for row in rows)]
+    shares = [key for key in ("share of peak", "share of limit") if key in rows[0]]
+    first = ["first step, s", "its peer's"] if kind == "steps" else []
+    header = [kind, f"{OURS}, {UNITS[kind]}", *peers, *shares, *first, "target"]
+    lines = [f"{threads} core{'s' * (threads > 1)} of {machine.line(report['machine'])}.", ""]
+    lines += [_line(header), _line(["---", *["---:"] * (len(header) - 2), "---"])]
+    scale = 1e3 if kind == "fits" else 1e6
+    for row in rows:
+        times, (fastest, _) = ratios(row), best(row)
+        shown = [_ratio(times.get(name), name == fastest) for name in peers]
+        starts = [f"{row['start'][name]:.2f}" for name in (OURS, fastest)] if first else []
+        cells = [f"{row['seconds'][OURS] * scale:.3g}", *shown]
+        cells += [*(f"{row[share]:.0%}" for share in shares), *starts, verdict(row)]
+        lines.append(_line([row["name"], *cells]))
     return "\n".join(lines)
 
 
+def rows_of(report, kind):
+    """Return the rows of a kind."""
+    return [row for row in report["rows"] if row["kind"] == kind]
+
+
+def ratios(row):
+    """Return {peer: how many times as long it takes}."""
+    return {n: x / row["seconds"][OURS] for n, x in row["seconds"].items() if n != OURS}
+
+
+def best(row):
+    """Return the fastest peer, and its ratio; without peers, ourselves."""
+    return min(ratios(row).items(), key=lambda pair: pair[1], default=(OURS, 1.0))
+
+
 def verdict(row):
-    """``met``, what was missed and its target, or nothing where there is no target."""
-    found = row["ratios"] | {"peak": row["share of FMA peak"]}
-    held = {name: row[key] for name, key in TARGETS.items() if row[key] is not None}
-    shown = {name: f"{x:.0%}" if name == "peak" else f"{x:g}x" for name, x in held.items()}
-    missed = [f"{n} < {shown[n]}" for n, target in held.items() if found.get(n, target) < target]
-    absent = [f"no {name}" for name in held if name not in found]
-    return ", ".join([*missed, *absent]) or "met" * bool(held)
+    """Return ``met``, or the targets that were missed."""
+    targets = [(row["over"], best(row)[1], f"{row['over']:.3g}x")]
+    if row.get("peak"):
+        targets.append((row["peak"], row["share of peak"], f"{row['peak']:.0%} of peak"))
+    return ", ".join(text for target, reached, text in targets if reached < target) or "met"
+
+
+def _line(cells):
+    return "| " + " | ".join(cells) + " |"
+
+
+def _ratio(times, is_best):
+    if times is None:
+        return ""
+    text = f"{times:.0f}x" if times >= 10 else f"{times:.2f}x"
+    return f"**{text}**" if is_best else text
 
 
 def picture(report, path):
     """Draw time of a step against parameters, and the ratio to each peer on each row."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(15, 7), layout="constrained")
+    figure = Figure(figsize=(15, 8), layout="constrained")
     left, right = figure.subplots(1, 2)
-    rows = [row for row in report["rows"] if row["dtype"] == "float32"] or report["rows"]
-    machine, threads = report["machine"], report["settings"]["threads"]
-    figure.suptitle(
-        f"One training step, {rows[0]['dtype']}: {machine['cpu']}, "
-        f"{threads} core{'s' * (threads > 1)}, {machine['date'][:10]}"
-    )
-    for i, (name, color) in enumerate(COLORS.items()):
-        points = sorted((r["n_params"], r["step"][name] * 1e6) for r in rows if name in r["step"])
+    rows, threads = rows_of(report, "steps"), report["settings"]["threads"]
+    where = f"{machine.place(report['machine'])}, {threads} core{'s' * (threads > 1)}"
+    figure.suptitle(f"One training step, float32: {where}, {report['machine']['date'][:10]}")
+    for i, name in enumerate((OURS, *PEERS)):
+        points = [(r["n_params"], r["seconds"][name] * 1e6) for r in rows if name in r["seconds"]]
         if points:
-            x, y = zip(*points, strict=True)
-            left.loglog(x, y, "o", color=color, label=name, alpha=0.85)
-        if name != "deltajit":
-            places = [-k - 0.27 * (i - 2) for k in range(len(rows))]
-            ratios = [row["ratios"].get(name, 0) for row in rows]
-            right.barh(places, ratios, 0.27, color=color, label=name)
-            for row, place in zip(rows, places, strict=True):
-                if target := row[TARGETS[name]] if name in TARGETS else None:
-                    right.plot(target, place, "D", color="white", mec="black", ms=6)
-    right.plot([], [], "D", color="white", mec="black", label="target")
+            left.loglog(*zip(*points, strict=True), "o", color=f"C{i}", label=name, alpha=0.85)
+    for k, row in enumerate(rows):
+        for name, ratio in ratios(row).items():
+            right.plot(ratio, -k, "o", color=f"C{PEERS.index(name) + 1}")
+        right.plot(row["over"], -k, "|", color="black", ms=18)
+    right.plot([], [], "|", color="black", ms=12, label="target for the fastest peer")
     right.axvline(1, color="black", linewidth=1)
     left.set(xlabel="parameters", ylabel="time of a step / us")
     right.set(xscale="log", xlabel="time of a step over deltajit's")
-    names = [f"{row['name']}\nbatch {row['batch']:,}" for row in rows]
-    right.set_yticks([-k for k in range(len(rows))], names)
+    right.set_yticks([-k for k in range(len(rows))], [row["name"] for row in rows])
     for axes in (left, right):
         axes.grid(alpha=0.3, which="both", linewidth=0.5)
         axes.legend(loc="lower right")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=100)
     return path

@@ -61,6 +61,7 @@ sphinx_gallery_conf = {
             "descents.py",
             "constructions.py",
             "controller.py",
+            "onnx_policy.py",
             "neural_ode.py",
             "online.py",
             "physics_informed.py",

@@ -13,6 +13,7 @@ before `work`, and is the caller's. ``order`` is that of the workspace.
 ``adam_step(model, X, Y, rule, grad, work)``              1      the same, by a `Rule`
 ``update(rule, theta, grad)``                                    any step along a gradient
 ``fit_epoch(model, X, Y, order, size, rule, grad, work)`` 1      minibatches; (losses, weights)
+``specialize(model)``                                            kernels of its sizes; from Python
 ``vjp(model, X, u, out, work)``                           1      transposed tangent, (n_params,)
 ``input_grad(model, X, Y, out, work)``                    2      of each sample's loss, like X
 ``jacobian(model, X, out, work)``                         2      (B, n_out, n_in)
@@ -75,6 +76,7 @@ from .mlp.losses import LOSSES
 from .mlp.model import Model, points_size, workspace_size
 from .mlp.optimizers import OPTIMIZERS
 from .mlp.rules import Rule, update
+from .mlp.special import specialize
 from .mlp.sweeps import loss, predict, value_and_grad
 from .mlp.training import adam_step, fit_epoch, sgd_step
 
@@ -109,6 +111,7 @@ __all__ = [
     "predict",
     "propagate_delta",
     "sgd_step",
+    "specialize",
     "update",
     "value_and_grad",
     "vjp",

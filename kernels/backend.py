@@ -173,14 +173,44 @@ def _flags():
 
 
 @lock
-def compile_to_object(function, arguments, result, symbol):
+def compile_to_object(function, arguments, result, symbol, text_of=None):
     """Return the object code of a C function `symbol` that does what a Python function does.
 
-    arguments : Numba types, passed as `abi` says. result : a Numba type.
+    arguments : Numba types, passed as `abi` says. result : a Numba type. text_of : None, or a
+    function that returns what `compile_to_text` made of the kernel of a symbol, if it is one's.
+    """
+    library = _library_of(function, arguments, result, symbol)
+    module = library._final_module
+    if text_of is not None:
+        _link_texts(module, text_of)
+    _hide_all_but(module, symbol)
+    library._optimize_final_module()
+    _check_calls(module)
+    return library.codegen._tm.emit_object(module)
+
+
+@lock
+def compile_to_text(function, arguments, result, symbol):
+    """Return a C function as LLVM's bitcode, for kernels that it is inlined into.
+
+    Small, but neither unrolled nor vectorized: sizes may be constants there.
+    """
+    library = _library_of(function, arguments, result, symbol)
+    module, codegen = library._final_module, library.codegen
+    _hide_all_but(module, symbol)
+    options = llvm.PipelineTuningOptions(speed_level=1)
+    options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
+    builder = llvm.create_pass_builder(codegen._tm, options)
+    builder.getModulePassManager().run(module, builder)
+    return module.as_bitcode()
+
+
+def _library_of(function, arguments, result, symbol):
+    """Return Numba's library of a C function, with all that it calls in its module.
 
     compile_extra is what `njit` and `cfunc` come down to. Its library is not finalized, since that
-    would hand the code to Numba's engine: what it links is linked here, all but our function is
-    internal, so that it is inlined or dropped, and LLVM's passes run once.
+    would hand the code to Numba's engine: what it links is linked here, all but our function is to
+    be internal, so that it is inlined or dropped, and LLVM's passes run once.
     """
     context = cpu_target.target_context
     with jit_is_on():
@@ -190,12 +220,8 @@ def compile_to_object(function, arguments, result, symbol):
         )  # fmt: skip
     library = compiled.library
     library.add_ir_module(_c_function(context, compiled.fndesc, symbol))
-    module = library._final_module
     link(library)
-    _hide_all_but(module, symbol)
-    library._optimize_final_module()
-    _check_calls(module)
-    return library.codegen._tm.emit_object(module)
+    return library
 
 
 def _c_function(context, description, symbol):
@@ -222,6 +248,15 @@ def _c_function(context, description, symbol):
     else:
         builder.ret(value)
     return module
+
+
+def _link_texts(module, text_of):
+    """Put the kernels that a module declares into it."""
+    for name in [f.name for f in module.functions if f.is_declaration]:
+        text = text_of(name)
+        if text is not None:
+            module.link_in(llvm.parse_bitcode(text))
+            module.get_function(name).add_function_attribute("alwaysinline")
 
 
 def _hide_all_but(module, symbol):

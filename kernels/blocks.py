@@ -7,7 +7,23 @@ of a product; panels of KC rows of b are packed, and stay in the L1 cache while 
 import numpy as np
 
 from .compiler import shared
-from .simd.vectors import LANES_F32, VECTOR_BYTES
+from .simd.vectors import CPU_NAME, LANES_F32, VECTOR_BYTES
+
+# ---------------------------------------------------------------- caches
+
+# KiB of a core's L1 and L2 caches, by LLVM's name of the CPU; of others the least there is.
+CACHES = {
+    **dict.fromkeys(("haswell", "broadwell", "skylake"), (32, 256)),
+    **dict.fromkeys(("skylake-avx512", "cascadelake", "cooperlake"), (32, 1024)),
+    **dict.fromkeys(("icelake-client", "rocketlake"), (48, 512)),
+    **dict.fromkeys(("icelake-server", "tigerlake", "alderlake"), (48, 1280)),
+    **dict.fromkeys(("sapphirerapids", "emeraldrapids", "graniterapids"), (48, 2048)),
+    **dict.fromkeys(("znver2", "znver3"), (32, 512)),
+    **{"znver4": (32, 1024), "znver5": (48, 1024)},
+    **dict.fromkeys(("neoverse-n1", "neoverse-v1"), (64, 1024)),
+    **dict.fromkeys(("apple-m1", "apple-m2", "apple-m3"), (128, 4096)),
+}
+L1, L2 = CACHES.get(CPU_NAME, (32, 256))
 
 # ---------------------------------------------------------------- the tile
 
@@ -21,7 +37,12 @@ MR = np.intp(ACCUMULATORS // NR)  # and its rows
 MR_NARROW = np.intp(ACCUMULATORS)  # rows of a tile of one vector
 NR_ONE = 4  # vectors of a tile of one row, which has as many chains
 MR_FEW = 5 if VECTOR_BYTES == 64 else 4  # rows of the tile that reads b where it lies
-KC = 256  # rows of a panel: with AVX-512 32 KB of float32, of an L1 cache of 48 KB
+
+# Rows of a panel, which takes two thirds of L1 at most: of 48 KB, with AVX-512, it is 32 KB. More
+# than 256 were no faster on any CPU that we tried (``python -m bench.blocks``), nor where they fit.
+KC = min(256, 2 * L1 * 1024 // 3 // (NR * VECTOR_BYTES) // 32 * 32)
+# Rows of a whose KC columns, of float32, take half of L2 at most: they stay while panels go by.
+MC = min(256, L2 * 1024 // 2 // (4 * KC) // 32 * 32)
 AHEAD = 24  # rows of b that are prefetched ahead: no hardware prefetcher follows long strides
 
 # ---------------------------------------------------------------- products
@@ -93,8 +114,8 @@ def way_gradient(shape, k, width):
 
 
 # A transposed a that is larger than L2 would leave it between two panels, and each of its columns
-# is on a page of its own: from BIG vectors (1 MB) on, MC vectors of its rows are packed together.
-BIG, MC = 2**20 // VECTOR_BYTES, 15
+# is on a page of its own: from BIG vectors (1 MB) on, MC_PACKED vectors of its rows are packed.
+BIG, MC_PACKED = 2**20 // VECTOR_BYTES, 15
 
 # ---------------------------------------------------------------- threads
 
@@ -116,6 +137,27 @@ LARGEST_BLOCK = 256
 # Samples of a batch that there may be at all: sums of such numbers are int64.
 MOST_SAMPLES = 2**62
 
-# Steps in a segment of a circuit: values and adjoints of 64 samples in float64 are 1 MB then, and
-# stay in L2.
-SEGMENT = 1024
+# Bytes of a cache line; of L2, and of L3 for each core, at least, of CPUs with such vectors.
+LINE = 64
+L2 = {64: 2**20, 32: 2**19, 16: 2**19}[VECTOR_BYTES]
+L3 = 2**23
+
+# Steps in a segment of a circuit: adjoints of 16 samples in float64 are 256 KB then, and stay in
+# L2. With 1,024, 1e6 operations whose operands come from anywhere take 8 % longer: more of them are
+# needed by other segments, and runs are shorter. With 4,096 it is 3 %.
+SEGMENT = 2048
+
+
+def samples_in_row(rows, itemsize):
+    """Choose how many samples a row of a circuit holds, by where all rows are.
+
+    Wider ones share what a step costs by itself. But with 64, rows leave L1 before they are read
+    again; and of what is in L3 or beyond, the less there is the better: a cache line a row.
+    """
+    if rows * 32 * itemsize <= L2:
+        width = 32
+    elif rows * 16 * itemsize <= L3:
+        width = 16
+    else:
+        width = LINE // itemsize
+    return width

@@ -61,7 +61,8 @@ def _path(name, fingerprint):
 
 def count(fingerprint):
     """Return how many kernels are kept for this CPU."""
-    return len(list(folder().glob(_path("*", fingerprint).name))) if is_on() else 0
+    names = _path("*float??", fingerprint).name  # not those of the bitcode of some
+    return len(list(folder().glob(names))) if is_on() else 0
 
 
 def load(name, fingerprint):

@@ -133,6 +133,11 @@ def slot_named(name):
     return 0 if name is None else _by_name[name]
 
 
+def kernel_at(slot):
+    """Return the kernel whose slot is at an address; None for 0."""
+    return _of_slot[slot][0] if slot else None
+
+
 def in_use() -> set[str]:
     """Return the names of the kernels that this process has code of."""
     return {
@@ -213,11 +218,14 @@ class Prototype:
                 raise TypeError(where + problem)
 
     def typed_call(self, name, real, given):
-        """Return Numba's (signature, lowering of a call by an address) for these argument types."""
+        """Return Numba's (signature, lowering of a call) for these argument types.
+
+        The lowering takes what to call: an address as a word of LLVM, or the name of a symbol.
+        """
         self.check(name, real, given)
         arguments, result = self.types_for(real)
 
-        def call(context, builder, address, values):
+        def call(context, builder, callee, values):
             words = [
                 word
                 for part in zip(arguments, given, values, strict=True)
@@ -225,8 +233,12 @@ class Prototype:
             ]
             is_void = result == types.none
             c_result = ir.VoidType() if is_void else context.get_value_type(result)
-            kind = ir.FunctionType(c_result, [word.type for word in words]).as_pointer()
-            value = builder.call(builder.inttoptr(address, kind), words)
+            kind = ir.FunctionType(c_result, [word.type for word in words])
+            if isinstance(callee, str):
+                function = cgutils.get_or_insert_function(builder.module, kind, callee)
+            else:
+                function = builder.inttoptr(callee, kind.as_pointer())
+            value = builder.call(function, words)
             return context.get_dummy_value() if is_void else value
 
         return result, call
@@ -261,6 +273,15 @@ class Kernel(Prototype, Generic[P, R]):
         """Return the same text, to go into a kernel that calls it."""
         return inlined(self.__wrapped__)
 
+    @functools.cached_property
+    def linked(self):
+        """Return what a kernel that is not kept calls, to have this one's code in its own."""
+        return _as_intrinsic(self._linked_type, self.__wrapped__, ())
+
+    def symbol(self, real):
+        """Return the name of its C function for floats of type `real`."""
+        return f"deltajit.{self.name}.{REALS[real]}"
+
     def _slot_symbol(self, real):
         return f"deltajit.slot.{self.name}.{REALS[real]}"
 
@@ -289,6 +310,16 @@ class Kernel(Prototype, Generic[P, R]):
             return call(
                 context, builder, bound(builder, self.slot_in(builder.module, real)), values
             )
+
+        return result(*given), lower
+
+    def _linked_type(self, *given):
+        """Type and lowering of a call that LLVM replaces by this kernel's code."""
+        real = self.real_of(given)
+        result, call = self.typed_call(self.__name__, real, given)
+
+        def lower(context, builder, signature, values):
+            return call(context, builder, self.symbol(real), values)
 
         return result(*given), lower
 
@@ -425,18 +456,36 @@ llvm.add_symbol(RESOLVER, python.on_own_thread(_resolve, RESOLVER))
 
 def _code_of(kernel, real):
     """Return the address of a kernel's code, from the cache or the compiler."""
-    name, symbol = f"{kernel.name}.{REALS[real]}", f"deltajit.{kernel.name}.{REALS[real]}"
+    name, symbol = f"{kernel.name}.{REALS[real]}", kernel.symbol(real)
+    make = backend.compile_to_object
+    if not kernel.is_kept:  # only these may call `linked` kernels
+        make = functools.partial(make, text_of=_text_named)
+    return backend.load_object(_kept(kernel, real, name, make), symbol)
+
+
+def _text_named(symbol):
+    """Return the code of the kernel with a symbol, as LLVM takes it; None if there is no such."""
+    slot = _by_name.get(symbol.removeprefix("deltajit."))
+    if slot is None:
+        return None
+    kernel, real = _of_slot[slot]
+    name = f"{kernel.name}.{REALS[real]}.text"
+    return _kept(kernel, real, name, backend.compile_to_text)
+
+
+def _kept(kernel, real, name, make):
+    """Return what `make` makes of a kernel, from the cache if it is kept there under a name."""
     if not kernel.is_kept:
-        return backend.load_object(_compiled(kernel, real, symbol), symbol)
+        return _compiled(kernel, real, make)
     code = cache.load(name, SHORT)
     if code is None:
         _say_once()
         with cache.lock(name, SHORT):
             code = cache.load(name, SHORT)  # another process may have been faster
             if code is None:
-                code = _compiled(kernel, real, symbol)
+                code = _compiled(kernel, real, make)
                 cache.save(name, SHORT, code)
-    return backend.load_object(code, symbol)
+    return code
 
 
 def _say_once():
@@ -451,11 +500,11 @@ def _say_once():
         logger.warning("deltajit: compiling kernels for this CPU%s", place)
 
 
-def _compiled(kernel, real, symbol):
-    """Return the object code."""
+def _compiled(kernel, real, make):
+    """Return what `make` makes of a kernel."""
     global _spent
     start = time.perf_counter()
-    code = backend.compile_to_object(kernel.__wrapped__, *kernel.types_for(real), symbol)
+    code = make(kernel.__wrapped__, *kernel.types_for(real), kernel.symbol(real))
     _spent += time.perf_counter() - start
     return code
 

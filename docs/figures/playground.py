@@ -1,16 +1,12 @@
 """Screenshots of the playground for its page: ``python docs/figures/playground.py``."""
 
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+from browser import browsing, serving
 
-from tests.helpers.browser import browsing, serving  # noqa: E402
-
-PICTURES = ROOT / "docs/pictures"
+PICTURES = Path(__file__).parents[1] / "pictures"
 
 
 def shoot(page, name):

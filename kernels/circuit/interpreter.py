@@ -6,9 +6,10 @@ A program is data, so nothing is compiled for it. Steps of one operation follow 
 as far as their order allows (`runs`).
 
 Baur & Strassen (1983): from the last step to the first, ``adjoint[x] += adjoint[v] * dv/dx`` gives
-all derivatives of an output, for a small multiple of what the value costs. That needs all values.
-So that they stay in the cache, the steps are cut into segments: a value that no other segment needs
-has a row only as long as its segment is at work, and the way back computes it once more.
+all derivatives of an output, for a small multiple of what the value costs. That needs all values,
+which are written and read in order. What is read in any order should stay in the cache: so the
+steps are cut into segments, and an adjoint that no other segment needs shares its row with those of
+other segments, as does a value where only values are asked for.
 
 Public kernels take (program, what is read, what is written, work). X (B, n_inputs) or one sample
 (n_inputs,); m is the number of outputs.
@@ -27,10 +28,11 @@ from ..abi import (
     Word,
     WordMatrix,
 )
+from ..blocks import LINE
 from ..compiler import inlined, kernel, njit, shared
 from ..gemm.tile import View, at, view
 from ..gemm.transpose import transpose
-from ..simd.vectors import LANES_F32, LANES_F64, broadcast, lanes, load, store
+from ..simd.vectors import VECTOR_BYTES, broadcast, lanes, load, store
 from ..simd.views import fill, matrix, vector
 from ..status import (
     BAD_OUT,
@@ -48,22 +50,24 @@ from .runs import Facts, ahead, backward, forward, turn
 
 FORWARD, BACKWARD, AHEAD, TURN = range(4)  # columns of `Program.slots`
 OPERATION, FIRST, LAST = range(3)  # columns of `Program.runs`
+VALUES, ADJOINTS, TANGENTS, TURNED = range(4)  # sections of `work`
 
 
 class Program(NamedTuple):
     """Hold a circuit as the kernels take it; `circuit.program` is one.
 
-    Its memory is a table: a row a value, a column a sample. First come the rows of constants, then
-    those of inputs, of values that are kept (the outputs among them), and of one segment's values.
+    Its memory is two tables: a row a value or an adjoint, a column a sample. First come the rows of
+    constants, then those of inputs, and of what several segments need (the outputs among it). Then
+    come, in one table, all others; in the other table those of one segment.
 
     Attributes
     ----------
     steps : array (N, 3) of int32
         Rows of v, x and y of each step; a step of one operand has x twice.
+    reused : array (N, 3) of int32
+        Their rows in the table where segments share rows.
     runs : array (R, 3) of int32
         Operation, first step and end of each run.
-    segments : array (S + 1,) of int32
-        Where in `runs` each segment begins.
     outputs : array (m,) of int32
         Rows of the outputs.
     constants : array (C,)
@@ -72,19 +76,20 @@ class Program(NamedTuple):
         Derivatives of max(x, y) and min(x, y) where x = y.
     slots : array (operations, 4) of int64
         Slots of the kernels of each operation.
-    n_inputs, rows, width : int
-        Number of inputs, of rows, and most samples in a row.
+    n_inputs, rows, reused_rows, width : int
+        Number of inputs, of rows of either table, and most samples in a row.
     """
 
     steps: Triples
+    reused: Triples
     runs: Triples
-    segments: Indices
     outputs: Indices
     constants: Vector
     ties: Vector
     slots: WordMatrix
     n_inputs: Word
     rows: Word
+    reused_rows: Word
     width: Word
 
     def __reduce__(self):
@@ -185,12 +190,12 @@ def _evaluate(version: Word, program: Program, X: Matrix, out: OutMatrix, work: 
     status = _check(version, program, X, work, 1) or _check_rows(out, X, program.outputs.size)
     if status == OK:
         width, m = width_of(program, X.shape[0], 1), program.outputs.size
-        values, result = section(program, work, width, 0), matrix(out, 0, X.shape[0], m)
+        values, result = section(program, work, width, ADJOINTS), matrix(out, 0, X.shape[0], m)
         put_constants(program, width, values)
         for first in range(0, X.shape[0], width):
             count = min(width, X.shape[0] - first)
             put_inputs(program, X, first, count, width, values)
-            go_forward(program, width, values)
+            go_forward(program, program.reused, width, values)
             take_outputs(program, values, width, result, first, count)
     return status
 
@@ -207,19 +212,20 @@ def _value_and_grad(
         or _check_gradients(grad, batch, m, n)
     )
     if status == OK:
-        width, last_segment = width_of(program, batch, 1), program.segments.size - 2
-        values, adjoints = section(program, work, width, 0), section(program, work, width, 1)
+        width = width_of(program, batch, 1)
+        values, adjoints = (
+            section(program, work, width, VALUES),
+            section(program, work, width, ADJOINTS),
+        )
         result, target = matrix(value, 0, batch, m), view(matrix(grad, 0, batch, m * n))
         put_constants(program, width, values)
         fill(adjoints, 0)
         for first in range(0, batch, width):
             count = min(width, batch - first)
             put_inputs(program, X, first, count, width, values)
-            go_forward(program, width, values)
+            go_forward(program, program.steps, width, values)
             take_outputs(program, values, width, result, first, count)
             for q in range(m):
-                if q > 0 and last_segment > 0:  # the way back has put others into its rows
-                    forward_segment(program, last_segment, width, values)
                 clear_inputs(program, width, adjoints)
                 seed(program, q, width, adjoints)
                 go_back(program, width, values, adjoints)
@@ -239,12 +245,18 @@ def _hvp(
         or _check_directions(program, X, V)
     )
     if status == OK:
-        width, size = width_of(program, batch, 2), program.rows * width_of(program, batch, 2)
-        values, adjoints = section(program, work, width, 0), section(program, work, width, 1)
-        tangents, turned = section(program, work, width, 2), section(program, work, width, 3)
+        width = width_of(program, batch, 2)
+        values, adjoints = (
+            section(program, work, width, VALUES),
+            section(program, work, width, ADJOINTS),
+        )
+        tangents, turned = (
+            section(program, work, width, TANGENTS),
+            section(program, work, width, TURNED),
+        )
         target = view(matrix(out, 0, batch, n))
         put_constants(program, width, values)
-        fill(vector(work, size, 3 * size), 0)
+        clear_all_but_values(values, adjoints, tangents, turned)
         for first in range(0, batch, width):
             count = min(width, batch - first)
             put_inputs(program, X, first, count, width, values)
@@ -265,7 +277,7 @@ def _check(version, program, X, work, order):
         status = STALE
     elif X.shape[1] != program.n_inputs:
         status = BAD_X_OF_CIRCUIT
-    elif work.size < 2 * order * program.rows * width_of(program, X.shape[0], order):
+    elif work.size < order * rows_of(program) * width_of(program, X.shape[0], order):
         status = SMALL_WORK_OF_CIRCUIT
     return status
 
@@ -304,10 +316,10 @@ def _check_directions(program, X, V):
 
 
 @inlined
-def steps_of(program, r):
-    """Return the steps of run r."""
+def of_run(program, r, steps):
+    """Return the steps of run r, of either table."""
     first, last = program.runs[r, FIRST], program.runs[r, LAST]
-    return matrix(program.steps, 3 * first, last - first, 3)
+    return matrix(steps, 3 * first, last - first, 3)
 
 
 @inlined
@@ -322,45 +334,33 @@ def facts_of(program):
     return Facts(program.ties, program.constants.size)
 
 
-@inlined
-def forward_segment(program, s, width, values):
-    """All runs of segment s."""
-    for r in range(program.segments[s], program.segments[s + 1]):
-        forward(slot_of(program, r, FORWARD), steps_of(program, r), width, values)
-
-
 @kernel
-def go_forward(program: Program, width: Word, values: Vector):
-    """Compute the values of all steps from constants and inputs; the last segment's stay."""
-    for s in range(program.segments.size - 1):
-        forward_segment(program, s, width, values)
+def go_forward(program: Program, steps: Triples, width: Word, values: Vector):
+    """Compute the values of all steps from constants and inputs.
+
+    By `program.steps` all values stay; by `program.reused` the outputs do.
+    """
+    for r in range(len(program.runs)):
+        forward(slot_of(program, r, FORWARD), of_run(program, r, steps), width, values)
 
 
 @kernel
 def go_back(program: Program, width: Word, values: Vector, adjoints: Vector):
     """Compute the adjoints of the inputs from those of the outputs, after `go_forward`."""
-    last_segment, facts = program.segments.size - 2, facts_of(program)
-    for s in range(last_segment, -1, -1):
-        if s != last_segment:
-            forward_segment(program, s, width, values)
-        for r in range(program.segments[s + 1] - 1, program.segments[s] - 1, -1):
-            steps = steps_of(program, r)
-            backward(slot_of(program, r, BACKWARD), steps, facts, width, values, adjoints)
-
-
-@inlined
-def ahead_segment(program, s, width, values, tangents):
-    """All runs of segment s."""
     facts = facts_of(program)
-    for r in range(program.segments[s], program.segments[s + 1]):
-        ahead(slot_of(program, r, AHEAD), steps_of(program, r), facts, width, values, tangents)
+    for r in range(len(program.runs) - 1, -1, -1):
+        slot, steps = slot_of(program, r, BACKWARD), of_run(program, r, program.steps)
+        reused = of_run(program, r, program.reused)
+        backward(slot, steps, reused, facts, width, values, adjoints)
 
 
 @kernel
 def go_ahead(program: Program, width: Word, values: Vector, tangents: Vector):
     """Compute values and tangents of all steps from those of constants and inputs."""
-    for s in range(program.segments.size - 1):
-        ahead_segment(program, s, width, values, tangents)
+    facts = facts_of(program)
+    for r in range(len(program.runs)):
+        steps = of_run(program, r, program.steps)
+        ahead(slot_of(program, r, AHEAD), steps, facts, width, values, tangents)
 
 
 @kernel
@@ -369,13 +369,11 @@ def turn_back(
     turned: Vector,
 ):  # fmt: skip
     """Compute the adjoints of the inputs, and their tangents, after `go_ahead`."""
-    last_segment, facts = program.segments.size - 2, facts_of(program)
-    for s in range(last_segment, -1, -1):
-        if s != last_segment:
-            ahead_segment(program, s, width, values, tangents)
-        for r in range(program.segments[s + 1] - 1, program.segments[s] - 1, -1):
-            slot, steps = slot_of(program, r, TURN), steps_of(program, r)
-            turn(slot, steps, facts, width, values, adjoints, tangents, turned)
+    facts = facts_of(program)
+    for r in range(len(program.runs) - 1, -1, -1):
+        slot, steps = slot_of(program, r, TURN), of_run(program, r, program.steps)
+        reused = of_run(program, r, program.reused)
+        turn(slot, steps, reused, facts, width, values, adjoints, tangents, turned)
 
 
 # ---------------------------------------------------------------- samples in, results out
@@ -383,9 +381,10 @@ def turn_back(
 
 @inlined
 def width_of(program, batch, order):
-    """Return how many samples a row holds, in whole vectors; half as many for order 2."""
+    """Return how many samples a row holds, in whole vectors; fewer for order 2."""
+    line = LINE // program.constants.itemsize
     whole = (batch + lanes(program.constants) - 1) // lanes(program.constants)
-    return min(program.width // order, max(1, whole) * lanes(program.constants))
+    return min(max(program.width // order, line), max(1, whole) * lanes(program.constants))
 
 
 def workspace_size(program: Program, batch: int, order: int = 1) -> int:
@@ -405,9 +404,10 @@ def workspace_size(program: Program, batch: int, order: int = 1) -> int:
     int
         Number of floats, of the program's dtype.
     """
-    lanes = LANES_F32 if program.constants.itemsize == 4 else LANES_F64
-    width = min(program.width // order, max(1, -(-batch // lanes)) * lanes)
-    return 2 * order * program.rows * width
+    itemsize = program.constants.itemsize
+    lanes = VECTOR_BYTES // itemsize
+    width = min(max(program.width // order, LINE // itemsize), max(1, -(-batch // lanes)) * lanes)
+    return order * (program.rows + program.reused_rows) * width
 
 
 @shared
@@ -422,15 +422,33 @@ def largest_workspace(program: Program) -> int:
     Returns
     -------
     int
-        Number of floats: for `hvp` there are twice as many rows, half as wide.
+        Number of floats: for `hvp` there are twice as many rows, at least half as wide.
     """
-    return 2 * program.rows * program.width
+    widest = max(program.width // 2, LINE // program.constants.itemsize)
+    return 2 * (program.rows + program.reused_rows) * widest
+
+
+@inlined
+def rows_of(program):
+    """Return how many rows both tables have."""
+    return program.rows + program.reused_rows
 
 
 @inlined
 def section(program, work, width, i):
-    """Return the rows of values, adjoints, tangents, or tangents of adjoints: i = 0, 1, 2, 3."""
-    return vector(work, i * program.rows * width, program.rows * width)
+    """Return the rows of VALUES, ADJOINTS, TANGENTS, or TURNED, the tangents of adjoints."""
+    first, rows = i // 2 * rows_of(program), program.rows
+    if i % 2 == 1:
+        first, rows = first + program.rows, program.reused_rows
+    return vector(work, first * width, rows * width)
+
+
+@inlined
+def clear_all_but_values(values, adjoints, tangents, turned):
+    """Set adjoints and tangents to 0, those of constants above all."""
+    fill(adjoints, 0)
+    fill(tangents, 0)
+    fill(turned, 0)
 
 
 @inlined

@@ -10,9 +10,14 @@ from ..abi import Double, Matrix, Vector
 from ..compiler import inlined, kernel
 from ..gemm.tile import at, view
 from ..mlp.losses import Loss, Options, sample_weight
-from ..simd.views import fill, matrix, row, vector, vector_at
+from ..simd.views import fill, matrix, row, vector_at
 from .interpreter import (
+    ADJOINTS,
+    TANGENTS,
+    TURNED,
+    VALUES,
     Program,
+    clear_all_but_values,
     clear_inputs,
     go_ahead,
     go_back,
@@ -28,8 +33,8 @@ from .interpreter import (
 
 # What the words of a program at an address are: places and extents, then numbers.
 (
-    STEPS, N_STEPS, RUNS, N_RUNS, SEGMENTS, N_SEGMENTS, OUTPUTS, N_OUTPUTS, CONSTANTS, N_CONSTANTS,
-    TIES, SLOTS, N_SLOTS, N_INPUTS, ROWS, WIDTH, N_WORDS,
+    STEPS, N_STEPS, REUSED, RUNS, N_RUNS, OUTPUTS, N_OUTPUTS, CONSTANTS, N_CONSTANTS,
+    TIES, SLOTS, N_SLOTS, N_INPUTS, ROWS, REUSED_ROWS, WIDTH, N_WORDS,
 ) = range(17)  # fmt: skip
 
 
@@ -39,15 +44,14 @@ def make_words(program):
     for place, size, array in (
         (STEPS, N_STEPS, program.steps),
         (RUNS, N_RUNS, program.runs),
-        (SEGMENTS, N_SEGMENTS, program.segments),
         (OUTPUTS, N_OUTPUTS, program.outputs),
         (CONSTANTS, N_CONSTANTS, program.constants),
         (SLOTS, N_SLOTS, program.slots),
     ):
         words[place], words[size] = array.ctypes.data, len(array)
-    words[TIES] = program.ties.ctypes.data
+    words[REUSED], words[TIES] = program.reused.ctypes.data, program.ties.ctypes.data
     words[N_INPUTS], words[ROWS] = program.n_inputs, program.rows
-    words[WIDTH] = program.width
+    words[REUSED_ROWS], words[WIDTH] = program.reused_rows, program.width
     return words
 
 
@@ -58,14 +62,15 @@ def program_at(address, like):
     n_steps, n_runs, n_slots = words[N_STEPS], words[N_RUNS], words[N_SLOTS]
     return Program(
         matrix(vector_at(words[STEPS], 3 * n_steps, index), 0, n_steps, 3),
+        matrix(vector_at(words[REUSED], 3 * n_steps, index), 0, n_steps, 3),
         matrix(vector_at(words[RUNS], 3 * n_runs, index), 0, n_runs, 3),
-        vector_at(words[SEGMENTS], words[N_SEGMENTS], index),
         vector_at(words[OUTPUTS], words[N_OUTPUTS], index),
         vector_at(words[CONSTANTS], words[N_CONSTANTS], like),
         vector_at(words[TIES], 2, like),
         matrix(vector_at(words[SLOTS], 4 * n_slots, words[0]), 0, n_slots, 4),
         words[N_INPUTS],
         words[ROWS],
+        words[REUSED_ROWS],
         words[WIDTH],
     )
 
@@ -77,12 +82,12 @@ def total(
     """Compute `losses.total` of a circuit."""
     program = program_at(options.circuit, a)
     width, result = width_of(program, a.shape[0], 1), 0.0
-    values = section(program, spare, width, 0)
+    values = section(program, spare, width, ADJOINTS)
     put_constants(program, width, values)
     for first in range(0, a.shape[0], width):
         count = min(width, a.shape[0] - first)
         _put(program, a, Y, first, count, width, values)
-        go_forward(program, width, values)
+        go_forward(program, program.reused, width, values)
         place = program.outputs[0] * width
         for j in range(count):
             result += sample_weight(weights, first + j) * values[place + j]
@@ -97,14 +102,17 @@ def slopes(
     """Compute `losses.slopes` of a circuit."""
     program = program_at(options.circuit, a)
     width, begin, n_out = width_of(program, a.shape[0], 1), program.constants.size, a.shape[1]
-    values, adjoints = section(program, spare, width, 0), section(program, spare, width, 1)
+    values, adjoints = (
+        section(program, spare, width, VALUES),
+        section(program, spare, width, ADJOINTS),
+    )
     put_constants(program, width, values)
     fill(adjoints, 0)
     for first in range(0, a.shape[0], width):
         count = min(width, a.shape[0] - first)
         _put(program, a, Y, first, count, width, values)
         clear_inputs(program, width, adjoints)
-        go_forward(program, width, values)
+        go_forward(program, program.steps, width, values)
         seed(program, 0, width, adjoints)
         go_back(program, width, values, adjoints)
         take_rows(adjoints, begin, n_out, width, at(view(out), first, 0), count)
@@ -119,10 +127,16 @@ def curved(
     """Compute `losses.curved` of a circuit."""
     program = program_at(options.circuit, a)
     width, begin, n_out = width_of(program, a.shape[0], 2), program.constants.size, a.shape[1]
-    values, adjoints = section(program, spare, width, 0), section(program, spare, width, 1)
-    tangents, turned = section(program, spare, width, 2), section(program, spare, width, 3)
+    values, adjoints = (
+        section(program, spare, width, VALUES),
+        section(program, spare, width, ADJOINTS),
+    )
+    tangents, turned = (
+        section(program, spare, width, TANGENTS),
+        section(program, spare, width, TURNED),
+    )
     put_constants(program, width, values)
-    fill(vector(spare, values.size, 3 * values.size), 0)
+    clear_all_but_values(values, adjoints, tangents, turned)
     for first in range(0, a.shape[0], width):
         count = min(width, a.shape[0] - first)
         _put(program, a, Y, first, count, width, values)

@@ -2,7 +2,7 @@
 
 Samples run along the lanes; a value is a row of `width` samples, so that what it costs to call a
 kernel is shared by a run's steps and their samples. `steps` (n, 3) holds the rows of v, x and y of
-each step; of one operand, x is there twice.
+each step; of one operand, x is there twice. `reused` (n, 3) holds those of their adjoints.
 """
 
 from typing import Any, NamedTuple
@@ -13,10 +13,14 @@ from ..simd.vectors import broadcast, fma, lanes, load, select, store
 
 
 class Operation(NamedTuple):
-    """What there is to know of an operation: how many operands, and its kernels as below."""
+    """What there is to know of an operation: how many operands, and its kernels as below.
+
+    `reads` says whether the way back reads values or tangents of v, x and y.
+    """
 
     name: str
     n_operands: int
+    reads: bool
     forward: Kernel[..., Any]
     backward: Kernel[..., Any]
     ahead: Kernel[..., Any]
@@ -36,7 +40,9 @@ def forward(steps: Triples, width: Word, values: Vector):
 
 
 @prototype
-def backward(steps: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector):
+def backward(
+    steps: Triples, reused: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector
+):
     """Add ``adjoint[v] dv/dx`` to adjoint[x], y likewise; adjoint[v] becomes 0, ready for reuse."""
 
 
@@ -47,8 +53,8 @@ def ahead(steps: Triples, facts: Facts, width: Word, values: Vector, tangents: V
 
 @prototype
 def turn(
-    steps: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector, tangents: Vector,
-    turned: Vector,
+    steps: Triples, reused: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector,
+    tangents: Vector, turned: Vector,
 ):  # fmt: skip
     """Compute `backward` and the tangents of the adjoints: forward over reverse.
 
@@ -138,7 +144,7 @@ def move_variables(facts, width, x, y, by_x, Rx, by_y, Ry):
 # ---------------------------------------------------------------- of two operands
 
 
-def of_two(name, n_operands, value, partials, add, move, curvatures=None):
+def of_two(name, n_operands, value, partials, add, move, curvatures=None, reads=True):
     """Make a record of value and derivatives, which go back by `add`, and ahead by `move`.
 
     Without `curvatures` they do not move: then both kinds of adjoints go back alike.
@@ -152,15 +158,18 @@ def of_two(name, n_operands, value, partials, add, move, curvatures=None):
                 store(values, v + j, value(load(values, x + j), load(values, y + j)))
 
     @kernel(name=f"backward.{name}")
-    def backward_run(steps: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector):
+    def backward_run(
+        steps: Triples, reused: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector
+    ):
         for k in range(steps.shape[0] - 1, -1, -1):
             v, x, y = places(steps, k, width)
+            to_v, to_x, to_y = places(reused, k, width)
             for j in range(0, width, lanes(values)):
                 at_v, at_x, at_y = load(values, v + j), load(values, x + j), load(values, y + j)
                 by_x, by_y = partials(facts.ties, at_v, at_x, at_y)
-                g = take(adjoints, v + j)
-                add(adjoints, x + j, g, by_x)
-                add(adjoints, y + j, g, by_y)
+                g = take(adjoints, to_v + j)
+                add(adjoints, to_x + j, g, by_x)
+                add(adjoints, to_y + j, g, by_y)
 
     @kernel(name=f"ahead.{name}")
     def ahead_run(steps: Triples, facts: Facts, width: Word, values: Vector, tangents: Vector):
@@ -175,39 +184,40 @@ def of_two(name, n_operands, value, partials, add, move, curvatures=None):
                 store(tangents, v + j, move(facts, width, x, y, by_x, Rx, by_y, Ry))
 
     def turn_run(
-        steps: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector,
-        tangents: Vector, turned: Vector,
+        steps: Triples, reused: Triples, facts: Facts, width: Word, values: Vector,
+        adjoints: Vector, tangents: Vector, turned: Vector,
     ):  # fmt: skip
         for k in range(steps.shape[0] - 1, -1, -1):
             v, x, y = places(steps, k, width)
+            to_v, to_x, to_y = places(reused, k, width)
             for j in range(0, width, lanes(values)):
                 at_v, at_x, at_y = load(values, v + j), load(values, x + j), load(values, y + j)
-                g, Rg = take(adjoints, v + j), take(turned, v + j)
+                g, Rg = take(adjoints, to_v + j), take(turned, to_v + j)
                 Rx, Ry = load(tangents, x + j), load(tangents, y + j)
                 by_x, by_y = partials(facts.ties, at_v, at_x, at_y)
                 xx, xy, yy = curvatures(at_v, at_x, at_y)
                 xy = of_variable(facts, width, x, of_variable(facts, width, y, xy))
-                add_product(adjoints, x + j, g, by_x)
-                add_product(adjoints, y + j, g, by_y)
-                add_product(turned, x + j, Rg, by_x)
-                add_chosen(turned, x + j, g, moved(xx, Rx, xy, Ry))
-                add_product(turned, y + j, Rg, by_y)
-                add_chosen(turned, y + j, g, moved(xy, Rx, yy, Ry))
+                add_product(adjoints, to_x + j, g, by_x)
+                add_product(adjoints, to_y + j, g, by_y)
+                add_product(turned, to_x + j, Rg, by_x)
+                add_chosen(turned, to_x + j, g, moved(xx, Rx, xy, Ry))
+                add_product(turned, to_y + j, Rg, by_y)
+                add_chosen(turned, to_y + j, g, moved(xy, Rx, yy, Ry))
 
     def turn_straight(
-        steps: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector,
-        tangents: Vector, turned: Vector,
+        steps: Triples, reused: Triples, facts: Facts, width: Word, values: Vector,
+        adjoints: Vector, tangents: Vector, turned: Vector,
     ):  # fmt: skip
-        backward_run(steps, facts, width, values, adjoints)
-        backward_run(steps, facts, width, values, turned)
+        backward_run(steps, reused, facts, width, values, adjoints)
+        backward_run(steps, reused, facts, width, values, turned)
 
     turns = kernel(turn_run if curvatures else turn_straight, name=f"turn.{name}")
-    return Operation(name, n_operands, forward_run, backward_run, ahead_run, turns)
+    return Operation(name, n_operands, reads, forward_run, backward_run, ahead_run, turns)
 
 
 def linear(name, value, partials):
     """Make the record of x + y or x - y."""
-    return of_two(name, 2, value, partials, add_number, move_straight)
+    return of_two(name, 2, value, partials, add_number, move_straight, reads=False)
 
 
 def selecting(name, value, partials, n_operands=2):
@@ -234,12 +244,17 @@ def unary(name, value, partial, curvature):
                 store(values, v + j, value(load(values, x + j)))
 
     @kernel(name=f"backward.{name}")
-    def backward_run(steps: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector):
+    def backward_run(
+        steps: Triples, reused: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector
+    ):
         for k in range(steps.shape[0] - 1, -1, -1):
             v, x, _ = places(steps, k, width)
+            to_v, to_x, _ = places(reused, k, width)
             for j in range(0, width, lanes(values)):
-                g = take(adjoints, v + j)
-                add_product(adjoints, x + j, g, partial(load(values, v + j), load(values, x + j)))
+                g = take(adjoints, to_v + j)
+                add_product(
+                    adjoints, to_x + j, g, partial(load(values, v + j), load(values, x + j))
+                )
 
     @kernel(name=f"ahead.{name}")
     def ahead_run(steps: Triples, facts: Facts, width: Word, values: Vector, tangents: Vector):
@@ -254,18 +269,19 @@ def unary(name, value, partial, curvature):
 
     @kernel(name=f"turn.{name}")
     def turn_run(
-        steps: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector,
-        tangents: Vector, turned: Vector,
+        steps: Triples, reused: Triples, facts: Facts, width: Word, values: Vector,
+        adjoints: Vector, tangents: Vector, turned: Vector,
     ):  # fmt: skip
         for k in range(steps.shape[0] - 1, -1, -1):
             v, x, _ = places(steps, k, width)
+            to_v, to_x, _ = places(reused, k, width)
             for j in range(0, width, lanes(values)):
                 at_v, at_x = load(values, v + j), load(values, x + j)
-                g, Rg, Rx = take(adjoints, v + j), take(turned, v + j), load(tangents, x + j)
+                g, Rg, Rx = take(adjoints, to_v + j), take(turned, to_v + j), load(tangents, x + j)
                 by_x = partial(at_v, at_x)
                 xx = curvature(at_v, by_x, at_x)
-                add_product(adjoints, x + j, g, by_x)
-                add_product(turned, x + j, Rg, by_x)
-                add_chosen(turned, x + j, g, xx * where_not_0(xx, Rx))
+                add_product(adjoints, to_x + j, g, by_x)
+                add_product(turned, to_x + j, Rg, by_x)
+                add_chosen(turned, to_x + j, g, xx * where_not_0(xx, Rx))
 
-    return Operation(name, 1, forward_run, backward_run, ahead_run, turn_run)
+    return Operation(name, 1, True, forward_run, backward_run, ahead_run, turn_run)

@@ -23,6 +23,38 @@ def mark_needed(codes: Indices, x: Indices, y: Indices, needed: Flags):
             needed[x[k]] = needed[y[k]] = True
 
 
+@kernel
+def depth_first(
+    codes: Indices, x: Indices, y: Indices, outputs: Indices, path: Indices, placed: Flags,
+    order: Indices,
+) -> Word:  # fmt: skip
+    """Order operations so that each stands soon before its first use: depth first from the outputs.
+
+    Of two operands the later one comes first, which more is likely to lead to.
+    path : (K,) scratch memory. placed : (K,) for K nodes, true for those that are no operations;
+    overwritten. order : (n,) is overwritten. Returns n, the number of operations.
+    """
+    count = 0
+    for output in outputs:
+        path[0], length = output, 1
+        while length > 0:
+            k = path[length - 1]
+            if placed[k]:
+                length -= 1
+                continue
+            late, early = max(x[k], y[k]), min(x[k], y[k])
+            if not placed[late]:
+                path[length] = late
+                length += 1
+            elif not placed[early]:
+                path[length] = early
+                length += 1
+            else:
+                order[count], placed[k] = k, True
+                count += 1
+    return count
+
+
 class Lists(NamedTuple):
     """Scratch memory of `arrange` for K nodes, int32; everything is -1 but counts, which are 0."""
 

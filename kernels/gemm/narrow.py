@@ -11,9 +11,9 @@ import numpy as np
 from ..abi import Matrix, Real, Vector, Word
 from ..blocks import KC, MR_FEW, MR_NARROW, NR
 from ..compiler import inlined, kernel
-from ..simd.vectors import VECTOR_BYTES, broadcast, fma, lanes, load_masked, store_masked
-from ..simd.views import flat
-from .product import Shape, few_rows, panel_buffer, product, unit
+from ..simd.vectors import VECTOR_BYTES, broadcast, fma, lanes
+from ..simd.views import flat, get, put, put_first
+from .product import ZERO, Shape, few_rows, panel_buffer, product, unit
 from .tile import BODY, SMALL, View, at, make_buffer, make_tile, row_sums, view, zeros
 from .transpose import make_interleave, transpose_add
 
@@ -30,7 +30,7 @@ def matvec(a: Matrix, x: Vector, y: Vector, bias: Real):
     for i in range(0, m, width):
         rows = min(m - i, width)
         sums = row_sums(at(view(a), i, 0), view(x), a.shape[1], rows)
-        store_masked(y, i, sums + bias, rows)
+        put(y, i, sums + bias)
 
 
 def make_grouped(group):
@@ -43,6 +43,7 @@ def make_grouped(group):
         m, n = shape
         panel = panel_buffer(b)
         panel = View(panel.data, panel.row // NR, panel.col)
+        still = View(panel.data, ZERO, ZERO)  # nothing to be prefetched
         for p in range(0, k, KC):
             depth = min(k - p, KC)
             for q in range(0, depth, group):
@@ -52,12 +53,12 @@ def make_grouped(group):
                 for i in range(0, m, MR_FEW):
                     here = min(m - i, MR_FEW)
                     s, y, z = at(base, i, 0), at(x, i, 0), at(c, i, 0)
-                    few(s, scale, y, panel, z, panel, depth, n, here)
+                    few(s, scale, y, panel, z, still, depth, n, here)
             else:
                 for i in range(0, m, MR_NARROW):
                     h = min(i, m - MR_NARROW)
                     s, y, z = at(base, h, 0), at(x, h, 0), at(c, h, 0)
-                    rows(s, scale, y, panel, z, panel, depth, n, i - h)
+                    rows(s, scale, y, panel, z, still, depth, n, i - h)
             base = c
 
     return grouped_product
@@ -88,11 +89,11 @@ def sum_add(a, weights, row_of_weights, scale, c, first, count):
         target = at(x, 0, first)
         few_rows(target, scale, row_of_weights, at(view(a), 0, first), target, shape, a.shape[0])
     else:
-        _narrow_sum_add(a, weights, scale, c, first, count)
+        narrow_sum_add(a, weights, scale, c, first, count)
 
 
 @kernel
-def _narrow_sum_add(a: Matrix, weights: Vector, scale: Real, c: Vector, first: Word, count: Word):
+def narrow_sum_add(a: Matrix, weights: Vector, scale: Real, c: Vector, first: Word, count: Word):
     """Compute `sum_add` of few columns, by four chains each: one would wait for itself."""
     x, (m, n), width = flat(a), a.shape, lanes(a)
     fours = m - m % 4
@@ -101,14 +102,13 @@ def _narrow_sum_add(a: Matrix, weights: Vector, scale: Real, c: Vector, first: W
         s = t = u = v = broadcast(0, x)
         for i in range(0, fours, 4):
             k = i * n + j
-            s = _term(s, weights, i, load_masked(x, k, here))
-            t = _term(t, weights, i + 1, load_masked(x, k + n, here))
-            u = _term(u, weights, i + 2, load_masked(x, k + 2 * n, here))
-            v = _term(v, weights, i + 3, load_masked(x, k + 3 * n, here))
+            s = _term(s, weights, i, get(x, k))  # and of other columns, which are not stored
+            t = _term(t, weights, i + 1, get(x, k + n))
+            u = _term(u, weights, i + 2, get(x, k + 2 * n))
+            v = _term(v, weights, i + 3, get(x, k + 3 * n))
         for i in range(fours, m):
-            s = _term(s, weights, i, load_masked(x, i * n + j, here))
-        total = fma((s + t) + (u + v), scale, load_masked(c, j, here))
-        store_masked(c, j, total, here)
+            s = _term(s, weights, i, get(x, i * n + j))
+        put_first(c, j, fma((s + t) + (u + v), scale, get(c, j)), here)
 
 
 @inlined

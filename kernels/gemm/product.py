@@ -14,10 +14,25 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..abi import Real, Word
-from ..blocks import ACCUMULATORS, BIG, FEW, KC, MC, MR, MR_FEW, NARROW, NR, NR_ONE, tile_of
+from ..blocks import (
+    ACCUMULATORS,
+    BIG,
+    CHUNK_OF_ROWS,
+    FEW,
+    KC,
+    MC,
+    MC_PACKED,
+    MR,
+    MR_FEW,
+    NARROW,
+    NR,
+    NR_ONE,
+    UNROLL,
+    tile_of,
+)
 from ..compiler import inlined, kernel
 from ..simd.vectors import VECTOR_BYTES
-from .tile import BODY, HEAD, SMALL, View, Writer, at, make_buffer, make_tile
+from .tile import BODY, HEAD, SMALL, View, Writer, at, integer, make_buffer, make_tile
 from .transpose import pack_block
 
 ZERO = np.intp(0)  # a literal 0 would be a type of its own, and compile everything again
@@ -27,39 +42,62 @@ def make_sweeps(vecs):
     """Make two sweeps through one panel of columns, `vecs` vectors wide, from first row to last.
 
     The first finds the panel packed; the second reads b where it lies, and packs it as it goes.
+    `next_b` is where the panel lies that comes next, to be prefetched; stride 0 for the first
+    panel, whose sweep is the first to read a.
     """
     rows = np.intp(ACCUMULATORS // vecs)
     head, body = (make_tile(int(rows), vecs, kind) for kind in (HEAD, BODY))
 
     @kernel(name=f"sweep_packed_{vecs}")
     def sweep_packed(
-        base: View,
-        scale: Real,
-        a: View,
-        c: View,
-        panel: View,
-        first: Word,
-        m: Word,
-        n: Word,
-        k: Word,
-    ):
+        base: View, scale: Real, a: View, c: View, panel: View, next_b: View, first: Word, m: Word,
+        n: Word, k: Word,
+    ):  # fmt: skip
         packed = View(panel.data, panel.row * vecs // NR, panel.col)
         for i in range(first, m, rows):
             h = min(i, m - rows)  # the last tile overlaps its forerunner, and stores what is new
             below, target = at(base, h, 0), at(c, h, 0)
-            body(below, scale, at(a, h, 0), packed, target, panel, k, n, i - h)
+            ahead = rows_ahead(a, next_b, i // rows, rows, k)
+            body(below, scale, at(a, h, 0), packed, target, ahead, k, n, i - h)
 
     @kernel(name=f"sweep_{vecs}")
     def sweep(
-        base: View, scale: Real, a: View, b: View, c: View, panel: View, m: Word, n: Word, k: Word
-    ):
-        head(base, scale, a, b, c, panel, k, n, 0)
-        sweep_packed(base, scale, a, c, panel, rows, m, n, k)
+        base: View, scale: Real, a: View, b: View, c: View, panel: View, next_b: View, m: Word,
+        n: Word, k: Word,
+    ):  # fmt: skip
+        first = ZERO
+        if n >= panel.row * vecs // NR:
+            head(base, scale, a, b, c, panel, k, n, 0)
+            first = rows
+        else:
+            _pack(b, panel, n, k, vecs)
+        sweep_packed(base, scale, a, c, panel, next_b, first, m, n, k)
 
     return sweep_packed, sweep
 
 
-panel_buffer, block_buffer = make_buffer(NR), make_buffer(MC + 2)
+@inlined
+def rows_ahead(a, next_b, t, rows, k):
+    """Return what tile number t of a sweep prefetches: a part of a row for each turn of its loop.
+
+    A tile of few rows would never read ahead enough of its own: rows of a are on the same pages,
+    whose streams no hardware prefetcher tells apart, and rows of a transposed a, or of b, are on
+    pages of their own. Here each sweep reads its first operand once, evenly.
+    """
+    chunk, turns = rows * UNROLL, k // UNROLL
+    if next_b.row != 0:
+        ahead = at(next_b, t * turns, 0)
+        if t >= UNROLL:  # all its rows were
+            ahead = View(next_b.data, ZERO, ZERO)
+    elif a.col == 1:
+        ahead = at(a, (t + 1) * rows, t * chunk % KC)
+    else:
+        x = at(a, chunk * (t // UNROLL + 1), t % UNROLL * turns)
+        ahead = View(x.data, a.col, a.row)
+    return ahead
+
+
+panel_buffer, block_buffer = make_buffer(NR), make_buffer(MC_PACKED + 2)
 (wide_packed, wide), (narrow_packed, narrow) = make_sweeps(NR), make_sweeps(1)
 one_row, small = make_tile(1, NR_ONE, SMALL), make_tile(MR_FEW, NR, SMALL)
 
@@ -86,12 +124,25 @@ def product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k:
     packs = a.row == 1 and n > 2 * panel.row and m * k >= BIG * width
     for p in range(0, max(k, 1), KC):
         depth = min(k - p, KC)
-        deeper_b = at(b, p, 0)
+        x, y = at(a, 0, p), at(b, p, 0)
         if packs:
-            _packed(base, scale, at(a, 0, p), deeper_b, c, panel, shape, depth)
+            _packed(base, scale, x, y, c, panel, shape, depth)
         else:
-            _panels(base, scale, at(a, 0, p), deeper_b, c, panel, m, n, depth)
+            for i in range(0, m, height_of(m)):
+                s, z, rows = at(base, i, 0), at(c, i, 0), min(m - i, height_of(m))
+                _panels(s, scale, at(x, i, 0), y, z, panel, rows, n, depth)
         base = c
+
+
+@inlined
+def height_of(m):
+    """Return the rows of the blocks that m rows of a are cut into: as equal as can be, at most MC.
+
+    A block stays in L2 while the panels of b go by.
+    """
+    blocks = (m + MC - 1) // MC
+    height = (m + blocks - 1) // blocks
+    return height + -height % CHUNK_OF_ROWS
 
 
 @kernel
@@ -123,11 +174,12 @@ def _panels(
     j = 0
     while j < n:
         s, y, z, left = at(base, 0, j), at(b, 0, j), at(c, 0, j), n - j
+        next_b = View(at(y, 0, panel.row).data, b.row if j > 0 else ZERO, b.col)
         if tile_of(m, left, width) != NARROW:
-            wide(s, scale, a, y, z, panel, m, left, depth)
+            wide(s, scale, a, y, z, panel, next_b, m, left, depth)
             j += NR * width
         else:
-            narrow(s, scale, a, y, z, panel, m, left, depth)
+            narrow(s, scale, a, y, z, panel, next_b, m, left, depth)
             j += width
 
 
@@ -138,26 +190,34 @@ def transposed_product(base: View, a: View, b: View, c: View, shape: Shape, k: W
     Panels are packed from b's rows by transposing blocks in registers, so nobody needs b.T.
     """
     m, n = shape
-    panel, one = panel_buffer(b), unit(c)
-    width = panel.row // NR
     for p in range(0, k, KC):
         depth = min(k - p, KC)
-        x = at(a, 0, p)
-        j = 0
-        while j < n:
-            s, y, z, left = at(base, 0, j), at(b, j, p), at(c, 0, j), n - j
-            if tile_of(m, left, width) != NARROW:
-                _pack_transposed(y, panel, left, depth, NR)
-                if m < MR:
-                    _small_packed(s, one, x, z, panel, m, left, depth)
-                else:
-                    wide_packed(s, one, x, z, panel, ZERO, m, left, depth)
-                j += NR * width
-            else:
-                _pack_transposed(y, View(panel.data, width, panel.col), left, depth, 1)
-                narrow_packed(s, one, x, z, panel, ZERO, m, left, depth)
-                j += width
+        for i in range(0, m, height_of(m)):
+            s, x, z, rows = at(base, i, 0), at(a, i, p), at(c, i, 0), min(m - i, height_of(m))
+            _transposed_panels(s, x, at(b, 0, p), z, rows, n, depth)
         base = c
+
+
+@inlined
+def _transposed_panels(base, a, b, c, m, n, depth):
+    """Compute `_panels` of a transposed view b."""
+    panel, one = panel_buffer(b), unit(c)
+    width = panel.row // NR
+    j = 0
+    while j < n:
+        s, y, z, left = at(base, 0, j), at(b, j, 0), at(c, 0, j), n - j
+        next_b = panel if j > 0 else View(panel.data, ZERO, ZERO)  # what follows is in order
+        if tile_of(m, left, width) != NARROW:
+            _pack_transposed(y, panel, left, depth, NR)
+            if m < MR:
+                _small_packed(s, one, a, z, panel, m, left, depth)
+            else:
+                wide_packed(s, one, a, z, panel, next_b, ZERO, m, left, depth)
+            j += NR * width
+        else:
+            _pack_transposed(y, View(panel.data, width, panel.col), left, depth, 1)
+            narrow_packed(s, one, a, z, panel, next_b, ZERO, m, left, depth)
+            j += width
 
 
 @inlined
@@ -166,6 +226,16 @@ def _small_packed(base, scale, a, c, panel, m, n, k):
     for i in range(0, m, MR_FEW):
         rows = min(m - i, MR_FEW)
         small(at(base, i, 0), scale, at(a, i, 0), panel, at(c, i, 0), panel, k, n, rows)
+
+
+@inlined
+def _pack(b, panel, n, k, vecs):
+    """Pack k rows of b, of which n columns are left, fewer than `vecs` vectors: zeros follow."""
+    width = VECTOR_BYTES // size_of(b)
+    for q in range(k):
+        for v in range(vecs):
+            place = at(View(panel.data, vecs * width, panel.col), q, v * width)
+            copy_vector(at(b, q, v * width), place, n - v * width)
 
 
 @inlined
@@ -193,7 +263,7 @@ def _packed(
     while i < m:
         rows = m - i
         if rows > block.row:
-            rows = MC * width
+            rows = MC_PACKED * width
         for q in range(depth):
             for h in range(0, rows, width):
                 copy_vector(View(at(a, i + h, q).data, 0, 1), at(block, q, h), rows - h)
@@ -224,13 +294,18 @@ def size_of(typingctx, v):
 
 @intrinsic
 def copy_vector(typingctx, a, b, n):
-    """Compute ``b[0, :n] = a[0, :n]``, one vector at most; both with contiguous rows."""
+    """Copy row 0 of a, n columns, but one vector at most, to that of b, with zeros behind."""
 
     def codegen(context, bld, sig, args):
         out = Writer(context, bld, a[0].dtype)
         (a_p, _, _), (b_p, _, _) = (cgutils.unpack_tuple(bld, v) for v in args[:2])
         (mask,) = out.masks(args[2], 1)
-        out.store(out.load(a_p, 0, mask), b_p, 0, mask)
+        is_full = bld.icmp_signed(">=", args[2], integer(out.lanes))
+        out.store(
+            *out.either(is_full, lambda: [out.load(a_p, 0)], lambda: [out.load(a_p, 0, mask)]),
+            b_p,
+            0,
+        )
         return context.get_dummy_value()
 
     return types.void(a, b, types.intp), codegen

@@ -20,6 +20,7 @@ from ..blocks import AHEAD, KC, NR_ONE, UNROLL
 from ..simd import write
 from ..simd.vectors import VECTOR_BYTES, vector_of
 
+LINE_BYTES = 64  # of a cache line
 I8, I32, I64 = (ir.IntType(bits) for bits in (8, 32, 64))
 
 
@@ -74,9 +75,9 @@ class Writer:
         """Store a vector; lanes that are masked off do not touch memory."""
         return write.store(self.bld, x, self.at(p, v), self.bytes, mask)
 
-    def prefetch(self, p, write=False):
-        """Bring the line at p into L1; an address that is not mapped does no harm."""
-        args = p, *(ir.Constant(I32, x) for x in (int(write), 3, 1))
+    def prefetch(self, p, write=False, level=1):
+        """Bring the line at p into a cache; an address that is not mapped does no harm."""
+        args = p, *(ir.Constant(I32, x) for x in (int(write), 4 - level, 1))
         self.call("prefetch.p0", ir.VoidType(), *args)
 
     def muladd(self, x, y, z):
@@ -92,6 +93,20 @@ class Writer:
         """Return the listed lanes of x and, counted on, of y."""
         picks = ir.Constant(ir.VectorType(I32, len(lanes)), [*lanes])
         return self.bld.shuffle_vector(x, y, picks)
+
+    def either(self, condition, plain, edge):
+        """Return the list of values of `plain()`, which is likely, or of `edge()`."""
+        bld, ends = self.bld, []
+        with bld.if_else(condition, likely=True) as branches:
+            for branch, make in zip(branches, (plain, edge), strict=True):
+                with branch:
+                    values = make()
+                    ends.append((bld.block, values))
+        phis = [bld.phi(x.type) for x in ends[0][1]]
+        for block, values in ends:
+            for phi, x in zip(phis, values, strict=True):
+                phi.add_incoming(x, block)
+        return phis
 
     def hide(self, x):
         """Return x by an empty assembly statement, so that LLVM can't see where it comes from."""
@@ -168,24 +183,25 @@ def make_buffer(vecs, rows=KC):
 
 
 def make_tile(rows, vecs, kind, group=1):
-    """Make ``tile(base, scale, a, b, c, panel, k, n, edge)``: rows x vecs vectors of c, n columns.
+    """Make ``tile(base, scale, a, b, c, aside, k, n, edge)``: rows x vecs vectors of c, n columns.
 
-    kind : HEAD reads b where it lies, masked and with prefetch, and parks what it read in the
-        panel, zero-padded and contiguous, at no cost, since its store ports are idle. BODY reads
-        the panel as its b. Both store the rows from `edge` on. SMALL reads b where it lies; it has
-        `edge` rows, and computes the last of them again in place of those that it lacks.
+    kind : HEAD reads b where it lies, with prefetch, and parks what it read in the panel `aside`,
+        contiguous, at no cost, since its store ports are idle; b has all columns. BODY reads a
+        panel as its b, and prefetches the rows of `aside`. Both store the rows from `edge` on.
+        SMALL reads b where it lies; it has `edge` rows, and computes the last of them again in
+        place of those that it lacks.
     group : rows of b that share a vector, interleaved by `make_interleave`, for a narrow c (n at
         most lanes / group): each column has as many chains, which are added up at the end.
     """
 
     @intrinsic
-    def tile(typingctx, base, scale, a, b, c, panel, k, n, edge):
+    def tile(typingctx, base, scale, a, b, c, aside, k, n, edge):
         def codegen(context, bld, sig, args):
             writer = _Tile if group == 1 else _GroupTile
             writer(context, bld, a[0].dtype, (rows, vecs, kind, group), args).write()
             return context.get_dummy_value()
 
-        return types.void(base, scale, a, b, c, panel, types.intp, types.intp, types.intp), codegen
+        return types.void(base, scale, a, b, c, aside, types.intp, types.intp, types.intp), codegen
 
     return tile
 
@@ -199,12 +215,12 @@ class _Tile(Writer):
     def __init__(self, context, builder, dtype, shape, args):
         super().__init__(context, builder, dtype)
         self.rows, self.vecs, self.kind, self.group = shape
-        self.base, self.scale, self.a, self.b, self.c, self.panel = (
+        self.base, self.scale, self.a, self.b, self.c, self.aside = (
             x if i == 1 else cgutils.unpack_tuple(builder, x) for i, x in enumerate(args[:6])
         )
         self.k, self.n, self.edge = args[6:]
         self.mask = self.masks(self.n, self.vecs)
-        self.mask_of_b = [None] * self.vecs if self.kind == BODY else self.mask
+        self.mask_of_b = [None] * self.vecs
 
     def row(self, view, r):
         """Pointer to row r of an unpacked View, or to the last that a small tile has."""
@@ -225,8 +241,23 @@ class _Tile(Writer):
         """Write it all."""
         zero = ir.Constant(self.type, None)
         self.address_a()
-        state = [*self.anchors, self.b[0], self.panel[0], *[zero] * (self.rows * self.vecs)]
-        self.store_rows(self.loops(state, self.k)[len(self.anchors) + 2 :])
+        state = [*self.anchors, self.b[0], self.aside[0], *[zero] * (self.rows * self.vecs)]
+        self.store_rows(self.sums(state)[len(self.anchors) + 2 :])
+
+    def is_full(self):
+        """Return whether all columns exist."""
+        return self.bld.icmp_signed(">=", self.n, integer(self.vecs * self.lanes))
+
+    def sums(self, state):
+        """Return the state behind all turns; b is masked only where it has fewer columns."""
+        if self.kind != SMALL:
+            return self.loops(state, self.k)
+
+        def masked():
+            self.mask_of_b = self.mask
+            return self.loops(state, self.k)
+
+        return self.either(self.is_full(), lambda: self.loops(state, self.k), masked)
 
     def loops(self, state, turns):
         """All turns; most of them go UNROLL at a time."""
@@ -273,25 +304,21 @@ class _Tile(Writer):
     def turn(self, state):
         """Add one step of k to c: the outer product of a column of a and a row of b."""
         count = len(self.anchors)
-        anchors, b, panel, acc = state[:count], state[count], state[count + 1], state[count + 2 :]
+        anchors, b, aside, acc = state[:count], state[count], state[count + 1], state[count + 2 :]
         row_of_b = [self.load(b, v, self.mask_of_b[v]) for v in range(self.vecs)]
         if self.kind == HEAD:
             ahead = self.bld.mul(self.b[1], integer(AHEAD))
             for v in range(self.vecs):
                 self.prefetch(self.step(b, self.bld.add(ahead, integer(v * self.lanes))))
-                self.store(row_of_b[v], panel, v)
+                self.store(row_of_b[v], aside, v)
+            aside = self.step(aside, integer(self.vecs * self.lanes))
         sums = []
         for r in range(self.rows):
             x = self.element_of_a(anchors, r)
             row_of_acc = acc[r * self.vecs : (r + 1) * self.vecs]
             sums += [self.muladd(x, *pair) for pair in zip(row_of_b, row_of_acc, strict=True)]
         anchors = [self.hide(self.step(p, self.a[2])) for p in anchors]
-        return [
-            *anchors,
-            self.step(b, self.b[1]),
-            self.step(panel, integer(self.vecs * self.lanes)),
-            *sums,
-        ]
+        return [*anchors, self.step(b, self.b[1]), aside, *sums]
 
     def loop(self, state, count, unroll):
         """`count` times `unroll` turns; returns the state behind them."""
@@ -302,6 +329,7 @@ class _Tile(Writer):
         todo, *new = phis = [bld.phi(x.type) for x in (count, *state)]
         if self.kind == BODY:
             self.prefetch_next_c(todo)
+            new = self.prefetch_aside(new)
         for _ in range(unroll):
             new = self.turn(new)
         left = bld.sub(todo, integer(1))
@@ -322,12 +350,19 @@ class _Tile(Writer):
         offset = self.bld.add(self.bld.mul(row, self.c[1]), self.bld.mul(v, integer(self.lanes)))
         self.prefetch(self.step(self.row(self.c, self.rows), offset), write=True)
 
+    def prefetch_aside(self, state):
+        """Prefetch a part of a row of `aside` into L2, as much as a turn reads of a; one row on."""
+        place = len(self.anchors) + 1
+        p = state[place]
+        for offset in range(0, UNROLL * self.rows, LINE_BYTES // self.bytes):
+            self.prefetch(self.step(p, integer(offset)), level=2)
+        return [*state[:place], self.step(p, self.aside[1]), *state[place + 1 :]]
+
     def store_rows(self, acc):
         """Compute ``c = base + scale * acc``; masked only where the tile reaches over an edge."""
         bld = self.bld
-        full = bld.icmp_signed(">=", self.n, integer(self.vecs * self.lanes))
         everything = self.is_stored(self.rows - 1 if self.kind == SMALL else 0)
-        whole = bld.and_(full, everything)
+        whole = bld.and_(self.is_full(), everything)
         with bld.if_else(whole, likely=True) as (plain, edge):
             with plain:
                 totals = self.totals(acc, [None] * self.vecs)
@@ -370,12 +405,12 @@ class _GroupTile(_Tile):
     def __init__(self, context, builder, dtype, shape, args):
         super().__init__(context, builder, dtype, shape, args)
         self.group = min(self.group, self.lanes)  # where it is less, nobody calls the tile
-        self.a[2], self.mask_of_b, self.rest = integer(self.group), [None], None
+        self.a[2], self.rest = integer(self.group), None
 
-    def loops(self, state, turns):
-        """As of any tile, and the last group, if it is no whole one."""
-        groups, rest = (f(turns, integer(self.group)) for f in (self.bld.udiv, self.bld.urem))
-        state = super().loops(state, groups)
+    def sums(self, state):
+        """Return the state behind all groups, also the last, if it is no whole one."""
+        groups, rest = (f(self.k, integer(self.group)) for f in (self.bld.udiv, self.bld.urem))
+        state = self.loops(state, groups)
         (self.rest,) = self.masks(rest, 1)
         more = self.bld.zext(self.bld.icmp_signed(">", rest, integer(0)), I64)
         state = self.loop(state, more, 1)

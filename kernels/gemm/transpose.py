@@ -98,12 +98,16 @@ class _Block(Writer):
         """Return (pointer to row r, 0, its mask); the mask is empty if there is no such row."""
         exists = self.bld.icmp_signed("<", integer(r), rows)
         (mask,) = self.masks(self.bld.select(exists, columns, integer(0)), 1)
-        return self.step(view[0], self.bld.mul(integer(r), view[1])), 0, mask
+        return self.row(view, r), 0, mask
+
+    def row(self, view, r):
+        """Pointer to row r."""
+        return self.step(view[0], self.bld.mul(integer(r), view[1]))
 
     def transposed(self):
         """Return the columns of a, one a vector, by swapping quarters of ever smaller blocks."""
         size = self.lanes
-        x = [self.load(*self.place(self.a, r, self.m, self.n)) for r in range(size)]
+        x = self.load_rows(self.a, self.m, self.n)
         half = size // 2
         while half:
             low = [size + i - half if i & half else i for i in range(size)]
@@ -115,9 +119,31 @@ class _Block(Writer):
 
     def old_rows(self):
         """Return what b holds."""
-        return [self.load(*self.place(self.b, r, self.n, self.m)) for r in range(self.lanes)]
+        return self.load_rows(self.b, self.n, self.m)
+
+    def is_whole(self, rows, columns):
+        """Return whether a block has all rows and columns: then nothing is masked."""
+        full = (self.bld.icmp_signed(">=", x, integer(self.lanes)) for x in (rows, columns))
+        return self.bld.and_(*full)
+
+    def load_rows(self, view, rows, columns):
+        """Return the rows of a block of a view, zeros where there is none."""
+
+        def plain():
+            return [self.load(self.row(view, r), 0) for r in every]
+
+        def edge():
+            return [self.load(*self.place(view, r, rows, columns)) for r in every]
+
+        every = range(self.lanes)
+        return self.either(self.is_whole(rows, columns), plain, edge)
 
     def store_rows(self, x):
         """Store vectors as rows of b."""
-        for r in range(self.lanes):
-            self.store(x[r], *self.place(self.b, r, self.n, self.m))
+        with self.bld.if_else(self.is_whole(self.n, self.m), likely=True) as (plain, edge):
+            with plain:
+                for r in range(self.lanes):
+                    self.store(x[r], self.row(self.b, r), 0)
+            with edge:
+                for r in range(self.lanes):
+                    self.store(x[r], *self.place(self.b, r, self.n, self.m))

@@ -10,7 +10,7 @@ may look like, and what is raised for wrong arrays, is said in `entry`.
 from typing import NamedTuple
 
 from ..abi import Double, Doubles, Matrix, OptionalVector, OutMatrix, OutVector, Real, Vector, Word
-from ..compiler import inlined, kernel, njit
+from ..compiler import inlined, kernel, njit, prototype
 from ..simd.vectors import (
     absolute,
     accumulate,
@@ -239,8 +239,12 @@ def predict_of(model, X, out, work):
     """Compute `predict` block by block."""
     for here in blocks(X.shape[0], block_size(X.shape[0])):
         parts = carve(model.network[0], work, here.m)
-        z = matrix(parts.z, 0, here.count, out.shape[1])
-        forward(model, rows_of(X, here), parts.a, z, rows_of(out, here), None)
+        x, y = rows_of(X, here), rows_of(out, here)
+        slot = special_forward(model, here.count)
+        if slot != 0:
+            own_forward(slot, model.theta, x, y, parts.a)
+        else:
+            forward(model, x, parts.a, matrix(parts.z, 0, here.count, out.shape[1]), y, None)
 
 
 @inlined
@@ -272,13 +276,16 @@ def block_gradient(model, block, mass, scale, grad, parts, dropout):
 
     `mass` is the weight of all blocks. Returns the block's ``sum(weight * loss)``.
     """
-    z, a = forward_block(model, block.X, parts, dropout)
-    value = total_of(model, z, a, block, parts.spare)
-    delta = matrix(parts.delta, 0, a.shape[0], a.shape[1])
-    output_delta(model, a, block, 1.0 / mass, delta, parts.spare)
-    backward(
-        model, block.X, a.dtype.type(scale), grad, parts.a, parts.delta, parts.delta_prev, dropout
-    )
+    X, Y, weights = block
+    factor, slot = model.theta.dtype.type(scale), special_step(model, X.shape[0])
+    if slot != 0 and not drops(dropout):
+        value = own_step(slot, model.theta, X, Y, weights, mass, factor, grad, parts.a, parts.spare)
+    else:
+        z, a = forward_block(model, X, parts, dropout)
+        value = total_of(model, z, a, block, parts.spare)
+        delta = matrix(parts.delta, 0, a.shape[0], a.shape[1])
+        output_delta(model, a, block, 1.0 / mass, delta, parts.spare)
+        backward(model, X, factor, grad, parts.a, parts.delta, parts.delta_prev, dropout)
     return value
 
 
@@ -295,6 +302,44 @@ def outputs(model, parts, count):
     """Return (logits z, activations a) of the output layer, (B, n_out)."""
     top = top_of(model)
     return matrix(parts.z, 0, count, top.n_out), activation(parts.a, top, count)
+
+
+# ---------------------------------------------------------------- kernels of one list of layers
+
+
+@prototype
+def own_forward(theta: Vector, X: Matrix, out: OutMatrix, work: Vector):
+    """Compute `predict` of a block, by a kernel of `special`."""
+
+
+@prototype
+def own_step(
+    theta: Vector, X: Matrix, Y: Matrix, weights: Vector, mass: Double, scale: Real, grad: Vector,
+    work: Vector, spare: Vector,
+) -> Double:  # fmt: skip
+    """Compute `block_gradient`, by a kernel of `special`."""
+
+
+@inlined
+def special_forward(model, count):
+    """Return the slot of `own_forward` for so many samples; 0 if the network has none."""
+    network = model.network[0]
+    return network.forward_one if count == 1 else network.forward
+
+
+@inlined
+def special_step(model, count):
+    """Return the slot of `own_step` for so many samples; 0 if the network has none."""
+    network = model.network[0]
+    return network.step_one if count == 1 else network.step
+
+
+@inlined
+def drops(dropout):
+    """Return whether units are left out."""
+    if dropout is None:
+        return False
+    return dropout.keep.size > 0
 
 
 # ---------------------------------------------------------------- one block of samples

@@ -27,7 +27,7 @@ from . import write
 
 
 def _probe_target():
-    """(bytes in a vector register, whether it has a fused multiply-add) of Numba's target CPU.
+    """(name, bytes in a vector register, whether it has fused multiply-add) of Numba's target CPU.
 
     Asks the code generator instead of reading a feature list: a CPU name implies features that
     no list shows, and NUMBA_CPU_NAME, NUMBA_CPU_FEATURES and NUMBA_ENABLE_AVX are all obeyed.
@@ -46,10 +46,10 @@ def _probe_target():
     module.triple = triple
     assembly = machine.emit_assembly(module)
     size = 64 if "%zmm" in assembly else 32 if "%ymm" in assembly else 16
-    return size, "vfmadd" in assembly or "fmla" in assembly
+    return cpu, size, "vfmadd" in assembly or "fmla" in assembly
 
 
-VECTOR_BYTES, HAS_FMA = _probe_target()
+CPU_NAME, VECTOR_BYTES, HAS_FMA = _probe_target()
 LANES_F32 = VECTOR_BYTES // 4
 LANES_F64 = VECTOR_BYTES // 8
 

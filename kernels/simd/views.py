@@ -159,11 +159,16 @@ def get(x, i):
 @inlined
 def put(x, i, v):
     """Store a vector from place i of x on, as far as x goes."""
-    rest = x.size - i
-    if rest >= lanes(x):
+    put_first(x, i, v, x.size - i)
+
+
+@inlined
+def put_first(x, i, v, count):
+    """Store the first `count` lanes of a vector, or all, from place i of x on."""
+    if count >= lanes(x):
         store(x, i, v)
     else:
-        store_masked(x, i, v, rest)
+        store_masked(x, i, v, count)
 
 
 @kernel

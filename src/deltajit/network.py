@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy import empty, ndarray
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from deltajit import kernels, reference
@@ -37,6 +39,35 @@ from deltajit.training.full_batch import FullBatch
 from deltajit.training.history import History
 from deltajit.training.schedules import Schedule
 from deltajit.training.watchers import Metric
+
+
+class Scratch(threading.local):
+    """Hold a thread's memory for a network's kernels and blocks of any batch, once it is asked for.
+
+    Parameters
+    ----------
+    model : kernels.Model
+        The network.
+    """
+
+    def __init__(self, model: kernels.Model) -> None:
+        self._model = model
+
+    def _workspace(self, order: int) -> Array:
+        size = kernels.workspace_size(self._model, LARGEST_BLOCK, order)
+        return memory.empty(size, self._model.theta.dtype)
+
+    @cached_property
+    def handle(self) -> NDArray[np.int64]:
+        """Return the addresses of the network and of memory for derivatives of order 1."""
+        self._work = self._workspace(1)
+        addresses: NDArray[np.int64] = handle.make_handle(self._model, self._work)
+        return addresses
+
+    @cached_property
+    def work_of_order_2(self) -> Array:
+        """Return memory for all derivatives."""
+        return self._workspace(2)
 
 
 @with_names
@@ -102,8 +133,8 @@ class Network(Described):
     """
 
     __slots__ = (
-        "__dict__", "__weakref__", "_architecture", "_biases", "_lent", "_model", "_rng",
-        "_scratch", "_weights",
+        "__dict__", "__weakref__", "_architecture", "_biases", "_entries", "_face", "_lent",
+        "_model", "_rng", "_scratch", "_weights",
     )  # fmt: skip
 
     @hinted
@@ -142,7 +173,10 @@ class Network(Described):
         self._rng = rng
         self._weights, self._biases = architecture.unflatten(theta)
         self._model = architecture.model(theta, threads)
-        self._scratch = threading.local()
+        sizes = architecture.sizes
+        self._face: tuple[tuple[int], int, DType] = (sizes[0],), sizes[-1], architecture.dtype
+        self._entries = handle.entries_for(architecture.dtype)
+        self._scratch = Scratch(self._model)
         self._lent: list[Array] = []  # workspaces behind handles
 
     # ---------------------------------------------------------------- what it is
@@ -318,6 +352,24 @@ class Network(Described):
         addresses: NDArray[np.int64] = handle.make_handle(self._model, work)
         return addresses
 
+    def specialize(self) -> None:
+        """Compile kernels for this very list of layers, which tiny networks are faster with.
+
+        Predictions, losses, gradients and fits use them from then on, as does `model` in jitted
+        code; the bits stay the same, and one thread does it all. What is needed is compiled when it
+        is needed, in about a second, in each process anew. A copy has to be asked again.
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> net = dj.Network([2, 16, 1])
+        >>> before = net.predict([0.5, -1.0])
+        >>> net.specialize()
+        >>> bool((net.predict([0.5, -1.0]) == before).all())
+        True
+        """
+        kernels.specialize(self._model)
+
     @property
     def reference(self) -> reference.Model:
         """Return the network as `deltajit.reference` takes it, on views of the same theta."""
@@ -367,10 +419,14 @@ class Network(Described):
         array([[0.],
                [0.]], dtype=float32)
         """
-        architecture = self._architecture
-        samples = checks.samples(X, "X", architecture.sizes[0], architecture.dtype)
-        out = np.empty((*samples.shape[:-1], architecture.sizes[-1]), architecture.dtype)
-        handle.predict(self._handle(), samples, out)
+        one, n_out, kind = self._face
+        if type(X) is ndarray and X.shape == one and X.dtype is kind and X.flags.carray:
+            out = empty(n_out, kind)  # what follows would do the same, in twice the time
+            self._entries.predict_one(self._scratch.handle, X, out)
+            return out
+        samples = checks.samples(X, "X", *one, kind)
+        out = empty((*samples.shape[:-1], n_out), kind)
+        handle.predict(self._scratch.handle, samples, out)
         return out
 
     def loss(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -396,7 +452,10 @@ class Network(Described):
             X, Y or sample_weight has another shape, or holds what the loss is not defined for.
         """
         data = self._data(X, Y, sample_weight)
-        return float(handle.loss(self._handle(), data.X, data.Y, data.weights))
+        if data.weights is None:
+            value: float = self._entries.loss(self._scratch.handle, data.X, data.Y, None)
+            return value
+        return float(handle.loss(self._scratch.handle, data.X, data.Y, data.weights))
 
     def value_and_grad(
         self,
@@ -447,13 +506,14 @@ class Network(Described):
         >>> net.value_and_grad([[2.0]], [[1.0]])  # 1/2 (0 - 1)**2; delta = 0 - 1
         (0.5, array([-2., -1.], dtype=float32))
         """
-        data = self._data(X, Y, sample_weight)
+        architecture = self._architecture
+        samples, targets, weights = checked(architecture, X, Y, sample_weight)
         if out is None:
-            grad = memory.empty(self.n_params, self.dtype)
+            grad = memory.result(architecture.n_params, architecture.dtype)
         else:
-            grad = checks.buffer(out, "out", self.n_params, self.dtype)
-        value = handle.value_and_grad(self._handle(), data.X, data.Y, grad, data.weights)
-        return float(value), grad
+            grad = checks.buffer(out, "out", architecture.n_params, architecture.dtype)
+        call = handle.value_and_grad if weights is not None else self._entries.value_and_grad
+        return call(self._scratch.handle, samples, targets, grad, weights), grad
 
     def grad(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
         """Compute the gradient of the loss with respect to theta.
@@ -633,7 +693,7 @@ class Network(Described):
         """
         data = self._data(X, Y, None)
         out = np.empty((len(data.X), self.n_params), self.dtype)
-        kernels.per_sample_grads(self._model, data.X, data.Y, out, self._work_of_order_2())
+        kernels.per_sample_grads(self._model, data.X, data.Y, out, self._scratch.work_of_order_2)
         return out
 
     def input_grad(self, X: ArrayLike, Y: ArrayLike) -> Array:
@@ -656,7 +716,7 @@ class Network(Described):
         """
         data = self._data(X, Y, None)
         out = np.empty_like(data.X)
-        kernels.input_grad(self._model, data.X, data.Y, out, self._work_of_order_2())
+        kernels.input_grad(self._model, data.X, data.Y, out, self._scratch.work_of_order_2)
         return out[0] if np.ndim(X) == 1 else out
 
     def jacobian(self, X: ArrayLike) -> Array:
@@ -679,7 +739,7 @@ class Network(Described):
         """
         samples, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
         out = np.empty((len(samples), self.sizes[-1], self.sizes[0]), self.dtype)
-        kernels.jacobian(self._model, samples, out, self._work_of_order_2())
+        kernels.jacobian(self._model, samples, out, self._scratch.work_of_order_2)
         return out[0] if single else out
 
     def trace(
@@ -996,6 +1056,7 @@ class Network(Described):
         output: str = "auto",
         loss: str = "auto",
         *,
+        prefix: str = "",
         rng: Seed = 0,
         threads: int | None = None,
         **options: float,
@@ -1005,9 +1066,9 @@ class Network(Described):
         Parameters
         ----------
         source : torch.nn.Sequential, or a state_dict
-            Linear layers and their activations, or a mapping of names to tensors or NumPy arrays.
-            Layers of a mapping are sorted by the numbers in their names ("layers.0.weight"), or
-            else in its order.
+            Linear layers and their activations, also in TorchScript, as `torch.jit.load` returns
+            it, or a mapping of names to tensors or NumPy arrays. Layers of a mapping are sorted by
+            the numbers in their names ("layers.0.weight"), or else in its order.
         activation : str or sequence of str
             Activation of the hidden layers, for a state_dict; a Sequential has its own.
         output : str
@@ -1016,6 +1077,9 @@ class Network(Described):
             ``CrossEntropyLoss`` pass ``loss="cross_entropy"``; `predict` then gives probabilities.
         loss : str
             Loss of one sample, as for `Network`.
+        prefix : str
+            Of a state_dict only what has a name with this prefix, such as "actor." in a
+            checkpoint that has a critic too.
         rng : None, int or numpy.random.Generator
             Seed or generator that shuffles the samples in `fit`.
         threads : int, optional
@@ -1035,7 +1099,7 @@ class Network(Described):
             or contradicts it.
         """
         return cls._holding(
-            pytorch.from_torch(source, activation, output, loss, options), rng, threads
+            pytorch.from_torch(source, activation, output, loss, options, prefix), rng, threads
         )
 
     @classmethod
@@ -1087,6 +1151,58 @@ class Network(Described):
         """
         onnx.to_onnx(self._architecture, self.theta, path)
 
+    @classmethod
+    def from_onnx(
+        cls,
+        path: Path,
+        output_name: str | None = None,
+        loss: str = "auto",
+        *,
+        rng: Seed = 0,
+        threads: int | None = None,
+        **options: float,
+    ) -> Network:
+        """Make a network of the multilayer perceptron in an ONNX file.
+
+        Exporters write it in many ways. Linear layers are Gemm or MatMul and Add; activations are
+        known by their values, of whatever operators they consist. Normalizations of the inputs,
+        factors and terms between layers, and chosen parts of outputs are folded into the weights,
+        in float64. An activation without a linear layer in front, or a scaling behind the last,
+        gets a layer of its own, a diagonal one. Nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            File to read; its weights may be in a second file beside it.
+        output_name : str, optional
+            Which output of the graph is the network's. By default the only one of real numbers: of
+            a classifier by skl2onnx the probabilities, not the labels.
+        loss : str
+            Loss of one sample, as for `Network`; "auto" is the one that belongs to the output. For
+            a file whose outputs are logits pass ``loss="cross_entropy"``; `predict` then gives
+            probabilities.
+        rng : None, int or numpy.random.Generator
+            Seed or generator that shuffles the samples in `fit`.
+        threads : int, optional
+            Number of threads that a large batch may use, as for `Network`.
+        **options : float
+            Arguments l2, l1, threshold and quantile of `Network`.
+
+        Returns
+        -------
+        Network
+            Network in float64 if weights in the file are, else in float32.
+
+        Raises
+        ------
+        FormatError
+            The file is damaged, or computes something else: the error, a ValueError, names the
+            node.
+        ImportError
+            There is no onnx, the extra ``deltajit[onnx]``.
+        """
+        return cls._holding(onnx.from_onnx(path, output_name, loss, options), rng, threads)
+
     def to_c(self, path: Path, name: str | None = None) -> None:
         """Write `predict` for one sample to a C99 header that needs nothing but math.h.
 
@@ -1120,23 +1236,6 @@ class Network(Described):
     def _data(self, X: ArrayLike, Y: ArrayLike, weights: ArrayLike | None) -> Data:
         return checked(self._architecture, X, Y, weights)
 
-    def _handle(self) -> Array:
-        """Return this thread's handle, with scratch memory for the blocks of any batch."""
-        try:
-            addresses: Array = self._scratch.handle
-        except AttributeError:
-            self._scratch.work = self.workspace(LARGEST_BLOCK)
-            addresses = self._scratch.handle = handle.make_handle(self._model, self._scratch.work)
-        return addresses
-
-    def _work_of_order_2(self) -> Array:
-        """Return this thread's scratch memory for all derivatives, and the blocks of any batch."""
-        try:
-            work: Array = self._scratch.work_of_order_2
-        except AttributeError:
-            work = self._scratch.work_of_order_2 = self.workspace(LARGEST_BLOCK, 2)
-        return work
-
     def _product(
         self,
         kernel: Callable[..., None],
@@ -1149,6 +1248,6 @@ class Network(Described):
         data = self._data(X, Y, weights)
         direction = checks.direction(v, "v", self.theta.shape, self.dtype)
         out = np.empty_like(self.theta)
-        work = self._work_of_order_2()
+        work = self._scratch.work_of_order_2
         kernel(self._model, data.X, data.Y, direction, out, work, data.weights)
         return out

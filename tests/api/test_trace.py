@@ -88,8 +88,12 @@ def test_reads_like_a_blackboard():
     equations = [line.split("    (")[0] for line in lines if " = " in line and line[0] != " "]
     assert equations == [
         "a[0] = X",
+        "W[1] = weights",
+        "b[1] = biases",
         "z[1] = a[0] @ W[1].T + b[1]",
         "a[1] = tanh(z[1])",
+        "W[2] = weights",
+        "b[2] = biases",
         "z[2] = a[1] @ W[2].T + b[2]",
         "a[2] = softmax(z[2])",
         "Y = targets",

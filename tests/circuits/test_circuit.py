@@ -146,7 +146,6 @@ def test_each_operation(name, dtype):
 def short_segments(monkeypatch):
     """Programs of many segments of few steps."""
     monkeypatch.setattr(blocks, "SEGMENT", 16)
-    monkeypatch.setattr(lowering, "WORTH", 1.0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -157,7 +156,7 @@ def test_random_circuits(n_inputs, n_formulas, dtype, request):
     whole = dj.Circuit(f, n_inputs, ties="first", dtype=dtype)
     request.getfixturevalue("short_segments")
     cut = dj.Circuit(f, n_inputs, ties="first", dtype=dtype)
-    assert cut.program.segments.size - 1 == -(-cut.n_operations // 16)
+    assert whole.program.rows >= cut.program.rows
     rng = np.random.default_rng(1)
     X, V = rng.normal(size=(2, 70, n_inputs)).astype(dtype).astype(float)
     values, slopes = expected(whole, X)
@@ -175,9 +174,10 @@ def test_random_circuits(n_inputs, n_formulas, dtype, request):
 
 @pytest.mark.usefixtures("short_segments")
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("many", [1, 2**20])  # rows as narrow, and as wide as can be
-def test_a_sample_is_computed_the_same_whatever_others_there_are(dtype, many, monkeypatch):
-    monkeypatch.setattr(lowering, "MANY", many)
+@pytest.mark.parametrize("caches", [(1, 1), (1, 2**30), (2**30, 2**30)])  # narrow to wide rows
+def test_a_sample_is_computed_the_same_whatever_others_there_are(dtype, caches, monkeypatch):
+    monkeypatch.setattr(blocks, "L2", caches[0])
+    monkeypatch.setattr(blocks, "L3", caches[1])
     c = dj.Circuit(random_function(400, 2), 4, dtype=dtype)
     X, V = np.random.default_rng(0).normal(size=(2, 150, 4))
     values, grads = c.value_and_grad(X)
@@ -376,17 +376,53 @@ def test_steps_are_in_an_order_that_works():
     assert runs[0, 1] == 0
     assert runs[-1, 2] == len(steps)
     assert (runs[1:, 1] == runs[:-1, 2]).all()
-    ends = np.append(runs[:, 1], len(steps))[program.segments]
-    first_local = program.rows - np.diff(ends).max()
-    kept = set(range(program.constants.size + program.n_inputs))
-    for begin, end in itertools.pairwise(ends.tolist()):
-        here = set()  # rows that no other segment reads
-        for v, x, y in steps[begin:end].tolist():
-            assert {x, y} <= kept | here
-            assert v not in kept | here
-            (kept if v < first_local else here).add(v)
-        assert max(here) < program.rows
-    assert kept == set(range(first_local))
+    known = set(range(program.constants.size + program.n_inputs))
+    for v, x, y in steps.tolist():
+        assert {x, y} <= known
+        known.add(v)
+    assert known == set(range(program.rows))
+
+
+def test_segments_share_rows(monkeypatch):
+    """A row that is used again is read by none but the segment that wrote it."""
+    monkeypatch.setattr(blocks, "SEGMENT", 100)
+    program = dj.Circuit(random_function(3000, 5, pool=100), 6).program
+    ends = lowering._cuts(len(program.steps))
+    assert len(ends) > 10
+    first_shared = [own_rows(program, table, ends) for table in (program.steps, program.reused)]
+    assert program.reused_rows - first_shared[1] <= 100
+    assert program.reused_rows < program.rows / 2
+    both = program.reused < first_shared[1]
+    assert np.array_equal(program.steps[both], program.reused[both])
+
+
+def own_rows(program, table, ends):
+    """Return where the rows that segments share begin; check that none reads another's."""
+    writers = {}
+    for s, (begin, end) in enumerate(itertools.pairwise(ends)):
+        for v in table[begin:end, 0].tolist():
+            writers.setdefault(v, set()).add(s)
+    first = min(v for v, segments in writers.items() if len(segments) > 1)
+    known = set(range(program.constants.size + program.n_inputs))
+    for begin, end in itertools.pairwise(ends):
+        here = set()
+        for v, x, y in table[begin:end].tolist():
+            assert {x, y} <= known | here
+            assert v not in known | here
+            (known if v < first else here).add(v)
+    return first
+
+
+def test_operations_go_depth_first_if_so_fewer_rows_are_kept(monkeypatch):
+    """All products first, then all sums: traced like this, no product is near its sum."""
+    monkeypatch.setattr(blocks, "SEGMENT", 16)
+
+    def f(*x):
+        return sum([np.sin(a * k) for a in x for k in range(2, 22)])
+
+    program = dj.Circuit(f, 20).program
+    assert len(program.steps) == 3 * 400 - 1
+    assert program.reused_rows < 200  # 400 sines are needed far away in the traced order
 
 
 def test_nothing_is_compiled_for_a_circuit():

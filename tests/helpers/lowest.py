@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
-EXTRAS = ["sklearn", "plot", "scipy", "onnx", "demo", "test"]
+EXTRAS = ["sklearn", "plot", "scipy", "onnx", "demo", "playground", "test"]
 
 
 def bounds(project):

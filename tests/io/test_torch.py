@@ -116,6 +116,54 @@ def test_torch_forms_of_networks(torch):
     assert dj.Network.from_torch(half).dtype == np.float32
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_torchscript_comes_back(torch, tmp_path):
+    """Scripted, traced, and loaded from a file; the options of a trace are in its values alone."""
+    nn = torch.nn
+    net = dj.Network([3, *[4] * len(INSIDE), 2], INSIDE, "softmax", slope=0.25, rng=1)
+    X = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    module = net.to_torch()
+    for scripted in (torch.jit.script(module), torch.jit.trace(module, torch.tensor(X))):
+        scripted.save(tmp_path / "policy.pt")
+        back = dj.Network.from_torch(torch.jit.load(tmp_path / "policy.pt"))
+        assert back.architecture.activations == net.architecture.activations
+        np.testing.assert_array_equal(back.predict(X), net.predict(X))
+    assert dj.Network.from_torch(torch.jit.script(module)).architecture == back.architecture
+    with pytest.raises(TypeError, match="must be a trace that was saved"):
+        dj.Network.from_torch(scripted)
+    actor = nn.ModuleDict({"actor": nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Tanh())})
+    for source, error, message in [
+        (nn.Linear(3, 4), TypeError, "must be a .*Sequential or a state_dict, got Linear"),
+        (nn.Sequential(nn.Linear(3, 4), nn.ELU(2.0)), ValueError, "ELU must be Linear or one"),
+        (nn.Sequential(nn.Linear(3, 4), nn.LogSoftmax(1)), ValueError, "LogSoftmax must be"),
+        (nn.Sequential(nn.Linear(3, 4), nn.Softmax(0)), ValueError, "Softmax must be"),
+    ]:
+        with pytest.raises(error, match=message):
+            dj.Network.from_torch(torch.jit.script(source))
+    tanh = nn.Tanh()
+    shared = nn.Sequential(nn.Linear(3, 4), tanh, nn.Sequential(nn.Linear(4, 4), tanh))
+    for source in (shared, torch.jit.script(shared)):
+        assert dj.Network.from_torch(source).architecture.activations == ("tanh", "tanh")
+    part = torch.jit.script(actor["actor"].eval())
+    assert dj.Network.from_torch(part).architecture.activations == ("tanh",)
+
+
+def test_part_of_a_state_dict():
+    """Checkpoints hold critics, normalizers and numbers beside the actor."""
+    net = dj.Network([4, 5, 2], "elu")
+    checkpoint = {"std": np.ones(2), "critic.0.weight": np.ones((1, 4)), "normalizer.mean": 0}
+    for i, (W, b) in enumerate(zip(net.weights, net.biases, strict=True)):
+        checkpoint |= {f"actor.{2 * i}.weight": W, f"actor.{2 * i}.bias": b}
+    back = dj.Network.from_torch(checkpoint, "elu", prefix="actor.")
+    np.testing.assert_array_equal(back.theta, net.theta)
+    with pytest.raises(ValueError, match=r"got \['std', .*; for a part of it pass prefix="):
+        dj.Network.from_torch(checkpoint, "elu")
+    with pytest.raises(ValueError, match=r'such as "policy.0.weight" .* got an empty one$'):
+        dj.Network.from_torch(checkpoint, "elu", prefix="policy.")
+    with pytest.raises(TypeError, match="prefix is for a state_dict, source is a Network"):
+        dj.Network.from_torch(net, prefix="actor.")
+
+
 def test_state_dicts_without_torch(tmp_path):
     """Arrays by PyTorch's names will do, as safetensors files have them."""
     import safetensors.numpy

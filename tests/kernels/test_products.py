@@ -5,7 +5,7 @@ import itertools
 import numba
 import numpy as np
 import pytest
-from deltajit.kernels.blocks import BIG
+from deltajit.kernels.blocks import BIG, MC
 from deltajit.kernels.gemm.matmul import (
     Part,
     column_sum_add,
@@ -20,8 +20,8 @@ from deltajit.kernels.simd.vectors import VECTOR_BYTES
 
 from tests.helpers.networks import DTYPES, awkward
 
-# Above and below the heights of all tiles, the depth of a panel, and what is packed.
-LARGE = [(64, 300, 70), (25, 129, 49), (13, 257, 1), (5, 400, 200)]
+# Above and below the heights of all tiles and blocks, the depth of a panel, and what is packed.
+LARGE = [(64, 300, 70), (25, 129, 49), (13, 257, 1), (5, 400, 200), (2 * MC + 5, 20, 33)]
 
 
 @numba.njit
@@ -133,7 +133,12 @@ def both_transposed(a, b, by_tiles, by_rows):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_products_with_a_transpose(dtype):
     sizes = awkward(dtype)
-    shapes = [*itertools.product((1, 3, 7, 23), sizes, sizes), (40, 300, 70), (17, 513, 33)]
+    shapes = [
+        *itertools.product((1, 3, 7, 23), sizes, sizes),
+        (40, 300, 70),
+        (17, 513, 33),
+        (MC + 1, 9, 50),
+    ]
     for m, k, n in shapes:
         a, b, _, _ = operands(dtype, m, k, n)
         by_tiles, by_rows = np.full((2, m, n), np.nan, dtype)

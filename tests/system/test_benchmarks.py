@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,12 @@ from bench import (
     machine,
     peak,
     peers,
+    products,
     report,
     start,
     store,
     table,
+    worker,
 )
 
 from tests.helpers import processes
@@ -65,18 +68,65 @@ def test_peak_kernel_does_every_multiply_add(dtype):
     np.testing.assert_allclose(found, value.sum() * lanes, rtol=1e-5)
 
 
+def test_elementary_functions_of_a_step():
+    case = cases.Case((4, 8, 8, 3), "tanh", 10, output="sigmoid")
+    assert case.elementary == {"tanh": 160, "sigmoid": 30}
+    case = cases.Case((4, 8, 3), "relu", 10, **cases.SOFTMAX)
+    assert case.elementary == {"exp": 30}
+
+
+def test_a_worker_has_its_subjects_methods_and_errors():
+    problem = cases.problem(SMALL[0])
+    with closing(worker.Worker(libraries.NumPy, problem.case)) as subject:
+        assert subject.start > 0
+        assert subject.most == cases.CHECKED_STEPS
+        checks.compare(subject, problem.few)
+        subject.go_on()
+        assert subject.most == problem.batches
+        with pytest.raises(RuntimeError, match="NumPy: TypeError"):
+            subject.train("three")
+
+
+@pytest.mark.parametrize("library", [libraries.Libxsmm, libraries.Fann], ids=lambda x: x.name)
+def test_drivers_in_c(library):
+    """Blocks that are filled up, several blocks, and one sample."""
+    if lacks := library.missing():
+        pytest.skip(f"{lacks} is missing")
+    wide = cases.Case((96, 130, 20), "tanh", 128, **cases.SOFTMAX)
+    for case in filter(library.takes, [*SMALL, wide]):
+        checks.check(library, cases.problem(case))
+
+
 def test_from_timing_to_table_and_picture(tmp_path):
-    row = peers.measure(SMALL[0], OURS, quick=True)
-    assert 0 < row["share of FMA peak"] < 1
-    results = {
-        "machine": machine.describe(),
-        "settings": {"threads": 1, "quick": True},
-        "rows": [row],
+    kinds = {
+        "steps": (SMALL[0], OURS),
+        "products": (cases.Product(64), products.LIBRARIES[:2]),
     }
-    lines = table.table(results).splitlines()
-    assert lines[-1].startswith("| 2-16-1 tanh | 1 |")
-    assert "no JAX scan, no PyTorch" in lines[-1]
+    rows = [peers.measure(kind, *each, quick=True) for kind, each in kinds.items()]
+    assert 0 < rows[0]["share of peak"] < rows[0]["share of limit"] < 1
+    settings = {"threads": 1, "quick": True, "isa": "native"}
+    results = {"machine": machine.describe(), "settings": settings, "rows": rows}
+    for kind, name in (("steps", "2-16-1 tanh, batch 1"), ("products", "m = n = k = 64")):
+        lines = table.table(results, kind).splitlines()
+        assert lines[-1].startswith(f"| {name} | ")
+        assert re.search(r"\*\*\d[\d.]*x\*\*", lines[-1])  # the fastest of all peers
     assert table.picture(results, tmp_path / "report.png").stat().st_size > 10_000
+
+
+def test_verdicts():
+    row = {"seconds": {"deltajit": 1.0, "A": 1.5, "B": 3.0}, "over": 2, "peak": 0.8}
+    row["share of peak"] = 0.7
+    assert table.best(row) == ("A", 1.5)
+    assert table.verdict(row) == "2x, 80% of peak"
+    assert table.verdict(row | {"over": 1.5, "peak": None}) == "met"
+
+
+def test_what_a_restricted_process_may_use():
+    """Both instruction sets in turn; where there is no more than AVX2, they are the same."""
+    code = "from bench import limits; limits.restrict('avx2'); from bench import machine, peak\n"
+    found = processes.run("-c", code + "print(peak.LANES_F32, machine.place(machine.describe()))")
+    assert found.split(maxsplit=1)[0] == "8"
+    assert "restricted to AVX2" in found
 
 
 # ---------------------------------------------------------------- pytest bench/
@@ -239,7 +289,6 @@ def test_first_calls_in_processes_of_their_own(tmp_path):
     whole, edited = start.seconds("gradient"), start.seconds("jitted", PYTHONPATH=str(tmp_path))
     assert whole > 0
     assert edited > 0
-    assert start.peers()["scikit-learn"] > 0
 
 
 def test_medians_and_ratios():

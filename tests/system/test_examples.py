@@ -89,6 +89,14 @@ def test_controller(run):
     assert found["upright_after"] > 0.8
 
 
+def test_onnx_policy(run):
+    pytest.importorskip("onnx")
+    found = run()
+    assert found["net"].architecture.activations == ("silu", "silu", "silu", "tanh")
+    assert np.abs(found["actions"]).max() <= 1
+    assert found.get("difference", 0) < 4e-6  # of ONNX Runtime, where it is
+
+
 @pytest.mark.slow
 def test_neural_ode(run):
     found = run(updates=2000)

@@ -19,7 +19,8 @@ FLOORS = """
     kernels.gemm kernels.gemm.tile kernels.gemm.transpose kernels.gemm.product kernels.gemm.narrow
     kernels.gemm.matmul kernels.gemm.parallel
     kernels.mlp kernels.mlp.activations kernels.mlp.losses kernels.mlp.own kernels.mlp.model
-    kernels.mlp.sample kernels.mlp.layers kernels.mlp.dropout kernels.mlp.entry kernels.mlp.sweeps
+    kernels.mlp.sample kernels.mlp.layers kernels.mlp.special kernels.mlp.dropout kernels.mlp.entry
+    kernels.mlp.sweeps
     kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.rules kernels.mlp.optimizers
     kernels.mlp.training kernels.mlp.stacked kernels.mlp.handle
     kernels.circuit.runs kernels.circuit.operations kernels.circuit.schedule
@@ -41,7 +42,8 @@ FLOORS = """
     training training.schedules training.history training.callbacks training.checkpoint
     training.progress training.loop training.watchers training.minibatches training.members
     training.full_batch training.fitting
-    io.forms io.saving io.torch_modules io.pytorch io.scikit_learn io.onnx io.c_header
+    io.forms io.saving io.recognition io.torch_modules io.pytorch io.scikit_learn
+    io.chain io.onnx_file io.onnx_elements io.onnx_graph io.onnx io.c_header
 
     circuit network ensemble constructions
     plot.parameters plot.curves plot
@@ -60,6 +62,9 @@ FACES = ("plot", "io", "cli", "sklearn", "playground", "training.full_batch")
 WHOLE = (
     "sklearn",
     "io.torch_modules",
+    "io.onnx_elements",
+    "io.onnx_file",
+    "io.onnx_graph",
     "playground.pictures",
     "playground.controls",
     "playground.lesson",

@@ -10,50 +10,53 @@ from deltajit.circuits.primitives import Graph
 from deltajit.kernels import blocks
 from deltajit.kernels.circuit import Program, schedule
 from deltajit.kernels.circuit.operations import OPERATIONS, slots_of
-from deltajit.kernels.simd.vectors import VECTOR_BYTES
 from deltajit.model.memory import Array, DType
-
-# Most values, as a share of all, that segments may keep: beyond it computing the others a second
-# time saves too little memory, and there is one segment.
-WORTH = 0.5
-
-# Most samples that a row of values has.
-WIDEST = 64
-
-# Most floats in all rows together; more rows are narrower. With one segment they should stay in the
-# L2 cache; with several, most of what is kept is written once and read once, in order.
-MANY_OF_ONE, MANY = 2**17, 2**20
 
 
 def lower(graph: Graph, dtype: DType) -> Program:
-    """Lower a graph to a program for floats of one dtype."""
-    nodes = np.flatnonzero(graph.codes >= 0).astype(np.int32)
-    cuts = _cuts(nodes.size)
-    is_kept = _is_kept(graph, nodes, cuts)
-    if is_kept.sum() > nodes.size * WORTH:
-        cuts = [0, nodes.size]
-        is_kept = _is_kept(graph, nodes, cuts)
-    order, runs, segments = _order(graph, nodes, cuts)
-    rows, n_rows = _rows(graph, order, cuts, is_kept[order])
-    steps = np.stack([rows[order], rows[graph.x[order]], rows[graph.y[order]]], axis=1)
+    """Lower a graph to a program for floats of one dtype.
+
+    Of the order in which it was traced, and depth first, the one is taken in which fewer values are
+    needed in several segments.
+    """
+    cuts = _cuts(int((graph.codes >= 0).sum()))
+    graphs = graph, _depth_first(graph)
+    graph, is_kept = min(((g, _is_kept(g, cuts)) for g in graphs), key=lambda pair: pair[1].sum())
+    order, runs = _order(graph, cuts)
+    rows, reused = _rows(graph, order, cuts, is_kept[order], _is_read(graph)[order])
+    steps, again = (
+        np.stack([each[order], each[graph.x[order]], each[graph.y[order]]], axis=1)
+        for each in (rows, reused)
+    )
+    n_rows, n_reused = int(rows.max()) + 1, int(reused.max()) + 1
     with np.errstate(all="ignore"):  # constants may overflow or underflow float32
         constants = graph.constants.astype(dtype)
-    limit = MANY if len(cuts) > 2 else MANY_OF_ONE
-    width = WIDEST
-    while width > 2 * VECTOR_BYTES // dtype.itemsize and n_rows * width > limit:
-        width //= 2
     return Program(
-        steps=np.ascontiguousarray(steps.astype(np.int32)),
+        steps=steps,
+        reused=again,
         runs=runs,
-        segments=segments,
-        outputs=rows[graph.outputs].astype(np.int32),
+        outputs=rows[graph.outputs],
         constants=constants,
         ties=np.array(graph.ties, dtype),
         slots=slots_of(dtype),
         n_inputs=graph.n_inputs,
         rows=n_rows,
-        width=width,
+        reused_rows=n_reused,
+        width=blocks.samples_in_row(n_rows + n_reused, dtype.itemsize),
     )
+
+
+def _depth_first(graph: Graph) -> Graph:
+    """Renumber the nodes of a graph: those that are no operations first, then depth first."""
+    codes, x, y, placed = *graph[:3], graph.codes < 0
+    order = np.flatnonzero(placed)
+    n_leaves, order = order.size, np.resize(order, codes.size).astype(np.int32)
+    path = np.empty_like(order)
+    schedule.depth_first(codes, x, y, graph.outputs, path, placed, order[n_leaves:])
+    number = np.empty_like(order)
+    number[order] = np.arange(order.size)
+    x, y = (np.where(codes < 0, each, number[each])[order] for each in (x, y))
+    return graph._replace(codes=codes[order], x=x, y=y, outputs=number[graph.outputs])
 
 
 def _cuts(n: int) -> list[int]:
@@ -62,23 +65,24 @@ def _cuts(n: int) -> list[int]:
     return [n * i // count for i in range(count + 1)]
 
 
-def _order(graph: Graph, nodes: Array, cuts: list[int]) -> tuple[Array, Array, Array]:
-    """Return nodes in the order of the steps, their runs, and where each segment's begin."""
+def _order(graph: Graph, cuts: list[int]) -> tuple[Array, Array]:
+    """(nodes in the order of the steps, runs)."""
+    nodes = np.flatnonzero(graph.codes >= 0).astype(np.int32)
     users, next_use, waits = (np.full(graph.codes.size * n, -1, np.int32) for n in (1, 2, 1))
     ready = np.full(len(OPERATIONS), -1, np.int32)
     lists = schedule.Lists(users, next_use, waits, ready, np.zeros_like(ready))
-    order, segments, runs = np.empty_like(nodes), [0], [np.empty((0, 3), np.int32)]
+    order, runs = np.empty_like(nodes), [np.empty((0, 3), np.int32)]
     for first, last in pairwise(cuts):
         part = np.empty((last - first, 3), np.int32)
         count = schedule.arrange(*graph[:3], nodes[first:last], lists, order[first:last], part)
         part[:count, 1:] += first
         runs.append(part[:count])
-        segments.append(segments[-1] + count)
-    return order, np.concatenate(runs), np.array(segments, np.int32)
+    return order, np.concatenate(runs)
 
 
-def _is_kept(graph: Graph, nodes: Array, cuts: list[int]) -> Array:
+def _is_kept(graph: Graph, cuts: list[int]) -> Array:
     """Mark the nodes that are outputs, or operands in a segment other than their own."""
+    nodes = np.flatnonzero(graph.codes >= 0)
     segment = np.full(graph.codes.size, -1)
     segment[nodes] = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
     is_kept = np.zeros(graph.codes.size, np.bool_)
@@ -88,16 +92,36 @@ def _is_kept(graph: Graph, nodes: Array, cuts: list[int]) -> Array:
     return is_kept & (graph.codes >= 0)
 
 
-def _rows(graph: Graph, order: Array, cuts: list[int], is_kept: Array) -> tuple[Array, int]:
-    """Return the row of each node, and the number of rows; `is_kept` is in the order of `order`."""
-    kept = order[is_kept]
-    rows = np.full(graph.codes.size, -1)
-    n_constants = graph.constants.size
-    rows[graph.codes == schedule.CONSTANT] = np.arange(n_constants)
-    rows[graph.codes == schedule.INPUT] = n_constants + np.arange(graph.n_inputs)
+def _is_read(graph: Graph) -> Array:
+    """Mark the nodes whose values the way back reads: not those that are only added up."""
+    reads = np.array([operation.reads for operation in OPERATIONS.values()])
+    readers = np.flatnonzero(np.where(graph.codes >= 0, reads[graph.codes], False))
+    is_read = np.zeros(graph.codes.size, np.bool_)
+    for nodes in (readers, graph.x[readers], graph.y[readers]):
+        is_read[nodes] = True
+    return is_read
+
+
+def _rows(
+    graph: Graph, order: Array, cuts: list[int], is_kept: Array, is_read: Array
+) -> tuple[Array, Array]:
+    """(row of each node for the way back, and if segments share rows); flags follow `order`."""
+    rows = np.full(graph.codes.size, -1, np.int32)
+    n_constants, n_kept = graph.constants.size, int(is_kept.sum())
     first = n_constants + graph.n_inputs
-    rows[kept] = first + np.arange(kept.size)
-    starts = np.repeat(cuts[:-1], np.diff(cuts))
-    rows[order[~is_kept]] = first + kept.size + (np.arange(order.size) - starts)[~is_kept]
-    longest = int(np.diff(cuts).max())
-    return rows, first + int(kept.size) + longest
+    rows[graph.codes == schedule.CONSTANT] = np.arange(n_constants)
+    rows[graph.codes == schedule.INPUT] = np.arange(n_constants, first)
+    rows[order[is_kept]] = np.arange(first, first + n_kept)
+    reused = rows.copy()
+    reused[order[~is_kept]] = first + n_kept + _in_segments(~is_kept, cuts)
+    own, shared = is_read & ~is_kept, ~is_read & ~is_kept
+    n_own = int(own.sum())
+    rows[order[own]] = first + n_kept + np.arange(n_own)
+    rows[order[shared]] = first + n_kept + n_own + _in_segments(shared, cuts)
+    return rows, reused
+
+
+def _in_segments(marked: Array, cuts: list[int]) -> Array:
+    """Number the marked places of each segment from 0 on."""
+    counts = np.append(0, np.cumsum(marked))
+    return (counts[:-1] - np.repeat(counts[cuts[:-1]], np.diff(cuts)))[marked]

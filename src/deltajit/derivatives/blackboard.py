@@ -85,6 +85,8 @@ class NetworkTrace(reference.Trace):
         lines = [Line("a[0]", "X", self.a[0])]
         for i, name in enumerate(self.model.activations, 1):
             lines += [
+                Line(f"W[{i}]", "weights", self.W[i]),
+                Line(f"b[{i}]", "biases", self.b[i]),
                 Line(f"z[{i}]", f"a[{i - 1}] @ W[{i}].T + b[{i}]", self.z[i]),
                 Line(f"a[{i}]", f"{name}(z[{i}])", self.a[i]),
             ]

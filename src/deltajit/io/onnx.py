@@ -1,9 +1,9 @@
-"""Networks as ONNX files."""
+"""Networks to and from ONNX files."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,9 @@ OPSET, IR_VERSION = 17, 8  # old enough for runtimes of 2022
 def to_onnx(architecture: Architecture, theta: Array, path: Path) -> None:
     """Write `predict` as an ONNX model that passes onnx.checker: see `Network.to_onnx`."""
     check_forms(architecture, "to_onnx")
-    try:
-        import onnx
-        from onnx import helper, numpy_helper
-    except ImportError:
-        raise ImportError("to_onnx needs onnx: pip install 'deltajit[onnx]'") from None
+    _check_onnx("to_onnx")
+    import onnx
+    from onnx import helper, numpy_helper
 
     nodes: list[onnx.NodeProto] = []
     constants: dict[str, Array] = {"slope": np.array(architecture.slope, architecture.dtype)}
@@ -69,3 +67,20 @@ def _statements(text: str) -> Iterator[tuple[list[str], str, dict[str, Any], lis
     for targets, operator, option, value, arguments in re.findall(pattern, text):
         options: dict[str, Any] = {option: int(value)} if option else {}
         yield targets.split(", "), operator, options, arguments.split(", ")
+
+
+def from_onnx(
+    path: Path, output_name: str | None, loss: str, options: Mapping[str, object]
+) -> tuple[Architecture, Array]:
+    """Return an architecture and theta of an ONNX file's network: see `Network.from_onnx`."""
+    _check_onnx("from_onnx")
+    from deltajit.io import onnx_graph
+
+    return onnx_graph.from_onnx(path, output_name, loss, options)
+
+
+def _check_onnx(method: str) -> None:
+    try:
+        import onnx  # noqa: F401
+    except ImportError:
+        raise ImportError(f"{method} needs onnx: pip install 'deltajit[onnx]'") from None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deltajit.io.forms import FORMS, assembled, check_forms
+from deltajit.io.recognition import Recognized, recognized
 from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
 
@@ -52,11 +53,18 @@ def _torch_class(name: str) -> Any:
 
 
 def from_torch(
-    source: object, activation: object, output: str, loss: str, options: Mapping[str, object]
+    source: object,
+    activation: object,
+    output: str,
+    loss: str,
+    options: Mapping[str, object],
+    prefix: str = "",
 ) -> tuple[Architecture, Array]:
     """Return an architecture and a copied theta of a PyTorch network: see `Network.from_torch`."""
+    if prefix and not isinstance(source, Mapping):
+        raise TypeError(f"prefix is for a state_dict, source is a {type(source).__name__}")
     if isinstance(source, Mapping):
-        weights, biases = _of_state_dict(source)
+        weights, biases = _of_state_dict(source, prefix)
         if activation is None and len(weights) > 1:
             raise TypeError("activation must be given with a state_dict, which has none; got None")
         hidden: object = () if activation is None else activation
@@ -78,19 +86,21 @@ def from_torch(
     return assembled(weights, biases, hidden, output, loss, options)
 
 
-def _of_state_dict(source: Mapping[str, object]) -> tuple[list[Array], list[Array]]:
-    """Return weights and biases in order; a missing bias is 0."""
+def _of_state_dict(source: Mapping[str, object], prefix: str) -> tuple[list[Array], list[Array]]:
+    """Return weights and biases in order, of names with a prefix; a missing bias is 0."""
     weights, biases, used = [], [], set()
-    for name in _in_order([name for name in source if name.split(".")[-1] == "weight"]):
+    names = [name for name in source if name.startswith(prefix)]
+    for name in _in_order([name for name in names if name.split(".")[-1] == "weight"]):
         W, bias = _numpy(source[name]), name.removesuffix("weight") + "bias"
         weights.append(W)
         biases.append(_numpy(source[bias]) if bias in source else np.zeros(W.shape[:1], W.dtype))
         used |= {name, bias}
-    rest = [name for name in source if name not in used]
+    rest = [name for name in names if name not in used]
     if rest or not weights:
+        hint = "" if prefix else '; for a part of it pass prefix="actor.", say'
         raise ValueError(
-            'source must be a state_dict of Linear layers, with names such as "0.weight" and '
-            f'"0.bias"; got {rest or "an empty one"}'
+            f'source must be a state_dict of Linear layers, with names such as "{prefix}0.weight" '
+            f'and "{prefix}0.bias"; got {rest or "an empty one"}{hint}'
         )
     return weights, biases
 
@@ -111,7 +121,7 @@ def _of_sequential(source: object) -> tuple[list[Array], list[Array], list[str],
     """Return (weights, biases, activation of each layer, slopes of leaky_relu)."""
     weights, biases, names, slopes = [], [], [], []
     for module in _leaves(source):
-        kind = type(module).__name__
+        kind = _kind(module)
         if kind == "Linear":
             W = _numpy(module.weight)
             weights.append(W)
@@ -120,31 +130,66 @@ def _of_sequential(source: object) -> tuple[list[Array], list[Array], list[str],
         elif kind not in PASSIVE:
             if not names or names[-1] != "identity":
                 raise ValueError(f"{module!r} must come right behind a Linear layer")
-            names[-1] = _name_of(module)
+            names[-1], slope = _scripted(module) if _is_script(module) else _name_of(module)
             if names[-1] == "leaky_relu":
-                slopes.append(float(module.negative_slope))
+                slopes.append(slope)
     if not weights:
         raise ValueError(f"source must have Linear layers, got {source!r}")
     return weights, biases, names, slopes
 
 
-def _leaves(source: object) -> Iterator[Any]:
+def _leaves(source: Any) -> Iterator[Any]:
     """Yield the modules of a Sequential, and of those nested in it, in order."""
-    torch = sys.modules.get("torch")  # which whoever has a Sequential has imported
-    if torch is None or not isinstance(source, torch.nn.Sequential):
+    if _kind(source) != "Sequential":
         raise TypeError(
-            f"source must be a torch.nn.Sequential or a state_dict, got {type(source).__name__}; "
+            f"source must be a torch.nn.Sequential or a state_dict, got {_kind(source)}; "
             "for another Module pass its state_dict() and say activation=..."
         )
-    for module in source:
-        if isinstance(module, torch.nn.Sequential):
+    for name, module in source.named_modules(remove_duplicate=False):
+        if not name or "." in name:
+            continue  # itself, or a part of a part
+        if _kind(module) == "Sequential":
             yield from _leaves(module)
         else:
             yield module
 
 
-def _name_of(module: Any) -> str:
-    """Return our name of a module's activation, after checking its options."""
+def _is_script(module: object) -> bool:
+    """Return whether a module is TorchScript, from torch.jit.script, trace or load."""
+    torch = sys.modules.get("torch")  # which whoever has a module has imported
+    return torch is not None and isinstance(module, torch.jit.ScriptModule)
+
+
+def _kind(module: Any) -> str:
+    """Return the name of a module's class, in TorchScript too, and of Sequential's subclasses."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(module, torch.nn.Sequential):
+        return "Sequential"
+    return str(module.original_name) if _is_script(module) else type(module).__name__
+
+
+def _scripted(module: Any) -> tuple[str, float]:
+    """Return our name of an activation in TorchScript, by its values, and a slope."""
+    import torch
+
+    def f(rows: Array) -> Array:
+        with torch.no_grad():
+            return np.asarray(module(torch.from_numpy(rows)).numpy())
+
+    if isinstance(module, torch.jit.TracedModule):  # whose parts can't be called yet
+        raise TypeError("source must be a trace that was saved, as torch.jit.load returns it")
+    rows = np.array([[0.0, 1.0, 3.0], [2.0, 0.0, -1.0]])
+    e = np.exp(rows)
+    if _kind(module) == "Softmax" and np.allclose(f(rows), e / e.sum(1, keepdims=True)):
+        return "softmax", 0.0
+    found = recognized(lambda z: f(z[:, None])[:, 0], ())
+    if found is None or found != Recognized(found.name, slope=found.slope):
+        raise ValueError(f"{_kind(module)} must be Linear or one of our activations")
+    return found.name, found.slope
+
+
+def _name_of(module: Any) -> tuple[str, float]:
+    """Return our name of a module's activation, after checking its options, and its slope."""
     for name, (kind, options) in ((name, form.torch) for name, form in FORMS.items()):
         if type(module) is not _torch_class(kind):
             continue
@@ -155,7 +200,7 @@ def _name_of(module: Any) -> str:
         ]
         if wrong:
             raise ValueError(f"{module!r} has {', '.join(wrong)}, which {name} cannot be given")
-        return name
+        return name, float(getattr(module, "negative_slope", 0.0))
     raise ValueError(f"{module!r} must be Linear or one of our activations, {', '.join(FORMS)}")
 
 

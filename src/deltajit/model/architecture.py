@@ -145,7 +145,7 @@ class Architecture:
         """Return the parameter of the loss, such as the threshold at which huber's bends."""
         return float(getattr(self, LOSSES[self.loss].parameter or "threshold"))
 
-    @property
+    @cached_property
     def n_targets(self) -> int:
         """Return the number of columns of Y, unless it is labels; gaussian_nll has n_out / 2."""
         if self.loss in CIRCUITS:
@@ -159,7 +159,12 @@ class Architecture:
         table.setflags(write=False)
         return table
 
-    @property
+    @cached_property
+    def targets(self) -> checks.TargetForm:
+        """Return the form of the targets."""
+        return checks.TargetForm(self.n_targets, self.loss, self.dtype)
+
+    @cached_property
     def n_params(self) -> int:
         """Return the number of weights and biases."""
         return sum((n_in + 1) * n_out for n_in, n_out in pairwise(self.sizes))

@@ -99,7 +99,8 @@ def samples(value: object, name: str, columns: int, kind: DType) -> Array:
         inputs = value  # as `array` would, whose call costs as much as a small network
     else:
         inputs = array(value, name, kind)
-    if 1 <= inputs.ndim <= 2 and inputs.shape[-1] == columns:
+    shape = inputs.shape
+    if 1 <= len(shape) <= 2 and shape[-1] == columns:
         return inputs
     hint = ""
     if columns == 1 and inputs.ndim == 1:
@@ -146,7 +147,8 @@ def targets(value: object, name: str, batch: int, single: bool, form: TargetForm
 
 def bounds(targets: Array, name: str, loss: str) -> None:
     """Check that targets lie where the loss is defined."""
-    least, most = LOSSES[loss].least, LOSSES[loss].most
+    record = LOSSES[loss]
+    least, most = record.least, record.most
     if most < math.inf and (targets.min() < least or targets.max() > most):
         raise ValueError(
             f"{name} must lie in [{least}, {most}] for loss={loss!r}, "

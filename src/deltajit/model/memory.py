@@ -11,6 +11,7 @@ Array = NDArray[Any]
 DType = np.dtype[Any]  # float32 or float64, known only at run time
 
 LINE = 64
+LEAST = 10_000  # numbers of a result from which on it begins on a cache line
 
 
 def empty(size: int, dtype: DTypeLike) -> Array:
@@ -19,6 +20,14 @@ def empty(size: int, dtype: DTypeLike) -> Array:
     spare = np.empty(size * kind.itemsize + LINE, np.uint8)
     first = -spare.ctypes.data % LINE
     return spare[first : first + size * kind.itemsize].view(kind)
+
+
+def result(size: int, dtype: DTypeLike) -> Array:
+    """Return memory for what a call returns: like `empty` if it is large enough to be worth it.
+
+    NumPy says where memory is in a microsecond, in which a kernel writes some thousand numbers.
+    """
+    return np.empty(size, dtype) if size < LEAST else empty(size, dtype)
 
 
 def rows(count: int, size: int, dtype: DTypeLike) -> Array:

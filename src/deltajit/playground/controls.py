@@ -33,6 +33,7 @@ from deltajit.playground.sources import Drawn, Made, Source, Typed, Uploaded
 WIDTH, MOST_POINTS = 250, 2000
 TYPED, FILE, HAND, HAND_NUMBERS = "typed function", "own CSV", "points by hand", "points on a line"
 BY_HAND = ["Add red", "Add green", "Add blue", "Remove"]
+NARROW = ".bk-btn { padding: 6px 5px; }"
 
 # A file that is too large is refused in the browser: a message of that size would end the session.
 REFUSE = """
@@ -72,7 +73,9 @@ class DataControls:
         self.classes = Checkbox(label="The target is a class", active=True, name="classes")
         self.horizontal = Select(title="Shown to the right", width=115)
         self.vertical = Select(title="Shown upwards", width=115)
-        self.add = RadioButtonGroup(labels=BY_HAND, active=0, width=WIDTH, name="add")
+        self.add = RadioButtonGroup(
+            labels=BY_HAND, active=0, width=WIDTH, name="add", stylesheets=[NARROW]
+        )
         self.pasted = TextAreaInput(
             title="Table of points: x1, x2, class", rows=12, width=WIDTH, name="points"
         )
@@ -172,7 +175,7 @@ class DataControls:
     def tap(self, x: float, y: float, reach: tuple[float, float]) -> None:
         """Add a point of the chosen class there, or remove the nearest."""
         rows = [*self.rows]
-        if BY_HAND[self.add.active] == "Remove":
+        if self.add.labels[self.add.active] == "Remove":
             far = [((r[0] - x) / reach[0]) ** 2 + ((r[1] - y) / reach[1]) ** 2 for r in rows]
             if far and min(far) < 1:
                 del rows[far.index(min(far))]
@@ -221,8 +224,9 @@ class DataControls:
         if self.is_by_hand:
             self.rows, self._is_quiet = (), True
             self.pasted.value = ""
-            self.pasted.title = "Table of points: " + ("x, y" if new == HAND_NUMBERS else
-                                                       "x1, x2, class")  # fmt: skip
+            is_line = new == HAND_NUMBERS
+            self.pasted.title = "Table of points: " + ("x, y" if is_line else "x1, x2, class")
+            self.add.update(labels=["Add", "Remove"] if is_line else BY_HAND, active=0)
             self._is_quiet = False
         self._arrange()
         self._changed()
@@ -327,18 +331,16 @@ class TrainingControls:
             title="Batch size", value=first.batch_size, low=1, high=100_000, width=115
         )
         self.schedule = Select(
-            title="Schedule", value="constant", options=list(settings.SCHEDULES), width=WIDTH
+            title="Schedule", value="constant", options=settings.SCHEDULES, width=WIDTH
         )
         self.epochs = Spinner(
             title="Pause after (epochs)", value=first.epochs, low=1, high=settings.ENDLESS,
             step=100, width=WIDTH, name="epochs",
         )  # fmt: skip
-        speeds = [
-            ("0", "as fast as it can"),
-            ("20", "20 epochs a second"),
-            ("2", "2 epochs a second"),
-        ]
-        self.speed = Select(title="Speed", value="0", options=speeds, width=WIDTH, name="speed")
+        speeds = [(n, f"{n} epochs a second") for n in ("50", "20", "5", "2")]
+        self.speed = Select(
+            title="Speed of Animate", value="20", options=speeds, width=WIDTH, name="speed"
+        )
         self.layout = column(
             self.optimizer, row(self.lr, self.batch_size), self.schedule, self.epochs, self.speed
         )

@@ -53,7 +53,7 @@ def _value(node: ast.AST, x: Any) -> Any:
     if isinstance(node, ast.Constant) and type(node.value) in NUMBERS:
         return float(node.value)  # type: ignore[arg-type]
     if isinstance(node, ast.Name):
-        return x if node.id == "x" else _known(NAMES, node.id, "number")
+        return _known({"x": x, **NAMES}, node.id, "number")
     if isinstance(node, ast.UnaryOp) and type(node.op) in OPERATORS:
         return OPERATORS[type(node.op)](_value(node.operand, x))
     if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
@@ -71,5 +71,5 @@ def _value(node: ast.AST, x: Any) -> Any:
 def _known(table: dict[str, Any], name: str, kind: str) -> Any:
     """Look a name up."""
     if name not in table:
-        raise ValueError(f"{name!r} is no {kind} here; there are {', '.join(['x', *table])}")
+        raise ValueError(f"{name!r} is no {kind} here; there are {', '.join(table)}")
     return table[name]

@@ -6,14 +6,17 @@ import re
 from typing import Any
 
 import numpy as np
-from bokeh.models import ColumnDataSource, FactorRange
+from bokeh.models import FactorRange
 from bokeh.plotting import figure
 
 from deltajit.derivatives.blackboard import NetworkTrace
 from deltajit.network import Network
-from deltajit.playground.pictures import NEGATIVE, POSITIVE, Graph
+from deltajit.playground.pictures import NEGATIVE, POSITIVE, Graph, fill, table
 
-MOST_NUMBERS_ON_LINES = 24
+# Numbers of dW that there is room for, and units of a layer that have room below for their delta.
+MOST_NUMBERS_ON_LINES, MOST_WITH_ROOM_BELOW = 12, 4
+
+WHAT_TO_DO = "Click a unit: its inputs times its weights, plus its bias, is z"
 
 
 class Lesson:
@@ -22,10 +25,12 @@ class Lesson:
     def __init__(self, graph: Graph, trace: NetworkTrace) -> None:
         self.graph, self.trace = graph, trace
         self.equations, self.known = trace.equations, 0
+        # Weights and biases are given: they are shown with the equation that needs them.
+        self._steps = [n for n, line in enumerate(trace.equations, 1) if line.name[0] not in "Wb"]
 
     def step(self) -> None:
         """Reveal the next equation; after the last one begin anew."""
-        self.known = self.known % len(self.equations) + 1
+        self.known = next((n for n in self._steps if n > self.known), self._steps[0])
         name = self.equations[self.known - 1].name
         layer = re.search(r"\[(\d+)\]", name)
         self.graph.frame(int(layer[1]) if layer else len(self.graph.layers) - 1)
@@ -44,14 +49,12 @@ class Lesson:
 
     def _write(self, known: set[str]) -> None:
         """Write what is known beside the units and the lines."""
-        data: dict[str, list[Any]] = {name: [] for name in self.graph.texts.data}
+        rows = []
 
-        def write(x: float, y: float, text: str, *, forward: bool) -> None:
-            color, base = (POSITIVE, "bottom") if forward else (NEGATIVE, "top")
-            for name, value in zip(data, (x, y, text, color, base), strict=True):
-                data[name].append(value)
+        def write(x: float, y: float, text: str, base: str) -> None:
+            rows.append((x, y, text, POSITIVE if base == "bottom" else NEGATIVE, base))
 
-        half = self.graph.size[1] / 2
+        width, half = self.graph.size[0], self.graph.size[1] / 2
         for i, (units, heights) in enumerate(self.graph.layers):
             for unit, y in zip(units.tolist(), heights.tolist(), strict=True):
                 above = [
@@ -59,13 +62,17 @@ class Lesson:
                     for name in ("z", "a")
                     if f"{name}[{i}]" in known
                 ]
-                write(i, y + half, "  ".join(above), forward=True)
+                write(i, y + half, "  ".join(above), "bottom")
                 if f"delta[{i}]" in known:
-                    write(i, y - half, f"δ {self.trace.delta[i][0, unit]:.3g}", forward=False)
+                    text = f"δ {self.trace.delta[i][0, unit]:.3g}"
+                    if len(units) > MOST_WITH_ROOM_BELOW:
+                        write(i + width / 2 + 0.25, y, text, "middle")
+                    else:
+                        write(i, y - half, text, "top")
             if f"dW[{i}]" in known and self.trace.dW[i].size <= MOST_NUMBERS_ON_LINES:
                 for (to, source), x, y in self._lines_into(i):
-                    write(x, y, f"{self.trace.dW[i][to, source]:.2g}", forward=False)
-        self.graph.texts.data = data
+                    write(x, y, f"{self.trace.dW[i][to, source]:.2g}", "middle")
+        fill(self.graph.texts, rows)
 
     def _lines_into(self, i: int) -> list[tuple[tuple[int, int], float, float]]:
         """(to, from) of each weight of a layer, and a place on its line."""
@@ -82,12 +89,17 @@ class Product:
     """Bars of one unit's dot product: inputs times weights, the bias, and z, their sum."""
 
     def __init__(self) -> None:
-        self.source = ColumnDataSource({"term": [], "value": [], "color": []}, name="product")
+        self.source = table("term", "value", "color", name="product")
         self.figure = figure(
-            width=560, height=150, x_range=FactorRange(), toolbar_location=None, tools="",
-            title="Click a unit: its inputs times its weights, plus its bias, is z", min_border=5,
+            width=560, height=190, x_range=FactorRange(), toolbar_location=None, tools="",
+            title=WHAT_TO_DO, min_border=5,
         )  # fmt: skip
         self.figure.vbar("term", 0.8, "value", color="color", source=self.source)
+
+    def clear(self) -> None:
+        """Show that no unit is chosen."""
+        fill(self.source)
+        self.figure.title.text, self.figure.x_range.factors = WHAT_TO_DO, []
 
     def show(self, trace: NetworkTrace, layer: int, unit: int) -> None:
         """Show the dot product of a unit (layer from 1) in a trace."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 import tempfile
 import time
 from dataclasses import replace
@@ -17,12 +18,12 @@ from bokeh.layouts import column, row
 from bokeh.models import (
     Button,
     Checkbox,
-    ColumnDataSource,
     CustomJS,
     Div,
     NumericInput,
     PointDrawTool,
     PreText,
+    Select,
     Spinner,
     TabPanel,
     Tabs,
@@ -31,7 +32,7 @@ from bokeh.models import (
 from deltajit.playground.controls import DataControls, NetworkControls, TrainingControls
 from deltajit.playground.datasets import Samples
 from deltajit.playground.lesson import Lesson, Product, boundary
-from deltajit.playground.pictures import Graph, Histograms, Losses, Plane, Window
+from deltajit.playground.pictures import Graph, Histograms, Losses, Plane, Window, fill, table
 from deltajit.playground.run import Run
 from deltajit.playground.settings import Settings
 from deltajit.playground.sources import Source
@@ -50,6 +51,8 @@ BANNER = {
     "padding": "6px",
     "color": "black",
 }
+# Between a tablet's width and a desktop's the pictures come first, side by side.
+BELOW = "@media (min-width: 980px) and (max-width: 1250px) { :host { order: 1 } }"
 DOWNLOAD = """
 for (let i = 0; i < file.data.name.length; i++) {
   const bytes = Uint8Array.from(atob(file.data.content[i]), c => c.charCodeAt(0))
@@ -58,6 +61,31 @@ for (let i = 0; i < file.data.name.length; i++) {
   link.download = file.data.name[i]
   link.click()
 }
+"""
+# The parts of Bokeh that this page uses, and an end where it is left: browsers keep such pages.
+TEMPLATE = """
+{% block js_resources %}
+  {% for line in bokeh_js.splitlines() if "bokeh.min" in line or "bokeh-widgets" in line %}
+    {{ line }}
+  {% endfor %}
+{% endblock %}
+{% block postamble %}
+  <meta name="viewport" content="width=device-width">
+  <script>
+    addEventListener("pagehide", () => {
+      const left = Bokeh.documents[0].get_model_by_name("left")
+      if (left) left.value += 1
+    })
+    addEventListener("keydown", (event) => {  // Bokeh's tabs know the mouse alone
+      const tab = event.composedPath()[0]
+      if ([" ", "Enter"].includes(event.key) && tab.classList?.contains("bk-tab")) {
+        event.preventDefault()
+        tab.click()
+      }
+    })
+    addEventListener("pageshow", (event) => { if (event.persisted) location.reload() })
+  </script>
+{% endblock %}
 """
 SEEN = "requestAnimationFrame(() => setTimeout(() => { seen.value = cb_obj.value }))"
 COPY = """
@@ -79,11 +107,13 @@ class Page:
         self._make_widgets()
         self._shown: Snapshot | None = None
         self._slow_at, self._sent_at, self._is_showing = 0.0, 0.0, False
-        document.title = "deltajit playground"
+        document.title, document.template = "deltajit playground", TEMPLATE
         document.add_root(self._layout())
         document.js_on_event(DocumentReady, self.data.refusal())
         self.data.read_soon = lambda: document.add_next_tick_callback(self.data.read)
+        self._is_animated = False
         self.changed()
+        self.training.speed.on_change("value", lambda attr, old, new: self._keep_pace())
         document.add_periodic_callback(self.frame, FRAME)
         document.on_session_destroyed(lambda context: self.close())
 
@@ -95,19 +125,26 @@ class Page:
     # ---------------------------------------------------------------- what there is on the page
 
     def _make_widgets(self) -> None:
-        buttons = dict(width=95, height=34)
+        buttons = dict(width=80, height=34)
         self.go = Button(label="Train", button_type="primary", name="train", **buttons)
+        self.animate = Button(label="Animate", name="animate", **buttons)
+        self.pause = Button(label="Pause", name="pause", **buttons)
         self.step = Button(label="Step", name="step", **buttons)
         self.reset = Button(label="Reset", name="reset", **buttons)
-        self.go.on_click(self.toggle)
+        self.go.on_click(lambda: self.go_on(is_animated=False))
+        self.animate.on_click(lambda: self.go_on(is_animated=True))
+        self.pause.on_click(self.rest)
         self.step.on_click(lambda: self.train(1))
         self.reset.on_click(lambda: self.changed(anew=True))
-        self.status = Div(name="status", width=900, styles={"font-size": "14px"})
-        self.banner = Div(name="banner", visible=False, width=1220, styles=BANNER)
+        wide = dict(sizing_mode="stretch_width")
+        self.status = Div(name="status", styles={"font-size": "14px"}, **wide)
+        self.banner = Div(name="banner", visible=False, styles=BANNER, **wide)
         self.pass_step = Button(label="Forward pass step", name="pass", width=150, height=34)
         self.pass_step.on_click(self.next_equation)
         self.sample = Spinner(value=0, low=0, width=80, name="sample")
         self.sample.on_change("value", lambda attr, old, new: self._forget_lesson())
+        self.unit = Select(value="", options=[""], width=150, name="unit")
+        self.unit.on_change("value", lambda attr, old, new: self._show_unit())
         self.blackboard = PreText(
             text=NO_LESSON, name="blackboard", width=560, height=480,
             styles={"overflow": "auto"},
@@ -118,18 +155,23 @@ class Page:
             name="script", text="", width=560, height=420, styles={"overflow": "auto"}
         )
         self.script.js_on_change("text", CustomJS(code=COPY))
-        self.file = ColumnDataSource({"name": [], "content": []}, name="file")
+        self.file = table("name", "content", name="file")
         self.file.js_on_change("data", CustomJS(args={"file": self.file}, code=DOWNLOAD))
         self.sent, self.seen = NumericInput(value=0), NumericInput(value=0)
         self.sent.js_on_change("value", CustomJS(args={"seen": self.seen}, code=SEEN))
-        self.script.tags = [self.file, self.sent, self.seen]  # so that the browser has them
-        drag = PointDrawTool(renderers=[self.plane.dots], add=False, name="drag")
-        self.plane.figure.add_tools(drag)
+        self.left = NumericInput(value=0, name="left")
+        self.left.on_change("value", lambda attr, old, new: self.close())
+        # Tags, so that the browser has them.
+        self.script.tags = [self.file, self.sent, self.seen, self.left]
+        self.drag = PointDrawTool(renderers=[self.plane.dots], add=False)
+        self.plane.figure.add_tools(self.drag)
+        self.plane.figure.toolbar.active_multi = self.drag
         self.plane.points.on_change("data", self._on_drag)
         self.plane.figure.on_event(Tap, self._on_tap)
         self.graph.figure.on_event(Tap, self._on_unit)
 
     def _layout(self) -> Any:
+        wide = dict(sizing_mode="stretch_width")
         panels: dict[str, Any] = {
             "Data": self.data,
             "Network": self.network,
@@ -138,6 +180,8 @@ class Page:
         left = Tabs(
             tabs=[TabPanel(child=each.layout, title=title) for title, each in panels.items()],
             width=260,
+            name="settings",
+            stylesheets=[BELOW],
         )
         copy = Button(label="Copy as Python", name="copy", width=130)
         copy.on_click(self.write_script)
@@ -147,7 +191,7 @@ class Page:
             button.on_click(lambda suffix=suffix: self.save(suffix))
             saves.append(button)
         graph = column(
-            row(self.pass_step, Div(text="of sample"), self.sample),
+            row(self.pass_step, *labelled("of sample", self.sample), *labelled("unit", self.unit)),
             self.graph.figure,
             self.product.figure,
         )
@@ -162,10 +206,12 @@ class Page:
         self.tabs = Tabs(tabs=tabs, width=570, name="views")
         self.tabs.on_change("active", lambda attr, old, new: self._refresh())
         self.score = Div(name="score", width=400, styles={"font-size": "16px"})
+        pictures = column(self.plane.figure, self.score)
         return column(
-            row(self.go, self.step, self.reset, self.status),
+            row(self.go, self.animate, self.pause, self.step, self.reset, self.status, **wide),
             self.banner,
-            row(left, column(self.plane.figure, self.score), self.tabs),
+            row(left, pictures, self.tabs, styles={"flex-wrap": "wrap"}, **wide),
+            **wide,
         )
 
     # ---------------------------------------------------------------- what widgets do
@@ -191,7 +237,7 @@ class Page:
             wanted = Settings(**self.network.values(), **self.training.values())
             old = None if anew else self.run
             if old is not None and is_the_same(old, wanted, source):
-                old.settings = wanted
+                old.settings, self.banner.visible = wanted, False
                 return
             run = Run(source, samples, wanted)
         except (TypeError, ValueError) as wrong:
@@ -210,13 +256,15 @@ class Page:
         self._show_samples(window)
         self.graph.show(run.view, window)
         last = len(samples.X) - 1
+        names = [unit_name(i, k) for i, n in enumerate(run.view.sizes) if i for k in range(n)]
+        self.unit.update(options=["", *names], value="")
         self.sample.update(high=last, value=min(self.sample.value or 0, last))
         self._shown = None
         self._forget_lesson()
         self.frame()
 
     def _show_samples(self, window: Window) -> None:
-        self._is_showing = True
+        self._is_showing, self.drag.drag = True, self.data.is_by_hand
         self.plane.show(window)
         self._is_showing = False
 
@@ -228,11 +276,15 @@ class Page:
         self.plane.clear()
         self.tell("There are no points yet.", "Click into the picture to add some.")
 
-    def toggle(self) -> None:
-        """Train, or pause."""
-        if self.run is not None and self.run.trainer.frame().is_running:
+    def rest(self) -> None:
+        """Pause the training."""
+        if self.run is not None:
             self.run.trainer.pause()
-        elif self.run is not None:
+
+    def go_on(self, *, is_animated: bool) -> None:
+        """Train as fast as it can be, or at a pace that can be watched."""
+        self._is_animated = is_animated
+        if self.run is not None:
             self.train(self.run.settings.epochs)
 
     def train(self, epochs: int) -> None:
@@ -242,8 +294,14 @@ class Page:
         if self.run.trainer.frame().is_over:
             self.tell("This training is over.", "Reset begins anew.")
             return
-        self.run.trainer.epochs_a_second = float(self.training.speed.value) or np.inf
+        self._keep_pace()
         self.run.trainer.train(epochs)
+
+    def _keep_pace(self) -> None:
+        """Let training be as fast as it is wanted now."""
+        if self.run is not None:
+            pace = float(self.training.speed.value) if self._is_animated else np.inf
+            self.run.trainer.epochs_a_second = pace
 
     def write_script(self) -> None:
         """Write the program that does what was done here; the browser copies it."""
@@ -264,7 +322,7 @@ class Page:
                 self.tell(f"{wrong}.")
                 return
             content = base64.b64encode(path.read_bytes()).decode()
-        self.file.data = {"name": [path.name], "content": [content]}
+        fill(self.file, [(path.name, content)])
 
     def _on_log(self, attr: str, old: bool, new: bool) -> None:
         linear, logarithmic = self.losses.figures
@@ -277,7 +335,7 @@ class Page:
             self.data.tap(event.x, event.y, tuple(reach))
 
     def _on_drag(self, attr: str, old: Any, new: Any) -> None:
-        """Take points that were dragged; others go back to where they were."""
+        """Take points that were dragged."""
         if self._is_showing or not self.data.is_by_hand or len(new["x"]) != len(self.data.rows):
             return
         places = zip(new["x"], new["y"], self.data.rows, strict=True)
@@ -302,13 +360,23 @@ class Page:
             self.graph.forget()
 
     def _on_unit(self, event: Any) -> None:
-        """Show the dot product of the unit that was clicked, and the line that it draws."""
-        unit = None if self.run is None else self.graph.place_of(event.x, event.y)
-        if self.run is None or unit is None or unit[0] == 0:
+        """Choose the unit that was clicked."""
+        place = None if self.run is None else self.graph.place_of(event.x, event.y)
+        if place is not None and place[0] > 0:
+            self.unit.value = unit_name(*place)
+
+    def _show_unit(self) -> None:
+        """Show the dot product of the chosen unit, and the line that it draws."""
+        if self.run is None:
             return
+        fill(self.plane.line)
+        if not self.unit.value:
+            self.product.clear()
+            return
+        layer, number = re.findall(r"\d+", self.unit.value)
+        unit = int(layer), int(number) - 1
         self.product.show(self.run.trace(self.sample.value or 0), *unit)
         self.graph.frame(unit)
-        self.plane.line.data = {"x": [], "y": []}
         if unit[0] == 1:
             window = self.graph.window
             ends = window.x, window.y
@@ -324,7 +392,6 @@ class Page:
         if shown is self._shown:
             return
         self._shown = shown
-        self.go.label = "Pause" if shown.is_running else "Train"
         if shown.error:
             self.tell(f"Training stopped: {shown.error}.", KEPT)
         if shown.is_running:
@@ -353,8 +420,19 @@ class Page:
             if np.isfinite(grad).all():
                 self.histograms.update(run.view, grad)
             self.score.text = run.score(shown)
+            self._show_unit()
         self.status.text = run.status(shown)
         self.sent.value, self._sent_at = self.sent.value + 1, time.monotonic()
+
+
+def labelled(text: str, widget: Any) -> tuple[Div, Any]:
+    """Put a word before a widget, at the height of its middle."""
+    return Div(text=text, align="center"), widget
+
+
+def unit_name(layer: int, unit: int) -> str:
+    """Name a unit, both counted from 1 as in the equations."""
+    return f"layer {layer}, {unit + 1}"
 
 
 def is_the_same(run: Run, wanted: Settings, source: Source) -> bool:

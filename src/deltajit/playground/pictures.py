@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,17 @@ MOST_DRAWN = 16
 def rgb(colors: list[str]) -> Array:
     """(n, 3) numbers from 0 to 255."""
     return np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colors], float)
+
+
+def table(*columns: str, name: str | None = None) -> ColumnDataSource:
+    """Make a source of empty columns."""
+    return ColumnDataSource({column: [] for column in columns}, name=name)
+
+
+def fill(source: ColumnDataSource, rows: Iterable[Sequence[Any]] = ()) -> None:
+    """Put these rows into a source, in place of what it has."""
+    rows = [*rows]
+    source.data = {column: [row[i] for row in rows] for i, column in enumerate(source.data)}
 
 
 VIRIDIS = rgb(list(Viridis256))
@@ -117,13 +129,10 @@ class Plane:
             width=400, height=400, x_range=Range1d(-3, 3), y_range=Range1d(-3, 3),
             toolbar_location=None, tools="", name="plane", min_border=5,
         )  # fmt: skip
-        empty: dict[str, list[Any]] = {name: [] for name in ("image", "x", "y", "dw", "dh")}
-        self.image = ColumnDataSource(empty, name="regions")
-        self.points = ColumnDataSource(
-            {name: [] for name in ("x", "y", "color", "marker", "alpha")}, name="samples"
-        )
-        self.curve = ColumnDataSource({"x": [], "y": [], "low": [], "high": []}, name="curve")
-        self.line = ColumnDataSource({"x": [], "y": []})
+        self.image = table("image", "x", "y", "dw", "dh", name="regions")
+        self.points = table("x", "y", "color", "marker", "alpha", name="samples")
+        self.curve = table("x", "y", "low", "high", name="curve")
+        self.line = table("x", "y")
         self.figure.image_rgba(
             image="image", x="x", y="y", dw="dw", dh="dh", source=self.image, level="image"
         )
@@ -131,6 +140,7 @@ class Plane:
             "x", "y", marker="marker", fill_color="color", line_color="black", fill_alpha="alpha",
             size=8, line_width=0.8, source=self.points,
         )  # fmt: skip
+        self.dots.nonselection_glyph = None
         self.figure.varea("x", "low", "high", source=self.curve, color=PALETTE[3], alpha=0.25)
         self.figure.line("x", "y", source=self.curve, line_width=3, color=PALETTE[3])
         self.figure.line("x", "y", source=self.line, line_width=3, color="black", line_dash="6 3")
@@ -153,7 +163,7 @@ class Plane:
             "marker": [MARKERS[k] for k in Y] if samples.classes else ["circle"] * len(X),
             "alpha": np.where(some < samples.n_train, 1.0, 0.25),
         }
-        self.line.data = {"x": [], "y": []}
+        fill(self.line)
 
     def _y_name(self) -> str:
         names, at = self.window.samples.names, self.window.at
@@ -177,7 +187,7 @@ class Plane:
     def clear(self) -> None:
         """Show that nothing has been learned."""
         for source in (self.image, self.curve):
-            source.data = {name: [] for name in source.data}
+            fill(source)
 
     def update(self, net: Network) -> None:
         """Show what the network has learned."""
@@ -204,7 +214,7 @@ class Losses:
     """Losses of epochs, of training and of held-out samples; logarithmic or not."""
 
     def __init__(self) -> None:
-        self.source = ColumnDataSource({"epoch": [], "loss": [], "held out": []}, name="losses")
+        self.source = table("epoch", "loss", "held out", name="losses")
         self.figures = [self._figure("linear"), self._figure("log")]
         self.figures[0].visible = False
 
@@ -236,12 +246,10 @@ class Graph:
             width=560, height=330, x_range=Range1d(-0.5, 3.5), y_range=Range1d(-4.5, 4.5),
             toolbar_location=None, tools="", name="graph", min_border=5,
         )  # fmt: skip
-        names = "x0", "y0", "x1", "y1", "color", "width"
-        self.lines = ColumnDataSource({name: [] for name in names})
-        self.units = ColumnDataSource({name: [] for name in ("image", "x", "y", "dw", "dh")})
-        self.frames = ColumnDataSource({name: [] for name in ("x", "y", "w", "h", "color")})
-        empty: dict[str, list[Any]] = {name: [] for name in ("x", "y", "text", "color", "base")}
-        self.texts = ColumnDataSource(empty, name="texts")
+        self.lines = table("x0", "y0", "x1", "y1", "color", "width")
+        self.units = table("image", "x", "y", "dw", "dh")
+        self.frames = table("x", "y", "w", "h", "color")
+        self.texts = table("x", "y", "text", "color", "base", name="texts")
         self.figure.segment(
             "x0", "y0", "x1", "y1", line_color="color", line_width="width", line_alpha=0.7,
             source=self.lines,
@@ -290,38 +298,33 @@ class Graph:
 
     def forget(self) -> None:
         """Take numbers and black frames away."""
-        self.texts.data = {name: [] for name in self.texts.data}
+        fill(self.texts)
         self.frame(None)
 
     def frame(self, active: Any) -> None:
         """Frame all units, those of a layer, or one (layer, unit), in black."""
-        w, h = self.size
-        data: dict[str, list[Any]] = {name: [] for name in self.frames.data}
-        for layer, (units, heights) in enumerate(self.layers):
-            for unit, height in zip(units.tolist(), heights, strict=True):
-                is_active = active == layer or active == (layer, unit)
-                row = (layer, height, w, h, "black" if is_active else "#bbbbbb")
-                for name, value in zip(data, row, strict=True):
-                    data[name].append(value)
-        self.frames.data = data
+        places = [
+            (layer, unit, height)
+            for layer, (units, heights) in enumerate(self.layers)
+            for unit, height in zip(units.tolist(), heights, strict=True)
+        ]
+        colors = ["black" if active in (i, (i, unit)) else "#bbbbbb" for i, unit, _ in places]
+        fill(
+            self.frames,
+            [(i, y, *self.size, c) for (i, _, y), c in zip(places, colors, strict=True)],
+        )
 
     def update(self, net: Network) -> None:
         """Show the weights, and the responses of the units."""
         X = self.window.grid(THUMBNAIL).astype(net.dtype)
         activations = reference.forward(net.reference, X).a
         w, h = self.size
-        data: dict[str, list[Any]] = {name: [] for name in self.units.data}
-        for layer, (a, (units, heights)) in enumerate(zip(activations, self.layers, strict=True)):
-            row = (
-                self._strip(a[:, units]),
-                layer - w / 2,
-                heights[-1] - h / 2,
-                w,
-                len(units) - 1 + h,
-            )
-            for name, value in zip(data, row, strict=True):
-                data[name].append(value)
-        self.units.data, self.lines.data = data, self._lines(net)
+        strips = [
+            (self._strip(a[:, units]), i - w / 2, heights[-1] - h / 2, w, len(units) - 1 + h)
+            for i, (a, (units, heights)) in enumerate(zip(activations, self.layers, strict=True))
+        ]
+        fill(self.units, strips)
+        self.lines.data = self._lines(net)
 
     def _strip(self, values: Array) -> Array:
         """The responses of a layer's units, one above the other, as one image."""
@@ -358,7 +361,7 @@ class Histograms:
                 width=560, height=240, title=title, toolbar_location=None, tools="",
                 y_axis_label="share", min_border=5,
             )  # fmt: skip
-            source = ColumnDataSource({"xs": [], "ys": [], "color": [], "layer": []})
+            source = table("xs", "ys", "color", "layer")
             fig.multi_line(
                 "xs", "ys", line_color="color", line_width=2, legend_field="layer", source=source
             )
@@ -371,11 +374,9 @@ class Histograms:
         ):
             largest = max(float(np.abs(part).max()) for part in arrays)
             edges = np.linspace(-1, 1, BINS + 1) * (largest if 0 < largest < np.inf else 1)
-            data: dict[str, list[Any]] = {name: [] for name in source.data}
+            rows = []
             for layer, part in enumerate(arrays, 1):
-                counts, _ = np.histogram(part, edges)
-                data["xs"].append(np.repeat(edges, 2))
-                data["ys"].append(np.r_[0, np.repeat(counts / part.size, 2), 0])
-                data["color"].append(CLASS_COLORS[(layer + 1) % len(CLASS_COLORS)])
-                data["layer"].append(f"W[{layer}]")
-            source.data = data
+                steps = np.r_[0, np.repeat(np.histogram(part, edges)[0] / part.size, 2), 0]
+                color = CLASS_COLORS[(layer + 1) % len(CLASS_COLORS)]
+                rows.append((np.repeat(edges, 2), steps, color, f"W[{layer}]"))
+            fill(source, rows)

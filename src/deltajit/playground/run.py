@@ -84,6 +84,8 @@ class Run:
         losses = self.trainer.curve.losses
         loss, held_out = losses[-1] if losses else (self._loss, np.nan)
         parts = [f"<b>epoch {shown.epoch:,}</b>", f"loss {loss:.4g}"]
+        if shown.is_running:
+            parts.insert(1, "training")
         if np.isfinite(held_out):
             parts.append(f"held out {held_out:.4g}")
         if shown.seconds:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -23,13 +22,7 @@ CLASS_LOSSES = ["cross_entropy", "binary_cross_entropy", *ANY_OUTPUT]
 NUMBER_LOSSES = [*ANY_OUTPUT, "gaussian_nll"]
 METHODS = {name: getattr(full_batch, name) for name in ("LBFGS", "LevenbergMarquardt")}
 OPTIMIZER_NAMES = ["Adam", *(name for name in OPTIMIZERS if name != "Adam"), *METHODS]
-SCHEDULES = {
-    "constant": "",
-    "StepDecay": "dj.schedules.StepDecay({third})",
-    "ExponentialDecay": "dj.schedules.ExponentialDecay(0.995)",
-    "CosineDecay": "dj.schedules.CosineDecay()",
-    "OneCycle": "dj.schedules.OneCycle()",
-}
+SCHEDULES = ["constant", "StepDecay", "ExponentialDecay", "CosineDecay", "OneCycle"]
 # Without a schedule training goes on until it is paused, or for so many epochs.
 ENDLESS = 200_000
 
@@ -109,25 +102,23 @@ class Settings:
         return dict(
             batch_size=self.batch_size,
             optimizer=method(lr=self.lr),
-            schedule=self.schedule_made(),
+            schedule=self._schedule(),
             dropout=self.dropout,
             progress=False,
         )
 
-    def schedule_made(self) -> schedules.Schedule | None:
+    def _schedule(self) -> schedules.Schedule | None:
         """Make the schedule of the rate, if it has one."""
-        made: dict[str, Callable[[], schedules.Schedule]] = {
-            "StepDecay": lambda: schedules.StepDecay(self.third),
-            "ExponentialDecay": lambda: schedules.ExponentialDecay(0.995),
-            "CosineDecay": schedules.CosineDecay,
-            "OneCycle": schedules.OneCycle,
-        }
-        return made[self.schedule]() if self.schedule in made else None
+        if self.schedule == "constant":
+            return None
+        made: schedules.Schedule = getattr(schedules, self.schedule)(*self.schedule_arguments)
+        return made
 
     @property
-    def third(self) -> int:
-        """Epochs after which StepDecay makes a step."""
-        return max(1, self.epochs // 3)
+    def schedule_arguments(self) -> tuple[float, ...]:
+        """What the schedule is made of: a step after each third of the epochs, a slow decay."""
+        arguments = {"StepDecay": (max(1, self.epochs // 3),), "ExponentialDecay": (0.995,)}
+        return arguments.get(self.schedule, ())
 
     @property
     def total(self) -> int:
@@ -152,7 +143,8 @@ def script(settings: Settings, source: Source, epochs: int) -> str:
         lines += [f"    batch_size={settings.batch_size},", f"    dropout={settings.dropout!r},"]
         if settings.schedule != "constant":
             lines[0] = f"    epochs={settings.epochs},"
-            lines += [f"    schedule={SCHEDULES[settings.schedule].format(third=settings.third)},"]
+            arguments = ", ".join(map(repr, settings.schedule_arguments))
+            lines += [f"    schedule=dj.schedules.{settings.schedule}({arguments}),"]
             lines += ["    callbacks=[Pause()],"]
             stopped = PAUSE.format(epochs=epochs)
     held_out = "" if samples.held_out is None else HELD_OUT

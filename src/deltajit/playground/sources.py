@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import astuple, dataclass
+from typing import ClassVar, Protocol
 
 from deltajit.playground import datasets, tables
 from deltajit.playground.datasets import Samples
@@ -21,46 +21,32 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Made:
-    """One of the sets of `datasets`."""
+    """One of the sets of `datasets`, by its name."""
 
-    name: str
+    what: str
     n: int
     noise: float
     share: float
     seed: int
+    maker: ClassVar = "make"
 
     def samples(self) -> Samples:
         """Make them."""
-        return datasets.make(self.name, self.n, self.noise, self.share, self.seed)
+        made: Samples = getattr(datasets, self.maker)(*astuple(self))
+        return made
 
     def code(self) -> str:
         """Write the expression that makes them."""
         return (
-            f"datasets.make({self.name!r}, {self.n}, noise={self.noise!r}, share={self.share!r}, "
-            f"seed={self.seed})"
-        )
-
-
-@dataclass(frozen=True)
-class Typed:
-    """A function that was typed."""
-
-    text: str
-    n: int
-    noise: float
-    share: float
-    seed: int
-
-    def samples(self) -> Samples:
-        """Make them."""
-        return datasets.function(self.text, self.n, self.noise, self.share, self.seed)
-
-    def code(self) -> str:
-        """Write the expression that makes them."""
-        return (
-            f"datasets.function({self.text!r}, {self.n}, noise={self.noise!r}, "
+            f"datasets.{self.maker}({self.what!r}, {self.n}, noise={self.noise!r}, "
             f"share={self.share!r}, seed={self.seed})"
         )
+
+
+class Typed(Made):
+    """A function that was typed."""
+
+    maker = "function"
 
 
 @dataclass(frozen=True)
@@ -95,13 +81,9 @@ class Uploaded:
     def samples(self) -> Samples:
         """Make them."""
         return tables.samples(
-            self.table,
-            self.inputs,
-            self.target,
-            classes=self.classes,
-            share=self.share,
-            seed=self.seed,
-        )
+            self.table, self.inputs, self.target,
+            classes=self.classes, share=self.share, seed=self.seed,
+        )  # fmt: skip
 
     def code(self) -> str:
         """Write the expression that makes them, from a file of that name."""

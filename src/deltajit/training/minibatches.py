@@ -6,15 +6,22 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from deltajit import kernels
+from deltajit.kernels.abi import python_kind
 from deltajit.model import checks, memory
 from deltajit.model.data import Data
 from deltajit.model.memory import Array
 from deltajit.training.history import TrainingState
 from deltajit.training.loop import DivergedError, pieces
+
+# The kernel's code by the kinds of what is the same in a fit, and those of other arguments: Numba's
+# own look at all of them, before each call, takes longer than an epoch of some networks.
+_entry: Any = kernels.fit_epoch
+_compiled: dict[object, dict[object, Callable[..., tuple[float, float]]]] = {}
 
 
 class Steps:
@@ -26,6 +33,8 @@ class Steps:
         grad, work = memory.empty(net.n_params, net.dtype), net.workspace(batch_size)
         self._model, self._dropout = net.model, dropout
         self._arguments = batch_size, rule, grad, work
+        same = python_kind((net.model, *self._arguments, dropout))
+        self._compiled = _compiled.setdefault(same, {})
 
     def __call__(
         self, rows: NDArray[np.int64], X: Array, Y: Array, weights: Array | None
@@ -34,10 +43,12 @@ class Steps:
 
         Return the sum of the samples' weighted losses, each before its step, and of their weights.
         """
-        sums: tuple[float, float] = kernels.fit_epoch(
-            self._model, X, Y, rows, *self._arguments, weights, self._dropout
-        )
-        return sums
+        arguments = self._model, X, Y, rows, *self._arguments, weights, self._dropout
+        kinds = python_kind((X, Y, rows, weights))
+        call = self._compiled.get(kinds)
+        if call is None:
+            call = self._compiled[kinds] = _entry.compile(tuple(map(numba.typeof, arguments)))
+        return call(*arguments)
 
 
 def epochs(
@@ -45,12 +56,14 @@ def epochs(
 ) -> Callable[[], float]:
     """Return a function that trains for one epoch and returns its mean loss.
 
+    A step on all samples takes them as they are: a new order would only change how sums round.
     If the loss is not finite, the function restores theta and raises DivergedError.
     """
     theta, rule, n = state.theta, state.rule, len(data.X)
     assert rule is not None
     train = Steps(state.net, rule, batch_size, state.dropout)
     in_order, last_good = np.arange(n), theta.copy()
+    shuffle = shuffle and batch_size < n
 
     def epoch() -> float:
         last_good[:] = theta

@@ -20,12 +20,13 @@ FLAGS = [
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
 
-# The first control that a named model has on the page.
-ELEMENT = """
-const view = Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(arguments[0]))
+# A named model, its view, and the first control that it has on the page.
+MODEL = "Bokeh.documents[0].get_model_by_name(arguments[0])"
+VIEW = f"Bokeh.index.find_one({MODEL})"
+ELEMENT = f"""
+const view = {VIEW}
 return view.shadow_el.querySelector("button, input, select, textarea") ?? view.el
 """
-MODEL = "Bokeh.documents[0].get_model_by_name(arguments[0])"
 
 
 class Served(NamedTuple):
@@ -90,6 +91,8 @@ class Browser:
             if found:
                 return found
             time.sleep(0.02)
+        if not self.driver.execute_script("return !!window.Bokeh"):
+            raise TimeoutError(f"after {seconds} s: there is no page")
         raise TimeoutError(f"after {seconds} s: status {self.get('status', 'text')!r}, "
                            f"banner {self.get('banner', 'text')!r}")  # fmt: skip
 
@@ -131,25 +134,65 @@ class Browser:
         until = self.epoch() + epochs
         self.set("epochs", "value", epochs)
         self.click("train")
-        self.wait(lambda: self.epoch() == until and self.get("train", "label") == "Train", seconds)
+        self.wait(lambda: self.epoch() == until and not self.is_training(), seconds)
+
+    def is_training(self):
+        """Whether the page says that training is under way."""
+        return "training" in self.get("status", "text")
 
     def tap(self, name, x, y):
         """Click at a point of a figure, in its own coordinates."""
-        script = """
-        const view = Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(arguments[0]))
+        self.drag(name, (x, y), (x, y))
+
+    def drag(self, name, start, end):
+        """Drag by the mouse from one point of a figure to another."""
+        from selenium.webdriver import ActionChains
+        from selenium.webdriver.common.actions.action_builder import ActionBuilder
+
+        action = ActionBuilder(self.driver)
+        pointer = action.pointer_action
+        pointer.move_to_location(*self._place(name, *start)).pointer_down()
+        for share in (0.25, 0.5, 0.75, 1.0) if end != start else ():  # a jump is no drag
+            place = (x0 + share * (x1 - x0) for x0, x1 in zip(start, end, strict=True))
+            pointer.move_to_location(*self._place(name, *place))
+        pointer.pointer_up()
+        action.perform()
+        ActionChains(self.driver).pause(0.3).perform()  # else the next click is a double one
+
+    def press(self, *keys):
+        """Press keys, one after the other."""
+        from selenium.webdriver import ActionChains
+
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def focus(self, name):
+        """Move the keyboard to a model's control."""
+        self.driver.execute_script("arguments[0].focus()", self.element(name))
+
+    def focus_tab(self, name, i):
+        """Move the keyboard to one of the heads of tabs."""
+        self.driver.execute_script(f"{VIEW}.header_els[arguments[1]].focus()", name, i)
+
+    def resize(self, width, height):
+        """Have a window of that size."""
+        options = dict(width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", options)
+
+    def boxes(self, *names):
+        """Return (left, top, right, bottom) of each of these models on the page."""
+        script = f"const {{left, top, right, bottom}} = {VIEW}.el.getBoundingClientRect()\n"
+        script += "return [left, top, right, bottom]"
+        return [self.driver.execute_script(script, name) for name in names]
+
+    def _place(self, name, x, y):
+        """Return where a point of a figure is in the window, in whole pixels."""
+        script = f"const view = {VIEW}"
+        script += """
         const {left, top} = view.canvas_view.el.getBoundingClientRect()
         const [scale_x, scale_y] = [view.frame.x_scale, view.frame.y_scale]
         return [left + scale_x.compute(arguments[1]), top + scale_y.compute(arguments[2])]
         """
-        from selenium.webdriver import ActionChains
-        from selenium.webdriver.common.actions.action_builder import ActionBuilder
-
-        place = self.driver.execute_script(script, name, x, y)
-        action = ActionBuilder(self.driver)
-        action.pointer_action.move_to_location(*map(round, place))
-        action.pointer_action.click()
-        action.perform()
-        ActionChains(self.driver).pause(0.3).perform()  # else the next click is a double one
+        return [round(at) for at in self.driver.execute_script(script, name, x, y)]
 
 
 @contextlib.contextmanager
