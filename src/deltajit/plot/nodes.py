@@ -68,7 +68,7 @@ def draw(steps: list[Step], *, numbers: bool = True, ax: Axes | None = None) -> 
     columns = max(x for x, _ in places.values()) + 1
     rows = max(abs(y) for _, y in places.values()) * 2 + 1
     ax = axes_of(ax, width=1.9 * columns, height=1.1 * rows)
-    style = Style.of(steps, 72 * inches(ax)[0] / columns, numbers)
+    style = _style(steps, 72 * inches(ax)[0] / columns, numbers)
     for step in steps:
         for name, slope in zip(step.operands, step.derivatives, strict=True):
             text = f"{slope:.3g}" if numbers else ""
@@ -99,16 +99,16 @@ class Style(NamedTuple):
     joint: str
     numbers: bool
 
-    @classmethod
-    def of(cls, steps: list[Step], width: float, numbers: bool) -> Style:
-        """Choose the style for columns `width` points wide: one line if that can be read."""
-        room = (width - 16) / 0.6  # of a box and the number beside it, 0.6 em a letter
-        beside = 6 if numbers else 1
-        longest = max(len(step.name) + 3 + len(step.text) for step in steps)
-        if room / (longest + beside) >= SMALL - 1:
-            return cls(fitting(room / (longest + beside)), " = ", numbers)
-        longest = max(max(len(step.name), len(step.text)) for step in steps)
-        return cls(fitting(room / (longest + beside)), "\n", numbers)
+
+def _style(steps: list[Step], width: float, numbers: bool) -> Style:
+    """Choose the style for columns `width` points wide: one line if that can be read."""
+    room = (width - 16) / 0.6  # of a box and the number beside it, 0.6 em a letter
+    beside = 6 if numbers else 1
+    longest = max(len(step.name) + 3 + len(step.text) for step in steps)
+    if room / (longest + beside) >= SMALL - 1:
+        return Style(fitting(room / (longest + beside)), " = ", numbers)
+    longest = max(max(len(step.name), len(step.text)) for step in steps)
+    return Style(fitting(room / (longest + beside)), "\n", numbers)
 
 
 def _places(steps: list[Step]) -> dict[str, tuple[int, float]]:
