@@ -203,7 +203,7 @@ CONSTRUCTOR = [
     (
         dict(loss="mse"),
         ValueError,
-        "'mse' is unknown; did you mean 'squared_error'. It must be one",
+        "loss='mse' is unknown; did you mean 'squared_error'",
     ),
     (dict(loss=None), TypeError, "loss must be a string"),
     (
