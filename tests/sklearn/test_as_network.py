@@ -137,6 +137,13 @@ def test_pictures_of_estimators(ax):
     np.testing.assert_allclose(ax.lines[0].get_ydata(), model.predict(X), rtol=1e-9)
 
 
+def test_a_graph_has_the_names_of_features_and_classes(ax):
+    frame = pytest.importorskip("pandas").DataFrame(X, columns=list("abcd"))
+    model = MLPClassifier(3, max_iter=2).fit(frame, NAMES[labels])
+    plot.graph(model, ax=ax)
+    assert {*"abcd", *NAMES} <= {text.get_text() for text in ax.texts}
+
+
 @pytest.mark.parametrize(
     ("names", "error"),
     [("ab", TypeError), (["a", 1], TypeError), (["a"], ValueError), (["a", "a"], ValueError)],

@@ -13,7 +13,7 @@ FOLDERS = {"kernels": ROOT / "kernels", "": ROOT / "src/deltajit"}
 # __init__.
 FLOORS = """
     kernels.abi kernels.backend kernels.cache kernels.python kernels.compiler kernels.status
-    kernels.ranges
+    kernels.ranges kernels.hints
     kernels.simd kernels.simd.write kernels.simd.vectors kernels.blocks kernels.simd.views
     kernels.simd.elementary kernels.simd.ulp
     kernels.gemm kernels.gemm.tile kernels.gemm.transpose kernels.gemm.product kernels.gemm.narrow
@@ -76,7 +76,7 @@ WHOLE = (
     "playground.server",
 )
 OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax", "onnx", "threadpoolctl", "pandas"}
-OPTIONAL |= {"bokeh", "dask", "distributed"}
+OPTIONAL |= {"bokeh", "dask", "distributed", "shtab"}
 
 # The NumPy twin of a module of the kernels has its name.
 TWINS = "kernels.mlp", "reference"
