@@ -10,9 +10,10 @@ from deltajit.ensemble import Ensemble
 from deltajit.io.files import FormatError
 from deltajit.kernels.mlp.optimizers import *
 from deltajit.model.custom import register_activation, register_loss
+from deltajit.model.standardizer import Standardizer
 from deltajit.network import Network
 from deltajit.training import callbacks, schedules
-from deltajit.training.callbacks import EarlyStopping, ReduceLROnPlateau
+from deltajit.training.callbacks import EarlyStopping, ReduceLROnPlateau, WeightAveraging
 from deltajit.training.full_batch import LBFGS, LevenbergMarquardt
 from deltajit.training.history import History
 from deltajit.training.loop import DivergedError
@@ -24,7 +25,7 @@ load = Network.load
 
 __all__ = [
     "LBFGS", "Circuit", "DivergedError", "EarlyStopping", "Ensemble", "FormatError", "History",
-    "LevenbergMarquardt", "Network", "ReduceLROnPlateau", "callbacks", "circuit", "constructions",
-    "kernels", "load", "plot", "reference", "register_activation", "register_loss", "schedules",
-    "Optimizer", *kernels.OPTIMIZERS,
+    "LevenbergMarquardt", "Network", "ReduceLROnPlateau", "Standardizer", "callbacks", "circuit",
+    "constructions", "kernels", "load", "plot", "reference", "register_activation", "register_loss",
+    "schedules", "Optimizer", "WeightAveraging", *kernels.OPTIMIZERS,
 ]  # fmt: skip

@@ -25,17 +25,17 @@ from deltajit.kernels.blocks import LARGEST_BLOCK
 from deltajit.kernels.hints import hinted
 from deltajit.kernels.mlp import handle
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
-from deltajit.model import checks, custom, memory
+from deltajit.model import checks, custom, memory, scores
 from deltajit.model.architecture import Architecture, with_names
 from deltajit.model.checks import Seed
 from deltajit.model.collapse import collapsed
-from deltajit.model.data import Data, checked
+from deltajit.model.data import Data, checked, class_weighted, smoothed, split
 from deltajit.model.described import Described
 from deltajit.model.initializers import initial_theta
 from deltajit.model.memory import Array, DType
 from deltajit.plot import units
 from deltajit.training import fitting, incremental
-from deltajit.training.feeds import source_of
+from deltajit.training.feeds import Held, in_memory, source_of
 from deltajit.training.fitting import Options
 from deltajit.training.full_batch import FullBatch
 from deltajit.training.history import History
@@ -78,6 +78,9 @@ class Scratch(threading.local):
     def work_of_order_2(self) -> Array:
         """Return memory for all derivatives."""
         return self._workspace(2)
+
+
+ClassWeight = str | Mapping[Any, float] | Sequence[float]
 
 
 @with_names
@@ -128,6 +131,9 @@ class Network(Described):
     threads : int, optional
         Number of threads that a large batch may use; None is one for each core that this process
         may use (1 without OpenMP). Results are the same bits for any number of threads.
+    class_names : sequence of str, optional
+        Names of the classes, one for each output, or two for a single output; pictures and files
+        have them.
 
     Raises
     ------
@@ -165,10 +171,11 @@ class Network(Described):
         quantile: float = 0.5,
         sigma: float = 1.0,
         threads: int | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         name = custom.loss_name(loss)
         architecture = Architecture.checked(
-            sizes, activation, output, name, l2, slope, dtype, l1, threshold, quantile
+            sizes, activation, output, name, l2, slope, dtype, l1, threshold, quantile, class_names
         )
         architecture.check_size()
         generator, workers = checks.generator(rng), checks.threads(threads)
@@ -233,6 +240,11 @@ class Network(Described):
     def sizes(self) -> tuple[int, ...]:
         """Return the number of units of each layer, inputs first."""
         return self._architecture.sizes
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Return the names of the classes, if there are any."""
+        return self._architecture.class_names
 
     @property
     def dtype(self) -> DType:
@@ -542,6 +554,39 @@ class Network(Described):
             value: float = self._entries.loss(self._scratch.handle, data.X, data.Y, None)
             return value
         return float(handle.loss(self._scratch.handle, data.X, data.Y, data.weights))
+
+    def score(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Compute the accuracy of a classifier, or R2 of a regressor.
+
+        A classifier has softmax as output, or the loss binary_cross_entropy; of several sigmoids,
+        all must be right. R2 is the mean over outputs; of gaussian outputs it is that of the means.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            Samples and targets, as for `loss`.
+        sample_weight : array_like, (B,), optional
+            Weights of the samples.
+
+        Returns
+        -------
+        float
+            Share of right samples, or 1 less the squared residuals over those of the mean target.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An argument is such as `loss` refuses, or the loss, a circuit, takes other targets than
+            one for each output.
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> dj.constructions.xor().score([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0])
+        1.0
+        """
+        data = self._data(X, Y, sample_weight)
+        return scores.score(self._architecture, self.predict(data.X), data.Y, data.weights)
 
     def value_and_grad(
         self,
@@ -1025,7 +1070,10 @@ class Network(Described):
         optimizer: Optimizer | FullBatch | None = None,
         *,
         validation_data: checks.Validation | None = None,
+        validation_split: float | None = None,
         sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
+        label_smoothing: float = 0.0,
         schedule: Schedule | None = None,
         clip_norm: float | None = None,
         dropout: float | Sequence[float] = 0.0,
@@ -1059,8 +1107,18 @@ class Network(Described):
             batch_size is; the first two may end before `epochs` steps, when they have converged.
         validation_data : (X, Y) or (X, Y, sample_weight), optional
             Samples on which the loss is taken after each epoch.
+        validation_split : float, optional
+            Share of the samples, the last ones, that is taken out of X and Y for that instead;
+            shuffle samples that are sorted first.
         sample_weight : array_like, (B,), optional
             Weights of the samples, as for `loss`.
+        class_weight : "balanced", dict or sequence, optional
+            Factors of the weights of a class's samples in training, by labels or class names (1 for
+            those left out), or one for each class; "balanced" gives all classes the same weight in
+            all. For cross_entropy, and binary_cross_entropy of one output.
+        label_smoothing : float
+            Share, in [0, 1), of each target of cross_entropy that is spread evenly over all
+            classes in training, and of binary_cross_entropy over 0 and 1 (Szegedy et al. 2016).
         schedule : Schedule, optional
             Learning rate of each update, as a multiple of the optimizer's: see ``dj.schedules``.
         clip_norm : float, > 0, optional
@@ -1119,6 +1177,16 @@ class Network(Described):
         True
         """
         source = source_of(self._architecture, X, Y, sample_weight, epochs)
+        if validation_split is not None:
+            data = in_memory(source, "validation_split")
+            data, validation_data = split(data, Y, validation_split, validation_data)
+            source = Held(data)
+        if class_weight is not None:
+            data = in_memory(source, "class_weight")
+            source = Held(class_weighted(self._architecture, data, class_weight))
+        if label_smoothing != 0:
+            data = in_memory(source, "label_smoothing")
+            source = Held(smoothed(self._architecture, data, label_smoothing))
         options = Options(
             epochs=epochs,
             batch_size=batch_size,

@@ -347,3 +347,49 @@ def test_history_of_an_epoch_is_noted_as_a_whole():
     assert {name: len(column) for name, column in history.to_dict().items()} == dict.fromkeys(
         ["loss", "val_loss", "metric", "lr", "time"], 2
     )
+
+
+# -------------------------------------------------------------------- averages of theta
+
+
+class Thetas(dj.callbacks.Callback):
+    """Keep theta of each epoch."""
+
+    def on_fit_begin(self, state):
+        self.kept = []
+
+    def on_epoch_end(self, state):
+        self.kept.append(state.theta.astype("float64"))
+
+
+@pytest.mark.parametrize("decay", [None, 0.7])
+def test_weights_are_averaged(decay, tmp_path):
+    X = np.random.default_rng(0).normal(size=(40, 2))
+
+    def fit(epochs, **options):
+        net, average, thetas = dj.Network([2, 4, 1]), dj.WeightAveraging(3, decay), Thetas()
+        callbacks = [average, thetas]
+        net.fit(X, X[:, 0] * X[:, 1], epochs, callbacks=callbacks, progress=False, **options)
+        return net, average, thetas.kept
+
+    net, average, thetas = fit(8)
+    expected = np.mean(thetas[2:], axis=0)
+    if decay is not None:
+        expected = thetas[2]
+        for theta in thetas[3:]:
+            expected = 0.7 * expected + 0.3 * theta
+    assert average.count == 6
+    np.testing.assert_allclose(average.theta, expected, rtol=1e-12)
+    np.testing.assert_array_equal(net.theta, average.theta.astype("float32"))
+    net, _, thetas = fit(2)
+    np.testing.assert_array_equal(net.theta, thetas[-1])  # too short for an average
+    fit(5, checkpoint=tmp_path / "run")
+    resumed, *_ = fit(8, checkpoint=tmp_path / "run", resume=True)
+    whole, *_ = fit(8)
+    np.testing.assert_array_equal(resumed.theta, whole.theta)
+
+
+@pytest.mark.parametrize("arguments", [{"start": 0}, {"decay": 1.0}, {"decay": -0.1}])
+def test_wrong_averages_are_named(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        dj.WeightAveraging(**arguments)

@@ -34,7 +34,7 @@ FLOORS = """
     model model.memory model.described
     circuits circuits.primitives circuits.graphs circuits.lowering circuits.tracing circuits.trace
     model.checks model.custom model.architecture
-    model.initializers model.collapse model.data circuits.networks
+    model.initializers model.collapse model.data model.scores model.standardizer circuits.networks
     plot.axes plot.notebook plot.epochs plot.nodes plot.walk plot.units
     derivatives derivatives.linearization derivatives.objective derivatives.blackboard
     derivatives.numbers
@@ -47,7 +47,8 @@ FLOORS = """
 
     circuit network ensemble constructions
     plot.parameters plot.curves plot
-    sklearn.samples sklearn.descent sklearn.base sklearn.classifier sklearn.regressor sklearn
+    sklearn.samples sklearn.descent sklearn.tasks sklearn.base sklearn.classifier sklearn.regressor
+    sklearn
     (package)
     distributed.cluster distributed.rows distributed.reduction distributed.journal
     distributed.steps distributed.learning distributed.lots distributed

@@ -91,6 +91,10 @@ def to_c(architecture: Architecture, theta: Array, path: Path, name: str | None)
             **words,
         )
     ]
+    if architecture.class_names is not None:
+        names = ", ".join(map(_string, architecture.class_names))
+        parts.append(f"/* const char *names[] = {name.upper()}_CLASSES; */")
+        parts.append(f"#define {name.upper()}_CLASSES {{{names}}}\n")
     for i, (W, b) in enumerate(zip(*architecture.unflatten(theta), strict=True)):
         parts += [_array(f"{name}_W{i}", W, words), _array(f"{name}_b{i}", b, words)]
     parts.append(LINEAR.format(**words))
@@ -130,6 +134,12 @@ def _array(name: str, values: Array, words: dict[str, str]) -> str:
     rows = [", ".join(numbers[i : i + 4]) for i in range(0, len(numbers), 4)]
     body = ",\n    ".join(rows)
     return f"static const {words['T']} {name}[{len(numbers)}] = {{\n    {body}\n}};\n"
+
+
+def _string(text: str) -> str:
+    """Write a literal of plain ASCII, with the other bytes of UTF-8 in octal."""
+    plain = {x: chr(x) for x in range(32, 127) if chr(x) not in '"?\\'}
+    return '"' + "".join(plain.get(x, f"\\{x:03o}") for x in text.encode()) + '"'
 
 
 def _number(value: float, words: dict[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -57,6 +58,8 @@ def to_onnx(architecture: Architecture, theta: Array, path: Path) -> None:
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
     )
+    if architecture.class_names is not None:
+        helper.set_model_props(model, {"class_names": json.dumps(architecture.class_names)})
     onnx.checker.check_model(model)
     replace(path, model.SerializeToString())
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from deltajit.io.forms import assembled
 from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
+from deltajit.model.standardizer import fold_inputs, fold_outputs
 
 OUR_NAMES = {"logistic": "sigmoid"}  # the other names are the same
 
@@ -15,7 +18,8 @@ OUR_NAMES = {"logistic": "sigmoid"}  # the other names are the same
 def from_sklearn(mlp: Any, options: Mapping[str, object]) -> tuple[Architecture, Array]:
     """Return an architecture and a copied theta of an estimator: see `Network.from_sklearn`.
 
-    If the estimator is one of ours that standardizes its inputs, the first layer does so.
+    If the estimator is one of ours that standardizes inputs or targets, the first and the last
+    layer do so.
     """
     missing = [
         name
@@ -32,10 +36,16 @@ def from_sklearn(mlp: Any, options: Mapping[str, object]) -> tuple[Architecture,
     else:
         hidden = [OUR_NAMES.get(mlp.activation, mlp.activation)] * (len(mlp.coefs_) - 1)
     output = OUR_NAMES.get(mlp.out_activation_, mlp.out_activation_)
-    weights, biases = [W.T for W in mlp.coefs_], list(mlp.intercepts_)
+    weights = [np.array(W.T, order="F") for W in mlp.coefs_]
+    biases = [np.array(b) for b in mlp.intercepts_]
     scaler = getattr(mlp, "standardizer_", None)
-    if scaler is not None:  # ours too: W (x - mean) / scale + b
-        weights[0] = (weights[0] / scaler.scale_).astype(weights[0].dtype)
-        if scaler.with_mean:
-            biases[0] = (biases[0] - weights[0] @ scaler.mean_).astype(biases[0].dtype)
+    if scaler is not None:  # ours too
+        mean = scaler.mean_ if scaler.with_mean else np.zeros_like(scaler.scale_)
+        fold_inputs(weights, biases, mean, scaler.scale_)
+    scaler = getattr(mlp, "target_standardizer_", None)
+    if scaler is not None:
+        fold_outputs(weights, biases, scaler.mean_, scaler.scale_)
+    names = [str(label) for label in getattr(mlp, "classes_", ())]
+    if len({*names}) == max(2, len(biases[-1])):  # not of a single class
+        options = {"class_names": names, **options}
     return assembled(weights, biases, hidden, output, "auto", options)

@@ -59,6 +59,8 @@ class Architecture:
         Size of a residual above which the loss "huber" is linear.
     quantile : float
         Quantile that the loss "quantile" estimates.
+    class_names : tuple of str, or None
+        Names of the classes, for pictures and files.
     """
 
     sizes: tuple[int, ...]
@@ -70,6 +72,7 @@ class Architecture:
     l1: float = 0.0
     threshold: float = 1.0
     quantile: float = 0.5
+    class_names: tuple[str, ...] | None = None
 
     @classmethod
     def checked(
@@ -84,6 +87,7 @@ class Architecture:
         l1: object = 0.0,
         threshold: object = 1.0,
         quantile: object = 0.5,
+        class_names: object = None,
     ) -> Architecture:
         """Check a user's arguments; raise ValueError or TypeError that names the wrong one."""
         units = checks.sizes(sizes)
@@ -104,6 +108,7 @@ class Architecture:
             l1=checks.real(l1, "l1", least=0, most=largest),
             threshold=checks.real(threshold, "threshold", most=largest),
             quantile=checks.real(quantile, "quantile"),
+            class_names=checks.class_names(class_names, max(2, units[-1])),
         )
 
     def __getstate__(self) -> dict[str, object]:

@@ -65,6 +65,17 @@ def sizes(value: object) -> tuple[int, ...]:
     return numbers
 
 
+def class_names(value: object, n: int) -> tuple[str, ...] | None:
+    """Return the names of `n` classes, or None for none."""
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+        raise TypeError(f"class_names must be a list of strings, or None; got {value!r}")
+    if len(value) != n or len(set(value)) != n:
+        raise ValueError(f"class_names must be {n} different names, got {list(value)}")
+    return tuple(value)
+
+
 def dtype(value: object) -> DType:
     """Return float32 or float64, as NumPy's dtype."""
     return ranges.floating(value, "dtype")
@@ -200,6 +211,26 @@ def weights(value: object, name: str, batch: int, kind: DType) -> Array | None:
     if given.min() < 0:
         raise ValueError(f"{name} must be >= 0, got {given.min()}")
     return given
+
+
+def class_weight(value: object, n: int, names: Sequence[str] | None) -> Array:
+    """Return a weight >= 0 for each of `n` classes, of a list, or a dict by labels or names."""
+    if isinstance(value, Mapping):
+        labels = {label: i for i, label in enumerate(names or ())}
+        of_classes = np.ones(n)
+        for key, weight in value.items():
+            label = labels.get(key, key)
+            if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
+                raise ValueError(f"class_weight has {key!r}, which is no label 0..{n - 1} or name")
+            whole(int(label), "a label of class_weight", least=0, most=n - 1)
+            of_classes[label] = real(weight, f"class_weight[{key!r}]", least=0)
+        return of_classes
+    if not isinstance(value, (list, tuple, np.ndarray)) or len(value) != n:
+        raise ValueError(
+            f"class_weight must be 'balanced', {n} weights, or a dict of them by label; got "
+            f"{value!r}"
+        )
+    return np.array([real(x, f"class_weight[{i}]", least=0) for i, x in enumerate(value)])
 
 
 def validation_data(value: object) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:

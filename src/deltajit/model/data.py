@@ -29,6 +29,72 @@ class Data(NamedTuple):
         return Data(memory.ready(self.X), memory.ready(self.Y), weights)
 
 
+def split(
+    data: Data, Y: object, share: float, validation: object
+) -> tuple[Data, checks.Validation | None]:
+    """Return the first samples, and the last as validation_data, with their part of Y as given."""
+    if validation is not None:
+        raise ValueError("validation_split and validation_data can't both be given")
+    checks.above_zero(share, "validation_split")
+    checks.fraction(share, "validation_split")
+    n = len(data.X) - round(share * len(data.X))
+    if not 0 < n < len(data.X):
+        raise ValueError(
+            f"validation_split must leave samples on both sides, got {share} of {len(data.X)}"
+        )
+    weights = None if data.weights is None else data.weights[n:]
+    first = Data(data.X[:n], data.Y[:n], None if data.weights is None else data.weights[:n])
+    if first.weights is not None and not first.weights.any():
+        raise ValueError("sample_weight must not be 0 for every sample that is trained on")
+    return first, (data.X[n:], checks.asarray(Y, "Y")[n:], weights)
+
+
+def class_weighted(architecture: Architecture, data: Data, class_weight: object) -> Data:
+    """Return the samples with weights times those of their classes: see `Network.fit`."""
+    n_out, Y = architecture.sizes[-1], data.Y
+    if architecture.loss == "cross_entropy":
+        shares = np.eye(n_out, dtype=Y.dtype)[Y[:, 0].astype(int)] if Y.shape[1] == 1 else Y
+    elif architecture.loss == "binary_cross_entropy" and n_out == 1:
+        shares = np.hstack([1 - Y, Y])
+    else:
+        raise ValueError(
+            "class_weight needs loss='cross_entropy', or 'binary_cross_entropy' of one output; got "
+            f"{architecture.loss!r} of {n_out}"
+        )
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        counts = shares.sum(axis=0, dtype=np.float64)
+        of_classes = counts.sum() / np.maximum(counts, 1e-300) / np.count_nonzero(counts)
+        of_classes[counts == 0] = 1
+    else:
+        of_classes = checks.class_weight(class_weight, shares.shape[1], architecture.class_names)
+    weights = shares @ of_classes.astype(Y.dtype)
+    if data.weights is not None:
+        weights = weights * data.weights
+    return data._replace(
+        weights=checks.sample_weight(
+            weights, "sample_weight times class_weight", len(Y), architecture.dtype
+        )
+    )
+
+
+def smoothed(architecture: Architecture, data: Data, share: float) -> Data:
+    """Return the samples with `share` of each target spread over all classes: see `Network.fit`."""
+    checks.fraction(share, "label_smoothing")
+    n_out, Y = architecture.sizes[-1], data.Y
+    if architecture.loss == "cross_entropy":
+        rows = np.eye(n_out, dtype=Y.dtype)[Y[:, 0].astype(int)] if Y.shape[1] == 1 else Y
+        even = rows.sum(axis=1, keepdims=True) / n_out
+    elif architecture.loss == "binary_cross_entropy":
+        rows, even = Y, np.full((1, 1), 0.5, Y.dtype)
+    else:
+        raise ValueError(
+            "label_smoothing needs loss='cross_entropy' or 'binary_cross_entropy', got "
+            f"{architecture.loss!r}"
+        )
+    kind = Y.dtype.type
+    return data._replace(Y=kind(1 - share) * rows + kind(share) * even)
+
+
 def checked(
     architecture: Architecture,
     X: object,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,25 +14,24 @@ from deltajit.model.data import checked
 from deltajit.model.memory import Array
 from deltajit.plot import epochs
 from deltajit.plot.axes import MARKERS, axes_of, colors
-from deltajit.plot.parameters import architecture_of
+from deltajit.plot.parameters import Pictured, network_of, targets_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from deltajit.network import Network
     from deltajit.training.history import History
 
 
 def history(
-    history: History, *, log: bool = False, best: bool = True, ax: Axes | None = None
+    history: History | Any, *, log: bool = False, best: bool = True, ax: Axes | None = None
 ) -> Axes:
     """Draw loss and validation loss against the epoch, counted from 1.
 
     Parameters
     ----------
-    history : History
-        What `fit` returned. For an `Ensemble`, the median over its members is drawn, with a band
-        from the 10th to the 90th percentile.
+    history : History, or a fitted MLPClassifier or MLPRegressor
+        What `fit` returned, or an estimator with a `loss_curve_`. For an `Ensemble`, the median
+        over its members is drawn, with a band from the 10th to the 90th percentile.
     log : bool
         Make the axis of the loss logarithmic.
     best : bool
@@ -50,12 +50,16 @@ def history(
         history has no epochs, or no loss above 0 for a logarithmic axis; or history or ax is of
         another type.
     """
-    checks.has(history, "history", "a History", ["loss", "val_loss"])
-    return epochs.draw(history.loss, history.val_loss, log=log, best=best, ax=ax)
+    if hasattr(history, "loss_curve_"):
+        curves = history.loss_curve_, getattr(history, "validation_loss_curve_", None) or ()
+    else:
+        checks.has(history, "history", "a History or a fitted estimator", ["loss", "val_loss"])
+        curves = history.loss, history.val_loss
+    return epochs.draw(*curves, log=log, best=best, ax=ax)
 
 
 def decision_regions(
-    net: Network, X: ArrayLike, Y: ArrayLike, *, resolution: int = 200, ax: Axes | None = None
+    net: Pictured, X: ArrayLike, Y: ArrayLike, *, resolution: int = 200, ax: Axes | None = None
 ) -> Axes:
     """Draw which class a classifier of two inputs predicts where, and the samples.
 
@@ -63,12 +67,12 @@ def decision_regions(
 
     Parameters
     ----------
-    net : Network
+    net : Network or fitted MLPClassifier
         A classifier with 2 inputs, and a softmax or a single sigmoid as output.
     X : array_like, (B, 2)
         Samples.
     Y : array_like
-        Classes, as for `Network.loss`.
+        Classes, as for `Network.loss`, or the estimator's `fit`.
     resolution : int, >= 2
         Number of predictions along each side of the picture.
     ax : matplotlib.axes.Axes, optional
@@ -85,7 +89,8 @@ def decision_regions(
         net is no such classifier or has weights that are not finite, X or Y does not fit it,
         resolution is not a whole number >= 2, or ax is no Axes.
     """
-    architecture = architecture_of(net)
+    Y = targets_of(net, Y)
+    net, architecture = network_of(net)
     (n_in, *_, n_out), output = architecture.sizes, architecture.activations[-1]
     if n_in != 2:
         raise ValueError(f"net must have 2 inputs for decision regions, got {n_in}")
@@ -105,7 +110,8 @@ def decision_regions(
         p = np.hstack([1 - p, p])
     p = p.reshape(points, points, -1)
     _draw_regions(ax, x, y, p, (edges[0][0], edges[0][-1], edges[1][0], edges[1][-1]))
-    _draw_samples(ax, data.X, _classes(data.Y), p.shape[-1])
+    names = architecture.class_names or [f"{k}" for k in range(p.shape[-1])]
+    _draw_samples(ax, data.X, _classes(data.Y), names)
     ax.set(xlabel="X[:, 0]", ylabel="X[:, 1]")
     return ax
 
@@ -124,12 +130,12 @@ def _draw_regions(
             ax.contour(x, y, lead, levels=[0], colors="black", linewidths=0.8)
 
 
-def _draw_samples(ax: Axes, X: Array, classes: Array, n: int) -> None:
+def _draw_samples(ax: Axes, X: Array, classes: Array, names: Sequence[str]) -> None:
     """Draw the samples, a colour and a marker per class, and a legend beside the picture."""
     if ax.figure.get_layout_engine() is None:  # which would make room for the legend
         place = ax.get_position()
         ax.set_position((place.x0, place.y0, 0.9 * place.width, place.height))
-    for k, color in enumerate(colors(n)):
+    for k, (name, color) in enumerate(zip(names, colors(len(names)), strict=True)):
         ax.scatter(
             X[classes == k, 0],
             X[classes == k, 1],
@@ -138,21 +144,21 @@ def _draw_samples(ax: Axes, X: Array, classes: Array, n: int) -> None:
             marker=MARKERS[k % len(MARKERS)],
             edgecolors="white",
             linewidths=0.4,
-            label=f"{k}",
+            label=name,
         )
     ax.legend(
         title="class", loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False
     )
 
 
-def regression(net: Network, X: ArrayLike, Y: ArrayLike, *, ax: Axes | None = None) -> Axes:
+def regression(net: Pictured, X: ArrayLike, Y: ArrayLike, *, ax: Axes | None = None) -> Axes:
     """Draw samples and predictions of a regressor against its input.
 
     For a network with more than one input it draws `predicted_against_true`.
 
     Parameters
     ----------
-    net : Network
+    net : Network or fitted MLPRegressor
         A regressor.
     X : array_like, (B, n_in)
         Samples.
@@ -172,7 +178,7 @@ def regression(net: Network, X: ArrayLike, Y: ArrayLike, *, ax: Axes | None = No
         net is a classifier of loss "cross_entropy" or has weights that are not finite, X or Y does
         not fit it, or ax is no Axes.
     """
-    architecture = architecture_of(net)
+    net, architecture = network_of(net)
     if architecture.sizes[0] > 1:
         return predicted_against_true(net, X, Y, ax=ax)
     samples, targets = _regression_data(architecture, X, Y)
@@ -190,7 +196,7 @@ def regression(net: Network, X: ArrayLike, Y: ArrayLike, *, ax: Axes | None = No
 
 
 def predicted_against_true(
-    net: Network, X: ArrayLike, Y: ArrayLike, *, ax: Axes | None = None
+    net: Pictured, X: ArrayLike, Y: ArrayLike, *, ax: Axes | None = None
 ) -> Axes:
     """Draw predictions of a regressor against targets, for any number of inputs.
 
@@ -199,7 +205,7 @@ def predicted_against_true(
 
     Parameters
     ----------
-    net : Network
+    net : Network or fitted MLPRegressor
         A regressor.
     X : array_like, (B, n_in)
         Samples.
@@ -219,7 +225,8 @@ def predicted_against_true(
         net is a classifier of loss "cross_entropy" or has weights that are not finite, X or Y does
         not fit it, or ax is no Axes.
     """
-    samples, targets = _regression_data(architecture_of(net), X, Y)
+    net, architecture = network_of(net)
+    samples, targets = _regression_data(architecture, X, Y)
     ax = axes_of(ax)
     predicted = net.predict(samples)
     errors = np.sqrt(np.mean((predicted - targets) ** 2, axis=0))

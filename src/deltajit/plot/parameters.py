@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
     from deltajit.network import Network
 
+Pictured = Any  # a Network, or a fitted estimator of deltajit.sklearn, which stands above
 
-def weight_histograms(net: Network, *, ax: Axes | None = None) -> Axes:
+
+def weight_histograms(net: Pictured, *, ax: Axes | None = None) -> Axes:
     """Draw how the weights of each layer are distributed, the first layer on top.
 
     Parameters
     ----------
-    net : Network
+    net : Network, or fitted MLPClassifier or MLPRegressor
         The network.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default on a new figure.
@@ -38,9 +40,9 @@ def weight_histograms(net: Network, *, ax: Axes | None = None) -> Axes:
     Raises
     ------
     ValueError, TypeError
-        net is no Network or has weights that are not finite, or ax is no Axes.
+        net is no network or has weights that are not finite, or ax is no Axes.
     """
-    architecture = architecture_of(net)
+    net, architecture = network_of(net)
     largest = max(np.abs(W).max() for W in net.weights) or 1.0
     edges = np.linspace(-largest, largest, BINS + 1)
     ax = axes_of(ax, height=0.5 * len(net.weights))
@@ -50,7 +52,7 @@ def weight_histograms(net: Network, *, ax: Axes | None = None) -> Axes:
 
 
 def gradient_histograms(
-    net: Network, X: ArrayLike, Y: ArrayLike, *, ax: Axes | None = None
+    net: Pictured, X: ArrayLike, Y: ArrayLike, *, ax: Axes | None = None
 ) -> Axes:
     """Draw the sizes of dLoss/dW in each layer, which show whether gradients vanish.
 
@@ -59,10 +61,10 @@ def gradient_histograms(
 
     Parameters
     ----------
-    net : Network
+    net : Network, or fitted MLPClassifier or MLPRegressor
         The network.
     X, Y : array_like
-        Samples and targets, as for `Network.loss`.
+        Samples and targets, as for `Network.loss`, or the estimator's `fit`.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default on a new figure.
 
@@ -74,10 +76,11 @@ def gradient_histograms(
     Raises
     ------
     ValueError, TypeError
-        net is no Network, its weights or the gradient are not finite, X or Y does not fit it, or ax
+        net is no network, its weights or the gradient are not finite, X or Y does not fit it, or ax
         is no Axes.
     """
-    architecture = architecture_of(net)
+    Y = targets_of(net, Y)
+    net, architecture = network_of(net)
     dW, _ = net.unflatten(net.grad(X, Y))
     for i, part in enumerate(dW):
         checks.finite(part, f"the gradient dW[{i}] of net at X, Y")
@@ -120,7 +123,7 @@ def _rows(ax: Axes, values: Sequence[Array], edges: Array, names: list[str]) -> 
 
 
 def graph(
-    net: Network,
+    net: Pictured,
     *,
     max_units: int = 12,
     input_names: Sequence[str] | None = None,
@@ -133,12 +136,13 @@ def graph(
 
     Parameters
     ----------
-    net : Network
+    net : Network, or fitted MLPClassifier or MLPRegressor
         The network.
     max_units : int, >= 2
         Of a layer with more units only the first and last are drawn, and the picture says so.
     input_names, output_names : sequence of str, optional
-        Names of the features and of the classes or targets, to write beside their units.
+        Names of the features and of the classes or targets, to write beside their units. By
+        default those that the network's ``class_names``, or a fitted estimator, has.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default on a new figure.
 
@@ -150,10 +154,15 @@ def graph(
     Raises
     ------
     ValueError, TypeError
-        net is no Network or has weights that are not finite, max_units is not a whole number >= 2,
+        net is no network or has weights that are not finite, max_units is not a whole number >= 2,
         there is not one name for each input or output, or ax is no Axes.
     """
-    its = architecture_of(net)
+    features = getattr(net, "feature_names_in_", None)
+    net, its = network_of(net)
+    if input_names is None and features is not None:
+        input_names = list(features)
+    if output_names is None and len(its.class_names or ()) == its.sizes[-1]:
+        output_names = its.class_names
     names = (
         _unit_names(input_names, "input_names", its.sizes[0]),
         _unit_names(output_names, "output_names", its.sizes[-1]),
@@ -170,13 +179,26 @@ def _unit_names(names: Sequence[str] | None, argument: str, count: int) -> list[
     return [str(name) for name in names]
 
 
-def architecture_of(net: Network) -> Architecture:
-    """Return the architecture of a Network, after a check that its parameters are finite."""
-    checks.has(net, "net", "a Network", ["architecture", "weights", "predict"])
+def network_of(net: Pictured) -> tuple[Network, Architecture]:
+    """Return the network of a fitted estimator, or a Network itself, if parameters are finite."""
+    if hasattr(net, "to_network"):
+        net = net.to_network()
+    checks.has(net, "net", "a Network or a fitted estimator", ["architecture", "weights"])
     for name, parts in (("weights", net.weights), ("biases", net.biases)):
         for i, part in enumerate(parts):
             checks.finite(part, f"net.{name}[{i}]")
-    return net.architecture
+    return net, net.architecture
+
+
+def targets_of(net: Pictured, Y: ArrayLike) -> ArrayLike:
+    """Return the labels 0, 1, ... of a fitted classifier's classes; other targets as they are."""
+    classes, labels = getattr(net, "classes_", None), checks.asarray(Y, "Y")
+    if classes is None or labels.ndim != 1:
+        return Y
+    known = np.isin(labels, classes)
+    if not known.all():
+        raise ValueError(f"Y has {labels[~known][0]!r}, which is none of the classes {classes}")
+    return np.searchsorted(classes, labels)
 
 
 def _layer_names(architecture: Architecture) -> list[str]:

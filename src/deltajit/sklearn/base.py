@@ -18,8 +18,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 
+from deltajit.io.files import Path
 from deltajit.io.scikit_learn import OUR_NAMES
 from deltajit.kernels.gemm.parallel import usable_cores
 from deltajit.model import checks, memory
@@ -27,6 +28,7 @@ from deltajit.model.memory import Array, DType
 from deltajit.network import Network
 from deltajit.sklearn import descent
 from deltajit.sklearn.samples import DENSE, Matrix, Samples, checked_weights, dense, parts
+from deltajit.sklearn.tasks import CallbackSupportMixin, Tasks, tear_down
 from deltajit.training.history import History, TrainingState
 from deltajit.training.loop import Loop
 from deltajit.training.progress import clock
@@ -62,7 +64,7 @@ def has_epochs(estimator: MultilayerPerceptron) -> bool:
     return bool(estimator.solver != "lbfgs")
 
 
-class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
+class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
     """Fit a network whose weights are `coefs_` and `intercepts_`, lists of views of its theta.
 
     Subclasses define the targets and their loss: `_targets`, `_loss_name`, `_score_of`.
@@ -212,7 +214,12 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
     def _outputs(self, X: Matrix) -> Array:
         """Compute the network's outputs, (n_samples, n_outputs)."""
         X, net = self._checked(X), self._network()
-        return np.concatenate([net.predict(self._standardized(dense(X[i]))) for i in parts(X)])
+        outputs = [net.predict(self._standardized(dense(X[i]))) for i in parts(X)]
+        return self._unscaled(np.concatenate(outputs))
+
+    def _unscaled(self, outputs: Array) -> Array:
+        """Return outputs in units of y."""
+        return outputs
 
     def _jacobian(self, X: Matrix) -> Array:
         """Compute the derivatives of outputs by X, (n_samples, n_outputs, n_features)."""
@@ -222,10 +229,114 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             J /= self.standardizer_.scale_
         return J
 
+    # ---------------------------------------------------------------- as a network
+
+    def to_network(self) -> Network:
+        """Return the fitted network, of X and y as they are: scales are in its weights.
+
+        Returns
+        -------
+        Network
+            Network with copies of the weights, whose `predict` is the regressor's, or the
+            classifier's ``predict_proba`` in the order of ``classes_``, which it has as
+            ``class_names``; of two classes only the second has an output.
+
+        Raises
+        ------
+        ValueError
+            The estimator has not been fitted (NotFittedError).
+        """
+        check_is_fitted(self)
+        return Network.from_sklearn(self, threads=_threads())
+
+    def save(self, path: Path) -> None:
+        """Write the fitted network to a safetensors file, which `deltajit.load` reads.
+
+        Parameters
+        ----------
+        path : str, bytes or os.PathLike
+            File to write, as for `Network.save`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The estimator has not been fitted (NotFittedError), or path is no path.
+        OSError
+            The file can't be written.
+        """
+        self.to_network().save(path)
+
+    def to_c(self, path: Path, name: str | None = None) -> None:
+        """Write the fitted network to a C99 header, with the names of classes.
+
+        Parameters
+        ----------
+        path : str, bytes or os.PathLike
+            File to write, as for `Network.to_c`.
+        name : str, optional
+            Prefix of the names in the header, by default the file's name.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The estimator has not been fitted (NotFittedError), or `Network.to_c` refuses it.
+        OSError
+            The file can't be written.
+        """
+        self.to_network().to_c(path, name)
+
+    def to_onnx(self, path: Path) -> None:
+        """Write the fitted network to an ONNX file, with the names of classes as metadata.
+
+        Parameters
+        ----------
+        path : str, bytes or os.PathLike
+            File to write, as for `Network.to_onnx`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The estimator has not been fitted (NotFittedError), or `Network.to_onnx` refuses it.
+        OSError
+            The file can't be written.
+        ImportError
+            The package onnx is not installed (``pip install 'deltajit[onnx]'``).
+        """
+        self.to_network().to_onnx(path)
+
+    def to_torch(self) -> Any:
+        """Return the fitted network as a ``torch.nn.Sequential``.
+
+        Returns
+        -------
+        torch.nn.Sequential
+            Module with copies of the weights, as from `Network.to_torch`.
+
+        Raises
+        ------
+        ValueError
+            The estimator has not been fitted (NotFittedError), or `Network.to_torch` refuses it.
+        ImportError
+            PyTorch is not installed.
+        """
+        return self.to_network().to_torch()
+
     # ---------------------------------------------------------------- fit
 
-    def fit(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Matrix,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Matrix | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
         """Fit the network to samples.
+
+        Callbacks of scikit-learn (since 1.9), as of `set_callbacks`, are told of the fit, and with
+        "sgd" and "adam" of each epoch, which may be the last if one asks for it.
 
         Parameters
         ----------
@@ -235,6 +346,11 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             Targets.
         sample_weight : array_like, (n_samples,), optional
             Weights of the samples.
+        X_val, y_val : array_like, optional
+            Samples to validate with after each epoch, for `validation_scores_` and
+            `validation_loss_curve_`; early_stopping takes them instead of holding out some of X.
+        sample_weight_val : array_like, optional
+            Weights of these samples, without class_weight.
 
         Returns
         -------
@@ -246,16 +362,35 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         ValueError, TypeError
             A parameter of the estimator is wrong, or the samples do not fit it or each other.
         """
-        return self._fit(X, y, sample_weight, incremental=False)
+        try:
+            return self._fit(X, y, sample_weight, False, (X_val, y_val, sample_weight_val))
+        finally:
+            tear_down(self)
 
     def _fit(
-        self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None, incremental: bool
+        self,
+        X: Matrix,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        incremental: bool,
+        validation: tuple[Matrix, ArrayLike | None, ArrayLike | None] = (None, None, None),
     ) -> Self:
         self._check_parameters()
+        if (validation[0] is None) != (validation[1] is None):
+            raise ValueError("X_val and y_val must be given together")
+        if validation[0] is None and validation[2] is not None:
+            raise ValueError("sample_weight_val needs X_val and y_val")
+        if validation[0] is not None and self.solver == "lbfgs":
+            raise ValueError("X_val means nothing to solver='lbfgs', which has no epochs")
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         samples = self._samples(X, y, sample_weight, first, incremental)
+        validated = (
+            None
+            if validation[0] is None
+            else self._validation_samples(samples.X.dtype, *validation)
+        )
         self._random_state = check_random_state(self.random_state)
         net = self._new_network(samples.X.shape[1], self.n_outputs_, samples.X.dtype)
         if first:
@@ -263,10 +398,17 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             self.n_layers_, self.t_ = len(net.sizes), 0
         else:
             self._recalled(net)
+        tasks = None
+        if not incremental:
+            metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+            epochs = 0 if self.solver == "lbfgs" else self.max_iter
+            tasks = Tasks(self, epochs, {"X": X, "y": y, "metadata": metadata})
         if self.solver == "lbfgs":
             self._fit_lbfgs(net, samples)
         else:
-            self._fit_stochastic(net, samples, first, incremental)
+            self._fit_stochastic(net, samples, validated, first, tasks)
+        if tasks is not None:
+            tasks.end(net)
         if not np.isfinite(net.theta).all():
             raise ValueError(NOT_FINITE)
         self._bind(net)
@@ -304,6 +446,21 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             X = dense(X)
         return Samples(X, Y, weights)
 
+    def _validation_samples(
+        self, dtype: DType, X: Matrix, y: Any, sample_weight: ArrayLike | None
+    ) -> Samples:
+        """Check samples to validate with, and return them as the network takes them."""
+        try:
+            X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, order="C", reset=False)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"X_val: {error}") from None
+        X = X.astype(dtype, copy=False)
+        y = check_array(y, ensure_2d=False, dtype=None, accept_sparse=True, input_name="y_val")
+        if y.shape[0] != X.shape[0]:
+            raise ValueError(f"y_val must have {X.shape[0]} rows as X_val, got {y.shape}")
+        weights = checked_weights(sample_weight, X, "sample_weight_val")
+        return Samples(self._standardized(X), self._validation_targets(y, dtype), weights)
+
     def _fit_lbfgs(self, net: Network, samples: Samples) -> None:
         """Take iterations of L-BFGS, until the gradient is below tol."""
         iteration = 0
@@ -329,13 +486,24 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             )
 
     def _fit_stochastic(
-        self, net: Network, samples: Samples, first: bool, incremental: bool
+        self,
+        net: Network,
+        samples: Samples,
+        validation: Samples | None,
+        first: bool,
+        tasks: Tasks | None,
     ) -> None:
-        """Train by SGD or Adam, until losses or validation scores no longer improve."""
+        """Train by SGD or Adam, until losses or validation scores no longer improve.
+
+        Without `tasks` it is one epoch of `partial_fit`.
+        """
+        incremental = tasks is None
         if first or not incremental or not hasattr(self, "_optimizer"):
             self._optimizer = descent.Optimizer(self, net, self._random_state)
-        self._start_curves(net, first)
-        order, validation = self._split(samples)
+        order = np.arange(samples.size)
+        if self.early_stopping and validation is None:
+            order, validation = self._split(samples)
+        self._start_curves(net, first, validation is not None)
         batch_size = self._batch_size(len(order))
         epoch = descent.epochs(net, samples, batch_size, self._optimizer, self._penalty())
         weights = None if samples.weights is None else samples.weights[order]
@@ -345,6 +513,8 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
 
         def one_epoch() -> float:
             nonlocal order
+            if tasks is not None:
+                tasks.begin_epoch()
             if self.shuffle:
                 order = self._shuffled(order)
             return self._reported(epoch(order), net, batch_size) + beyond
@@ -352,7 +522,8 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         def note(loss: float, start: float) -> None:
             state.history.note({"loss": loss, "time": clock() - start})
             self._note(loss, len(order), net, validation)
-            if self._finished():
+            asked = tasks is not None and tasks.end_epoch(net)
+            if self._finished() or asked:
                 state.stop()
 
         history = Loop(state, note, len(order)).run(one_epoch)
@@ -362,7 +533,7 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
             self._warn(f"The loss is not finite in iteration {self.n_iter_}; fit ends")
         elif not state.stopped and not incremental:
             self._warn(f"Maximum iterations ({self.max_iter}) reached before convergence")
-        if validation is not None:
+        if self.early_stopping:
             net.theta[:] = self._best_theta
 
     def _penalty(self) -> descent.Penalty:
@@ -391,26 +562,24 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         """Return the constant that scikit-learn's mean loss has beyond the kernels'."""
         return 0.0
 
-    def _start_curves(self, net: Network, first: bool) -> None:
-        """Empty the curves of a fit that starts anew, or watches another number than the last."""
-        watched_scores = getattr(self, "validation_scores_", None) is not None
-        if not first and hasattr(self, "loss_curve_") and watched_scores == self.early_stopping:
-            return
+    def _start_curves(self, net: Network, first: bool, validated: bool) -> None:
+        """Empty the curves of a fit that starts anew, or watches other numbers than the last."""
+        if not first and hasattr(self, "loss_curve_"):
+            before = self.validation_scores_ is not None, self.best_loss_ is None
+            if before == (validated, bool(self.early_stopping)):
+                return
         self.loss_curve_ = []
         self._no_improvement_count = 0
+        self.best_loss_ = None if self.early_stopping else math.inf
+        self.best_validation_score_ = -math.inf if validated else None
+        self.validation_scores_ = [] if validated else None
+        self.validation_loss_curve_ = [] if validated else None
         if self.early_stopping:
-            self.best_loss_, self.best_validation_score_ = None, -math.inf
-            self.validation_scores_, self.validation_loss_curve_ = [], []
             self._best_theta = net.theta.copy()
-        else:
-            self.best_loss_, self.best_validation_score_ = math.inf, None
-            self.validation_scores_ = self.validation_loss_curve_ = None
 
-    def _split(self, samples: Samples) -> tuple[NDArray[np.int64], Samples | None]:
+    def _split(self, samples: Samples) -> tuple[NDArray[np.int64], Samples]:
         """Return the rows to train on, and the samples held out for early stopping."""
         rows = np.arange(samples.size)
-        if not self.early_stopping:
-            return rows, None
         stratify = None if self._numeric or self.n_outputs_ > 1 else samples.Y == 1
         rows, held_out = train_test_split(
             rows,
@@ -457,11 +626,10 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         self.loss_curve_.append(loss)
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {loss:.8f}")
-        if held_out is None:
+        stuck = held_out is not None and self._validate(net, *held_out)
+        if not self.early_stopping:
             stuck = bool(loss > self.best_loss_ - self.tol)
             self.best_loss_ = min(loss, self.best_loss_)
-        else:
-            stuck = self._validate(net, *held_out)
         self._no_improvement_count = self._no_improvement_count + 1 if stuck else 0
         self._optimizer.epoch_ends(self.t_)
 
@@ -483,7 +651,8 @@ class MultilayerPerceptron(BaseEstimator):  # type: ignore[misc]
         stuck = bool(score < self.best_validation_score_ + self.tol)
         if score > self.best_validation_score_:
             self.best_validation_score_ = score
-            self._best_theta[:] = net.theta
+            if self.early_stopping:
+                self._best_theta[:] = net.theta
         return stuck
 
     def _finished(self) -> bool:

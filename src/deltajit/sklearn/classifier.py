@@ -16,6 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from deltajit.io.scikit_learn import OUR_NAMES
 from deltajit.model.architecture import loss_of_output
 from deltajit.model.memory import Array, DType
+from deltajit.model.scores import accuracy_of_classes, accuracy_of_labels
 from deltajit.sklearn.base import MultilayerPerceptron, has_epochs
 from deltajit.sklearn.samples import Matrix, RandomState, Samples, dense
 
@@ -325,10 +326,25 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
             n_classes = len(self.classes_)
             self.out_activation_ = "softmax" if n_classes > 2 and not several else "logistic"
             self.n_outputs_ = 1 if n_classes <= 2 and not several else n_classes
-        weights = self._weighted(y, weights, dtype, incremental)
-        if several:
-            return np.ascontiguousarray(y, dtype), weights
-        return np.searchsorted(self.classes_, y).astype(dtype)[:, None], weights
+        return self._encoded(y, dtype), self._weighted(y, weights, dtype, incremental)
+
+    def _encoded(self, y: Array, dtype: DType) -> Array:
+        """Return labels 0, 1, ..., or indicators of several labels as they are."""
+        if y.ndim == 2:
+            return np.ascontiguousarray(y, dtype)
+        return np.searchsorted(self.classes_, y).astype(dtype)[:, None]
+
+    def _validation_targets(self, y: Matrix, dtype: DType) -> Array:
+        """Return y_val as the kernels take it."""
+        y = dense(y)
+        several = self.out_activation_ != "softmax" and self.n_outputs_ > 1
+        known = np.isin(y, (0, 1) if several else self.classes_)
+        if not known.all():
+            raise ValueError(f"y_val has {y[~known][0]!r}, which y has not")
+        columns = self.n_outputs_ if several else 1
+        if y.size != len(y) * columns:
+            raise ValueError(f"y_val must have {columns} columns as y, got {y.shape}")
+        return self._encoded(y if several else y.ravel(), dtype)
 
     def _check_classes(self, classes: Array, incremental: bool) -> None:
         """Learn the classes, or check that they are those of earlier calls."""
@@ -362,8 +378,5 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
 
     def _score_of(self, outputs: Array, samples: Samples) -> float:
         """Return the accuracy; of several labels of a sample, all must be right."""
-        if self.out_activation_ == "softmax":
-            right = outputs.argmax(axis=1) == samples.Y[:, 0]
-        else:
-            right = ((outputs > 0.5) == samples.Y).all(axis=1)
-        return float(np.average(right, weights=samples.weights))
+        of = accuracy_of_classes if self.out_activation_ == "softmax" else accuracy_of_labels
+        return of(outputs, samples.Y, samples.weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Self
 
@@ -10,15 +11,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import xlogy
 from sklearn.base import RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_array
 
 from deltajit.kernels import LOSSES
 from deltajit.model import checks
 from deltajit.model.custom import CIRCUITS
 from deltajit.model.memory import Array, DType
+from deltajit.model.scores import r2
 from deltajit.sklearn.base import LossOptions, MultilayerPerceptron, has_epochs
 from deltajit.sklearn.samples import Matrix, RandomState, Samples
+
+FAR = 100  # from a mean of 0 or a standard deviation of 1, of targets
 
 
 def regression_losses() -> list[str]:
@@ -105,6 +112,10 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
     standardize : bool
         Whether to scale each feature to mean 0 and variance 1 (a sparse X to variance 1 only), as
         measured in the first fit; predictions scale X likewise.
+    standardize_target : bool, optional
+        Whether to scale each target likewise, which `predict` undoes: losses and their curves,
+        `tol` and `threshold` are then in units of the standard deviation. None is as
+        `standardize`, unless the loss is of targets that can't be negative.
     threshold : float
         Size of a residual above which the loss "huber" is linear.
     quantile : float
@@ -132,6 +143,8 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         Activation of the outputs.
     standardizer_ : sklearn.preprocessing.StandardScaler
         Scales of the features, with ``standardize=True``.
+    target_standardizer_ : sklearn.preprocessing.StandardScaler
+        Scales of the targets, if they are standardized.
 
     Examples
     --------
@@ -175,6 +188,7 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         dropout: float | Sequence[float] = 0.0,
         l1: float = 0.0,
         standardize: bool = False,
+        standardize_target: bool | None = None,
         threshold: float = 1.0,
         quantile: float = 0.5,
     ) -> None:
@@ -253,6 +267,8 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
             (NotFittedError).
         """
         J = self._jacobian(X)
+        if hasattr(self, "target_standardizer_"):
+            J *= self.target_standardizer_.scale_[:, None]
         return J[:, 0] if self.n_outputs_ == 1 else J
 
     # ---------------------------------------------------------------- what `fit` asks
@@ -260,6 +276,10 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
     def _check_parameters(self) -> None:
         super()._check_parameters()
         checks.choice(self.loss, "loss", regression_losses())
+        if self.standardize_target and LOSSES[self.loss].least == 0:
+            raise ValueError(
+                f"standardize_target must be False for loss={self.loss!r}, whose targets are >= 0"
+            )
 
     def _loss_name(self) -> str:
         return str(self.loss)
@@ -278,7 +298,36 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
             self.out_activation_ = LOSSES[self.loss].output or "identity"
         elif Y.shape[1] != self.n_outputs_:
             raise ValueError(f"y must have {self.n_outputs_} outputs as before, got {Y.shape[1]}")
-        return Y, weights
+        return self._scaled(Y, weights, first), weights
+
+    def _validation_targets(self, y: Array, dtype: DType) -> Array:
+        """Return y_val as the kernels take it."""
+        Y = check_array(y.reshape(len(y), -1), dtype=dtype, order="C", input_name="y_val")
+        if Y.shape[1] != self.n_outputs_:
+            raise ValueError(f"y_val must have {self.n_outputs_} outputs as y, got {Y.shape[1]}")
+        checks.bounds(Y, "y_val", self.loss)
+        if hasattr(self, "target_standardizer_"):
+            Y = self.target_standardizer_.transform(Y)
+        return np.asarray(Y)
+
+    def _scaled(self, Y: Array, weights: Array | None, first: bool) -> Array:
+        """Return targets standardized, if they are to be; else warn of a scale far from 1."""
+        takes_negative = LOSSES[self.loss].least < 0
+        wanted = self.standardize_target
+        if takes_negative and (self.standardize if wanted is None else wanted):
+            if first or not hasattr(self, "target_standardizer_"):
+                self.target_standardizer_ = StandardScaler().fit(Y, sample_weight=weights)
+            return np.asarray(self.target_standardizer_.transform(Y))
+        if hasattr(self, "target_standardizer_"):
+            del self.target_standardizer_
+        if takes_negative and first and self.solver != "lbfgs":
+            _hint_at_scale(Y)
+        return Y
+
+    def _unscaled(self, outputs: Array) -> Array:
+        if not hasattr(self, "target_standardizer_"):
+            return outputs
+        return np.asarray(self.target_standardizer_.inverse_transform(outputs))
 
     def _averaged(self) -> int:
         return 1 if self.loss == "poisson" else int(self.n_outputs_)
@@ -290,12 +339,19 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         return float(np.average(deviance, weights=weights))
 
     def _score_of(self, outputs: Array, samples: Samples) -> float:
-        """Return R2, the mean over outputs; a constant target has 1 if it is met, else 0."""
-        Y, w = samples.Y.astype(np.float64), samples.weights
-        with np.errstate(over="ignore"):
-            rest = np.average((Y - outputs) ** 2, axis=0, weights=w)
-        spread = np.average((Y - np.average(Y, axis=0, weights=w)) ** 2, axis=0, weights=w)
-        constant = spread == 0
-        scores = 1 - rest / np.where(constant, 1, spread)
-        scores[constant] = rest[constant] == 0
-        return float(scores.mean())
+        """Return R2, which is that of unscaled targets too."""
+        return r2(outputs, samples.Y, samples.weights)
+
+
+def _hint_at_scale(Y: Array) -> None:
+    """Warn of targets that steps of gradients will hardly reach, or hardly tell apart."""
+    spread, size = Y.std(axis=0, dtype=np.float64), abs(Y.mean(axis=0, dtype=np.float64))
+    far = (np.maximum(spread, size) > FAR) | ((spread > 0) & (spread < 1 / FAR))
+    if far.any():
+        k = int(far.argmax())
+        warnings.warn(
+            f"y has a mean of {Y[:, k].mean():.3g} and a standard deviation of {spread[k]:.3g}; "
+            "far from 0 and 1, descent is slow or fails: standardize_target=True scales it",
+            ConvergenceWarning,
+            stacklevel=6,
+        )

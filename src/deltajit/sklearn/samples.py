@@ -67,17 +67,19 @@ def parts(X: Matrix) -> list[slice]:
     return [slice(first, first + step) for first in range(0, n, step)]
 
 
-def checked_weights(value: ArrayLike | None, X: Matrix) -> Array | None:
+def checked_weights(
+    value: ArrayLike | None, X: Matrix, name: str = "sample_weight"
+) -> Array | None:
     """Return (n,) finite weights >= 0 that are not all 0; a number is the weight of each sample."""
     if value is None:
         return None
     if np.isscalar(value):
         value = np.full(X.shape[0], value)
-    weights = check_array(value, ensure_2d=False, dtype=X.dtype, input_name="sample_weight")
+    weights = check_array(value, ensure_2d=False, dtype=X.dtype, input_name=name)
     if weights.shape != (X.shape[0],):
-        raise ValueError(f"sample_weight must have shape ({X.shape[0]},), got {weights.shape}")
+        raise ValueError(f"{name} must have shape ({X.shape[0]},), got {weights.shape}")
     if weights.min() < 0:
-        raise ValueError(f"sample_weight must be >= 0, got {weights.min()}")
+        raise ValueError(f"{name} must be >= 0, got {weights.min()}")
     if weights.max() == 0:
-        raise ValueError("sample_weight must not be zero for every sample")
+        raise ValueError(f"{name} must not be zero for every sample")
     return np.ascontiguousarray(weights)

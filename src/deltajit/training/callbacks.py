@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from deltajit.model import checks
 from deltajit.training.history import TrainingState
 
@@ -248,3 +250,74 @@ class ReduceLROnPlateau(_Watcher):
         if not self._improves(state) and self._since >= self.patience:
             state.lr = max(self.min_lr, self.factor * state.lr)
             self._since = 0
+
+
+class WeightAveraging(Callback):
+    """Average theta over epochs, and end the fit with the average.
+
+    The average of the last epochs at a high learning rate often generalizes better than theta
+    itself (Izmailov et al. 2018). During the fit, losses and other callbacks are of theta; one that
+    sets theta when the fit ends, as `EarlyStopping` does, should come before this one.
+
+    Parameters
+    ----------
+    start : int
+        First epoch, counted from 1, that is averaged. If the fit ends before, theta stays.
+    decay : float, optional
+        Share, in [0, 1), that the average keeps at each epoch: an exponential moving average. None
+        is the plain mean of all epochs since `start`.
+
+    Attributes
+    ----------
+    theta : ndarray, (n_params,)
+        The average so far.
+    count : int
+        Number of epochs in it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A number is not in its range, or no number.
+
+    Examples
+    --------
+    >>> import deltajit as dj
+    >>> net = dj.Network([1, 1], init="zeros")
+    >>> average = dj.WeightAveraging(start=6)
+    >>> history = net.fit([[1.0]], [0.5], 10, callbacks=[average], progress=False)
+    >>> average.count
+    5
+    """
+
+    def __init__(self, start: int = 1, decay: float | None = None) -> None:
+        self.start = checks.whole(start, "start")
+        if decay is not None:
+            checks.fraction(decay, "decay")
+        self.decay = decay
+
+    def on_fit_begin(self, state: TrainingState) -> None:
+        """Forget the average of any earlier fit."""
+        self.theta, self.count = state.theta.astype(np.float64), 0
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        """Take theta into the average."""
+        if state.epoch < self.start:
+            return
+        self.count += 1
+        kept = (self.count - 1) / self.count if self.decay is None else self.decay
+        kept = 0.0 if self.count == 1 else kept
+        self.theta += (1 - kept) * (state.theta - self.theta)
+
+    def on_fit_end(self, state: TrainingState) -> None:
+        """Set theta to the average, if there is one."""
+        if self.count:
+            state.theta[:] = self.theta
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the average so far."""
+        return {"theta": self.theta, "count": self.count}
+
+    def load_state_dict(self, kept: dict[str, Any]) -> None:
+        """Restore the average so far."""
+        theta = checks.shaped(kept["theta"], "theta", self.theta.shape, self.theta.dtype)
+        self.theta, self.count = theta.copy(), checks.whole(kept["count"], "count", least=0)

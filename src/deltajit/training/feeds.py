@@ -84,7 +84,7 @@ class Held(Finite):
     """Samples in memory."""
 
     def __init__(self, data: Data) -> None:
-        self._data, self.samples = data, len(data.X)
+        self.data, self.samples = data, len(data.X)
 
     def training(
         self, state: TrainingState, batch_size: int, rng: np.random.Generator, shuffle: bool
@@ -95,13 +95,13 @@ class Held(Finite):
 
         def train() -> Iterator[Sums]:
             for rows in pieces(order(), batch_size, state.theta.size):
-                yield step(rows, *self._data)
+                yield step(rows, *self.data)
 
         return train
 
     def objective(self, net: Any) -> Objective:
         """Return the loss of all samples as a function of theta."""
-        return Objective(net.architecture, self._data, net.threads)
+        return Objective(net.architecture, self.data, net.threads)
 
 
 class Mapped(Finite):
@@ -205,6 +205,15 @@ def source_of(
         size = max(1, READ // (8 * architecture.sizes[0]))
         return Mapped(Blocks.of(architecture, X, Y, weights, size))
     return Held(checked(architecture, X, Y, weights, finite=True))
+
+
+def in_memory(source: Source, argument: str) -> Data:
+    """Return the samples of a source that holds them all, as an argument of `Network.fit` needs."""
+    if not isinstance(source, Held):
+        raise ValueError(
+            f"{argument} needs all samples in memory, as X and Y of the network's dtype"
+        )
+    return source.data
 
 
 def _converts(value: object, architecture: Architecture) -> bool:
