@@ -28,7 +28,7 @@ FLOORS = """
 
     version
     reference.arrays reference.activations reference.losses reference.sweeps reference.passes
-    reference.tangents
+    reference.tangents reference.inputs
     reference.optimizers reference.training reference
 
     model model.memory model.described
@@ -37,7 +37,7 @@ FLOORS = """
     model.initializers model.collapse model.data
     plot.axes plot.notebook plot.epochs plot.nodes plot.walk plot.units
     derivatives derivatives.linearization derivatives.objective derivatives.blackboard
-    derivatives.numbers
+    derivatives.numbers derivatives.inputs
     io io.files
     training training.schedules training.history training.callbacks training.checkpoint
     training.progress training.loop training.watchers training.minibatches training.members
@@ -45,7 +45,7 @@ FLOORS = """
     io.forms io.saving io.recognition io.torch_modules io.pytorch io.scikit_learn
     io.chain io.onnx_file io.onnx_elements io.onnx_graph io.onnx io.c_header
 
-    circuit network ensemble constructions
+    circuit network differential ensemble constructions
     plot.parameters plot.curves plot
     sklearn.samples sklearn.descent sklearn.base sklearn.classifier sklearn.regressor sklearn
     (package)

@@ -91,7 +91,7 @@ def of_units(
 
     def bent(x: Array, p: float) -> Array:
         assert third is not None
-        twisted = np.asarray(third(x, p), x.dtype)
+        twisted = np.broadcast_to(np.asarray(third(x, p), x.dtype), x.shape)
         return twisted if of_z else np.asarray(first(x, p) * twisted)
 
     return Activation(
