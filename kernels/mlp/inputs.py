@@ -11,7 +11,7 @@ begins at the inputs moves no weight: of the R-operator (`tangents`) it leaves
 from ..abi import Matrix, OutMatrix, OutTensor4, OutVector, Vector, Word
 from ..compiler import inlined, kernel, njit
 from ..gemm.matmul import matmul
-from ..simd.views import copy, fill, matrix, row, rows
+from ..simd.views import copy, fill, matrix, row
 from ..status import BAD_OUT, BAD_V_OF_INPUTS, OK, VERSION, refuse
 from .activations import curve, tangent
 from .entry import check_cotangent, check_inputs, check_matrix, check_work

@@ -74,9 +74,7 @@ class Rows(NamedTuple):
 
 
 @njit
-def jets(
-    model: Model, X: Matrix, directions: Tensor, out: OutTensor, work: OutVector
-) -> None:
+def jets(model: Model, X: Matrix, directions: Tensor, out: OutTensor, work: OutVector) -> None:
     """Compute the outputs with first and second derivatives along directions of the inputs.
 
     Parameters

@@ -25,7 +25,8 @@ def _record(words, doubles):
 
 # n_in, n_out: inputs and outputs. W_at, b_at: where W and b begin in theta. a_at: how many units
 # the layers below keep (those of z count twice). activate, tangent, curve, bend: slots of its
-# activation; 0 where there is nothing to do. of_z, of_rows: see `activations`. parameter: leaky_relu's slope.
+# activation; 0 where there is nothing to do. of_z, of_rows: see `activations`. parameter:
+# leaky_relu's slope.
 LAYER = _record("n_in n_out W_at b_at a_at activate tangent curve bend of_z of_rows", "parameter")
 
 # n_in, n_out, n_targets: columns of X, of outputs, of Y. n_layers, n_params, itemsize: of the layer

@@ -25,7 +25,7 @@ load = Network.load
 
 __all__ = [
     "LBFGS", "Circuit", "DifferentialLoss", "DivergedError", "EarlyStopping", "Ensemble",
-    "FormatError", "History", "LevenbergMarquardt", "Network", "ReduceLROnPlateau", "callbacks", "circuit", "constructions",
-    "kernels", "load", "plot", "reference", "register_activation", "register_loss", "schedules",
-    "Optimizer", *kernels.OPTIMIZERS,
+    "FormatError", "History", "LevenbergMarquardt", "Network", "ReduceLROnPlateau", "callbacks",
+    "circuit", "constructions", "kernels", "load", "plot", "reference", "register_activation",
+    "register_loss", "schedules", "Optimizer", *kernels.OPTIMIZERS,
 ]  # fmt: skip

@@ -730,7 +730,7 @@ class Network(Described):
         Returns
         -------
         ndarray, (B, n_in) or (n_in,)
-            u times the Jacobian of `predict` at each sample.
+            The product of u and the Jacobian of `predict` at each sample.
 
         Raises
         ------

@@ -3,6 +3,8 @@
 Needs jax, and prints the numbers that tests/api/test_input_derivatives.py holds.
 """
 
+import itertools
+
 import numpy as np
 
 SIZES = [2, 5, 4, 2]
@@ -12,7 +14,7 @@ def case():
     """Parameters and points that anybody can write down: (weights, biases, X)."""
     rng = np.arange(1, 100)
     at, weights, biases = 0, [], []
-    for n_in, n_out in zip(SIZES[:-1], SIZES[1:], strict=True):
+    for n_in, n_out in itertools.pairwise(SIZES):
         weights.append(np.sin(rng[at : at + n_in * n_out]).reshape(n_out, n_in))
         at += n_in * n_out
         biases.append(np.cos(rng[at : at + n_out]) / 2)
@@ -41,7 +43,8 @@ def main():
 
     def loss(theta):
         def of_point(x):
-            u, J, H = (f(theta, x) for f in (predict, jax.jacfwd(predict, 1), jax.hessian(predict, 1)))
+            J, H = jax.jacfwd(predict, 1)(theta, x), jax.hessian(predict, 1)(theta, x)
+            u = predict(theta, x)
             return residual(*u, *J[:, 0], *J[:, 1], *H[:, 0, 0], *H[:, 1, 1], *x)
 
         return jax.vmap(of_point)(X).mean()

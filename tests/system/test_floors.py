@@ -21,8 +21,9 @@ FLOORS = """
     kernels.mlp kernels.mlp.activations kernels.mlp.losses kernels.mlp.own kernels.mlp.model
     kernels.mlp.sample kernels.mlp.layers kernels.mlp.special kernels.mlp.dropout kernels.mlp.entry
     kernels.mlp.sweeps
-    kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.inputs kernels.mlp.jets kernels.mlp.rules kernels.mlp.optimizers
-    kernels.mlp.training kernels.mlp.stacked kernels.mlp.handle
+    kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.inputs kernels.mlp.jets
+    kernels.mlp.rules kernels.mlp.optimizers kernels.mlp.training
+    kernels.mlp.stacked kernels.mlp.handle
     kernels.circuit.runs kernels.circuit.operations kernels.circuit.schedule
     kernels.circuit.interpreter kernels.circuit.loss kernels.circuit kernels
 

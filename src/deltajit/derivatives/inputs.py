@@ -11,7 +11,20 @@ from deltajit.model.memory import Array
 
 
 def axes_or(directions: ArrayLike | None, model: kernels.Model) -> Array:
-    """Return checked directions, (D, n_in); by default the axes."""
+    """Return checked directions of inputs.
+
+    Parameters
+    ----------
+    directions : array_like, (D, n_in), optional
+        Directions; None is the axes.
+    model : Model
+        The network.
+
+    Returns
+    -------
+    ndarray, (D, n_in)
+        Finite directions, at least one.
+    """
     n_in, dtype = int(model.network["n_in"][0]), model.theta.dtype
     if directions is None:
         return np.eye(n_in, dtype=dtype)
@@ -22,7 +35,24 @@ def axes_or(directions: ArrayLike | None, model: kernels.Model) -> Array:
 
 
 def jets(model: kernels.Model, X: Array, directions: Array, rows: int) -> Array:
-    """Compute `kernels.jets` of checked arrays."""
+    """Compute `kernels.jets` of checked arrays.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    X : ndarray, (B, n_in)
+        Samples.
+    directions : ndarray, (D, n_in)
+        Directions.
+    rows : int
+        1 + D, 2 + D or 1 + 2 D.
+
+    Returns
+    -------
+    ndarray, (B, rows, n_out)
+        Outputs and derivatives.
+    """
     n_out = int(model.network["n_out"][0])
     out = np.empty((len(X), rows, n_out), X.dtype)
     kernels.jets(model, X, directions, out, _work(model, len(X), rows))
@@ -30,7 +60,24 @@ def jets(model: kernels.Model, X: Array, directions: Array, rows: int) -> Array:
 
 
 def jets_vjp(model: kernels.Model, X: Array, directions: Array, u: Array) -> Array:
-    """Compute `kernels.jets_vjp` of checked arrays."""
+    """Compute `kernels.jets_vjp` of checked arrays.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    X : ndarray, (B, n_in)
+        Samples.
+    directions : ndarray, (D, n_in)
+        Directions.
+    u : ndarray, (B, rows, n_out)
+        Cotangent of `jets`.
+
+    Returns
+    -------
+    ndarray, (n_params,)
+        The gradient.
+    """
     grad = np.empty_like(model.theta)
     kernels.jets_vjp(model, X, directions, u, grad, _work(model, len(X), u.shape[1]))
     return grad
