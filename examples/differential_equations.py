@@ -22,7 +22,7 @@ import numpy as np
 import deltajit as dj
 
 SIZES = [2, 16, 16, 1]
-BOUNDARY = 30.0  # weight of the boundary's loss
+BOUNDARY = 300.0  # weight of the boundary's loss
 
 
 # %%
@@ -85,7 +85,7 @@ def solve(f, n_arguments, solution, inside, boundary, iterations, seed=0):
 # %%
 # All of it
 # ---------
-def run(points=16, iterations=1500):
+def run(points=12, iterations=3000):
     """Solve both, and compare them to their solutions between the points."""
     inside, sides = square(points, 1.0)
     flat = solve(poisson, 6, solution_of_poisson, inside, np.concatenate(sides), iterations)

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from deltajit import kernels
 from deltajit.circuit import Circuit
-from deltajit.derivatives import inputs
+from deltajit.derivatives import by_inputs
 from deltajit.model import checks
 from deltajit.model.memory import Array
 from deltajit.network import Network
@@ -105,7 +105,7 @@ class DifferentialLoss:
         points, directions, jets = self._at(net, X)
         values, slopes = self._value_and_slopes(self._arguments(points, jets))
         u = np.ascontiguousarray(slopes[:, : jets[0].size] / len(points)).reshape(jets.shape)
-        return float(np.mean(values)), inputs.jets_vjp(net.model, points, directions, u)
+        return float(np.mean(values)), by_inputs.jets_vjp(net.model, points, directions, u)
 
     def _value_and_slopes(self, arguments: Array) -> tuple[Array, Array]:
         circuit = self.circuit
@@ -123,11 +123,11 @@ class DifferentialLoss:
             raise ValueError(
                 f"net must be of the circuit's dtype {self.circuit.dtype}, got {net.dtype}"
             )
-        directions = inputs.axes_or(self.directions, net.model)
+        directions = by_inputs.axes_or(self.directions, net.model)
         points, _ = checks.matrix(X, "X", net.sizes[0], net.dtype)
         checks.not_empty(points, "X")
         rows = self._rows(net, len(directions))
-        return points, directions, inputs.jets(net.model, points, directions, rows)
+        return points, directions, by_inputs.jets(net.model, points, directions, rows)
 
     def _rows(self, net: Network, D: int) -> int:
         """Return how many derivatives of each output the circuit takes, with the output itself."""

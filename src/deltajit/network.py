@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from deltajit import kernels, reference
 from deltajit.circuit import Circuit
-from deltajit.derivatives import inputs
+from deltajit.derivatives import by_inputs
 from deltajit.derivatives.blackboard import NetworkTrace
 from deltajit.derivatives.linearization import Linearization
 from deltajit.derivatives.numbers import traced
@@ -806,8 +806,8 @@ class Network(Described):
            network-based variational Monte Carlo.
         """
         samples, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
-        axes = inputs.axes_or(None, self._model)
-        out = inputs.jets(self._model, samples, axes, len(axes) + 2)[:, -1]
+        axes = by_inputs.axes_or(None, self._model)
+        out = by_inputs.jets(self._model, samples, axes, len(axes) + 2)[:, -1]
         return out[0] if single else out
 
     def jets(self, X: ArrayLike, directions: ArrayLike | None = None) -> Array:
@@ -833,8 +833,8 @@ class Network(Described):
             X or directions does not hold real numbers, or has another shape.
         """
         samples, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
-        along = inputs.axes_or(directions, self._model)
-        out = inputs.jets(self._model, samples, along, 1 + 2 * len(along))
+        along = by_inputs.axes_or(directions, self._model)
+        out = by_inputs.jets(self._model, samples, along, 1 + 2 * len(along))
         return out[0] if single else out
 
     def input_grad(self, X: ArrayLike, Y: ArrayLike) -> Array:

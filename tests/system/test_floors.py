@@ -38,7 +38,7 @@ FLOORS = """
     model.initializers model.collapse model.data
     plot.axes plot.notebook plot.epochs plot.nodes plot.walk plot.units
     derivatives derivatives.linearization derivatives.objective derivatives.blackboard
-    derivatives.numbers derivatives.inputs
+    derivatives.numbers derivatives.by_inputs
     io io.files
     training training.schedules training.history training.callbacks training.checkpoint
     training.progress training.loop training.watchers training.minibatches training.members
