@@ -65,6 +65,7 @@ sphinx_gallery_conf = {
             "neural_ode.py",
             "online.py",
             "physics_informed.py",
+            "many_machines.py",
             "differential_equations.py",
         ]
     ),
