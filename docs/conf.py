@@ -66,6 +66,7 @@ sphinx_gallery_conf = {
             "online.py",
             "physics_informed.py",
             "many_machines.py",
+            "differential_equations.py",
         ]
     ),
     "abort_on_example_error": True,

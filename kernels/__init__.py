@@ -17,6 +17,10 @@ before `work`, and is the caller's. ``order`` is that of the workspace.
 ``vjp(model, X, u, out, work)``                           1      transposed tangent, (n_params,)
 ``input_grad(model, X, Y, out, work)``                    2      of each sample's loss, like X
 ``jacobian(model, X, out, work)``                         2      (B, n_out, n_in)
+``input_jvp(model, X, v, out, work)``                      2      (B, n_out); input_vjp (B, n_in)
+``input_hessian(model, X, out, work)``                    2      (B, n_out, n_in, n_in)
+``jets(model, X, directions, out, work)``                        first and second, (B, R, n_out)
+``jets_vjp(model, X, directions, u, grad, work)``                their transpose, (n_params,)
 ``hvp(model, X, Y, v, out, work)``                        2      Hessian times v; gnvp, jvp too
 ``linearize(model, X, Y, grad, points, work)``            2      a point for ``hvp_at``, ...
 ========================================================  =====  ==============================
@@ -66,6 +70,8 @@ from .mlp.derivatives import (
 )
 from .mlp.dropout import Dropout
 from .mlp.handle import from_handle
+from .mlp.inputs import input_hessian, input_jvp, input_vjp
+from .mlp.jets import jets, jets_size, jets_vjp
 from .mlp.layers import (
     accumulate_gradient,
     function_of,
@@ -99,7 +105,13 @@ __all__ = [
     "hvp",
     "hvp_at",
     "input_grad",
+    "input_hessian",
+    "input_jvp",
+    "input_vjp",
     "jacobian",
+    "jets",
+    "jets_size",
+    "jets_vjp",
     "jvp",
     "jvp_at",
     "kernel",

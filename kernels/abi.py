@@ -134,6 +134,7 @@ Address = Annotated[int, Pointer(None)]
 OutVector = Annotated[Floats, Array(None, 1, is_written=True)]
 OutMatrix = Annotated[Floats, Array(None, 2, is_written=True)]
 OutTensor = Annotated[Floats, Array(None, 3, is_written=True)]
+OutTensor4 = Annotated[Floats, Array(None, 4, is_written=True)]
 OutWords = Annotated[Integers, Array(types.int64, 1, is_written=True)]
 # the same, but they may be None as a field of a tuple.
 OptionalVector = Annotated[Floats | None, Array(None, 1, is_optional=True)]

@@ -16,7 +16,8 @@ VERSION = np.int64(int(FINGERPRINT[:15], 16))
     OK, STALE, BAD_MODEL, BAD_X, BAD_Y, BAD_WEIGHTS, SMALL_WORK, BAD_OUT, BAD_U, BAD_V, BAD_GRAD,
     SMALL_POINTS, BAD_BATCH_SIZE, BAD_DROPOUT, BAD_ORDER, BAD_RULE, NO_RATE, BAD_LAYER,
     BAD_X_OF_CIRCUIT, BAD_V_OF_CIRCUIT, MANY_OUTPUTS, SMALL_WORK_OF_CIRCUIT, SMALL_WORK_OF_ORDER_2,
-) = range(23)  # fmt: skip
+    BAD_V_OF_INPUTS, BAD_DIRECTIONS, BAD_U_OF_JETS, SMALL_WORK_OF_JETS, NO_THIRD,
+) = range(28)  # fmt: skip
 
 
 @njit
@@ -72,4 +73,17 @@ def _raise(status):
         raise ValueError("V must have a row for each row of X")
     if status == MANY_OUTPUTS:
         raise ValueError("hvp is of a circuit with one output")
+    if status == BAD_V_OF_INPUTS:
+        raise ValueError("v must have the shape of X")
+    if status == BAD_DIRECTIONS:
+        raise ValueError("directions must be (1 or B, D, n_in)")
+    if status == BAD_U_OF_JETS:
+        raise ValueError("u must have the shape of what jets writes")
+    if status == SMALL_WORK_OF_JETS:
+        raise ValueError("work is too small: jets_size(model, batch, rows) is needed")
+    if status == NO_THIRD:
+        raise ValueError(
+            "jets_vjp needs the third derivative of each activation, which softmax, gaussian and "
+            "those of one's own have not"
+        )
     raise ValueError("work is too small: make it by circuit.workspace(batch, order)")

@@ -1,11 +1,12 @@
 """Activation functions: a record each, with value, derivative and curvature side by side.
 
-A record is a class with three functions of a vector register and the layer's parameter p:
+A record is a class with four functions of a vector register and the layer's parameter p:
 
     value(z, p)        a = f(z)
     derivative(x, p)   f'(z), given x = a, so that the forward sweep may write a over z and keep
                        nothing else; `of_z` says that it needs x = z
     curvature(x, p)    f''(z) / f'(z), given x = a, and 0 where f is straight; f''(z) itself `of_z`
+    third(x, p)        f'''(z) / f'(z), likewise, for gradients of second derivatives by inputs
 
 The kernels below are made of them. softmax and gaussian are functions of a whole row of z: their
 records hold kernels. To add one, write its record here and the one of the same name in
@@ -42,8 +43,8 @@ class Activation(NamedTuple):
     """What there is to know of an activation function.
 
     name : str
-    activate, tangent, curve : Kernel, or None where there is nothing to do, or no such thing
-        Of `activate`, `tangent` and `curve` below.
+    activate, tangent, curve, bend : Kernel, or None where there is nothing to do, or no such thing
+        Of `activate`, `tangent`, `curve` and `bend` below.
     of_z : bool
         Whether f' is computed from z, which hidden layers then keep beside a.
     of_rows : bool
@@ -56,6 +57,7 @@ class Activation(NamedTuple):
     activate: Kernel[..., Any] | None
     tangent: Kernel[..., Any] | None
     curve: Kernel[..., Any] | None
+    bend: Kernel[..., Any] | None
     of_z: bool = False
     of_rows: bool = False
     init: str = "glorot"
@@ -87,6 +89,15 @@ def curve(x: Matrix, delta: Matrix, Rz: Matrix, g: Matrix, parameter: Double):
 
     ``delta = u * f'(z)``; what replaces g is then the derivative of it, where g was that of u, and
     Rz is that of z. x is f(z); where `of_z`, f' may be 0, so x is z and `delta` is u.
+    """
+
+
+@prototype
+def bend(x: Matrix, z1: Matrix, g1: Matrix, g2: Matrix, g: Matrix, parameter: Double):
+    """Go back through ``a1 = f' z1`` and ``a2 = f' z2 + f'' z1**2``, all (B, n), by z and z1.
+
+    g1 and g2 are the adjoints of a1 and a2. That of z1, ``g1 f' + 2 g2 f'' z1``, replaces g1; to
+    that of z, in g, ``g1 f'' z1 + g2 f''' z1**2`` is added. x is f(z), or z where `of_z`.
     """
 
 
@@ -131,14 +142,39 @@ def make_curve(name, derivative, curvature, is_kept):
     return curve_of_units
 
 
-def of_units(name, value, derivative, curvature, is_kept=True, **facts):
+def make_bend(name, derivative, curvature, third, of_z):
+    """Make `bend` of a function of one unit."""
+
+    @kernel(name=f"bend.{name}")
+    def bend_of_units(
+        x: Matrix, z1: Matrix, g1: Matrix, g2: Matrix, g: Matrix, parameter: Double
+    ):  # fmt: skip
+        at, y, by_first, by_second, out = flat(x), flat(z1), flat(g1), flat(g2), flat(g)
+        p = broadcast(parameter, x)
+        for i in range(0, at.size, lanes(at)):
+            v, z, u1, u2 = get(at, i), get(y, i), get(by_first, i), get(by_second, i)
+            slope = derivative(v, p)
+            scale = broadcast(1, v) if of_z else slope
+            turned, twisted = scale * curvature(v, p) * z, scale * third(v, p) * z * z
+            put(out, i, get(out, i) + u1 * turned + u2 * twisted)
+            put(by_first, i, u1 * slope + broadcast(2, v) * u2 * turned)
+
+    return bend_of_units
+
+
+def of_units(name, value, derivative, curvature, third=None, is_kept=True, of_z=False, **facts):
     """Make the record of a function of one unit, whose kernels are kept on disk or not."""
     made = (
         make_activate(name, value, is_kept),
         make_tangent(name, derivative, is_kept),
         make_curve(name, derivative, curvature, is_kept),
+        third and make_bend(name, derivative, curvature, third, of_z),
     )
+    facts["of_z"] = of_z
     return Activation(name, *made, **facts)
+
+
+ORDERS = "value", "derivative", "curvature", "third"
 
 
 def activation(**facts):
@@ -146,7 +182,7 @@ def activation(**facts):
 
     def register(record):
         name = record.__name__
-        functions = [inlined(vars(record)[f]) for f in ("value", "derivative", "curvature")]
+        functions = [inlined(vars(record)[f]) for f in ORDERS]
         ACTIVATIONS[name] = of_units(name, *functions, **facts)
         return record
 
@@ -157,11 +193,11 @@ def activation(**facts):
 
 
 def straight(x, p):
-    """Return 0: f'' of a piecewise linear f."""
+    """Return 0: f'' of a piecewise linear f, or f'''."""
     return broadcast(0, x)
 
 
-ACTIVATIONS["identity"] = Activation("identity", None, None, None)
+ACTIVATIONS["identity"] = Activation("identity", None, None, None, None)
 
 
 @activation()
@@ -177,6 +213,9 @@ class sigmoid:
     def curvature(a, p):
         return fma(broadcast(-2, a), a, broadcast(1, a))
 
+    def third(a, p):
+        return fma(broadcast(6, a) * a, a - broadcast(1, a), broadcast(1, a))
+
 
 @activation()
 class tanh:
@@ -191,6 +230,9 @@ class tanh:
     def curvature(a, p):
         return broadcast(-2, a) * a
 
+    def third(a, p):
+        return fma(broadcast(6, a) * a, a, broadcast(-2, a))
+
 
 @activation(init="he")
 class relu:
@@ -202,7 +244,7 @@ class relu:
     def derivative(a, p):
         return select(a <= broadcast(0, a), broadcast(0, a), broadcast(1, a))
 
-    curvature = straight
+    curvature = third = straight
 
 
 @activation(init="he")
@@ -215,7 +257,7 @@ class leaky_relu:
     def derivative(a, p):
         return select(a <= broadcast(0, a), p, broadcast(1, a))
 
-    curvature = straight
+    curvature = third = straight
 
 
 @activation(init="he")
@@ -231,6 +273,8 @@ class elu:
 
     def curvature(a, p):
         return select(a <= broadcast(0, a), broadcast(1, a), broadcast(0, a))
+
+    third = curvature
 
 
 # Klambauer et al. (2017), equation 14: the factor, and the factor times alpha.
@@ -252,6 +296,8 @@ class selu:
     def curvature(a, p):
         return select(a <= broadcast(0, a), broadcast(1, a), broadcast(0, a))
 
+    third = curvature
+
 
 @activation()
 class softplus:
@@ -266,6 +312,10 @@ class softplus:
 
     def curvature(a, p):
         return elementary.exp(-a)
+
+    def third(a, p):
+        rest = elementary.exp(-a)
+        return rest * fma(broadcast(2, a), rest, broadcast(-1, a))
 
 
 @activation()
@@ -282,6 +332,10 @@ class softsign:
     def curvature(a, p):
         return copysign(broadcast(2, a) * (broadcast(1, a) - absolute(a)), -a)
 
+    def third(a, p):
+        left = broadcast(1, a) - absolute(a)
+        return broadcast(6, a) * left * left
+
 
 @activation()
 class hard_tanh:
@@ -295,7 +349,7 @@ class hard_tanh:
         one = broadcast(1, a)
         return select(absolute(a) < one, one, broadcast(0, a))
 
-    curvature = straight
+    curvature = third = straight
 
 
 @activation()
@@ -306,7 +360,7 @@ class step:
         zero = broadcast(0, z)
         return select(z <= zero, zero, select(z > zero, broadcast(1, z), z))
 
-    derivative = curvature = straight
+    derivative = curvature = third = straight
 
 
 @activation()
@@ -321,6 +375,8 @@ class exp:
 
     def curvature(a, p):
         return broadcast(1, a)
+
+    third = curvature
 
 
 ROOT_HALF, DENSITY_AT_0 = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
@@ -352,6 +408,9 @@ class gelu:
     def curvature(z, p):
         return normal_density(z) * fma(-z, z, broadcast(2, z))
 
+    def third(z, p):
+        return normal_density(z) * z * fma(z, z, broadcast(-4, z))
+
 
 @activation(of_z=True, init="he")
 class silu:
@@ -368,6 +427,11 @@ class silu:
         s, one = elementary.sigmoid(z), broadcast(1, z)
         return s * (one - s) * fma(z, one - s - s, broadcast(2, z))
 
+    def third(z, p):
+        s, one = elementary.sigmoid(z), broadcast(1, z)
+        first, centred = s * (one - s), one - s - s
+        return first * fma(centred, fma(z, centred, broadcast(3, z)), broadcast(-2, z) * z * first)
+
 
 @activation(of_z=True)
 class sin:
@@ -381,6 +445,9 @@ class sin:
 
     def curvature(z, p):
         return -elementary.sin(z)
+
+    def third(z, p):
+        return -elementary.cos(z)
 
 
 @inlined
@@ -411,6 +478,14 @@ class mish:
         s, one, two = elementary.sigmoid(z), broadcast(1, z), broadcast(2, z)
         return left * s * fma(z, fma(-two * t, s, one - s), two)
 
+    def third(z, p):
+        t, left = tanh_softplus(z)
+        s, one, two = elementary.sigmoid(z), broadcast(1, z), broadcast(2, z)
+        slope, rest = left * s, s * (one - s)
+        turn = fma(-two * t, s, one - s)
+        turned = fma(turn, turn, -rest - two * fma(slope, s, t * rest))
+        return slope * fma(z, turned, broadcast(3, z) * turn)
+
 
 @activation(of_z=True, init="he")
 class hardswish:
@@ -428,6 +503,8 @@ class hardswish:
 
     def curvature(z, p):
         return select(absolute(z) < broadcast(3, z), broadcast(1 / 3, z), broadcast(0, z))
+
+    third = straight
 
 
 # ---------------------------------------------------------------- functions of a row
@@ -526,8 +603,17 @@ def gaussian_tangent(x: Matrix, Rz: Matrix, Ra: Matrix, parameter: Double):
             Ra[b, j], Ra[b, m + j] = Rz[b, j], x[b, m + j] * Rz[b, m + j]
 
 
+@kernel(name="curve.gaussian")
+def gaussian_curve(x: Matrix, delta: Matrix, Rz: Matrix, g: Matrix, parameter: Double):
+    """Differentiate ``delta = a u`` of the variances along Rz; means have no curvature."""
+    m = x.shape[1] // 2
+    for b in range(x.shape[0]):
+        for j in range(m, 2 * m):
+            g[b, j] = x[b, j] * g[b, j] + delta[b, j] * Rz[b, j]
+
+
 for _name, *_kernels in (
     ("softmax", softmax, softmax_tangent, softmax_curve),
-    ("gaussian", gaussian, gaussian_tangent, None),
+    ("gaussian", gaussian, gaussian_tangent, gaussian_curve),
 ):
-    ACTIVATIONS[_name] = Activation(_name, *_kernels, of_rows=True)
+    ACTIVATIONS[_name] = Activation(_name, *_kernels, None, of_rows=True)

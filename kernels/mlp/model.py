@@ -24,9 +24,10 @@ def _record(words, doubles):
 
 
 # n_in, n_out: inputs and outputs. W_at, b_at: where W and b begin in theta. a_at: how many units
-# the layers below keep (those of z count twice). activate, tangent, curve: slots of its activation;
-# 0 where there is nothing to do. of_z, of_rows: see `activations`. parameter: leaky_relu's slope.
-LAYER = _record("n_in n_out W_at b_at a_at activate tangent curve of_z of_rows", "parameter")
+# the layers below keep (those of z count twice). activate, tangent, curve, bend: slots of its
+# activation; 0 where there is nothing to do. of_z, of_rows: see `activations`. parameter:
+# leaky_relu's slope.
+LAYER = _record("n_in n_out W_at b_at a_at activate tangent curve bend of_z of_rows", "parameter")
 
 # n_in, n_out, n_targets: columns of X, of outputs, of Y. n_layers, n_params, itemsize: of the layer
 # table, and of theta. units: how many units all layers keep.
@@ -76,7 +77,7 @@ class Model(NamedTuple):
         return _restored, (self.theta, *tables, self.threads)
 
 
-SLOTS = ("activate", "tangent", "curve", "total", "slopes", "curved", "turned")
+SLOTS = ("activate", "tangent", "curve", "bend", "total", "slopes", "curved", "turned")
 
 
 def _named(table):
@@ -110,7 +111,7 @@ def layer_table(sizes, activations, slope, dtype):
         f = ACTIVATIONS[name]
         row["n_in"], row["n_out"], row["W_at"], row["b_at"] = n_in, n_out, at, at + n_in * n_out
         row["a_at"], row["of_z"], row["of_rows"], row["parameter"] = units, f.of_z, f.of_rows, slope
-        for kind in ("activate", "tangent", "curve"):
+        for kind in ("activate", "tangent", "curve", "bend"):
             kernel = getattr(f, kind)
             row[kind] = 0 if kernel is None else kernel.slot(dtype)
         at += (n_in + 1) * n_out

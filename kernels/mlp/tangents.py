@@ -66,11 +66,11 @@ def linearize_block(model: Model, block: Block, mass: Double, parts: Workspace, 
     _, a = forward_block(model, block.X, parts, None)
     delta = activation(deltas, top_of(model), block.X.shape[0])
     output_delta(model, a, block, 1.0 / mass, delta, parts.spare)
-    _propagate_all(model, block.X.shape[0], parts.a, deltas)
+    propagate_all(model, block.X.shape[0], parts.a, deltas)
 
 
 @kernel
-def _propagate_all(model: Model, count: Word, a: Vector, deltas: Vector):
+def propagate_all(model: Model, count: Word, a: Vector, deltas: Vector):
     """Run BP2 from the top down, and keep the deltas of all layers."""
     for k in range(model.layers.size - 1, 0, -1):
         layer, lower = model.layers[k], model.layers[k - 1]
@@ -276,7 +276,7 @@ def output_deltas(model: Model, X: Matrix, o: Word, a: Vector, deltas: Vector):
     for b in range(count):
         delta[b, o] = 1
     times_derivative(function_at(top), activation(a, top, count), delta)
-    _propagate_all(model, count, a, deltas)
+    propagate_all(model, count, a, deltas)
 
 
 @inlined

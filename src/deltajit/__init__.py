@@ -6,6 +6,7 @@
 
 from deltajit import circuit, constructions, kernels, plot, reference
 from deltajit.circuit import Circuit
+from deltajit.differential import DifferentialLoss
 from deltajit.ensemble import Ensemble
 from deltajit.io.files import FormatError
 from deltajit.kernels.mlp.optimizers import *
@@ -24,8 +25,9 @@ __version__ = VERSION
 load = Network.load
 
 __all__ = [
-    "LBFGS", "Circuit", "DivergedError", "EarlyStopping", "Ensemble", "FormatError", "History",
-    "LevenbergMarquardt", "Network", "ReduceLROnPlateau", "Standardizer", "callbacks", "circuit",
-    "constructions", "kernels", "load", "plot", "reference", "register_activation", "register_loss",
-    "schedules", "Optimizer", "WeightAveraging", *kernels.OPTIMIZERS,
+    "LBFGS", "Circuit", "DifferentialLoss", "DivergedError", "EarlyStopping", "Ensemble",
+    "FormatError", "History", "LevenbergMarquardt", "Network", "ReduceLROnPlateau", "Standardizer",
+    "WeightAveraging", "callbacks", "circuit", "constructions", "kernels", "load", "plot",
+    "reference", "register_activation", "register_loss", "schedules", "Optimizer",
+    *kernels.OPTIMIZERS,
 ]  # fmt: skip

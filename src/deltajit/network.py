@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from deltajit import kernels, reference
 from deltajit.circuit import Circuit
 from deltajit.circuits import networks
+from deltajit.derivatives import by_inputs
 from deltajit.derivatives.blackboard import NetworkTrace
 from deltajit.derivatives.linearization import Linearization
 from deltajit.derivatives.numbers import activations, traced
@@ -843,6 +844,154 @@ class Network(Described):
         out = np.empty((len(data.X), self.n_params), self.dtype)
         kernels.per_sample_grads(self._model, data.X, data.Y, out, self._scratch.work_of_order_2)
         return out
+
+    def input_jvp(self, X: ArrayLike, v: ArrayLike) -> Array:
+        """Compute the derivative of the outputs along a direction of each sample's inputs.
+
+        Parameters
+        ----------
+        X : array_like, (B, n_in) or one sample (n_in,)
+            Inputs.
+        v : array_like, of the shape of X
+            Finite directions.
+
+        Returns
+        -------
+        ndarray, (B, n_out) or (n_out,)
+            The Jacobian of `predict` at each sample, times v.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X or v does not hold real numbers, or has another shape, or v is not finite.
+        """
+        samples, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
+        shape = samples.shape[1:] if single else samples.shape
+        direction = checks.direction(v, "v", shape, self.dtype)
+        out = np.empty((len(samples), self.sizes[-1]), self.dtype)
+        work = self._scratch.work_of_order_2
+        kernels.input_jvp(self._model, samples, direction, out, work)
+        return out[0] if single else out
+
+    def input_vjp(self, X: ArrayLike, u: ArrayLike) -> Array:
+        """Compute the gradient of ``sum(u * predict(X))`` with respect to X.
+
+        Parameters
+        ----------
+        X : array_like, (B, n_in) or one sample (n_in,)
+            Inputs.
+        u : array_like, (B, n_out) or (n_out,)
+            Finite weights of the outputs.
+
+        Returns
+        -------
+        ndarray, (B, n_in) or (n_in,)
+            The product of u and the Jacobian of `predict` at each sample.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X or u does not hold real numbers, or has another shape, or u is not finite.
+        """
+        samples, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
+        n_out = self.sizes[-1]
+        shape = (n_out,) if single else (len(samples), n_out)
+        cotangent = checks.direction(u, "u", shape, self.dtype)
+        out = np.empty_like(samples)
+        work = self._scratch.work_of_order_2
+        kernels.input_vjp(self._model, samples, cotangent, out, work)
+        return out[0] if single else out
+
+    def input_hessian(self, X: ArrayLike) -> Array:
+        """Compute the second derivatives of the outputs with respect to the inputs.
+
+        Parameters
+        ----------
+        X : array_like, (B, n_in) or one sample (n_in,)
+            Inputs.
+
+        Returns
+        -------
+        ndarray, (B, n_out, n_in, n_in) or (n_out, n_in, n_in)
+            The Hessian of each output at each sample; NaN for a custom activation without a second
+            derivative.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X does not hold real numbers, or has another shape.
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> net = dj.Network([1, 1, 1], activation="sin", dtype="float64")
+        >>> net.theta[:] = 1, 0, 1, 0
+        >>> net.input_hessian([0.5]).round(4)  # -sin(0.5)
+        array([[[-0.4794]]])
+        """
+        samples, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
+        n_in, n_out = self.sizes[0], self.sizes[-1]
+        out = np.empty((len(samples), n_out, n_in, n_in), self.dtype)
+        kernels.input_hessian(self._model, samples, out, self._scratch.work_of_order_2)
+        return out[0] if single else out
+
+    def laplacian(self, X: ArrayLike) -> Array:
+        """Compute the Laplacian of each output, the sum of its second derivatives by each input.
+
+        One sweep forward takes values, first derivatives and the Laplacian along [1]_, without the
+        Hessian.
+
+        Parameters
+        ----------
+        X : array_like, (B, n_in) or one sample (n_in,)
+            Inputs.
+
+        Returns
+        -------
+        ndarray, (B, n_out) or (n_out,)
+            The Laplacian at each sample.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X does not hold real numbers, or has another shape.
+
+        References
+        ----------
+        .. [1] Li et al. (2023), Forward Laplacian: a new computational framework for neural
+           network-based variational Monte Carlo.
+        """
+        samples, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
+        axes = by_inputs.axes_or(None, self._model)
+        out = by_inputs.jets(self._model, samples, axes, len(axes) + 2)[:, -1]
+        return out[0] if single else out
+
+    def jets(self, X: ArrayLike, directions: ArrayLike | None = None) -> Array:
+        """Compute the outputs with first and second derivatives along directions of the inputs.
+
+        `DifferentialLoss` has the theta-gradient of functions of them.
+
+        Parameters
+        ----------
+        X : array_like, (B, n_in) or one sample (n_in,)
+            Inputs.
+        directions : array_like, (D, n_in), optional
+            Finite directions; by default the axes.
+
+        Returns
+        -------
+        ndarray, (B, 1 + 2 D, n_out) or (1 + 2 D, n_out)
+            The outputs, their first derivatives along each direction, then their second ones.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X or directions does not hold real numbers, or has another shape.
+        """
+        samples, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
+        along = by_inputs.axes_or(directions, self._model)
+        out = by_inputs.jets(self._model, samples, along, 1 + 2 * len(along))
+        return out[0] if single else out
 
     def input_grad(self, X: ArrayLike, Y: ArrayLike) -> Array:
         """Compute the gradient of each sample's loss with respect to its inputs.

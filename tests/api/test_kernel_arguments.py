@@ -143,7 +143,8 @@ def test_helpers_are_not_for_python():
 
 # No two of its numbers are the same, so that none can stand in for another.
 SIZES, BATCH = [3, 4, 2], 5
-ENOUGH = {"work", "work2", "step_work", "points", "kept"}  # these may be larger than needed
+# These may be larger than needed.
+ENOUGH = {"work", "jets_work", "work2", "step_work", "points", "kept"}
 USED_JITTED = ["fit_epoch", "hvp_at", "jvp"]
 
 

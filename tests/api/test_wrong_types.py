@@ -31,7 +31,7 @@ OWNERS = {
 
 # Right arguments, for those that come after the first.
 RIGHT = dict(
-    X=X, Y=Y, v=V, p=V, rng=np.random.default_rng(0), db=NET.biases, y=[0.0], n_inputs=2,
+    X=X, Y=Y, v=V, u=Y, p=V, rng=np.random.default_rng(0), db=NET.biases, y=[0.0], n_inputs=2,
     n_members=2, dtype="float32", threshold=0.5, x=1.0, begin=0.0, end=1.0, n=3, block=9, theta=V,
     epochs=2, report=print, f=abs, derivative=abs, value=abs, slope=abs, q=0.5,
 )  # fmt: skip

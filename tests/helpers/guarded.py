@@ -46,6 +46,11 @@ KERNELS = {
     "per_sample_grads": "X Y of_samples work2",
     "input_grad": "X Y of_inputs work2",
     "jacobian": "X jacobian work2",
+    "input_jvp": "X of_X outputs work2",
+    "input_vjp": "X u of_inputs work2",
+    "input_hessian": "X input_hessian work2",
+    "jets": "X directions jets jets_work",
+    "jets_vjp": "X directions of_jets grad jets_work",
     "parameter_jacobian": "X of_parameters work2",
 }
 # Those that take no model.
@@ -63,9 +68,9 @@ HANDLE_KERNELS = {
 }
 OVERWRITTEN = {
     "outputs", "grad", "points", "of_samples", "of_inputs", "jacobian", "of_parameters", "a",
-    "z", "like_X",
+    "z", "like_X", "input_hessian", "jets",
 }  # fmt: skip
-SCRATCH = {"work", "work2", "step_work", "scratch"}
+SCRATCH = {"work", "work2", "step_work", "jets_work", "scratch"}
 CHANGED = OVERWRITTEN | SCRATCH
 CHANGED_BY = {
     "predict_with_dropout": {"dropout"},
@@ -176,6 +181,12 @@ def arguments(names, case):
         "of_inputs": lambda: np.zeros((batch, n_in), dtype),
         "jacobian": lambda: np.zeros((batch, n_out, n_in), dtype),
         "of_parameters": lambda: np.zeros((batch, n_out, n), dtype),
+        "input_hessian": lambda: np.zeros((batch, n_out, n_in, n_in), dtype),
+        "of_X": lambda: rng.normal(size=(batch, n_in)).astype(dtype),
+        "of_jets": lambda: rng.normal(size=(batch, 7, n_out)).astype(dtype),
+        "directions": lambda: rng.normal(size=(3, n_in)).astype(dtype),
+        "jets": lambda: np.zeros((batch, 7, n_out), dtype),
+        "jets_work": lambda: np.zeros(kernels.jets_size(model, batch, 7), dtype),
         "work": lambda: work(batch),
         "work2": lambda: work(batch, 2),
         "step_work": lambda: work(step),
@@ -272,10 +283,17 @@ def every_kernel():
         yield f"handle.{name}", by_handle(getattr(handle, name)), f"model work {names}"
 
 
+def is_run(name, net, batch):
+    """Whether a kernel's result is of moderate size, and its activations are smooth enough."""
+    widths = {"parameter_jacobian": net.n_params, "input_hessian": net.sizes[0] ** 2}
+    if name == "jets_vjp" and kernels.ACTIVATIONS[net.architecture.activations[-1]].of_rows:
+        return False
+    return batch * net.sizes[-1] * widths.get(name, 0) <= LARGEST
+
+
 def check(case, name, kernel, names):
     """One kernel in both places; returns how many calls that were."""
-    net = case.net
-    if name == "parameter_jacobian" and len(case.X) * net.sizes[-1] * net.n_params > LARGEST:
+    if not is_run(name, case.net, len(case.X)):
         return 0
     named = arguments(names, case)
     print(f"{name}: {case}: ordinary memory", flush=True)

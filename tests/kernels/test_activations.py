@@ -36,10 +36,16 @@ def test_derivatives_of_the_reference(name):
     moved = Z + 1e-30j
     x = source(name, Z)
     first = reference.activate(name, moved, SLOPE).imag / 1e-30
-    second = reference.derivative(name, source(name, moved), SLOPE).imag / 1e-30
+    x_moved = source(name, moved)
+    second = reference.derivative(name, x_moved, SLOPE).imag / 1e-30
+    third = reference.second_derivative(name, x_moved, SLOPE).imag / 1e-30
     eps = np.finfo(float).eps
-    both = reference.derivative(name, x, SLOPE), reference.second_derivative(name, x, SLOPE)
-    for found, want in zip(both, (first, second), strict=True):
+    all_of_them = (
+        reference.derivative(name, x, SLOPE),
+        reference.second_derivative(name, x, SLOPE),
+        reference.ACTIVATIONS[name].third(x, SLOPE),
+    )
+    for found, want in zip(all_of_them, (first, second, third), strict=True):
         known = np.isfinite(want)  # exp of 1e4 is not
         np.testing.assert_allclose(found[known], want[known], 1e-13, 4 * eps)
 
@@ -52,19 +58,21 @@ def test_kernels_are_the_reference(name, dtype):
     expected = reference.activate(name, wide, SLOPE)
     first = reference.derivative(name, source(name, wide), SLOPE)
     second = reference.second_derivative(name, source(name, wide), SLOPE)
-    a, Ra, g = z.copy(), np.ones_like(z), np.zeros_like(z)
+    third = reference.ACTIVATIONS[name].third(source(name, wide), SLOPE)
+    a, Ra, g, bent = z.copy(), np.ones_like(z), np.zeros_like(z), np.zeros_like(z)
     if f.activate is not None:
         f.activate(z, a, SLOPE)
         x = z if f.of_z else a
         f.tangent(x, np.ones_like(z), Ra, SLOPE)
         f.curve(x, np.ones_like(z) if f.of_z else Ra, np.ones_like(z), g, SLOPE)
+        f.bend(x, np.ones_like(z), np.zeros_like(z), np.ones_like(z), bent, SLOPE)
     info = np.finfo(dtype)
     lost = info.eps * abs(wide) if name == "gelu" else info.tiny  # where 1 + erf cancels
     with np.errstate(over="ignore"):
-        wanted = [x.astype(dtype) for x in (expected, first, second)]
+        wanted = [x.astype(dtype) for x in (expected, first, second, third)]
     known = np.isfinite(wanted[0])  # exp of 1e4 is not
-    limits = (lost, info.eps, info.eps)
-    for found, want, absolute in zip((a, Ra, g), wanted, limits, strict=True):
+    limits = (lost, info.eps, info.eps, info.eps)
+    for found, want, absolute in zip((a, Ra, g, bent), wanted, limits, strict=True):
         error = abs(np.where(known, found, 0) - np.where(known, want, 0))
         wrong = ~(error <= 16 * info.eps * abs(want) + 4 * absolute)
         assert not wrong.any(), (z[wrong], found[wrong], want[wrong])

@@ -131,6 +131,14 @@ def test_physics_informed(run):
     assert found["slope_error"] < 1e-2
 
 
+@pytest.mark.slow
+def test_differential_equations(run):
+    found = run()
+    assert found["error_of_poisson"] < 1e-4
+    assert found["error_of_heat"] < 1e-4
+    assert found["residual_of_heat"] < 1e-2
+
+
 def test_as_a_script(cache):
     printed = processes.run("-W", "error", EXAMPLES / "online.py", NUMBA_CACHE_DIR=cache)
     assert "learns all the time" in printed

@@ -21,14 +21,15 @@ FLOORS = """
     kernels.mlp kernels.mlp.activations kernels.mlp.losses kernels.mlp.own kernels.mlp.model
     kernels.mlp.sample kernels.mlp.layers kernels.mlp.special kernels.mlp.dropout kernels.mlp.entry
     kernels.mlp.sweeps
-    kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.rules kernels.mlp.optimizers
+    kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.inputs kernels.mlp.jets
+    kernels.mlp.rules kernels.mlp.optimizers
     kernels.mlp.training kernels.mlp.sampling kernels.mlp.stacked kernels.mlp.handle
     kernels.circuit.runs kernels.circuit.operations kernels.circuit.schedule
     kernels.circuit.interpreter kernels.circuit.loss kernels.circuit kernels
 
     version
     reference.arrays reference.activations reference.losses reference.sweeps reference.passes
-    reference.tangents
+    reference.tangents reference.inputs
     reference.optimizers reference.training reference
 
     model model.memory model.described
@@ -37,7 +38,7 @@ FLOORS = """
     model.initializers model.collapse model.data model.scores model.standardizer circuits.networks
     plot.axes plot.notebook plot.epochs plot.nodes plot.walk plot.units
     derivatives derivatives.linearization derivatives.objective derivatives.blackboard
-    derivatives.numbers
+    derivatives.numbers derivatives.by_inputs
     io io.files
     training training.schedules training.history training.callbacks training.checkpoint
     training.progress training.loop training.watchers training.minibatches training.members
@@ -45,7 +46,7 @@ FLOORS = """
     io.forms io.saving io.recognition io.torch_modules io.pytorch io.scikit_learn
     io.chain io.onnx_file io.onnx_elements io.onnx_graph io.onnx io.c_header
 
-    circuit network ensemble constructions
+    circuit network differential ensemble constructions
     plot.parameters plot.curves plot
     sklearn.samples sklearn.descent sklearn.tasks sklearn.base sklearn.classifier sklearn.regressor
     sklearn

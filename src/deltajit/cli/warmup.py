@@ -8,6 +8,7 @@ import numpy as np
 
 from deltajit import kernels
 from deltajit.circuit import Circuit
+from deltajit.differential import DifferentialLoss
 from deltajit.kernels import cache, compiler
 from deltajit.network import Network
 from deltajit.training.progress import progress_bar
@@ -67,6 +68,9 @@ def call_from_python(dtype: str) -> None:
             net.fit(X, Y, epochs=1, sample_weight=w, dropout=dropout, progress=False)
     net.fit(X, Y, epochs=1, validation_data=(X, Y), progress=False)
     net.per_sample_grads(X, Y), net.input_grad(X, Y), net.jacobian(X)
+    net.input_jvp(X, X), net.input_vjp(X, out), net.input_hessian(X), net.laplacian(X)
+    slope = Circuit(lambda u, u_x, u_y, x, y: u_x, 5, dtype=dtype)
+    DifferentialLoss(slope).value_and_grad(net, X)
     net.objective(X, Y).residuals(theta), net.objective(X, Y).residuals_jac(theta)
     circuit = Circuit(lambda x, y: x * y, 2, dtype=dtype)
     circuit(X[0]), circuit.value_and_grad(X[0]), circuit.hvp(X[0], X[0])

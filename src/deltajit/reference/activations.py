@@ -32,6 +32,8 @@ class Activation(NamedTuple):
         Whether f' is computed from z, so that hidden layers keep it.
     of_rows : bool
         Whether an output depends on every z of its row, so that f' is a matrix.
+    third : callable or None
+        ``third(x, p)`` is f'''(z), where it is known.
     """
 
     value: Callable[[Array, float], Array]
@@ -39,10 +41,15 @@ class Activation(NamedTuple):
     curve: Callable[[Array, Array, Array, float], Array]
     of_z: bool = False
     of_rows: bool = False
+    third: Callable[[Array, float], Array] | None = None
 
 
 def of_units(
-    value: Function, derivative: Function, curvature: Function, of_z: bool = False
+    value: Function,
+    derivative: Function,
+    curvature: Function,
+    of_z: bool = False,
+    third: Function | None = None,
 ) -> Activation:
     """Make the record of an activation that acts on each unit by itself.
 
@@ -56,6 +63,8 @@ def of_units(
         ``curvature(x, p)`` is f''(z) if `of_z`, else f''(z) / f'(z), and 0 where f is linear.
     of_z : bool
         Whether x is z instead of a.
+    third : callable, optional
+        ``third(x, p)`` is f'''(z) if `of_z`, else f'''(z) / f'(z).
 
     Returns
     -------
@@ -80,11 +89,17 @@ def of_units(
         curved = np.asarray(curvature(x, p), x.dtype)
         return curved if of_z else np.asarray(first(x, p) * curved)
 
+    def bent(x: Array, p: float) -> Array:
+        assert third is not None
+        twisted = np.broadcast_to(np.asarray(third(x, p), x.dtype), x.shape)
+        return twisted if of_z else np.asarray(first(x, p) * twisted)
+
     return Activation(
         lambda z, p: np.asarray(value(z, p), z.dtype),
         lambda x, Rz, p: np.asarray(first(x, p) * Rz),
         lambda x, u, Rz, p: np.asarray(u * second(x, p) * Rz),
         of_z,
+        third=None if third is None else bent,
     )
 
 
@@ -187,6 +202,7 @@ ACTIVATIONS["identity"] = of_units(
     value=lambda z, p: z,
     derivative=lambda a, p: 1,
     curvature=lambda a, p: 0,
+    third=lambda a, p: 0,
 )
 
 
@@ -201,24 +217,28 @@ ACTIVATIONS["sigmoid"] = of_units(
     value=lambda z, p: _logistic(z),
     derivative=lambda a, p: a * (1 - a),
     curvature=lambda a, p: 1 - 2 * a,
+    third=lambda a, p: 1 - 6 * a * (1 - a),
 )
 
 ACTIVATIONS["tanh"] = of_units(
     value=lambda z, p: np.tanh(z),
     derivative=lambda a, p: 1 - a * a,
     curvature=lambda a, p: -2 * a,
+    third=lambda a, p: 6 * a * a - 2,
 )
 
 ACTIVATIONS["relu"] = of_units(
     value=lambda z, p: np.where(z.real <= 0, 0, z),
     derivative=lambda a, p: np.where(a.real <= 0, 0, 1),
     curvature=lambda a, p: 0,
+    third=lambda a, p: 0,
 )
 
 ACTIVATIONS["leaky_relu"] = of_units(
     value=lambda z, p: np.where(z.real <= 0, p * z, z),
     derivative=lambda a, p: np.where(a.real <= 0, p, 1),
     curvature=lambda a, p: 0,
+    third=lambda a, p: 0,
 )
 
 
@@ -231,6 +251,7 @@ ACTIVATIONS["elu"] = of_units(
     value=lambda z, p: np.where(z.real <= 0, _expm1_below(z), z),
     derivative=lambda a, p: np.where(a.real <= 0, a + 1, 1),
     curvature=lambda a, p: np.where(a.real <= 0, 1, 0),
+    third=lambda a, p: np.where(a.real <= 0, 1, 0),
 )
 
 # Klambauer et al. (2017), equation 14.
@@ -240,6 +261,7 @@ ACTIVATIONS["selu"] = of_units(
     value=lambda z, p: SELU_SCALE * np.where(z.real <= 0, SELU_ALPHA * _expm1_below(z), z),
     derivative=lambda a, p: np.where(a.real <= 0, a + SELU_SCALE * SELU_ALPHA, SELU_SCALE),
     curvature=lambda a, p: np.where(a.real <= 0, 1, 0),
+    third=lambda a, p: np.where(a.real <= 0, 1, 0),
 )
 
 
@@ -263,30 +285,35 @@ ACTIVATIONS["softplus"] = of_units(
     value=lambda z, p: np.log1p(np.exp(-size(z))) + np.where(z.real < 0, 0, z),
     derivative=lambda a, p: -np.expm1(-a),
     curvature=lambda a, p: np.exp(-a),
+    third=lambda a, p: np.exp(-a) * (2 * np.exp(-a) - 1),
 )
 
 ACTIVATIONS["softsign"] = of_units(
     value=lambda z, p: z / (1 + size(z)),
     derivative=lambda a, p: (1 - size(a)) ** 2,
     curvature=lambda a, p: np.where(a.real < 0, 2, -2) * (1 - size(a)),
+    third=lambda a, p: 6 * (1 - size(a)) ** 2,
 )
 
 ACTIVATIONS["hard_tanh"] = of_units(
     value=lambda z, p: np.where(abs(z.real) < 1, z, np.sign(z.real)),
     derivative=lambda a, p: np.where(abs(a.real) < 1, 1, 0),
     curvature=lambda a, p: 0,
+    third=lambda a, p: 0,
 )
 
 ACTIVATIONS["step"] = of_units(
     value=lambda z, p: np.where(z.real <= 0, 0, np.where(z.real > 0, 1, z.real)),
     derivative=lambda a, p: 0,
     curvature=lambda a, p: 0,
+    third=lambda a, p: 0,
 )
 
 ACTIVATIONS["exp"] = of_units(
     value=lambda z, p: np.exp(z),
     derivative=lambda a, p: a,
     curvature=lambda a, p: 1,
+    third=lambda a, p: 1,
 )
 
 
@@ -302,13 +329,23 @@ ACTIVATIONS["gelu"] = of_units(
     value=lambda z, p: z * _normal_cdf(z),
     derivative=lambda z, p: _normal_cdf(z) + z * _normal_density(z),
     curvature=lambda z, p: _normal_density(z) * (2 - z * z),
+    third=lambda z, p: _normal_density(z) * z * (z * z - 4),
     of_z=True,
 )
+
+
+def _silu_third(z: Array, p: float) -> Array:
+    """Compute f'''(z) of silu."""
+    s = _logistic(z)
+    first, centred = s * (1 - s), 1 - 2 * s
+    return np.asarray(first * (centred * (3 + z * centred) - 2 * z * first))
+
 
 ACTIVATIONS["silu"] = of_units(
     value=lambda z, p: z * _logistic(z),
     derivative=lambda z, p: _logistic(z) * (1 + z * (1 - _logistic(z))),
     curvature=lambda z, p: _logistic(z) * (1 - _logistic(z)) * (2 + z * (1 - 2 * _logistic(z))),
+    third=_silu_third,
     of_z=True,
 )
 
@@ -316,6 +353,7 @@ ACTIVATIONS["sin"] = of_units(
     value=lambda z, p: np.sin(z),
     derivative=lambda z, p: np.cos(z),
     curvature=lambda z, p: -np.sin(z),
+    third=lambda z, p: -np.cos(z),
     of_z=True,
 )
 
@@ -340,10 +378,19 @@ def _mish_curvature(z: Array, p: float) -> Array:
     return np.asarray(slope * (2 + z * (1 - _logistic(z) * (1 + 2 * t))))
 
 
+def _mish_third(z: Array, p: float) -> Array:
+    """Compute f'''(z) of mish."""
+    t, slope = _tanh_softplus(z)
+    s = _logistic(z)
+    rest, turn = s * (1 - s), 1 - s * (1 + 2 * t)
+    return np.asarray(slope * (3 * turn + z * (turn**2 - rest - 2 * (slope * s + t * rest))))
+
+
 ACTIVATIONS["mish"] = of_units(
     value=lambda z, p: z * _tanh_softplus(z)[0],
     derivative=_mish_derivative,
     curvature=_mish_curvature,
+    third=_mish_third,
     of_z=True,
 )
 
@@ -351,6 +398,7 @@ ACTIVATIONS["hardswish"] = of_units(
     value=lambda z, p: np.where(z.real <= -3, 0, np.where(z.real >= 3, z, z * (z + 3) / 6)),
     derivative=lambda z, p: np.where(z.real <= -3, 0, np.where(z.real >= 3, 1, z / 3 + 0.5)),
     curvature=lambda z, p: np.where(abs(z.real) < 3, 1 / 3, 0),
+    third=lambda z, p: 0,
     of_z=True,
 )
 
