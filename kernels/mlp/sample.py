@@ -9,8 +9,8 @@ from ..abi import Matrix, Real, Vector
 from ..blocks import KC, group_of
 from ..compiler import inlined, kernel
 from ..gemm.tile import at, row_sums, view
-from ..simd.vectors import broadcast, fma, lanes, load, load_masked, reduce_add
-from ..simd.views import get, put, row, vector
+from ..simd.vectors import broadcast, fma, lanes, load, load_masked, reduce_add, store
+from ..simd.views import get, put, put_first, row, vector
 
 
 @kernel
@@ -21,34 +21,46 @@ def forward_row(x: Vector, W: Matrix, b: Vector, z: Vector):
         z[0] = _dot(x, vector(W, 0, x.size)) + b[0]
     elif group_of(n, width) > 1:
         put(z, 0, _narrow(x, vector(W, 0, W.size), b, group_of(n, width)))
+    elif n < width:
+        put(z, 0, _one_vector(x, vector(W, 0, W.size), b))
     else:
         for j in range(0, n, 4 * width):
-            _four_vectors(x, vector(W, j, W.size - j), vector(b, j, n - j), n, vector(z, j, n - j))
+            _four_vectors(x, vector(W, 0, W.size), b, z, j)
 
 
 @inlined
-def _four_vectors(x, W, b, n, z):
-    """Return four vectors of outputs, or as many as there are; rows of W are n apart."""
-    width = lanes(z)
-    in_p, in_q, in_r, in_s = z.size, z.size - width, z.size - 2 * width, z.size - 3 * width
-    p, q = load_masked(b, 0, in_p), load_masked(b, width, in_q)
-    r, s = load_masked(b, 2 * width, in_r), load_masked(b, 3 * width, in_s)
+def _one_vector(x, W, b):
+    """Return the outputs, fewer than a vector has lanes; others are of what follows in W."""
+    total = get(b, 0)
+    for first in range(0, x.size, KC):
+        t = broadcast(0, x)
+        for k in range(first, min(first + KC, x.size)):
+            t = fma(get(W, k * b.size), x[k], t)
+        total = total + t
+    return total
+
+
+@inlined
+def _four_vectors(x, W, b, z, j):
+    """Compute four vectors of outputs, from j on; the last lie at the end of z, and overlap."""
+    n, width = z.size, lanes(z)
+    end = n - width
+    j_p, j_q, j_r = min(j, end), min(j + width, end), min(j + 2 * width, end)
+    j_s = min(j + 3 * width, end)
+    p, q, r, s = load(b, j_p), load(b, j_q), load(b, j_r), load(b, j_s)
     for first in range(0, x.size, KC):
         t = u = v = w = broadcast(0, x)
         for k in range(first, min(first + KC, x.size)):
             i, xk = k * n, x[k]
-            t = fma(load_masked(W, i, in_p), xk, t)
-            u = fma(load_masked(W, i + width, in_q), xk, u)
-            v = fma(load_masked(W, i + 2 * width, in_r), xk, v)
-            w = fma(load_masked(W, i + 3 * width, in_s), xk, w)
+            t = fma(load(W, i + j_p), xk, t)
+            u = fma(load(W, i + j_q), xk, u)
+            v = fma(load(W, i + j_r), xk, v)
+            w = fma(load(W, i + j_s), xk, w)
         p, q, r, s = p + t, q + u, r + v, s + w
-    put(z, 0, p)
-    if in_q > 0:  # even a store of no lane makes later loads from there wait
-        put(z, width, q)
-    if in_r > 0:
-        put(z, 2 * width, r)
-    if in_s > 0:
-        put(z, 3 * width, s)
+    store(z, j_p, p)
+    store(z, j_q, q)
+    store(z, j_r, r)
+    store(z, j_s, s)
 
 
 @inlined
@@ -67,7 +79,7 @@ def _dot(x, y):
 def _narrow(x, W, b, group):
     """``x @ W + b`` of few columns, with 2 or 4 chains down each, as in `make_grouped`."""
     n = b.size
-    total = load_masked(b, 0, n)
+    total = get(b, 0)
     for first in range(0, x.size, KC):
         last = min(first + KC, x.size)
         t = u = v = w = broadcast(0, x)
@@ -87,7 +99,7 @@ def _narrow(x, W, b, group):
 def _term(x, W, n, k, last, total):
     """``total + x[k] * W[k]``, and 0 from `last` on."""
     if k < last:
-        total = fma(load_masked(W, k * n, n), x[k], total)
+        total = fma(get(W, k * n), x[k], total)
     else:
         total = total + broadcast(0, x)
     return total
@@ -123,24 +135,39 @@ def add_outer(x: Vector, d: Vector, scale: Real, dW: Matrix, db: Vector):
 def _add_four(x, i, d, scale, c):
     """Add to four rows of c.
 
-    All four are read before one is written: a load that overlaps a masked store under way waits.
+    All four are read before one is written: a load that overlaps a store under way waits.
     """
-    n = d.size
+    n, width = d.size, lanes(d)
     p, q, r, s = scale * x[i], scale * x[i + 1], scale * x[i + 2], scale * x[i + 3]
-    for j in range(0, n, lanes(d)):
-        v = get(d, j)
-        row_p = fma(v, p, get(vector(c, 0, n), j))
-        row_q = fma(v, q, get(vector(c, n, n), j))
-        row_r = fma(v, r, get(vector(c, 2 * n, n), j))
-        row_s = fma(v, s, get(vector(c, 3 * n, n), j))
-        put(vector(c, 0, n), j, row_p)
-        put(vector(c, n, n), j, row_q)
-        put(vector(c, 2 * n, n), j, row_r)
-        put(vector(c, 3 * n, n), j, row_s)
+    end = max(n - width, 0)
+    last_p, last_q, last_r, last_s = _four_sums(d, c, end, p, q, r, s)
+    for j in range(0, end, width):
+        row_p, row_q, row_r, row_s = _four_sums(d, c, j, p, q, r, s)
+        store(c, j, row_p)
+        store(c, n + j, row_q)
+        store(c, 2 * n + j, row_r)
+        store(c, 3 * n + j, row_s)
+    put_first(c, end, last_p, n)
+    put_first(c, n + end, last_q, n)
+    put_first(c, 2 * n + end, last_r, n)
+    put_first(c, 3 * n + end, last_s, n)
+
+
+@inlined
+def _four_sums(d, c, j, p, q, r, s):
+    """Return ``c + p * d`` of a vector from column j on, and the same of three more rows."""
+    v, n = get(d, j), d.size
+    row_p, row_q = fma(v, p, get(c, j)), fma(v, q, get(c, n + j))
+    row_r, row_s = fma(v, r, get(c, 2 * n + j)), fma(v, s, get(c, 3 * n + j))
+    return row_p, row_q, row_r, row_s
 
 
 @inlined
 def _add_row(d, scale, c):
-    """Compute ``c += scale * d``."""
-    for j in range(0, d.size, lanes(d)):
-        put(c, j, fma(get(d, j), scale, get(c, j)))
+    """Compute ``c += scale * d``; the last vector, read first, may overlap the one before."""
+    n, width = d.size, lanes(d)
+    end = max(n - width, 0)
+    last = fma(get(d, end), scale, get(c, end))
+    for j in range(0, end, width):
+        store(c, j, fma(load(d, j), scale, load(c, j)))
+    put_first(c, end, last, n)

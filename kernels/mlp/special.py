@@ -78,7 +78,7 @@ def _product(base, scale, a, b, c, shape, k, width):
         wide(base, scale, a, b, c, shape, k)
 
 
-@kernel
+@kernel(is_kept=False)
 def forward_block(x: Matrix, W: Matrix, b: Vector, z: Matrix):
     """Compute ``z = x @ W + b``."""
     width, way = lanes(z), way_forward(z.shape[1], lanes(z))
@@ -91,7 +91,7 @@ def forward_block(x: Matrix, W: Matrix, b: Vector, z: Matrix):
         matmul_bias(x, W, b, z, whole(z))
 
 
-@kernel
+@kernel(is_kept=False)
 def back_block(delta: Matrix, W: Matrix, out: Matrix):
     """Compute ``out = delta @ W.T``: BP2 but for f'."""
     one, width = delta.dtype.type(1), lanes(delta)
@@ -106,7 +106,7 @@ def back_block(delta: Matrix, W: Matrix, out: Matrix):
         wide_transposed(zeros(z), one, x, y, z, out.shape, k)
 
 
-@kernel
+@kernel(is_kept=False)
 def gradient_block(x: Matrix, delta: Matrix, scale: Real, dW: Matrix, db: Vector):
     """Compute ``dW += scale * x.T @ delta``, ``db += scale * delta.sum(axis=0)``: BP3 and BP4."""
     count, width, way = x.shape[0], lanes(x), way_gradient(dW.shape, x.shape[0], lanes(x))
@@ -124,19 +124,19 @@ def gradient_block(x: Matrix, delta: Matrix, scale: Real, dW: Matrix, db: Vector
         column_sum_add(delta, scale, db, ZERO, db.size)
 
 
-@kernel
+@kernel(is_kept=False)
 def forward_one(x: Matrix, W: Matrix, b: Vector, z: Matrix):
     """Compute `forward_block` of one sample."""
     row_forward(row(x, 0), W, b, row(z, 0))
 
 
-@kernel
+@kernel(is_kept=False)
 def back_one(delta: Matrix, W: Matrix, out: Matrix):
     """Compute `back_block` of one sample."""
     row_back(row(delta, 0), W, row(out, 0))
 
 
-@kernel
+@kernel(is_kept=False)
 def gradient_one(x: Matrix, delta: Matrix, scale: Real, dW: Matrix, db: Vector):
     """Compute `gradient_block` of one sample."""
     row_gradient(row(x, 0), row(delta, 0), scale, dW, db)

@@ -71,8 +71,9 @@ class Constants(NamedTuple):
     exp2_highest: np.floating
     expm1_lowest: np.floating  # expm1 is -1 from here down
     tanh_highest: np.floating  # tanh is 1 from here up
+    tanh_shift: np.floating  # n = (x - shift) * slope, rounded
+    tanh_slope: np.floating
     erf_highest: np.floating
-    tanh_cut: np.floating  # its polynomial serves below
     erf_cut: np.floating
     two_over_pi: np.floating
     sine_highest: np.floating  # libm's sin and cos serve above
@@ -99,11 +100,10 @@ class Constants(NamedTuple):
     half_pi: tuple
     # Polynomials. Minimax for the relative error of what they are part of (erfc's: absolute), by
     # Remez's algorithm in 45 digits; then, where it helps, coefficients rounded one by one from the
-    # lowest, the rest fitted anew after each. tanh's weight in float32 grows by 60 % towards the
-    # cut, as (x / cut)**6, where the rounding errors of both branches are largest.
+    # lowest, the rest fitted anew after each.
     expm1: tuple  # (e**r - 1 - r) / r**2
     log: tuple  # (log(1 + f) - f + f**2 / 2) / f**3
-    tanh: tuple  # (tanh(x) - x) / x**3, in x**2
+    tanh: tuple  # (tanh(r) - r) / r**3, in r**2, |r| <= 0.26
     erf: tuple  # erf(x) / x - 1, in x**2
     log_erfc: tuple  # log(1 - erf(x))
     sine: tuple  # (sin(r) - r) / r**3, in r**2
@@ -128,6 +128,8 @@ def _constants(real, integer, ln2_high, ln2_low, *, tuples, **limits):
         "two": 2,
         "infinity": np.inf,
         "nan": np.nan,
+        "tanh_shift": 0.09,
+        "tanh_slope": 3,
         "ln2": np.log(2),
         "log2e": 1 / np.log(2),
         "two_over_pi": 2 / np.pi,
@@ -174,7 +176,6 @@ _F32 = _constants(
     expm1_lowest=-20,
     tanh_highest=9.5,
     erf_highest=4,
-    tanh_cut=0.9,
     erf_cut=1,
     sine_highest=3216,
     tiny=2.0**-30,
@@ -189,10 +190,7 @@ _F32 = _constants(
             0.333334506, -0.249995634, 0.199898601, -0.166670963, 0.145306215,
             -0.130125225, 0.0985160843, -0.0398283899,
         ),
-        "tanh": (
-            -0.333331972, 0.133300826, -0.0537050962, 0.0208623242, -0.00681202067,
-            0.00128352526,
-        ),
+        "tanh": (-0.333332158, 0.133227298, -0.0512303808),
         "erf": (
             0.128379166, -0.37612626, 0.112835787, -0.0268533472, 0.0051871622,
             -0.00079978531, 7.80690389e-05,
@@ -218,7 +216,6 @@ _F64 = _constants(
     expm1_lowest=-40,
     tanh_highest=20,
     erf_highest=6,
-    tanh_cut=0.625,
     erf_cut=1,
     sine_highest=2.6e7,
     tiny=2.0**-60,
@@ -243,10 +240,9 @@ _F64 = _constants(
             0.008108497548264475,
         ),
         "tanh": (
-            -0.33333333333332854, 0.1333333333326193, -0.05396825393119127,
-            0.021869487574337314, -0.008863220979647896, 0.0035919889891177677,
-            -0.001454957933433031, 0.0005863134567530194, -0.00022855798935701003,
-            7.713729821088604e-05, -1.6069112310497465e-05,
+            -0.333333333333324197, 0.1333333333298787, -0.0539682535260305878,
+            0.0218694616619798848, -0.00886236014039340491, 0.00357638866580631477,
+            -0.00130757368016947252,
         ),
         "erf": (
             0.12837916709551256, -0.37612638903183343, 0.11283791670936949,
@@ -412,18 +408,22 @@ def tanh(k):
     """Hyperbolic tangent."""
     if k is _F32 and VECTOR_BYTES == 64:
         return _tanh_by_table(k)
-    split = _split(k)
+    high, low = -k.half * k.ln2_high, -k.half * k.ln2_low
 
     def tanh(x):
+        # e**2a = 2**n (1 + t) / (1 - t), with t = tanh(r), a = n ln2 / 2 + r. Where n becomes 1 and
+        # 2 tanh is beyond 1/4 and 1/2: just below these, an error counts twice as many ULP.
         a = minimum(k.tanh_highest, absolute(x))
-        square = a * a
-        small = fma(a * square, polynomial(square, k.tanh), a)
-        rounded, r = split(a + a, k.biased_rounder)
+        rounded = fma(a - k.tanh_shift, k.tanh_slope, k.biased_rounder)
+        n = rounded - k.biased_rounder
+        r = fma(n, low, fma(n, high, a))
+        square = r * r
+        t = fma(r * square, polynomial(square, k.tanh), r)
+        # tanh(a) = numerator / (numerator + 2 (1 - t)): the larger it is, the less does an error of
+        # the numerator, which is on both sides, matter.
         scale = as_float(shift_left(as_integer(rounded), k.mantissa))
-        e = fma(r * r, polynomial(r, k.expm1), r)
-        # 1 - 2 / (e**2a + 1): the quotient's errors count for less than half, as it does itself.
-        large = k.one - k.two / fma(scale, e, scale + k.one)
-        return copysign(select(a < k.tanh_cut, small, large), x)
+        numerator = fma(t, scale + k.one, scale - k.one)
+        return copysign(numerator / (numerator + fma(t, -k.two, k.two)), x)
 
     return tanh
 

@@ -13,12 +13,14 @@ import numpy as np
 
 from ..compiler import njit
 from . import elementary
-from .vectors import HAS_FMA, lanes, load_masked, store_masked
+from .vectors import HAS_FMA, VECTOR_BYTES, lanes, load_masked, store_masked
 
 BOUNDS = {
-    "exp": 1, "exp2": 1, "expm1": 2, "log": 2, "log1p": 1, "tanh": 1, "sigmoid": 1, "erf": 2,
+    "exp": 1, "exp2": 1, "expm1": 2, "log": 2, "log1p": 1, "tanh": 2, "sigmoid": 1, "erf": 2,
     "sin": 1, "cos": 1,
 }  # fmt: skip
+if VECTOR_BYTES == 64:
+    BOUNDS["tanh"] = 1  # by a table
 if not HAS_FMA:  # each a * b + c is then rounded twice
     BOUNDS = dict.fromkeys(BOUNDS, 2)
 BOUND_F64 = 2

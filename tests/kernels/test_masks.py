@@ -23,6 +23,7 @@ print(json.dumps({
 """
 # Not product_by_2 and product_by_4, whose columns never fill a vector.
 HOT = ("product.", "transpose.", "narrow.matvec", "narrow.narrow_outer_add", "views.copy_vector")
+HOT += ("sample.forward_row",)
 HOT += tuple(f"activations.{step}.tanh" for step in ("activate", "tangent", "curve"))
 MASKED = "vmaskmov"
 
