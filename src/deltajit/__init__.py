@@ -9,6 +9,7 @@ from deltajit.circuit import Circuit
 from deltajit.ensemble import Ensemble
 from deltajit.io.files import FormatError
 from deltajit.kernels.mlp.optimizers import *
+from deltajit.laplace import Laplace
 from deltajit.model.custom import register_activation, register_loss
 from deltajit.network import Network
 from deltajit.training import callbacks, schedules
@@ -24,7 +25,7 @@ load = Network.load
 
 __all__ = [
     "LBFGS", "Circuit", "DivergedError", "EarlyStopping", "Ensemble", "FormatError", "History",
-    "LevenbergMarquardt", "Network", "ReduceLROnPlateau", "callbacks", "circuit", "constructions",
-    "kernels", "load", "plot", "reference", "register_activation", "register_loss", "schedules",
+    "Laplace", "LevenbergMarquardt", "Network", "ReduceLROnPlateau", "callbacks", "circuit",
+    "constructions", "kernels", "load", "plot", "reference", "register_activation", "register_loss", "schedules",
     "Optimizer", *kernels.OPTIMIZERS,
 ]  # fmt: skip

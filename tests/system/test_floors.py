@@ -45,7 +45,7 @@ FLOORS = """
     io.forms io.saving io.recognition io.torch_modules io.pytorch io.scikit_learn
     io.chain io.onnx_file io.onnx_elements io.onnx_graph io.onnx io.c_header
 
-    circuit network ensemble constructions
+    circuit network ensemble laplace constructions
     plot.parameters plot.curves plot
     sklearn.samples sklearn.descent sklearn.base sklearn.classifier sklearn.regressor sklearn
     (package)
