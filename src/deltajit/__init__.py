@@ -9,7 +9,6 @@ from deltajit.circuit import Circuit
 from deltajit.ensemble import Ensemble
 from deltajit.io.files import FormatError
 from deltajit.kernels.mlp.optimizers import *
-from deltajit.laplace import Laplace
 from deltajit.model.custom import register_activation, register_loss
 from deltajit.network import Network
 from deltajit.training import callbacks, schedules
@@ -17,6 +16,7 @@ from deltajit.training.callbacks import EarlyStopping, ReduceLROnPlateau
 from deltajit.training.full_batch import LBFGS, LevenbergMarquardt
 from deltajit.training.history import History
 from deltajit.training.loop import DivergedError
+from deltajit.uncertainty.laplace import Laplace
 from deltajit.version import VERSION
 
 __version__ = VERSION
@@ -26,6 +26,6 @@ load = Network.load
 __all__ = [
     "LBFGS", "Circuit", "DivergedError", "EarlyStopping", "Ensemble", "FormatError", "History",
     "Laplace", "LevenbergMarquardt", "Network", "ReduceLROnPlateau", "callbacks", "circuit",
-    "constructions", "kernels", "load", "plot", "reference", "register_activation", "register_loss", "schedules",
-    "Optimizer", *kernels.OPTIMIZERS,
+    "constructions", "kernels", "load", "plot", "reference", "register_activation",
+    "register_loss", "schedules", "Optimizer", *kernels.OPTIMIZERS,
 ]  # fmt: skip

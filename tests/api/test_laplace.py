@@ -37,7 +37,7 @@ def curvature(net, X, Y, w):
 
 
 def jacobian(net, X, end):
-    """d outputs / d theta (B, n_out, n_params), by the reference, with another output activation."""
+    """d outputs / d theta (B, n_out, n_params), by the reference, for another output."""
     model = net.reference
     model = model._replace(activations=(*model.activations[:-1], end))
     columns = [reference.jvp(model, X, *net.unflatten(unit)) for unit in np.eye(net.n_params)]
@@ -219,7 +219,7 @@ def test_one_layer_and_any_activation(kind):
 def test_blocks_of_samples_are_one(kind, monkeypatch):
     net, X, Y = case("softmax", "cross_entropy")
     whole = dj.Laplace(net, X, Y, kind).predict(X, return_std=True)
-    monkeypatch.setattr("deltajit.laplace.BLOCK", 7 * 2 * net.n_params)
+    monkeypatch.setattr("deltajit.uncertainty.laplace.BLOCK", 7 * 2 * net.n_params)
     parts = dj.Laplace(net, X, Y, kind).predict(X, return_std=True)
     for one, other in zip(whole, parts, strict=True):
         assert relative_error(one, other) < 1e-6

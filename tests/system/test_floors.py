@@ -45,7 +45,8 @@ FLOORS = """
     io.forms io.saving io.recognition io.torch_modules io.pytorch io.scikit_learn
     io.chain io.onnx_file io.onnx_elements io.onnx_graph io.onnx io.c_header
 
-    circuit network ensemble laplace constructions
+    circuit network ensemble constructions
+    uncertainty uncertainty.bases uncertainty.evidence uncertainty.laplace
     plot.parameters plot.curves plot
     sklearn.samples sklearn.descent sklearn.base sklearn.classifier sklearn.regressor sklearn
     (package)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import NormalDist
-from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +16,8 @@ from deltajit.model import checks, memory
 from deltajit.model.data import Data, checked
 from deltajit.model.memory import Array
 from deltajit.network import Network
+from deltajit.uncertainty.bases import KINDS, Block, eigen, sharing, truncated
+from deltajit.uncertainty.evidence import Evidence
 
 BLOCK = 2**22  # elements of a Jacobian that are held at once
 
@@ -40,112 +41,6 @@ MEANS: dict[str, Callable[[Array, Array], Array]] = {
     "binary_cross_entropy": _probit,
     "cross_entropy": _probit,
     "poisson": _lognormal,
-}
-
-
-# ------------------------------------------------------------------ kinds of the approximation
-
-
-class Block(NamedTuple):
-    """Hold samples: X (b, n_in), weights (b,), and rows (b * n_out, P) whose squares sum to G."""
-
-    X: Array
-    weights: Array
-    rows: Array
-
-
-class Basis(Protocol):
-    """Be a basis in which the Gauss-Newton matrix G (P, P) of a sum of losses is diagonal."""
-
-    eigenvalues: Array
-
-    @classmethod
-    def of(cls, net: Network, blocks: Iterator[Block]) -> Self:
-        """Compute the basis from all samples."""
-
-    def coordinates(self, J: Array) -> Array:
-        """Return the rows of J (n, P) in this basis."""
-
-
-@dataclass(frozen=True)
-class Diagonal:
-    """Keep the diagonal of G, and nothing else."""
-
-    eigenvalues: Array
-
-    @classmethod
-    def of(cls, net: Network, blocks: Iterator[Block]) -> Self:
-        """Sum the squares of each column."""
-        return cls(sum(((x.rows**2).sum(axis=0) for x in blocks), np.zeros(net.n_params)))
-
-    def coordinates(self, J: Array) -> Array:
-        """Return J: the parameters are the basis."""
-        return J
-
-
-@dataclass(frozen=True)
-class Dense:
-    """Keep the whole of G, as eigenvalues and eigenvectors (P, P)."""
-
-    eigenvalues: Array
-    vectors: Array
-
-    @classmethod
-    def of(cls, net: Network, blocks: Iterator[Block]) -> Self:
-        """Sum ``rows.T @ rows``."""
-        n = net.n_params
-        if n * n * 8 > 2**30:
-            raise ValueError(
-                f"kind must be 'kronecker', 'diagonal' or 'last_layer': a matrix of {n:,} "
-                "parameters needs more than 1 GiB"
-            )
-        return cls(*_eigen(sum((x.rows.T @ x.rows for x in blocks), np.zeros((n, n)))))
-
-    def coordinates(self, J: Array) -> Array:
-        """Return J times the eigenvectors."""
-        return np.asarray(J @ self.vectors)
-
-
-@dataclass(frozen=True)
-class Kronecker:
-    """Keep ``mean(a a.T) (x) sum(g g.T)`` of each layer, a its inputs and 1, g its rows by z."""
-
-    eigenvalues: Array
-    vectors: tuple[tuple[Array, Array], ...]
-
-    @classmethod
-    def of(cls, net: Network, blocks: Iterator[Block]) -> Self:
-        """Sum both factors of every layer, and diagonalize them."""
-        below = [_truncated(net, depth) for depth in range(len(net.sizes) - 1)]
-        factors: list[Any] = [[0.0, 0.0] for _ in below]
-        total = 0.0
-        for X, w, rows in blocks:
-            total += w.sum()
-            for factor, layer, part in zip(factors, net.architecture.layers, below, strict=True):
-                a = np.column_stack([part.predict(X) if part else X, np.ones(len(X))])
-                g = rows[:, layer["b_at"] : layer["b_at"] + layer["n_out"]]
-                factor[0] += (w[:, None] * a).T @ a
-                factor[1] += g.T @ g
-        pairs = [(_eigen(A / total), _eigen(S)) for A, S in factors]
-        values = [np.outer(A, S).ravel() for (A, _), (S, _) in pairs]
-        return cls(np.concatenate(values), tuple((A, S) for (_, A), (_, S) in pairs))
-
-    def coordinates(self, J: Array) -> Array:
-        """Return J times the Kronecker product of each layer's eigenvectors."""
-        parts, first = [], 0
-        for A, S in self.vectors:  # a layer's parameters are W transposed, then b: a matrix
-            last = first + len(A) * len(S)
-            matrices = J[:, first:last].reshape(-1, len(A), len(S))
-            parts.append((A.T @ matrices @ S).reshape(len(J), -1))
-            first = last
-        return np.concatenate(parts, axis=1)
-
-
-KINDS: dict[str, type[Basis]] = {
-    "last_layer": Dense,  # of a network that is the last layer
-    "diagonal": Diagonal,
-    "kronecker": Kronecker,
-    "full": Dense,
 }
 
 
@@ -202,7 +97,8 @@ class Laplace:
     .. [2] Daxberger et al. (2021), Laplace redux: effortless Bayesian deep learning, NeurIPS 34.
     .. [3] Immer, Korzepa & Bauer (2021), Improving predictions of Bayesian neural nets via local
        linearization, AISTATS 24.
-    .. [4] Ritter, Botev & Barber (2018), A scalable Laplace approximation for neural networks, ICLR.
+    .. [4] Ritter, Botev & Barber (2018), A scalable Laplace approximation for neural networks,
+       ICLR.
 
     Examples
     --------
@@ -244,8 +140,8 @@ class Laplace:
                 raise ValueError(f"noise is for loss='squared_error', got loss={loss!r}")
         data = checked(net.architecture, X, Y, sample_weight, finite=True)
         plain = replace(net.architecture, l1=0.0, l2=0.0)
-        self._net = _sharing(plain, memory.copy(net.theta), net)
-        self._below = _truncated(self._net, len(net.sizes) - 2) if kind == "last_layer" else None
+        self._net = sharing(plain, memory.copy(net.theta), net)
+        self._below = truncated(self._net, len(net.sizes) - 2) if kind == "last_layer" else None
         self._top = _linear_end(self._net, kind == "last_layer")
         self._basis = KINDS[self.kind].of(self._top, self._blocks(data))
         self._choose(data, prior_precision, noise)
@@ -276,18 +172,7 @@ class Laplace:
         ValueError, TypeError
             X does not hold finite numbers, or has another shape.
         """
-        inputs, single = self._inputs(X)
-        z, cov = self._moments(inputs)
-        architecture = self._net.architecture
-        name, slope, mean = architecture.activations[-1], architecture.slope, z
-        if architecture.loss in MEANS:
-            shifted = MEANS[architecture.loss](z, np.diagonal(cov, axis1=1, axis2=2))
-            mean = reference.activate(name, shifted, slope)
-            slopes = _slopes(name, reference.activate(name, z, slope), slope)
-            cov = slopes @ cov @ slopes.transpose(0, 2, 1)
-        std = np.sqrt(np.diagonal(cov, axis1=1, axis2=2))
-        if single:
-            mean, std = mean[0], std[0]
+        mean, std = self._mean_and_std(X)
         return (mean, std) if return_std else mean
 
     def interval(self, X: ArrayLike, coverage: float = 0.9) -> tuple[Array, Array]:
@@ -302,8 +187,10 @@ class Laplace:
 
         Returns
         -------
-        lower, upper : ndarray of float64, (B, n_out) or (n_out,)
-            Ends of the intervals, each for one output alone.
+        lower : ndarray of float64, (B, n_out) or (n_out,)
+            Lower ends of the intervals, each for one output alone.
+        upper : ndarray of float64, (B, n_out) or (n_out,)
+            Upper ends.
 
         Raises
         ------
@@ -315,7 +202,7 @@ class Laplace:
             raise ValueError(f"interval needs loss='squared_error', got loss={loss!r}")
         checks.above_zero(coverage, "coverage")
         checks.fraction(coverage, "coverage")
-        mean, std = self.predict(X, return_std=True)
+        mean, std = self._mean_and_std(X)
         half = NormalDist().inv_cdf((1 + coverage) / 2) * np.hypot(std, self.noise)
         return mean - half, mean + half
 
@@ -342,6 +229,19 @@ class Laplace:
         return np.asarray(cov[0]) if single else cov
 
     # ---------------------------------------------------------------- helpers
+
+    def _mean_and_std(self, X: ArrayLike) -> tuple[Array, Array]:
+        inputs, single = self._inputs(X)
+        z, cov = self._moments(inputs)
+        architecture = self._net.architecture
+        name, slope, mean = architecture.activations[-1], architecture.slope, z
+        if architecture.loss in MEANS:
+            shifted = MEANS[architecture.loss](z, np.diagonal(cov, axis1=1, axis2=2))
+            mean = reference.activate(name, shifted, slope)
+            slopes = _slopes(name, reference.activate(name, z, slope), slope)
+            cov = slopes @ cov @ slopes.transpose(0, 2, 1)
+        std = np.sqrt(np.diagonal(cov, axis1=1, axis2=2))
+        return (mean[0], std[0]) if single else (mean, std)
 
     def _inputs(self, X: ArrayLike) -> tuple[Array, bool]:
         """Check inputs; tell whether they are one sample."""
@@ -372,54 +272,26 @@ class Laplace:
             rows = np.sqrt(w)[:, None, None] * J
             if self._net.architecture.loss in MEANS:
                 a = self._net.predict(data.X[part]).astype(np.float64)
-                values, vectors = _eigen(_slopes(name, a, self._net.architecture.slope))
+                values, vectors = eigen(_slopes(name, a, self._net.architecture.slope))
                 rows = (vectors * np.sqrt(values)[:, None]).transpose(0, 2, 1) @ rows
             yield Block(features[part], w, rows.reshape(-1, J.shape[-1]))
 
-    def _choose(self, data: Data, tau: float | None, noise: float | None) -> None:
-        """Choose what was not given for the greatest evidence (MacKay 1992)."""
-        values, theta = self._basis.eigenvalues, self._top.theta.astype(np.float64)
-        count, size = _weights(data).sum() * self._net.sizes[-1], theta @ theta
-        mean_loss = Objective(self._net.architecture, data, self._net.threads).fun(self._net.theta)
-        error = mean_loss * _weights(data).sum()
-        gaussian = self._net.architecture.loss == "squared_error"
-
-        def evidence(tau: float, beta: float) -> float:
-            fit = count / 2 * np.log(beta / (2 * np.pi)) if gaussian else 0.0
-            volume = theta.size * np.log(tau) - np.log(beta * values + tau).sum()
-            return float(fit - beta * error + (volume - tau * size) / 2)
-
-        beta = None if gaussian and noise is None else 1 / (noise or 1.0) ** 2
-        top = values.max() or 1.0
-        if tau is None and beta is None:  # the best beta for their ratio is known
-
-            def pair(ratio: float) -> tuple[float, float]:
-                best = count / max(2 * error + ratio * size, 1e-300)
-                return ratio * best, best
-
-            tau, beta = pair(_argmax(lambda ratio: evidence(*pair(ratio)), top))
-        elif tau is None:
-            tau = _argmax(lambda x: evidence(x, beta), top * beta)
-        elif beta is None:
-            beta = _argmax(lambda x: evidence(tau, x), tau / top)
-        self.prior_precision, self.noise = float(tau), beta**-0.5 if gaussian else None
-        self.log_evidence = evidence(tau, beta)
-
-
-def _argmax(f: Callable[[float], float], scale: float) -> float:
-    """Return where f is greatest within ten powers of ten or so of `scale`, by finer grids."""
-    low, high = scale * 1e-14, scale * 1e10
-    for _ in range(6):
-        grid = np.geomspace(low, high, 60)
-        best = int(np.argmax([f(x) for x in grid]))
-        low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    return float(grid[best])
-
-
-def _eigen(matrices: Array) -> tuple[Array, Array]:
-    """Return eigenvalues, none below 0, and eigenvectors of matrices that have none in truth."""
-    values, vectors = np.linalg.eigh(matrices)
-    return np.maximum(values, 0), vectors
+    def _choose(self, data: Data, prior_precision: float | None, noise: float | None) -> None:
+        """Choose what was not given for the greatest evidence."""
+        net, theta = self._net, self._top.theta.astype(np.float64)
+        total = _weights(data).sum()
+        mean_loss = Objective(net.architecture, data, net.threads).fun(net.theta)
+        evidence = Evidence(
+            self._basis.eigenvalues,
+            float(theta @ theta),
+            float(mean_loss * total),
+            float(total * net.sizes[-1]),
+            net.architecture.loss == "squared_error",
+        )
+        found = evidence.greatest(prior_precision, None if noise is None else noise**-2)
+        self.prior_precision = found[0]
+        self.noise = found[1] ** -0.5 if evidence.gaussian else None
+        self.log_evidence = evidence(*found)
 
 
 def _slopes(name: str, a: Array, slope: float) -> Array:
@@ -435,24 +307,6 @@ def _weights(data: Data) -> Array:
     return np.ones(len(data.X)) if given is None else given.astype(np.float64)
 
 
-def _sharing(architecture: Any, theta: Array, net: Network) -> Network:
-    return Network.sharing(architecture, theta, np.random.default_rng(0), net.threads)
-
-
-def _truncated(net: Network, depth: int) -> Network | None:
-    """Return the network of the first layers, whose outputs are ``a[depth]``; None if none are."""
-    if depth == 0:
-        return None
-    whole = net.architecture
-    lower = replace(
-        whole,
-        sizes=whole.sizes[: depth + 1],
-        activations=whole.activations[:depth],
-        loss="squared_error",
-    )
-    return _sharing(lower, net.theta[: lower.n_params], net)
-
-
 def _linear_end(net: Network, last_layer: bool) -> Network:
     """Return the network up to what is Gaussian, the outputs or the last z; or its last layer."""
     whole = net.architecture
@@ -464,7 +318,7 @@ def _linear_end(net: Network, last_layer: bool) -> Network:
         activations=(*whole.activations[first:-1], end),
         loss="squared_error",
     )
-    return _sharing(upper, net.theta[net.n_params - upper.n_params :], net)
+    return sharing(upper, net.theta[net.n_params - upper.n_params :], net)
 
 
 def _jacobians(net: Network, X: Array) -> Iterator[tuple[slice, Array]]:
