@@ -70,7 +70,9 @@ def _rank(n: int, coverage: float) -> int:
     rank = math.ceil((n + 1) * coverage)
     if rank > n:
         least = math.ceil(coverage / (1 - coverage))
-        raise ValueError(f"data must hold at least {least} samples for coverage={coverage}, got {n}")
+        raise ValueError(
+            f"data must hold at least {least} samples for coverage={coverage}, got {n}"
+        )
     return rank
 
 
