@@ -48,7 +48,8 @@ FLOORS = """
     circuit network ensemble constructions
     uncertainty uncertainty.bases uncertainty.evidence uncertainty.laplace
     plot.parameters plot.curves plot
-    sklearn.samples sklearn.descent sklearn.intervals sklearn.base sklearn.classifier sklearn.regressor sklearn
+    sklearn.samples sklearn.descent sklearn.intervals sklearn.base sklearn.classifier
+    sklearn.regressor sklearn
     (package)
     playground playground.formulas playground.datasets playground.tables playground.sources
     playground.settings playground.trainer playground.run playground.pictures

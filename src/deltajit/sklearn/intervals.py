@@ -69,10 +69,7 @@ def _rank(n: int, coverage: float) -> int:
     """Return which of n sorted errors a new one is below, with that probability or more."""
     rank = math.ceil((n + 1) * coverage)
     if rank > n:
-        least = math.ceil(coverage / (1 - coverage))
-        raise ValueError(
-            f"data must hold at least {least} samples for coverage={coverage}, got {n}"
-        )
+        raise ValueError(f"data must hold more samples for coverage={coverage}, got {n}")
     return rank
 
 
