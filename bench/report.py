@@ -13,11 +13,13 @@ import numpy as np
 
 from bench import store, table
 from bench.derivatives import GRADIENT, HVP, KEPT, LOSS
+from deltajit.plot import PALETTE
 
 PICTURES = store.ROOT / "docs/pictures"
 TEXTS = [store.ROOT / "README.md", *sorted(store.ROOT.glob("docs/*.md"))]
 RATIOS = [(GRADIENT, LOSS), (HVP, GRADIENT), (KEPT, GRADIENT)]
-COLORS = {LOSS: "C0", GRADIENT: "C1", HVP: "C2", KEPT: "C3"}
+STYLES = {LOSS: (PALETTE[0], "o"), GRADIENT: (PALETTE[1], "s"), HVP: (PALETTE[2], "^")}
+STYLES[KEPT] = PALETTE[3], "D"
 
 
 def keep(claims, groups, folder):
@@ -55,15 +57,19 @@ def cheap_gradient(results, path):
     rows = [row for row in results["groups"] if row["kind"] == "network" and row["batch"] == 256]
     rows.sort(key=lambda row: row["n"])
     n = np.array([row["n"] for row in rows])
-    for member, color in COLORS.items():
+    for member, (color, marker) in STYLES.items():  # no lines: neighbours differ in depth too
         times = [row["CPU seconds"][member] * 1e6 for row in rows]
-        left.loglog(n, times, "o-", color=color, label=member, ms=4)
+        left.loglog(n, times, marker, color=color, label=member, ms=5)
     middle = rows[len(rows) // 2]
     left.loglog(n, middle["CPU seconds"][GRADIENT] * 1e6 / middle["n"] * n, "k:", label="slope 1")
     left.set(xlabel="parameters N", ylabel="CPU time / us", title="deltajit, batch 256, one core")
     for member, base in RATIOS:
         ratios = [row["CPU seconds"][member] / row["CPU seconds"][base] for row in rows]
-        right.semilogx(n, ratios, "o-", color=COLORS[member], label=f"{member} / {base}", ms=4)
+        color, marker = STYLES[member]
+        middle = float(np.median(ratios))
+        label = f"{member} / {base}, median {middle:.1f}"
+        right.semilogx(n, ratios, marker, color=color, label=label, ms=5)
+        right.axhline(middle, color=color, linewidth=1, linestyle="--")
     right.set(xlabel="parameters N", ylabel="ratio of medians", title="what a derivative costs")
     for axes in (left, right):
         axes.grid(alpha=0.3)
@@ -129,9 +135,9 @@ def _of_single(results):
         return between(ns[f"{name} from Python"] / 1000 for name in names)
 
     return (
-        f"of 4-32-16-4 takes {ns['deltajit predict from @njit'] / 1000:.2g} us from `@njit`, where "
-        f"a call of ONNX Runtime or NumPy from Python takes "
-        f"{us('ONNX Runtime predict', 'NumPy predict')} us, and of JAX or PyTorch "
+        f"of 4-32-16-4 takes {ns['deltajit predict from @njit'] / 1000:.2g} us from `@njit`, and "
+        f"`net.predict` {us('deltajit predict')} us from Python, where ONNX Runtime or NumPy takes "
+        f"{us('ONNX Runtime predict', 'NumPy predict')} us, JAX or PyTorch "
         f"{us('JAX (jit) predict', 'PyTorch predict')} (`python -m bench.single`)",
     )
 
@@ -157,6 +163,24 @@ def _of_peers(results):
     )
 
 
+def _of_distributed(results):
+    one, two = results["steps"]["1"], results["steps"]["2"]
+    works = [x["work"] for x in one]
+    times = [x["seconds"] / y["seconds"] for x, y in zip(one, two, strict=True)]
+    ratios = [", ".join(f"{x:.2g}" for x in column) for column in (works, times)]
+    sentences = [
+        f"For steps of {ratios[0]} seconds of work on one core, two workers on two cores are "
+        f"{ratios[1]} times as fast as one (`python -m bench.distributed`"
+    ]
+    for work in ("100", "10000"):
+        speed = ", ".join(f"{x:.2g}" if x < 100 else f"{x:.0f}" for x in results["predicted"][work])
+        sentences.append(
+            f"With {int(work):,} seconds of work a step, the model predicts that 16, 256 and 4,096 "
+            f"workers are {speed} times as fast as one"
+        )
+    return tuple(sentences)
+
+
 def _tables(results):
     return [table.table(results, kind) for kind in table.UNITS]
 
@@ -166,6 +190,7 @@ PROGRAMS = {
     "start": _of_start,
     "single": _of_single,
     "ensemble": _of_ensemble,
+    "distributed": _of_distributed,
     store.PEERS["native"]: _of_peers,
     store.PEERS["avx2"]: _tables,
 }

@@ -45,7 +45,9 @@ def _threading_layers() -> list[str]:
     return layers
 
 
-def run() -> None:
-    """Print the table."""
-    for what, value in rows():
+def run() -> dict[str, str]:
+    """Print the table, and return it."""
+    table = dict(rows())
+    for what, value in table.items():
         print(f"{what:<18} {value}")
+    return table

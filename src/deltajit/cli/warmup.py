@@ -15,13 +15,18 @@ from deltajit.training.progress import progress_bar
 DTYPES = ("float32", "float64")
 
 
-def run(dtype: str) -> None:
+def run(dtype: str) -> dict[str, object]:
     """Compile the kernels that are not in the cache yet, and print where it is.
 
     Parameters
     ----------
     dtype : {"float32", "float64", "all"}
         Which kernels to compile.
+
+    Returns
+    -------
+    dict
+        How many kernels there are, where, and how many seconds it took.
 
     Raises
     ------
@@ -41,6 +46,7 @@ def run(dtype: str) -> None:
         call_from_python(each)
     seconds = time.perf_counter() - start
     print(f"{len(needed)} kernels are in {cache.folder()}, after {seconds:.1f} s")
+    return {"kernels": len(needed), "folder": str(cache.folder()), "seconds": seconds}
 
 
 def call_from_python(dtype: str) -> None:
@@ -51,7 +57,7 @@ def call_from_python(dtype: str) -> None:
     net = Network([2, 3, 1], dtype=dtype)
     X, Y, weights = np.ones((2, 2), dtype), np.ones((2, 1), dtype), np.ones(2, dtype)
     theta, out = net.theta.copy(), np.empty((2, 1), dtype)
-    net.predict(X), net.predict(X[0])
+    net.predict(X), net.predict(X[0]), net.predict(X, dropout=0.5)
     for w in (None, weights):
         net.value_and_grad(X, Y, w), net.loss(X, Y, w)
         net.hvp(X, Y, theta, w), net.gnvp(X, Y, theta, w)

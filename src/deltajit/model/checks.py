@@ -6,7 +6,6 @@ was and what was expected.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 import os
@@ -17,9 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deltajit.kernels import LOSSES, ranges
+from deltajit.circuits.tracing import holds_nodes
+from deltajit.kernels import LOSSES, hints, ranges
 from deltajit.kernels.blocks import MOST_THREADS
 from deltajit.kernels.gemm.parallel import usable_cores
+from deltajit.kernels.mlp.optimizers import OPTIMIZERS
+from deltajit.model import memory
 from deltajit.model.memory import Array, DType
 
 # Checks of single numbers, which the kernels' records of optimizers need too.
@@ -39,8 +41,8 @@ def choice(value: object, name: str, options: Iterable[str]) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, one of {_listed(options)}; got {value!r}")
     if value not in options:
-        near = difflib.get_close_matches(value, options, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? It" if near else f"{name}"
+        near = hints.nearest(value, options)
+        hint = f"did you mean {near!r}? It" if near else f"{name}"
         raise ValueError(f"{name}={value!r} is unknown; {hint} must be one of {_listed(options)}")
     return value
 
@@ -88,9 +90,14 @@ def array(value: object, name: str, kind: DType) -> Array:
         return value
     given = asarray(value, name)
     if not _is_real(given):
+        if holds_nodes(given):
+            raise TypeError(
+                f"{name} holds traced values, with which a Circuit calls its function, and no "
+                "numbers yet; for net.predict(x) write net.circuit()(x) there"
+            )
         raise TypeError(f"{name} must hold {REAL}, got dtype {given.dtype.name}")
     with np.errstate(all="ignore"):  # what is too large for float32 becomes inf, which fit reports
-        return np.require(given, kind, ["C", "A", "W"])
+        return memory.lent(np.require(given, kind, ["C", "A"]))
 
 
 def samples(value: object, name: str, columns: int, kind: DType) -> Array:
@@ -176,17 +183,23 @@ def _labels(given: Array, name: str, batch: int, form: TargetForm) -> Array:
 
 def sample_weight(value: object, name: str, batch: int, kind: DType) -> Array | None:
     """Return (batch,) finite weights >= 0 that are not all 0; None stays None."""
+    given = weights(value, name, batch, kind)
+    if given is not None and given.max() == 0:
+        raise ValueError(f"{name} must not be 0 for every sample")
+    return given
+
+
+def weights(value: object, name: str, batch: int, kind: DType) -> Array | None:
+    """Return (batch,) finite weights >= 0, which may be those of some samples; None stays None."""
     if value is None:
         return None
-    weights = array(value, name, kind)
-    if weights.shape != (batch,):
-        raise ValueError(f"{name} must have shape ({batch},), got {weights.shape}")
-    finite(weights, name)
-    if weights.min() < 0:
-        raise ValueError(f"{name} must be >= 0, got {weights.min()}")
-    if weights.max() == 0:
-        raise ValueError(f"{name} must not be 0 for every sample")
-    return weights
+    given = array(value, name, kind)
+    if given.shape != (batch,):
+        raise ValueError(f"{name} must have shape ({batch},), got {given.shape}")
+    finite(given, name)
+    if given.min() < 0:
+        raise ValueError(f"{name} must be >= 0, got {given.min()}")
+    return given
 
 
 def validation_data(value: object) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:
@@ -205,7 +218,12 @@ def optimizer(value: Any) -> Any:
     """Check an object with a `rule` or `minimize`: dj.SGD(0.1), dj.Adam() or dj.LBFGS(), say."""
     methods = [getattr(value, name, None) for name in ("rule", "minimize")]
     if isinstance(value, type) or not any(map(callable, methods)):
-        raise TypeError(f"optimizer must be one such as dj.SGD(0.1) or dj.Adam(), got {value!r}")
+        asked = value if isinstance(value, str) else getattr(value, "__name__", "")
+        meant = hints.nearest(asked, [*OPTIMIZERS, "LBFGS", "LevenbergMarquardt"])
+        hint = f"; did you mean optimizer=dj.{meant}()?" if meant else ""
+        raise TypeError(
+            f"optimizer must be one such as dj.SGD(0.1) or dj.Adam(), got {value!r}{hint}"
+        )
     return value
 
 
@@ -314,6 +332,18 @@ def shaped(value: object, name: str, shape: tuple[int, ...], kind: DType) -> Arr
     return values
 
 
+def layers(value: object, name: str, views: Sequence[Array]) -> list[Array]:
+    """Return one array for each of `views`, of its shape and dtype."""
+    if not isinstance(value, (list, tuple, np.ndarray)):
+        raise TypeError(f"{name} must be a list of {len(views)} arrays, got {value!r}")
+    if len(value) != len(views):
+        raise ValueError(f"{name} must have {len(views)} arrays, got {len(value)}")
+    return [
+        shaped(each, f"{name}[{i}]", view.shape, view.dtype)
+        for i, (each, view) in enumerate(zip(value, views, strict=True))
+    ]
+
+
 def direction(value: object, name: str, shape: tuple[int, ...], kind: DType) -> Array:
     """Return a finite array of exactly this shape, to multiply derivatives with."""
     values = shaped(value, name, shape, kind)
@@ -386,6 +416,8 @@ def asarray(value: object, name: str) -> Array:
             return _frame(value, name)
         if hasattr(kind, "to_numpy"):
             return _column(value, name)
+        if hasattr(kind, "toarray"):
+            raise TypeError(f"{name} is sparse; pass {name}.toarray()")
     try:
         return np.asarray(value)
     except ValueError:
