@@ -47,9 +47,10 @@ FLOORS = """
     io.chain io.onnx_file io.onnx_elements io.onnx_graph io.onnx io.c_header
 
     circuit network differential ensemble constructions
+    uncertainty uncertainty.bases uncertainty.evidence uncertainty.laplace
     plot.parameters plot.curves plot
-    sklearn.samples sklearn.descent sklearn.tasks sklearn.base sklearn.classifier sklearn.regressor
-    sklearn
+    sklearn.samples sklearn.descent sklearn.intervals sklearn.tasks sklearn.base sklearn.classifier
+    sklearn.regressor sklearn
     (package)
     distributed.cluster distributed.rows distributed.reduction distributed.journal
     distributed.steps distributed.learning distributed.lots distributed

@@ -15,13 +15,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_array
+from sklearn.utils.validation import check_array, check_X_y
 
 from deltajit.kernels import LOSSES
 from deltajit.model import checks
 from deltajit.model.custom import CIRCUITS
 from deltajit.model.memory import Array, DType
 from deltajit.model.scores import r2
+from deltajit.sklearn import intervals
 from deltajit.sklearn.base import LossOptions, MultilayerPerceptron, has_epochs
 from deltajit.sklearn.samples import Matrix, RandomState, Samples
 
@@ -271,6 +272,67 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
             J *= self.target_standardizer_.scale_[:, None]
         return J[:, 0] if self.n_outputs_ == 1 else J
 
+    def predict_interval(
+        self,
+        X: Matrix,
+        coverage: float = 0.9,
+        *,
+        data: tuple[Matrix, ArrayLike],
+        method: str = "conformal",
+    ) -> tuple[Array, Array]:
+        """Compute intervals that hold a new target with a given probability.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, (n_samples, n_features)
+            Inputs.
+        coverage : float
+            Probability, between 0 and 1, that a target is inside.
+        data : tuple of X and y
+            Samples that the width follows from: for "conformal" some that were held out of `fit`,
+            for the others those of `fit`.
+        method : "conformal", "ensemble" or "laplace"
+            "conformal" uses the errors of samples held out [1]_: intervals of one width.
+            "ensemble" fits 20 copies of the estimator to resampled samples, each sample judged by
+            those that have not seen it [2]_. "laplace" uses `Laplace` with kind="kronecker", for
+            loss="squared_error"; it trusts the fit to have found the minimum.
+
+        Returns
+        -------
+        lower : ndarray, (n_samples,), or (n_samples, n_outputs) for several outputs
+            Lower ends of the intervals, each for one output alone.
+        upper : ndarray, (n_samples,), or (n_samples, n_outputs) for several outputs
+            Upper ends.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An argument is wrong, or data has too few samples for the coverage; or the estimator has
+            not been fitted (NotFittedError).
+
+        References
+        ----------
+        .. [1] Lei, G'Sell, Rinaldo, Tibshirani & Wasserman (2018), Distribution-free predictive
+           inference for regression, Journal of the American Statistical Association 113.
+        .. [2] Kim, Xu & Barber (2020), Predictive inference is free with the jackknife+-after-
+           bootstrap, NeurIPS 33.
+        """
+        checks.above_zero(coverage, "coverage")
+        if checks.fraction(coverage, "coverage") == 1:
+            raise ValueError(f"coverage must be below 1, got {coverage}")
+        compute = intervals.METHODS[checks.choice(method, "method", intervals.METHODS)]
+        if method == "laplace" and self._loss_name() != "squared_error":
+            raise ValueError(f"method='laplace' needs loss='squared_error', got {self.loss!r}")
+        if not isinstance(data, tuple) or len(data) != 2:
+            raise ValueError(f"data must be a tuple (X, y), got {type(data).__name__}")
+        inputs = self._checked(data[0])
+        _, y = check_X_y(
+            inputs, data[1], accept_sparse="csr", multi_output=True, y_numeric=True, estimator=self
+        )
+        samples = Samples(inputs, self._in_columns(y, inputs.dtype, first=False), None)
+        lower, upper = compute(self, X, samples, coverage)
+        return (lower.ravel(), upper.ravel()) if self.n_outputs_ == 1 else (lower, upper)
+
     # ---------------------------------------------------------------- what `fit` asks
 
     def _check_parameters(self) -> None:
@@ -291,6 +353,10 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         self, y: Array, weights: Array | None, dtype: DType, first: bool, incremental: bool
     ) -> tuple[Array, Array | None]:
         """Return targets (n, n_outputs) as the kernels take them."""
+        return self._scaled(self._in_columns(y, dtype, first), weights, first), weights
+
+    def _in_columns(self, y: Array, dtype: DType, first: bool) -> Array:
+        """Return y as (n, n_outputs), checked, in its own units."""
         Y = np.ascontiguousarray(y.reshape(len(y), -1), dtype)
         checks.bounds(Y, "y", self.loss)
         if first:
@@ -298,7 +364,7 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
             self.out_activation_ = LOSSES[self.loss].output or "identity"
         elif Y.shape[1] != self.n_outputs_:
             raise ValueError(f"y must have {self.n_outputs_} outputs as before, got {Y.shape[1]}")
-        return self._scaled(Y, weights, first), weights
+        return Y
 
     def _validation_targets(self, y: Array, dtype: DType) -> Array:
         """Return y_val as the kernels take it."""

@@ -1,0 +1,1 @@
+"""Say how sure a trained network is."""
