@@ -72,8 +72,7 @@ def solve(f, n_arguments, solution, inside, boundary, iterations, seed=0):
     at_boundary = net.objective(boundary, solution(*boundary.T))
 
     def value_and_grad(theta):
-        net.theta = theta
-        value, grad = loss.value_and_grad(net, inside)
+        value, grad = loss.value_and_grad(net, inside, theta=theta)
         value_there, grad_there = at_boundary.fun_and_jac(theta)
         return value + BOUNDARY * value_there, grad + BOUNDARY * grad_there
 

@@ -56,7 +56,7 @@ class DifferentialLoss:
             raise ValueError(f"circuit must have one output, got {circuit!r}")
         self.circuit, self.directions = circuit, directions
 
-    def value(self, net: Network, X: ArrayLike) -> float:
+    def value(self, net: Network, X: ArrayLike, *, theta: ArrayLike | None = None) -> float:
         """Compute the mean of the function.
 
         Parameters
@@ -65,6 +65,8 @@ class DifferentialLoss:
             The network.
         X : array_like, (B, n_in)
             Points.
+        theta : array_like, (n_params,), optional
+            Parameters in place of the network's, which stay as they are.
 
         Returns
         -------
@@ -74,12 +76,15 @@ class DifferentialLoss:
         Raises
         ------
         ValueError, TypeError
-            net does not fit the circuit, or X does not hold points of its inputs.
+            net does not fit the circuit, X does not hold points of its inputs, or theta is of
+            another shape.
         """
-        points, _, jets = self._at(net, X)
+        _, points, _, jets = self._at(net, X, theta)
         return float(np.mean(self.circuit(self._arguments(points, jets))))
 
-    def value_and_grad(self, net: Network, X: ArrayLike) -> tuple[float, Array]:
+    def value_and_grad(
+        self, net: Network, X: ArrayLike, *, theta: ArrayLike | None = None
+    ) -> tuple[float, Array]:
         """Compute the mean of the function, and its gradient with respect to theta.
 
         Parameters
@@ -89,6 +94,8 @@ class DifferentialLoss:
             those of one's own.
         X : array_like, (B, n_in)
             Points.
+        theta : array_like, (n_params,), optional
+            Parameters in place of the network's, which stay as they are.
 
         Returns
         -------
@@ -100,12 +107,13 @@ class DifferentialLoss:
         Raises
         ------
         ValueError, TypeError
-            net does not fit the circuit, or X does not hold points of its inputs.
+            net does not fit the circuit, X does not hold points of its inputs, or theta is of
+            another shape.
         """
-        points, directions, jets = self._at(net, X)
+        model, points, directions, jets = self._at(net, X, theta)
         values, slopes = self._value_and_slopes(self._arguments(points, jets))
         u = np.ascontiguousarray(slopes[:, : jets[0].size] / len(points)).reshape(jets.shape)
-        return float(np.mean(values)), by_inputs.jets_vjp(net.model, points, directions, u)
+        return float(np.mean(values)), by_inputs.jets_vjp(model, points, directions, u)
 
     def _value_and_slopes(self, arguments: Array) -> tuple[Array, Array]:
         circuit = self.circuit
@@ -115,19 +123,24 @@ class DifferentialLoss:
         kernels.circuit.value_and_grad(circuit.program, arguments, values, slopes, work)
         return values, slopes[:, 0]
 
-    def _at(self, net: Network, X: ArrayLike) -> tuple[Array, Array, Array]:
-        """Return checked points, directions, and the network's jets there."""
+    def _at(
+        self, net: Network, X: ArrayLike, theta: ArrayLike | None
+    ) -> tuple[kernels.Model, Array, Array, Array]:
+        """Return the model, checked points, directions, and the network's jets there."""
         if not isinstance(net, Network):
             raise TypeError(f"net must be a Network, got {net!r}")
         if net.dtype != self.circuit.dtype:
             raise ValueError(
                 f"net must be of the circuit's dtype {self.circuit.dtype}, got {net.dtype}"
             )
-        directions = by_inputs.axes_or(self.directions, net.model)
+        model = net.model
+        if theta is not None:
+            model = model._replace(theta=checks.shaped(theta, "theta", net.theta.shape, net.dtype))
+        directions = by_inputs.axes_or(self.directions, model)
         points, _ = checks.matrix(X, "X", net.sizes[0], net.dtype)
         checks.not_empty(points, "X")
         rows = self._rows(net, len(directions))
-        return points, directions, by_inputs.jets(net.model, points, directions, rows)
+        return model, points, directions, by_inputs.jets(model, points, directions, rows)
 
     def _rows(self, net: Network, D: int) -> int:
         """Return how many derivatives of each output the circuit takes, with the output itself."""

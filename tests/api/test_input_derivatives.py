@@ -225,8 +225,12 @@ def test_differential_loss_by_differences(f, n):
     _, grad = loss.value_and_grad(net, X)
     theta, values = net.theta.copy(), []
     for h in (1e-5, -1e-5):
-        net.theta = theta + h * v
-        values.append(loss.value(net, X))
+        values.append(loss.value(net, X, theta=theta + h * v))
+    assert np.array_equal(net.theta, theta)
+    there = loss.value_and_grad(net, X, theta=theta + v)
+    net.theta = theta + v
+    assert there[0] == loss.value(net, X)
+    assert np.array_equal(there[1], loss.value_and_grad(net, X)[1])
     assert grad @ v == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-7)
 
 
@@ -250,6 +254,7 @@ def test_wrong_arguments():
         (lambda: dj.DifferentialLoss(dj.Circuit(lambda x: [x, x], 1)), ValueError, "one output"),
         (lambda: dj.DifferentialLoss(circuit).value(net, X), ValueError, "8 or 10 or 12 arguments"),
         (lambda: dj.DifferentialLoss(circuit).value(5, X), TypeError, "net must be a Network"),
+        (lambda: dj.DifferentialLoss(circuit).value(net, X, theta=X), ValueError, "theta must"),
         (
             lambda: dj.DifferentialLoss(circuit).value(dj.Network([2, 1]), X),
             ValueError,

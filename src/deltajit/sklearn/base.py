@@ -477,10 +477,10 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         self.loss_ = self._reported(float(result.fun), net, samples.weight)
         self.loss_ += self._beyond(samples.Y, samples.weights)
         if result.status != 0:
+            or_scales = "" if self.standardize else ", or scaled data (standardize=True),"
             warnings.warn(
                 f"lbfgs failed to converge after {result.nit} iterations (status "
-                f"{result.status}: {result.message}); more of them (max_iter), or scaled data "
-                "(standardize=True), may help",
+                f"{result.status}: {result.message}); more of them (max_iter){or_scales} may help",
                 ConvergenceWarning,
                 stacklevel=4,
             )
