@@ -223,9 +223,8 @@ def test_differential_loss_by_differences(f, n):
     loss = dj.DifferentialLoss(dj.Circuit(f, n))
     v = np.random.default_rng(1).normal(size=net.n_params)
     _, grad = loss.value_and_grad(net, X)
-    theta, values = net.theta.copy(), []
-    for h in (1e-5, -1e-5):
-        values.append(loss.value(net, X, theta=theta + h * v))
+    theta = net.theta.copy()
+    values = [loss.value(net, X, theta=theta + h * v) for h in (1e-5, -1e-5)]
     assert np.array_equal(net.theta, theta)
     there = loss.value_and_grad(net, X, theta=theta + v)
     net.theta = theta + v
