@@ -8,7 +8,7 @@ import pytest
 from deltajit.kernels import compiler
 
 import deltajit as dj
-from tests.helpers.networks import DTYPES, awkward
+from tests.helpers.networks import awkward
 
 BATCHES = (1, 2, 9, 32, 300)
 
@@ -41,7 +41,7 @@ def samples(net, batch=BATCHES[-1]):
     return X, rng.uniform(size=(batch, net.sizes[-1])).astype(net.dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_bits_of_any_sizes(dtype):
     few, most = min(awkward(dtype)), max(awkward(dtype))
     for sizes in [(2, 16, 1), (few, most, 5)]:

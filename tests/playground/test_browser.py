@@ -351,6 +351,7 @@ def test_file_is_saved(page):
     page.wait(lambda: page.column("file", "name") == ["network.safetensors"])
 
 
+@pytest.mark.slow
 @LINUX
 def test_left_page_ends_its_thread(browser):
     """At once where a link leads away, though browsers keep such pages; soon where a tab closes."""

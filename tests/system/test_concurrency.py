@@ -20,7 +20,7 @@ from tests.helpers import processes
 from tests.helpers.networks import DTYPES
 from tests.system.test_threads import trained
 
-THREADS, ROUNDS = 8, 200
+THREADS, ROUNDS = 8, 50
 
 # (sizes, batch): in the first none of the products is worth a region of threads, in the other all.
 SMALL, LARGE = ([5, 9, 3], 10), ([128, 128, 64], 128)
