@@ -12,6 +12,7 @@ FOLDERS = {"kernels": ROOT / "kernels", "": ROOT / "src/deltajit"}
 # From the ground up: a module may import those that stand before it. A folder's name is that of its
 # __init__.
 FLOORS = """
+    kernels.fingerprint kernels.levels kernels.object_code kernels.shipped
     kernels.abi kernels.backend kernels.cache kernels.python kernels.compiler kernels.status
     kernels.ranges
     kernels.simd kernels.simd.write kernels.simd.vectors kernels.blocks kernels.simd.views
@@ -24,7 +25,7 @@ FLOORS = """
     kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.rules kernels.mlp.optimizers
     kernels.mlp.training kernels.mlp.stacked kernels.mlp.handle
     kernels.circuit.runs kernels.circuit.operations kernels.circuit.schedule
-    kernels.circuit.interpreter kernels.circuit.loss kernels.circuit kernels
+    kernels.circuit.interpreter kernels.circuit.loss kernels.circuit kernels kernels.ship
 
     version
     reference.arrays reference.activations reference.losses reference.sweeps reference.passes

@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument(
         "--plan", metavar="SIZES", help="such as 784,128,10: the tiles of its products"
     )
+    info.add_argument("--kernels", action="store_true", help="where the code of each comes from")
     info.add_argument("--batch", type=int, default=64, help="samples a step, for --plan")
     info.add_argument("--dtype", default="float32", help="for --plan")
     playground = commands.add_parser("playground", help="watch a network learn, in the browser")
@@ -105,5 +106,5 @@ def _run(options: argparse.Namespace) -> int:
     else:
         from deltajit.cli import info
 
-        info.run()
+        info.run(options.kernels)
     return 0
