@@ -39,7 +39,9 @@ class BuildWithCode(build_py):
         """Start to compile for a level; sets have the same order each time, for the same bytes."""
         settings = {
             "DELTAJIT_ISA": level,
-            "PYTHONPATH": os.pathsep.join([str(kernels.parents[1]), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(kernels.parents[1]), os.environ.get("PYTHONPATH", "")]
+            ),
             "PYTHONHASHSEED": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
         }

@@ -26,7 +26,7 @@ def deltajit(nets, X, Y):
     samples = stacked.Samples(X, Y, None)
 
     def train():
-        stacked.fit_epoch(nets._members, samples, order, BATCH, rules, alive, totals, work)
+        stacked.fit_epoch(nets._members, samples, order, BATCH, rules, alive, None, totals, work)
 
     return train, lambda: stack(nets)
 

@@ -157,6 +157,24 @@ def _of_peers(results):
     )
 
 
+def _of_distributed(results):
+    one, two = results["steps"]["1"], results["steps"]["2"]
+    works = [x["work"] for x in one]
+    times = [x["seconds"] / y["seconds"] for x, y in zip(one, two, strict=True)]
+    ratios = [", ".join(f"{x:.2g}" for x in column) for column in (works, times)]
+    sentences = [
+        f"For steps of {ratios[0]} seconds of work on one core, two workers on two cores are "
+        f"{ratios[1]} times as fast as one (`python -m bench.distributed`"
+    ]
+    for work in ("100", "10000"):
+        speed = ", ".join(f"{x:.2g}" if x < 100 else f"{x:.0f}" for x in results["predicted"][work])
+        sentences.append(
+            f"With {int(work):,} seconds of work a step, the model predicts that 16, 256 and 4,096 "
+            f"workers are {speed} times as fast as one"
+        )
+    return tuple(sentences)
+
+
 def _tables(results):
     return [table.table(results, kind) for kind in table.UNITS]
 
@@ -166,6 +184,7 @@ PROGRAMS = {
     "start": _of_start,
     "single": _of_single,
     "ensemble": _of_ensemble,
+    "distributed": _of_distributed,
     store.PEERS["native"]: _of_peers,
     store.PEERS["avx2"]: _tables,
 }

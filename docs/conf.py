@@ -65,6 +65,7 @@ sphinx_gallery_conf = {
             "neural_ode.py",
             "online.py",
             "physics_informed.py",
+            "many_machines.py",
         ]
     ),
     "abort_on_example_error": True,

@@ -76,6 +76,7 @@ from .mlp.losses import LOSSES
 from .mlp.model import Model, points_size, workspace_size
 from .mlp.optimizers import OPTIMIZERS
 from .mlp.rules import Rule, update
+from .mlp.sampling import predict_with_dropout
 from .mlp.special import specialize
 from .mlp.sweeps import loss, predict, value_and_grad
 from .mlp.training import adam_step, fit_epoch, sgd_step
@@ -109,6 +110,7 @@ __all__ = [
     "per_sample_grads",
     "points_size",
     "predict",
+    "predict_with_dropout",
     "propagate_delta",
     "sgd_step",
     "specialize",

@@ -74,6 +74,8 @@ def load(level, name):
 
 def write(folder, level, codes):
     """Write the file for a level: ``{name: object code}``, the same bytes for the same code."""
-    with zipfile.ZipFile(folder / file_name(level), "w", zipfile.ZIP_DEFLATED, compresslevel=9) as z:
+    with zipfile.ZipFile(
+        folder / file_name(level), "w", zipfile.ZIP_DEFLATED, compresslevel=9
+    ) as z:
         for name in sorted(codes):
             z.writestr(zipfile.ZipInfo(name, OLDEST), packed(codes[name]))

@@ -25,6 +25,7 @@ from ..compiler import inlined, kernel
 from ..gemm.matmul import Part
 from ..gemm.parallel import over_parts
 from ..simd.views import matrix, row, vector
+from .dropout import Dropout
 from .model import LayerRecords, Model, NetworkRecord
 from .rules import Rule
 from .sweeps import Block, gradient_of, loss_of, predict_of
@@ -63,14 +64,15 @@ class Rules(NamedTuple):
 @kernel(name="fit_epoch_of_members")
 def fit_epoch(
     members: Members, samples: Samples, order: WordMatrix, batch_size: Word,
-    rules: Rules, alive: Flags, totals: DoubleMatrix, work: Matrix,
+    rules: Rules, alive: Flags, dropout: Dropout, totals: DoubleMatrix, work: Matrix,
 ):  # fmt: skip
     """Train each member that is `alive` (M,) for one epoch.
 
+    dropout : as for one network, but each member has a seed (M,).
     totals : (M, 2), overwritten by what `training.fit_epoch` returns, NaN where nothing was done.
     work : rows are n_params longer than for one network.
     """
-    state = (members, samples, order, batch_size, rules, alive, totals, work)
+    state = (members, samples, order, batch_size, rules, alive, dropout, totals, work)
     cost = 3 * order.size * members.theta.shape[1]
     _fit_members(state, members.theta.shape, False, cost, members.threads, 1)
 
@@ -79,7 +81,7 @@ def fit_epoch(
 @kernel
 def _fit_members(
     members: Members, samples: Samples, order: WordMatrix, batch_size: Word,
-    rules: Rules, alive: Flags, totals: DoubleMatrix, work: Matrix,
+    rules: Rules, alive: Flags, dropout: Dropout, totals: DoubleMatrix, work: Matrix,
     part: Part,
 ):  # fmt: skip
     n = members.theta.shape[1]
@@ -92,7 +94,8 @@ def _fit_members(
             state, count = matrix(rules.state, k * slots * n, slots, n), vector(rules.count, k, 1)
             rule = Rule(rules.kernel, slots, rules.hyper, rules.rates, rules.clip, state, count)
             one, block, sums = _member(members, k), _samples(samples, k), row(totals, k)
-            epoch_of(one, block, row(order, k), batch_size, rule, grad, memory, None, sums)
+            left_out = Dropout(dropout.keep, vector(dropout.seed, k, 1))
+            epoch_of(one, block, row(order, k), batch_size, rule, grad, memory, left_out, sums)
 
 
 @kernel(name="predict_of_members")

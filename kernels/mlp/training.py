@@ -226,7 +226,7 @@ def _fit_epoch(
         or check_gradient(model, grad)
         or check_rule(rule, model.theta)
         or _check_order(order, X.shape[0])
-        or _check_dropout(model, dropout)
+        or check_dropout(model, dropout)
     )
     if status == OK:
         block = Block(X, targets(Y, X.shape[0]), weights)
@@ -240,7 +240,7 @@ def _check_batch_size(batch_size):
 
 
 @inlined
-def _check_dropout(model, dropout):
+def check_dropout(model, dropout):
     """Check that there is a share for each hidden layer."""
     status = OK
     fits = dropout.keep.size == model.layers.size - 1 and dropout.seed.size == 1

@@ -18,7 +18,17 @@ from deltajit.circuits import graphs
 from deltajit.circuits.lowering import lower
 from deltajit.circuits.primitives import TIES, Graph
 from deltajit.circuits.trace import Trace, argument_names, tabulate
-from deltajit.circuits.tracing import Node, Tracer, dot, relu, sigmoid, softplus, where
+from deltajit.circuits.tracing import (
+    Node,
+    Tracer,
+    dot,
+    holds_nodes,
+    inlined,
+    relu,
+    sigmoid,
+    softplus,
+    where,
+)
 from deltajit.kernels import circuit as compiled
 from deltajit.model import checks, memory
 from deltajit.model.described import Described
@@ -206,25 +216,37 @@ class Circuit(Described):
 
     # ---------------------------------------------------------------- what it computes
 
-    def __call__(self, x: ArrayLike) -> float | Array:
+    def __call__(self, x: ArrayLike) -> Any:
         """Compute the value of the function.
+
+        In the function of another circuit, of traced values, it becomes a part of that one, whose
+        `ties` then hold.
 
         Parameters
         ----------
         x : array_like, (n_inputs,) or (B, n_inputs)
-            One point, or a batch of them.
+            One point, or a batch of them; or a list or vector of traced values and numbers.
 
         Returns
         -------
         float or ndarray
             For a function that returns a scalar: a float, or (B,) for a batch. For one that returns
-            m values: (m,) or (B, m).
+            m values: (m,) or (B, m). Of traced values a traced value, or (m,) of them.
 
         Raises
         ------
         ValueError, TypeError
             x does not hold real numbers, or has another shape.
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> product = dj.Circuit(lambda x, y: x * y, 2)
+        >>> dj.Circuit(lambda x: product([x, x]) + 1, 1).value_and_grad([3.0])
+        (10.0, array([6.]))
         """
+        if holds_nodes(x):
+            return self._part(np.atleast_1d(np.asarray(x, object)))
         X, single = self._samples(x, "x")
         value = np.empty((X.shape[0], self.n_outputs), self.dtype)
         compiled.evaluate(self._program, X, value, self._work())
@@ -402,6 +424,13 @@ class Circuit(Described):
         return nodes.circuit(self.trace(x, output), ax=ax)
 
     # ---------------------------------------------------------------- helpers
+
+    def _part(self, x: Array) -> Any:
+        """Return the outputs of traced values, in the circuit that they are of."""
+        if x.shape != (self.n_inputs,):
+            raise ValueError(f"x must have shape ({self.n_inputs},), got {x.shape}")
+        outputs = inlined(self._graph, x.tolist())
+        return outputs[0] if self._is_scalar else np.array(outputs, object)
 
     def _value_and_jacobian(self, X: Array) -> tuple[Array, Array]:
         value = np.empty((X.shape[0], self.n_outputs), self.dtype)

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from deltajit import kernels
 from deltajit.circuit import Circuit
+from deltajit.io import saving
+from deltajit.io.files import Path
 from deltajit.kernels.mlp import stacked
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
 from deltajit.model import checks, data, memory
@@ -24,8 +26,11 @@ from deltajit.model.initializers import initial_theta
 from deltajit.model.memory import Array
 from deltajit.network import Network
 from deltajit.plot import units
-from deltajit.training import members
+from deltajit.training import members, schedules
 from deltajit.training.history import History, TrainingState
+from deltajit.training.minibatches import dropout_of
+from deltajit.training.schedules import Schedule
+from deltajit.training.watchers import Watchers
 
 
 class Ensemble(Described):
@@ -253,6 +258,41 @@ class Ensemble(Described):
         """
         return np.asarray(self.predict(X).std(axis=0))
 
+    @np.errstate(all="ignore")
+    def quantile(self, X: ArrayLike, q: ArrayLike) -> Array:
+        """Compute quantiles of the members' predictions, such as the ends of an interval.
+
+        Parameters
+        ----------
+        X : array_like
+            Inputs, as for `predict`.
+        q : float, or array_like (Q,)
+            Shares in [0, 1] of members that lie below.
+
+        Returns
+        -------
+        ndarray, (B, n_out) or (n_out,), with an axis (Q,) in front for several q
+            The quantiles over members, interpolated linearly.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X is not such as `predict` takes, or q is not in [0, 1].
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> nets = dj.Ensemble([2, 8, 1], 100)
+        >>> low, high = nets.quantile([[0.0, 1.0]], [0.05, 0.95])
+        >>> bool(low < high)
+        True
+        """
+        shares = checks.array(q, "q", np.dtype(np.float64))
+        if shares.ndim > 1 or not ((shares >= 0) & (shares <= 1)).all():
+            raise ValueError(f"q must be a share in [0, 1], or a list of them; got {q!r}")
+        outputs = self.predict(X)
+        return np.asarray(np.quantile(outputs, shares, axis=0), outputs.dtype)
+
     def loss(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
         """Compute the loss of each member.
 
@@ -260,7 +300,7 @@ class Ensemble(Described):
         ----------
         X, Y, sample_weight : array_like
             Samples, as for `Network.loss`, for all members; with an axis of members in front, some
-            for each.
+            for each. Weights may have it also where X and Y have not.
 
         Returns
         -------
@@ -312,13 +352,17 @@ class Ensemble(Described):
         *,
         validation_data: checks.Validation | None = None,
         sample_weight: ArrayLike | None = None,
+        schedule: Schedule | None = None,
+        clip_norm: float | None = None,
+        dropout: float | Sequence[float] = 0.0,
+        callbacks: Sequence[object] = (),
         progress: bool = True,
         shuffle: bool = True,
     ) -> History:
         """Train every member by minibatch descent, each on its own order of the samples.
 
         A member whose loss is no longer finite returns to its last good epoch and stays there, with
-        a warning.
+        a warning. A call that raises an error before its first epoch ends changes nothing.
 
         Parameters
         ----------
@@ -331,7 +375,13 @@ class Ensemble(Described):
         validation_data : (X, Y) or (X, Y, sample_weight), optional
             Samples on which the losses are taken after each epoch.
         sample_weight : array_like, (B,) or (n_members, B), optional
-            Weights of the samples.
+            Weights of the samples; of each member, as counts of a bootstrap, if X is shared too.
+        schedule, clip_norm, dropout : optional
+            Learning rate of each update, longest gradient, and share of units that a step leaves
+            out, as for `Network.fit`; each member leaves out others.
+        callbacks : sequence of Callback
+            Objects that are told of each epoch, as for `Network.fit`. They see all members: `loss`
+            and `val_loss` are means over those that go on, and theta is (n_members, n_params).
         progress : bool
             Whether to show a progress bar, if there is a terminal.
         shuffle : bool
@@ -362,11 +412,76 @@ class Ensemble(Described):
             raise TypeError(f"optimizer must take minibatches, as dj.SGD or dj.Adam; got {method}")
         if getattr(method, "full_batch", False):
             size = n
-        history, rule = History(), members.rule_of(method, self.theta)
-        state = TrainingState(self, rule, history, steps, ("loss", "val_loss", "time"))
+        checks.schedule(schedule)
+        if clip_norm is not None:
+            checks.above_zero(clip_norm, "clip_norm")
+        rule = members.rule_of(method, self.theta)
+        rates = schedules.rates(schedule, float(rule.rates[0]), steps, -(-n // size))
+        rule = rule._replace(rates=rates, clip=float(clip_norm or 0))
+        watchers = Watchers(callbacks=checks.callbacks(callbacks), progress=bool(progress))
+        columns = ("loss", "time") if validation is None else ("loss", "val_loss", "time")
+        n_hidden = len(self._architecture.sizes) - 2
+        left_out = dropout_of(dropout, n_hidden, lambda: np.zeros(self.n_members, np.uint64))
+        state = TrainingState(self, rule, History(), steps, columns, left_out)
         val_loss = None if validation is None else partial(self._loss, validation)
-        rngs = self._rngs if shuffle else None
-        return members.fit(state, self._model, rngs, samples, size, val_loss, progress)
+        return members.fit(
+            state, self._model, self._rngs, samples, size, val_loss, bool(shuffle), watchers
+        )
+
+    # ---------------------------------------------------------------- files
+
+    def save(self, path: Path) -> None:
+        """Write all members to one safetensors file, which `load` reads.
+
+        The tensors are named as by `Network.save`, with an axis of members in front:
+        "layers.0.weight" (n_members, n_out, n_in) and "layers.0.bias" (n_members, n_out).
+
+        Parameters
+        ----------
+        path : str, bytes or os.PathLike
+            File to write. An existing file is replaced as a whole, and kept after any failure.
+
+        Raises
+        ------
+        TypeError
+            path is no path.
+        ValueError
+            There are so many layers, or so large a loss, that `load` would refuse the file.
+        OSError
+            The file can't be written.
+        """
+        saving.save(path, self._architecture, self.theta)
+
+    @classmethod
+    def load(cls, path: Path, *, rng: Seed = 0, threads: int | None = None) -> Ensemble:
+        """Read an ensemble from a file that `save` wrote; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str, bytes or os.PathLike
+            File to read.
+        rng : None, int or numpy.random.Generator
+            Source of the members' seeds, as for `Ensemble`; the file holds none.
+        threads : int, optional
+            Number of threads, as for `Network`.
+
+        Returns
+        -------
+        Ensemble
+            The ensemble.
+
+        Raises
+        ------
+        FormatError
+            The file is no saved ensemble, is damaged, or needs a newer deltajit.
+        FileNotFoundError
+            There is no such file.
+        """
+        architecture, theta = saving.load_members(path)
+        rngs = [np.random.default_rng(seed) for seed in _seeds(rng, len(theta))]
+        new = cls.__new__(cls)
+        new._bind(architecture, theta, rngs, checks.threads(threads))
+        return new
 
     # ---------------------------------------------------------------- helpers
 
@@ -396,8 +511,11 @@ class Ensemble(Described):
         """Check samples, for all members or with an axis of members in front."""
         architecture, M = self._architecture, self.n_members
         inputs, targets = np.asarray(X), np.asarray(Y)
-        if inputs.ndim < 3:
+        if inputs.ndim < 3 and np.ndim(weights) < 2:  # type: ignore[arg-type]
             return data.checked(architecture, X, Y, weights, source, finite=finite)
+        if inputs.ndim < 3:
+            shared = data.checked(architecture, X, Y, None, source, finite=finite)
+            return shared._replace(weights=self._weights(weights, len(shared.X), source))
         name = f"{source}[0]" if source else "X"
         if inputs.shape[0] != M or targets.shape[:2] != inputs.shape[:2]:
             raise ValueError(
@@ -405,20 +523,19 @@ class Ensemble(Described):
                 f"({M}, batch, ...), got {inputs.shape} and {targets.shape}"
             )
         B = inputs.shape[1]
-        flat_weights = None if weights is None else self._weights(weights, B, source)
+        rows = None if weights is None else self._weights(weights, B, source)
         flat = data.checked(
             architecture,
             inputs.reshape(M * B, -1),
             targets.reshape(M * B, *targets.shape[2:]),
-            flat_weights,
+            None,
             source,
             finite=finite,
         )
-        rows = None if flat.weights is None else flat.weights.reshape(M, B)
         return Data(flat.X.reshape(M, B, -1), flat.Y.reshape(M, B, -1), rows)
 
-    def _weights(self, weights: ArrayLike, B: int, source: str) -> Array:
-        """Return weights (n_members * B,), of which no member's are all 0."""
+    def _weights(self, weights: object, B: int, source: str) -> Array:
+        """Return finite weights (n_members, B) >= 0, of which no member's are all 0."""
         name, M = f"{source}[2]" if source else "sample_weight", self.n_members
         given = checks.array(weights, name, self._architecture.dtype)
         try:
@@ -433,7 +550,9 @@ class Ensemble(Described):
                 f"{name} must not be 0 for every sample of a member, as it is for member "
                 f"{has_weight.argmin()}"
             )
-        return rows.reshape(-1)
+        flat = checks.weights(rows.reshape(-1), name, M * B, given.dtype)
+        assert flat is not None
+        return flat.reshape(M, B)
 
 
 def _seeds(rng: Seed, count: int) -> list[int]:

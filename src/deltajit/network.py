@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from deltajit import kernels, reference
 from deltajit.circuit import Circuit
+from deltajit.circuits import networks
 from deltajit.derivatives.blackboard import NetworkTrace
 from deltajit.derivatives.linearization import Linearization
-from deltajit.derivatives.numbers import traced
+from deltajit.derivatives.numbers import activations, traced
 from deltajit.derivatives.objective import Objective
 from deltajit.io import c_header, onnx, pytorch, saving, scikit_learn
 from deltajit.io.files import Path
@@ -32,12 +33,17 @@ from deltajit.model.described import Described
 from deltajit.model.initializers import initial_theta
 from deltajit.model.memory import Array, DType
 from deltajit.plot import units
-from deltajit.training import fitting
+from deltajit.training import fitting, incremental
+from deltajit.training.feeds import source_of
 from deltajit.training.fitting import Options
 from deltajit.training.full_batch import FullBatch
 from deltajit.training.history import History
+from deltajit.training.incremental import Progress
+from deltajit.training.minibatches import dropout_of, seeds
 from deltajit.training.schedules import Schedule
 from deltajit.training.watchers import Metric
+
+Batch = checks.Validation  # (X, Y) or (X, Y, sample_weight)
 
 
 class Scratch(threading.local):
@@ -59,9 +65,13 @@ class Scratch(threading.local):
     @cached_property
     def handle(self) -> NDArray[np.int64]:
         """Return the addresses of the network and of memory for derivatives of order 1."""
-        self._work = self._workspace(1)
-        addresses: NDArray[np.int64] = handle.make_handle(self._model, self._work)
+        addresses: NDArray[np.int64] = handle.make_handle(self._model, self.work)
         return addresses
+
+    @cached_property
+    def work(self) -> Array:
+        """Return memory for derivatives of order 1, that of the handle."""
+        return self._workspace(1)
 
     @cached_property
     def work_of_order_2(self) -> Array:
@@ -133,7 +143,7 @@ class Network(Described):
 
     __slots__ = (
         "__dict__", "__weakref__", "_architecture", "_biases", "_entries", "_face", "_lent",
-        "_model", "_rng", "_scratch", "_weights",
+        "_model", "_progress", "_rng", "_scratch", "_weights",
     )  # fmt: skip
 
     def __init__(
@@ -164,11 +174,16 @@ class Network(Described):
         self._bind(architecture, memory.copy(theta), generator, workers)
 
     def _bind(
-        self, architecture: Architecture, theta: Array, rng: np.random.Generator, threads: int
+        self,
+        architecture: Architecture,
+        theta: Array,
+        rng: np.random.Generator,
+        threads: int,
+        progress: Progress | None = None,
     ) -> None:
         """Keep `theta`, and make the views of it that kernels and users work with."""
         self._architecture = architecture
-        self._rng = rng
+        self._rng, self._progress = rng, progress
         self._weights, self._biases = architecture.unflatten(theta)
         self._model = architecture.model(theta, threads)
         sizes = architecture.sizes
@@ -191,13 +206,21 @@ class Network(Described):
 
     @property
     def weights(self) -> tuple[Array, ...]:
-        """Return the weights W[l] (n_l, n_{l-1}) of each layer, as views of theta."""
+        """Return the weights W[l] (n_l, n_{l-1}), as views of theta; assigning copies into it."""
         return self._weights
+
+    @weights.setter
+    def weights(self, value: Sequence[ArrayLike]) -> None:  # numpydoc ignore=GL08
+        _assign(self._weights, value, "weights")
 
     @property
     def biases(self) -> tuple[Array, ...]:
-        """Return the biases b[l] (n_l,) of each layer, as views of theta."""
+        """Return the biases b[l] (n_l,) of each layer, as views of theta; assigning copies."""
         return self._biases
+
+    @biases.setter
+    def biases(self, value: Sequence[ArrayLike]) -> None:  # numpydoc ignore=GL08
+        _assign(self._biases, value, "biases")
 
     @property
     def architecture(self) -> Architecture:
@@ -244,6 +267,7 @@ class Network(Described):
             "theta": self.theta,
             "rng": self._rng,
             "threads": self.threads,
+            "progress": self._progress,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -385,13 +409,27 @@ class Network(Described):
 
     # ---------------------------------------------------------------- what it computes
 
-    def predict(self, X: ArrayLike) -> Array:
+    def predict(
+        self,
+        X: ArrayLike,
+        *,
+        theta: ArrayLike | None = None,
+        dropout: float | Sequence[float] | None = None,
+        rng: Seed = None,
+    ) -> Array:
         """Compute the outputs ``a[L]`` of the network.
 
         Parameters
         ----------
         X : array_like, (B, n_in) or one sample (n_in,)
             Inputs.
+        theta : array_like, (n_params,), optional
+            Parameters to use in place of the network's own.
+        dropout : float, or one for each hidden layer, optional
+            Share of units left out at random, in [0, 1), others of each sample and in each call:
+            the spread of many calls is that of Monte Carlo dropout [1]_.
+        rng : None, int or numpy.random.Generator
+            Seed or generator that chooses these units; None goes on with the network's generator.
 
         Returns
         -------
@@ -401,7 +439,11 @@ class Network(Described):
         Raises
         ------
         ValueError, TypeError
-            X does not hold real numbers, or has another shape.
+            X or theta does not hold real numbers, or has another shape; or dropout or rng is wrong.
+
+        References
+        ----------
+        .. [1] Gal & Ghahramani (2016), Dropout as a Bayesian approximation, ICML 33.
 
         Examples
         --------
@@ -411,6 +453,8 @@ class Network(Described):
         array([[0.],
                [0.]], dtype=float32)
         """
+        if theta is not None or dropout is not None:
+            return self._predict_by(theta, dropout, rng, X)
         one, n_out, kind = self._face
         if type(X) is ndarray and X.shape == one and X.dtype is kind and X.flags.carray:
             out = empty(n_out, kind)  # what follows would do the same, in twice the time
@@ -421,7 +465,43 @@ class Network(Described):
         handle.predict(self._scratch.handle, samples, out)
         return out
 
-    def loss(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    def activations(self, X: ArrayLike) -> tuple[Array, ...]:
+        """Compute the activations of every layer, such as a hidden layer's features.
+
+        Parameters
+        ----------
+        X : array_like, (B, n_in) or one sample (n_in,)
+            Inputs.
+
+        Returns
+        -------
+        tuple of ndarray, (B, n_l) or (n_l,)
+            ``a[0]``, a copy of X, to ``a[L]``, which `predict` returns. `trace` has z and delta.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X does not hold real numbers, or has another shape.
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> net = dj.Network([2, 3, 1], init="zeros")
+        >>> [a.shape for a in net.activations([[0.0, 1.0], [1.0, 0.0]])]
+        [(2, 2), (2, 3), (2, 1)]
+        """
+        samples, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
+        a = activations(self._architecture, self.reference, samples, self.threads)
+        return tuple(each[0] for each in a) if single else a
+
+    def loss(
+        self,
+        X: ArrayLike,
+        Y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        theta: ArrayLike | None = None,
+    ) -> float:
         """Compute the mean loss of the samples, plus ``l2/2 * sum(W**2) + l1 * sum(|W|)``.
 
         Parameters
@@ -432,6 +512,8 @@ class Network(Described):
             Targets; for cross_entropy rows of probabilities, or integer class labels (B,).
         sample_weight : array_like, (B,), optional
             Weights w >= 0: ``sum(w * loss) / sum(w)`` replaces the mean.
+        theta : array_like, (n_params,), optional
+            Parameters to use in place of the network's own.
 
         Returns
         -------
@@ -441,9 +523,13 @@ class Network(Described):
         Raises
         ------
         ValueError, TypeError
-            X, Y or sample_weight has another shape, or holds what the loss is not defined for.
+            X, Y, sample_weight or theta has another shape, or holds what the loss is not defined
+            for.
         """
         data = self._data(X, Y, sample_weight)
+        if theta is not None:
+            there, work = self._at(theta), self._scratch.work
+            return float(kernels.loss(there, data.X, data.Y, work, data.weights))
         if data.weights is None:
             value: float = self._entries.loss(self._scratch.handle, data.X, data.Y, None)
             return value
@@ -455,6 +541,8 @@ class Network(Described):
         Y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         out: Array | None = None,
+        *,
+        theta: ArrayLike | None = None,
     ) -> tuple[float, Array]:
         """Compute the loss and its gradient with respect to theta, by backpropagation.
 
@@ -464,6 +552,8 @@ class Network(Described):
             Samples, as for `loss`.
         out : ndarray, (n_params,), optional
             Contiguous array of the network's dtype into which the gradient is written.
+        theta : array_like, (n_params,), optional
+            Parameters to use in place of the network's own; `objective` has more of such functions.
 
         Returns
         -------
@@ -475,7 +565,7 @@ class Network(Described):
         Raises
         ------
         ValueError, TypeError
-            The samples are not such as `loss` takes, or `out` is not as above.
+            The samples are not such as `loss` takes, or `out` or theta is not as above.
 
         Notes
         -----
@@ -504,16 +594,29 @@ class Network(Described):
             grad = memory.result(architecture.n_params, architecture.dtype)
         else:
             grad = checks.buffer(out, "out", architecture.n_params, architecture.dtype)
+        if theta is not None:
+            there, work = self._at(theta), self._scratch.work
+            value = kernels.value_and_grad(there, samples, targets, grad, work, weights)
+            return float(value), grad
         call = handle.value_and_grad if weights is not None else self._entries.value_and_grad
         return call(self._scratch.handle, samples, targets, grad, weights), grad
 
-    def grad(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
+    def grad(
+        self,
+        X: ArrayLike,
+        Y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        theta: ArrayLike | None = None,
+    ) -> Array:
         """Compute the gradient of the loss with respect to theta.
 
         Parameters
         ----------
         X, Y, sample_weight : array_like
             Samples, as for `loss`.
+        theta : array_like, (n_params,), optional
+            Parameters to use in place of the network's own.
 
         Returns
         -------
@@ -523,9 +626,9 @@ class Network(Described):
         Raises
         ------
         ValueError, TypeError
-            The samples are not such as `loss` takes.
+            The samples are not such as `loss` takes, or theta is not as above.
         """
-        return self.value_and_grad(X, Y, sample_weight)[1]
+        return self.value_and_grad(X, Y, sample_weight, theta=theta)[1]
 
     def hvp(
         self, X: ArrayLike, Y: ArrayLike, v: ArrayLike, sample_weight: ArrayLike | None = None
@@ -734,6 +837,30 @@ class Network(Described):
         kernels.jacobian(self._model, samples, out, self._scratch.work_of_order_2)
         return out[0] if single else out
 
+    def parameter_jacobian(self, X: ArrayLike) -> Array:
+        """Compute the derivatives of the outputs with respect to theta.
+
+        Parameters
+        ----------
+        X : array_like, (B, n_in) or one sample (n_in,)
+            Inputs.
+
+        Returns
+        -------
+        ndarray, (B, n_out, n_params) or (n_out, n_params)
+            The Jacobian of `predict` at each sample, each row laid out like theta; `linearize` has
+            products with it that don't form it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X does not hold real numbers, or has another shape.
+        """
+        samples, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
+        out = np.empty((len(samples), self.sizes[-1], self.n_params), self.dtype)
+        kernels.parameter_jacobian(self._model, samples, out, self._scratch.work_of_order_2)
+        return out[0] if single else out
+
     def trace(
         self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> NetworkTrace:
@@ -768,6 +895,43 @@ class Network(Described):
         """
         data = self._data(X, Y, sample_weight)
         return traced(self._architecture, self.reference, self.theta, data)
+
+    def circuit(self, inputs: str = "x") -> Circuit:
+        """Trace `predict` as a circuit of scalars, to differentiate it and what is built on it.
+
+        In the function of another `Circuit`, call the circuit with a list of traced values.
+
+        Parameters
+        ----------
+        inputs : "x" or "theta, x"
+            What the circuit is a function of: x (n_in,), where the weights of this moment are
+            constants, or theta (n_params,) and then x.
+
+        Returns
+        -------
+        Circuit
+            A float64 circuit; its values are a scalar if n_out is 1, else (n_out,).
+
+        Raises
+        ------
+        ValueError, TypeError
+            An activation cannot be traced: gelu, or a custom one; or inputs is neither.
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> net = dj.Network([1, 1], output="tanh")
+        >>> net.theta[:] = 1, 0
+        >>> u = net.circuit()
+        >>> u.hvp([0.5], [1.0])  # u'' = -2 tanh(x) (1 - tanh(x)**2)
+        array([-0.72686198])
+        """
+        n_inputs, theta = self.sizes[0], None
+        if checks.choice(inputs, "inputs", ("x", "theta, x")) == "x":
+            theta = self.theta.copy()
+        else:
+            n_inputs += self.n_params
+        return Circuit(networks.function_of(self._architecture, theta), n_inputs)
 
     def unflatten(self, grad: ArrayLike) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Split a vector laid out like theta into arrays of each layer.
@@ -845,8 +1009,8 @@ class Network(Described):
 
     def fit(
         self,
-        X: ArrayLike,
-        Y: ArrayLike,
+        X: ArrayLike | Iterable[Batch],
+        Y: ArrayLike | None = None,
         epochs: int = 10,
         batch_size: int = 32,
         optimizer: Optimizer | FullBatch | None = None,
@@ -872,7 +1036,10 @@ class Network(Described):
         Parameters
         ----------
         X, Y : array_like
-            Finite samples, of the shapes that `loss` takes.
+            Finite samples, of the shapes that `loss` takes. A memory map isn't copied: one of
+            another dtype than the network's is converted some samples at a time. Without Y, X is an
+            iterable of batches ``(X, Y)`` or ``(X, Y, weight)``, each of which is a step, whatever
+            batch_size and shuffle are.
         epochs : int
             Number of passes over the samples.
         batch_size : int
@@ -941,7 +1108,7 @@ class Network(Described):
         >>> history.loss[-1] < history.loss[0]
         True
         """
-        data = checked(self._architecture, X, Y, sample_weight, finite=True)
+        source = source_of(self._architecture, X, Y, sample_weight, epochs)
         options = Options(
             epochs=epochs,
             batch_size=batch_size,
@@ -958,7 +1125,86 @@ class Network(Described):
             progress=progress,
             shuffle=shuffle,
         )
-        return fitting.fit(self, data, self._rng if rng is None else checks.generator(rng), options)
+        generator = self._rng if rng is None else checks.generator(rng)
+        history = fitting.fit(self, source, generator, options)
+        self._progress = None  # moments of another theta
+        return history
+
+    def partial_fit(
+        self,
+        X: ArrayLike | Iterable[Batch],
+        Y: ArrayLike | None = None,
+        optimizer: Optimizer | None = None,
+        *,
+        batch_size: int = 32,
+        sample_weight: ArrayLike | None = None,
+        clip_norm: float | None = None,
+        dropout: float | Sequence[float] = 0.0,
+        rng: Seed = None,
+        shuffle: bool = True,
+    ) -> float:
+        """Train for one pass over some samples, where the last call has stopped; theta changes.
+
+        The network keeps the state of the optimizer, such as Adam's moments, for the next call, and
+        in a pickle. So with ``shuffle=False`` chunks of whole minibatches give the bits that one
+        call for all of them gives, and `fit` with ``epochs=1``. State begins anew after `fit`, and
+        for another optimizer, but not for one of another learning rate alone. A call that raises an
+        error changes nothing.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            Finite samples, as for `fit`, memory maps too; or an iterable of batches without Y.
+        optimizer : Optimizer, optional
+            Rule by which theta moves: ``dj.Adam()`` by default. One that takes every step on all
+            samples is refused.
+        batch_size : int
+            Samples of one step; the last step takes those that are left.
+        sample_weight : array_like, (B,), optional
+            Weights of the samples, as for `loss`.
+        clip_norm : float, > 0, optional
+            Euclidean length to which longer gradients are shortened.
+        dropout : float, or one for each hidden layer
+            Share of units that a step leaves out, in [0, 1).
+        rng : None, int or numpy.random.Generator
+            Seed or generator that shuffles the samples; None goes on with the network's generator.
+        shuffle : bool
+            Whether the samples are taken in a new order.
+
+        Returns
+        -------
+        float
+            Mean loss of the samples, each before its step.
+
+        Raises
+        ------
+        DivergedError
+            The loss became NaN or infinite.
+        ValueError, TypeError
+            An argument is wrong.
+
+        Examples
+        --------
+        >>> import deltajit as dj
+        >>> net = dj.Network([1, 4, 1], rng=0)
+        >>> opt = dj.Adam(0.1)
+        >>> losses = [net.partial_fit([[0.0], [0.5]], [0.0, 1.0], opt) for _ in range(20)]
+        >>> losses[-1] < losses[0]
+        True
+        """
+        source = source_of(self._architecture, X, Y, sample_weight, epochs=1)
+        options = incremental.Options(
+            batch_size=batch_size,
+            optimizer=Adam() if optimizer is None else optimizer,
+            clip_norm=clip_norm,
+            dropout=dropout,
+            shuffle=shuffle,
+        )
+        generator = self._rng if rng is None else checks.generator(rng)
+        loss, self._progress = incremental.partial_fit(
+            self, source, generator, options, self._progress
+        )
+        return loss
 
     # ---------------------------------------------------------------- files and other libraries
 
@@ -1226,6 +1472,34 @@ class Network(Described):
     def _data(self, X: ArrayLike, Y: ArrayLike, weights: ArrayLike | None) -> Data:
         return checked(self._architecture, X, Y, weights)
 
+    def _at(self, theta: ArrayLike | None) -> kernels.Model:
+        """Return the model with other parameters; None are the network's own."""
+        if theta is None:
+            return self._model
+        return self._model._replace(
+            theta=checks.shaped(theta, "theta", self.theta.shape, self.dtype)
+        )
+
+    def _predict_by(
+        self,
+        theta: ArrayLike | None,
+        dropout: float | Sequence[float] | None,
+        rng: Seed,
+        X: ArrayLike,
+    ) -> Array:
+        """Compute `predict` with other parameters, or with units left out."""
+        samples = checks.samples(X, "X", self.sizes[0], self.dtype)
+        out = np.empty((*samples.shape[:-1], self.sizes[-1]), self.dtype)
+        model, work = self._at(theta), self._scratch.work
+        generator = self._rng if rng is None else checks.generator(rng)
+        share = 0.0 if dropout is None else dropout
+        left_out = dropout_of(share, len(self.sizes) - 2, lambda: seeds(generator))
+        if left_out is None:
+            kernels.predict(model, samples, out, work)
+        else:
+            kernels.predict_with_dropout(model, samples, out, work, left_out)
+        return out
+
     def _product(
         self,
         kernel: Callable[..., None],
@@ -1241,3 +1515,10 @@ class Network(Described):
         work = self._scratch.work_of_order_2
         kernel(self._model, data.X, data.Y, direction, out, work, data.weights)
         return out
+
+
+def _assign(views: Sequence[Array], value: object, name: str) -> None:
+    """Copy an array into each view, once all are checked; they may be views of each other."""
+    given = [each.copy() for each in checks.layers(value, name, views)]
+    for view, each in zip(views, given, strict=True):
+        view[...] = each

@@ -28,6 +28,7 @@ PAGE, PROT_NONE = mmap.PAGESIZE, 0
 # The arguments of each public kernel behind `model`, by the names of `arguments`.
 KERNELS = {
     "predict": "X outputs work",
+    "predict_with_dropout": "X outputs work dropout",
     "loss": "X Y work no_weights",
     "value_and_grad": "X Y grad work weights",
     "sgd_step": "X Y lr scratch work no_weights",
@@ -67,6 +68,7 @@ OVERWRITTEN = {
 SCRATCH = {"work", "work2", "step_work", "scratch"}
 CHANGED = OVERWRITTEN | SCRATCH
 CHANGED_BY = {
+    "predict_with_dropout": {"dropout"},
     "sgd_step": {"model"},
     "adam_step": {"model", "rule"},
     "fit_epoch": {"model", "rule"},
@@ -163,6 +165,9 @@ def arguments(names, case):
         "size": lambda: step,
         "lr": lambda: 0.1,
         "rule": lambda: case.rule,
+        "dropout": lambda: kernels.Dropout(
+            np.full(len(net.sizes) - 2, 0.7), np.array([7], np.uint64)
+        ),
         "outputs": lambda: np.zeros((batch, n_out), dtype),
         "grad": lambda: np.zeros(n, dtype),
         "scratch": lambda: np.zeros(n, dtype),

@@ -136,7 +136,8 @@ def test_paths_in_texts_exist(text):
 
 
 @pytest.mark.parametrize(
-    "module", ["", ".kernels", ".kernels.circuit", ".circuit", ".reference", ".sklearn"]
+    "module",
+    ["", ".kernels", ".kernels.circuit", ".circuit", ".reference", ".sklearn", ".distributed"],
 )
 def test_public_names_are_in_the_reference(module):
     package = importlib.import_module(f"deltajit{module}")

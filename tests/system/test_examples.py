@@ -81,6 +81,13 @@ def test_descents(cells, tmp_path):
 
 
 @pytest.mark.slow
+def test_many_machines(run):
+    found = run(workers=[1, 2])
+    assert found["hashes"][0] == found["hashes"][1] == found["hashes"][2]
+    assert all(losses[-1] < 0.05 * losses[0] for losses in found["losses"].values())
+
+
+@pytest.mark.slow
 def test_controller(run):
     found = run()
     assert found["gradient_error"] < 1e-7

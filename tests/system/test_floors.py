@@ -23,7 +23,7 @@ FLOORS = """
     kernels.mlp.sample kernels.mlp.layers kernels.mlp.special kernels.mlp.dropout kernels.mlp.entry
     kernels.mlp.sweeps
     kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.rules kernels.mlp.optimizers
-    kernels.mlp.training kernels.mlp.stacked kernels.mlp.handle
+    kernels.mlp.training kernels.mlp.sampling kernels.mlp.stacked kernels.mlp.handle
     kernels.circuit.runs kernels.circuit.operations kernels.circuit.schedule
     kernels.circuit.interpreter kernels.circuit.loss kernels.circuit kernels kernels.ship
 
@@ -35,14 +35,14 @@ FLOORS = """
     model model.memory model.described
     circuits circuits.primitives circuits.graphs circuits.lowering circuits.tracing circuits.trace
     model.checks model.custom model.architecture
-    model.initializers model.collapse model.data
+    model.initializers model.collapse model.data circuits.networks
     plot.axes plot.notebook plot.epochs plot.nodes plot.walk plot.units
     derivatives derivatives.linearization derivatives.objective derivatives.blackboard
     derivatives.numbers
     io io.files
     training training.schedules training.history training.callbacks training.checkpoint
     training.progress training.loop training.watchers training.minibatches training.members
-    training.full_batch training.fitting
+    training.leaves training.feeds training.full_batch training.fitting training.incremental
     io.forms io.saving io.recognition io.torch_modules io.pytorch io.scikit_learn
     io.chain io.onnx_file io.onnx_elements io.onnx_graph io.onnx io.c_header
 
@@ -50,6 +50,8 @@ FLOORS = """
     plot.parameters plot.curves plot
     sklearn.samples sklearn.descent sklearn.base sklearn.classifier sklearn.regressor sklearn
     (package)
+    distributed.cluster distributed.rows distributed.reduction distributed.journal
+    distributed.steps distributed.learning distributed.lots distributed
     playground playground.formulas playground.datasets playground.tables playground.sources
     playground.settings playground.trainer playground.run playground.pictures
     playground.controls playground.lesson playground.page playground.server
@@ -59,9 +61,10 @@ FLOORS = ["" if x == "(package)" else x for x in FLOORS.split()]
 
 # What may import optional packages, and it alone: inside of functions, but for those of WHOLE,
 # which are imported inside of functions themselves, or by a user.
-FACES = ("plot", "io", "cli", "sklearn", "playground", "training.full_batch")
+FACES = ("plot", "io", "cli", "sklearn", "playground", "distributed", "training.full_batch")
 WHOLE = (
     "sklearn",
+    "distributed",
     "io.torch_modules",
     "io.onnx_elements",
     "io.onnx_file",
@@ -73,7 +76,7 @@ WHOLE = (
     "playground.server",
 )
 OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax", "onnx", "threadpoolctl", "pandas"}
-OPTIONAL |= {"bokeh"}
+OPTIONAL |= {"bokeh", "dask", "distributed"}
 
 # The NumPy twin of a module of the kernels has its name.
 TWINS = "kernels.mlp", "reference"

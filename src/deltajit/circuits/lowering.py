@@ -49,10 +49,10 @@ def lower(graph: Graph, dtype: DType) -> Program:
 def _depth_first(graph: Graph) -> Graph:
     """Renumber the nodes of a graph: those that are no operations first, then depth first."""
     codes, x, y, placed = *graph[:3], graph.codes < 0
-    order = np.flatnonzero(placed)
-    n_leaves, order = order.size, np.resize(order, codes.size).astype(np.int32)
+    leaves = np.flatnonzero(placed)
+    order = np.resize(leaves, codes.size).astype(np.int32)
     path = np.empty_like(order)
-    schedule.depth_first(codes, x, y, graph.outputs, path, placed, order[n_leaves:])
+    schedule.depth_first(codes, x, y, graph.outputs, path, placed, order[leaves.size :])
     number = np.empty_like(order)
     number[order] = np.arange(order.size)
     x, y = (np.where(codes < 0, each, number[each])[order] for each in (x, y))
@@ -124,4 +124,5 @@ def _rows(
 def _in_segments(marked: Array, cuts: list[int]) -> Array:
     """Number the marked places of each segment from 0 on."""
     counts = np.append(0, np.cumsum(marked))
-    return (counts[:-1] - np.repeat(counts[cuts[:-1]], np.diff(cuts)))[marked]
+    numbers: Array = counts[:-1] - np.repeat(counts[cuts[:-1]], np.diff(cuts))
+    return numbers[marked]

@@ -161,6 +161,29 @@ class Tracer:
         return Graph(codes, x, y, constants, number[ends], n_inputs, ties)
 
 
+def inlined(graph: Graph, arguments: Sequence[object]) -> list[Any]:
+    """Trace the operations of a graph with these nodes and numbers as its inputs, in their call."""
+    tracer: Tracer = next(value.tracer for value in arguments if isinstance(value, Node))
+    values: list[Any] = []
+    for code, i, j in zip(graph.codes.tolist(), graph.x, graph.y, strict=True):
+        if code == INPUT:
+            values.append(arguments[i])
+        elif code == CONSTANT:
+            values.append(graph.constants[i])
+        else:
+            values.append(tracer.emit(code, values[i], values[j]))
+    return [values[i] for i in graph.outputs]
+
+
+def holds_nodes(value: object) -> bool:
+    """Return whether a value is a node, or a list or array with nodes in it."""
+    if isinstance(value, np.ndarray):
+        return value.dtype == object and any(isinstance(x, Node) for x in value.flat)
+    if isinstance(value, (list, tuple)):
+        return any(isinstance(x, Node) for x in value)
+    return isinstance(value, Node)
+
+
 def _number(value: object) -> float:
     """Convert a constant operand to a float."""
     if isinstance(value, (int, float, np.integer, np.floating, np.bool_)) or (

@@ -30,7 +30,10 @@ def rows() -> list[tuple[str, str]]:
         ("cores", str(os.cpu_count())),
         ("compilation cache", str(cache.folder() or "none")),
         ("kernels are for", backend.LEVEL or "this CPU"),
-        ("kernels", ", ".join(f"{n} {origin}" for origin, n in Counter(origins().values()).items())),
+        (
+            "kernels",
+            ", ".join(f"{n} {origin}" for origin, n in Counter(origins().values()).items()),
+        ),
     ]
 
 

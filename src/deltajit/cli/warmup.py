@@ -51,7 +51,7 @@ def call_from_python(dtype: str) -> None:
     net = Network([2, 3, 1], dtype=dtype)
     X, Y, weights = np.ones((2, 2), dtype), np.ones((2, 1), dtype), np.ones(2, dtype)
     theta, out = net.theta.copy(), np.empty((2, 1), dtype)
-    net.predict(X), net.predict(X[0])
+    net.predict(X), net.predict(X[0]), net.predict(X, dropout=0.5)
     for w in (None, weights):
         net.value_and_grad(X, Y, w), net.loss(X, Y, w)
         net.hvp(X, Y, theta, w), net.gnvp(X, Y, theta, w)

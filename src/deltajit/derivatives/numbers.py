@@ -40,16 +40,34 @@ def traced(
     )
 
 
+def activations(
+    architecture: Architecture, model: reference.Model, X: Array, threads: int
+) -> tuple[Array, ...]:
+    """Compute a of each layer, beginning with X: see `Network.activations`."""
+    a = [X.copy()]
+    for layer in zip(architecture.activations, model.weights, model.biases, strict=True):
+        a.append(_layer(architecture, *layer, a[-1], threads)[2])
+    return tuple(a)
+
+
+def _layer(
+    architecture: Architecture, name: str, W: Array, b: Array, a_prev: Array, threads: int
+) -> tuple[Any, Array, Array]:
+    """Compute z and a of a layer whose activation has this name; return its function too."""
+    f = kernels.function_of(name, architecture.dtype, architecture.slope)
+    z, a = (np.empty((len(a_prev), b.size), architecture.dtype) for _ in range(2))
+    W_T = np.ascontiguousarray(W.T)
+    kernels.linear_activation_forward(a_prev, W_T, b, f, z, a, threads)
+    return f, z, a
+
+
 def _forward(
     architecture: Architecture, W: list[Array], b: list[Array], X: Array
 ) -> tuple[list[Array], list[Array], list[Array]]:
     """Compute z, a and f'(z) of each layer; a begins with X."""
     z, a, slopes = [], [X.copy()], []
-    for W_l, b_l, name in zip(W, b, architecture.activations, strict=True):
-        f = kernels.function_of(name, architecture.dtype, architecture.slope)
-        z_l, a_l = (np.empty((len(X), b_l.size), architecture.dtype) for _ in range(2))
-        W_T = np.ascontiguousarray(W_l.T)
-        kernels.linear_activation_forward(a[-1], W_T, b_l, f, z_l, a_l, 1)
+    for name, W_l, b_l in zip(architecture.activations, W, b, strict=True):
+        f, z_l, a_l = _layer(architecture, name, W_l, b_l, a[-1], 1)
         x = z_l if kernels.ACTIVATIONS[name].of_z else a_l
         slopes.append(_slopes(f, x, of_rows=reference.ACTIVATIONS[name].of_rows))
         z.append(z_l)

@@ -193,7 +193,7 @@ class Objective(Described):
         return self._linearized(theta).gnvp(p).astype(np.float64)
 
     @np.errstate(all="ignore")
-    def gauss_newton(self, theta: ArrayLike, block: int) -> Array:
+    def gauss_newton(self, theta: ArrayLike, block: int = 2**22) -> Array:
         """Compute the Gauss-Newton matrix ``J.T @ J`` of squared_error, plus that of l2.
 
         Parameters

@@ -34,6 +34,7 @@ from deltajit.model.memory import Array
 FORMAT = 1
 DTYPES = {"float32": "F32", "float64": "F64"}
 KEY = "deltajit"  # the description's, in __metadata__
+PARTS = ("format", "architecture", "circuit", "members")  # of the description
 
 # Python objects take up to 45 times the memory of their JSON: 12 MiB for a header of this size,
 # which is enough for 1,400 layers.
@@ -44,12 +45,18 @@ UPDATE = "if a newer deltajit wrote it, update this one: pip install --upgrade d
 
 
 def save(path: Path, architecture: Architecture, theta: Array) -> None:
-    """Write every field of `Architecture`, and theta: see `Network.save`."""
+    """Write every field of `Architecture`, and theta: see `Network.save` and `Ensemble.save`.
+
+    theta : (n_params,), or (n_members, n_params), so that tensors have that axis too.
+    """
     tensors = {}
     for i, (W, b) in enumerate(zip(*architecture.unflatten(theta), strict=True)):
         tensors[f"layers.{i}.weight"] = np.ascontiguousarray(W)
-        tensors[f"layers.{i}.bias"] = b
+        tensors[f"layers.{i}.bias"] = np.ascontiguousarray(b)
+    description: dict[str, Any]
     description = {"format": FORMAT, "architecture": json.loads(_text(architecture))}
+    if theta.ndim == 2:
+        description["members"] = len(theta)
     circuit = architecture.circuit
     if circuit is not None:
         description["circuit"] = circuit
@@ -66,6 +73,21 @@ def save(path: Path, architecture: Architecture, theta: Array) -> None:
 
 def load(path: Path) -> tuple[Architecture, Array]:
     """Read the architecture and theta of a network that `save` wrote: see `Network.load`."""
+    architecture, theta, members = _opened(path)
+    if members is not None:
+        raise _unloadable(path, f"it holds an ensemble of {members}: Ensemble.load reads it")
+    return architecture, theta[0]
+
+
+def load_members(path: Path) -> tuple[Architecture, Array]:
+    """Read the architecture and theta (n_members, n_params) of an ensemble: see `Ensemble.load`."""
+    architecture, theta, members = _opened(path)
+    if members is None:
+        raise _unloadable(path, "it holds one network, no ensemble: deltajit.load reads it")
+    return architecture, theta
+
+
+def _opened(path: Path) -> tuple[Architecture, Array, int | None]:
     name = checks.path(path)
     try:
         if not stat.S_ISREG(os.stat(name).st_mode):
@@ -73,9 +95,13 @@ def load(path: Path) -> tuple[Architecture, Array]:
         with open(name, "rb") as file:
             return _read(file, os.fstat(file.fileno()).st_size)
     except FormatError as error:
-        raise FormatError(f"{name!r} can't be loaded: {str(error)[:750]}") from None
+        raise _unloadable(path, str(error)[:750]) from None
     except RecursionError:
-        raise FormatError(f"{name!r} can't be loaded: it is too nested") from None
+        raise _unloadable(path, "it is too nested") from None
+
+
+def _unloadable(path: Path, reason: str) -> FormatError:
+    return FormatError(f"{checks.path(path)!r} can't be loaded: {reason}")
 
 
 # ------------------------------------------------------------------ the description
@@ -132,8 +158,11 @@ def _architecture(given: dict[str, Any]) -> Architecture:
 # ------------------------------------------------------------------ reading
 
 
-def _read(file: BufferedReader, size: int) -> tuple[Architecture, Array]:
-    """Read the network in a file of `size` bytes; all is checked before theta is allocated."""
+def _read(file: BufferedReader, size: int) -> tuple[Architecture, Array, int | None]:
+    """Read the architecture, theta (M, n_params), and the number of members if there is one.
+
+    The file has `size` bytes; all is checked before theta is allocated.
+    """
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(size - 8, LARGEST_HEADER):
         raise FormatError(
@@ -141,14 +170,16 @@ def _read(file: BufferedReader, size: int) -> tuple[Architecture, Array]:
             f"a header of {length:,}, which may have at most {LARGEST_HEADER:,}"
         )
     header = _parsed(file.read(length), "its header")
-    architecture = _described(header.pop("__metadata__", None))
-    begins = _begins(header, architecture, size - 8 - length)
-    theta = memory.empty(architecture.n_params, architecture.dtype)
+    architecture, members = _described(header.pop("__metadata__", None))
+    begins = _begins(header, architecture, members, size - 8 - length)
+    count, n_params = members or 1, architecture.n_params
+    theta = memory.empty(count * n_params, architecture.dtype).reshape(count, n_params)
     for i, (W, b) in enumerate(zip(*architecture.unflatten(theta), strict=True)):
-        for name, part in ((f"layers.{i}.weight", W), (f"layers.{i}.bias", b[None])):
+        for name, parts in ((f"layers.{i}.weight", W), (f"layers.{i}.bias", b[:, None])):
             file.seek(8 + length + begins[name])
-            _fill(part, file)
-    return architecture, theta
+            for part in parts:
+                _fill(part, file)
+    return architecture, theta, members
 
 
 def _parsed(text: bytes | str, what: str) -> dict[str, Any]:
@@ -175,8 +206,8 @@ def _refuse(literal: str) -> Any:
     raise ValueError(f"{literal[:50]} has no place in it")
 
 
-def _described(metadata: object) -> Architecture:
-    """Return the architecture that the file's metadata describe."""
+def _described(metadata: object) -> tuple[Architecture, int | None]:
+    """Return the architecture that the file's metadata describe, and the number of members."""
     if not isinstance(metadata, dict) or KEY not in metadata:
         raise FormatError(
             f"its metadata have no {KEY!r}, so Network.save did not write it; for tensors by "
@@ -188,14 +219,17 @@ def _described(metadata: object) -> Architecture:
     version = description.get("format")
     if type(version) is not int or version != FORMAT:
         raise FormatError(f"its format must be {FORMAT}, got {version!r}; {UPDATE}")
-    parts = [name for name in description if name not in ("format", "architecture", "circuit")]
+    parts = [name for name in description if name not in PARTS]
     if parts:
         raise FormatError(f"it has the parts {parts}, which are unknown here; {UPDATE}")
     if not isinstance(description.get("architecture"), dict):
         raise FormatError("its description has no architecture; save the network again")
     if "circuit" in description:
         _register(description["circuit"], description["architecture"].get("loss"))
-    return _architecture(description["architecture"])
+    members = description.get("members")
+    if "members" in description and (type(members) is not int or members < 1):
+        raise FormatError(f"its number of members must be 1 or more, got {members!r}")
+    return _architecture(description["architecture"]), members
 
 
 def _register(circuit: object, loss: object) -> None:
@@ -209,7 +243,9 @@ def _register(circuit: object, loss: object) -> None:
     custom.register_circuit(graph)
 
 
-def _begins(header: dict[str, Any], architecture: Architecture, size: int) -> dict[str, int]:
+def _begins(
+    header: dict[str, Any], architecture: Architecture, members: int | None, size: int
+) -> dict[str, int]:
     """Return where each tensor begins among the `size` bytes behind the header.
 
     Check that together they fill these bytes.
@@ -219,14 +255,19 @@ def _begins(header: dict[str, Any], architecture: Architecture, size: int) -> di
         raise FormatError(
             f"it has {len(header)} tensors, where {len(sizes) - 1} layers have two each"
         )
-    if architecture.n_params * architecture.dtype.itemsize != size:
+    axis = [] if members is None else [members]
+    if math.prod(axis) * architecture.n_params * architecture.dtype.itemsize != size:
+        of = "" if members is None else f"{members} times "
         raise FormatError(
-            f"layers of {reprlib.repr(sizes)} units in {architecture.dtype} are not what the "
+            f"{of}layers of {reprlib.repr(sizes)} units in {architecture.dtype} are not what the "
             f"{size:,} bytes behind its header hold"
         )
     begins, ends, kind = {}, {}, DTYPES[architecture.dtype.name]
     for i, (n_in, n_out) in enumerate(pairwise(sizes)):
-        for name, shape in ((f"layers.{i}.weight", [n_out, n_in]), (f"layers.{i}.bias", [n_out])):
+        for name, shape in (
+            (f"layers.{i}.weight", [*axis, n_out, n_in]),
+            (f"layers.{i}.bias", [*axis, n_out]),
+        ):
             begin = begins[name] = _begin(header.get(name))
             end = ends[begin] = begin + math.prod(shape) * architecture.dtype.itemsize
             expected = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}

@@ -178,22 +178,24 @@ class Architecture:
             )
 
     def unflatten(self, flat: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        """Return views (W tuple, b tuple) of a vector like theta; W[l] is (n_l, n_{l-1})."""
+        """Return views (W tuple, b tuple) of a vector like theta; W[l] is (n_l, n_{l-1}).
+
+        Of vectors in an array (..., n_params) the views have its other axes in front.
+        """
         weights, biases = [], []
         for layer in self.layers:
             n_in, n_out, b_at = (int(layer[name]) for name in ("n_in", "n_out", "b_at"))
-            weights.append(flat[layer["W_at"] : b_at].reshape(n_in, n_out).T)
-            biases.append(flat[b_at : b_at + n_out])
+            W = flat[..., layer["W_at"] : b_at].reshape(*flat.shape[:-1], n_in, n_out)
+            weights.append(W.swapaxes(-1, -2))
+            biases.append(flat[..., b_at : b_at + n_out])
         return tuple(weights), tuple(biases)
 
     def flatten(self, dW: Sequence[ArrayLike], db: Sequence[ArrayLike]) -> Array:
         """Join arrays of each layer into a new vector like theta: the inverse of `unflatten`."""
         flat = np.empty(self.n_params, self.dtype)
         for name, views, given in zip(("dW", "db"), self.unflatten(flat), (dW, db), strict=True):
-            if not isinstance(given, (list, tuple, np.ndarray)) or len(given) != len(views):
-                raise ValueError(f"{name} must be a list of {len(views)} arrays, got {given!r}")
-            for i, (view, value) in enumerate(zip(views, given, strict=True)):
-                view[...] = checks.shaped(value, f"{name}[{i}]", view.shape, self.dtype)
+            for view, value in zip(views, checks.layers(given, name, views), strict=True):
+                view[...] = value
         return flat
 
 

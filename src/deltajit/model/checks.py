@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from deltajit.circuits.tracing import holds_nodes
 from deltajit.kernels import LOSSES, ranges
 from deltajit.kernels.blocks import MOST_THREADS
 from deltajit.kernels.gemm.parallel import usable_cores
+from deltajit.model import memory
 from deltajit.model.memory import Array, DType
 
 # Checks of single numbers, which the kernels' records of optimizers need too.
@@ -88,9 +90,14 @@ def array(value: object, name: str, kind: DType) -> Array:
         return value
     given = asarray(value, name)
     if not _is_real(given):
+        if holds_nodes(given):
+            raise TypeError(
+                f"{name} holds traced values, with which a Circuit calls its function, and no "
+                "numbers yet; for net.predict(x) write net.circuit()(x) there"
+            )
         raise TypeError(f"{name} must hold {REAL}, got dtype {given.dtype.name}")
     with np.errstate(all="ignore"):  # what is too large for float32 becomes inf, which fit reports
-        return np.require(given, kind, ["C", "A", "W"])
+        return memory.lent(np.require(given, kind, ["C", "A"]))
 
 
 def samples(value: object, name: str, columns: int, kind: DType) -> Array:
@@ -176,17 +183,23 @@ def _labels(given: Array, name: str, batch: int, form: TargetForm) -> Array:
 
 def sample_weight(value: object, name: str, batch: int, kind: DType) -> Array | None:
     """Return (batch,) finite weights >= 0 that are not all 0; None stays None."""
+    given = weights(value, name, batch, kind)
+    if given is not None and given.max() == 0:
+        raise ValueError(f"{name} must not be 0 for every sample")
+    return given
+
+
+def weights(value: object, name: str, batch: int, kind: DType) -> Array | None:
+    """Return (batch,) finite weights >= 0, which may be those of some samples; None stays None."""
     if value is None:
         return None
-    weights = array(value, name, kind)
-    if weights.shape != (batch,):
-        raise ValueError(f"{name} must have shape ({batch},), got {weights.shape}")
-    finite(weights, name)
-    if weights.min() < 0:
-        raise ValueError(f"{name} must be >= 0, got {weights.min()}")
-    if weights.max() == 0:
-        raise ValueError(f"{name} must not be 0 for every sample")
-    return weights
+    given = array(value, name, kind)
+    if given.shape != (batch,):
+        raise ValueError(f"{name} must have shape ({batch},), got {given.shape}")
+    finite(given, name)
+    if given.min() < 0:
+        raise ValueError(f"{name} must be >= 0, got {given.min()}")
+    return given
 
 
 def validation_data(value: object) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:
@@ -312,6 +325,18 @@ def shaped(value: object, name: str, shape: tuple[int, ...], kind: DType) -> Arr
     if values.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {values.shape}")
     return values
+
+
+def layers(value: object, name: str, views: Sequence[Array]) -> list[Array]:
+    """Return one array for each of `views`, of its shape and dtype."""
+    if not isinstance(value, (list, tuple, np.ndarray)):
+        raise TypeError(f"{name} must be a list of {len(views)} arrays, got {value!r}")
+    if len(value) != len(views):
+        raise ValueError(f"{name} must have {len(views)} arrays, got {len(value)}")
+    return [
+        shaped(each, f"{name}[{i}]", view.shape, view.dtype)
+        for i, (each, view) in enumerate(zip(value, views, strict=True))
+    ]
 
 
 def direction(value: object, name: str, shape: tuple[int, ...], kind: DType) -> Array:

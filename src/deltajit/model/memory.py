@@ -46,6 +46,23 @@ def copy(array: Array) -> Array:
     return new
 
 
+class _Lender:
+    """Tell NumPy that an array may be written, and keep it as long as a view of it lives."""
+
+    def __init__(self, array: Array) -> None:
+        self._array = array
+        place = array.ctypes.data, False  # not read-only
+        self.__array_interface__ = {**array.__array_interface__, "data": place}
+
+
+def lent(array: Array) -> Array:
+    """Return a view of a contiguous array for kernels, which are typed for arrays to be written.
+
+    Samples they only read, so that those in a read-only memory map need no copy.
+    """
+    return array if array.flags.writeable else np.asarray(_Lender(array))
+
+
 def ready(array: Array) -> Array:
     """Return the array itself if it is writable and contiguous, as kernels need it, else a copy."""
     return np.require(array, None, ["C", "A", "W", "E"])

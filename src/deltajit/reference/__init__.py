@@ -46,7 +46,16 @@ from deltajit.reference.sweeps import (
     propagate_delta,
     value_and_grad,
 )
-from deltajit.reference.tangents import gnvp, hvp, input_grad, jacobian, jvp, per_sample_grads, vjp
+from deltajit.reference.tangents import (
+    gnvp,
+    hvp,
+    input_grad,
+    jacobian,
+    jvp,
+    parameter_jacobian,
+    per_sample_grads,
+    vjp,
+)
 from deltajit.reference.training import fit_epoch, sgd_step
 
 __all__ = [
@@ -54,7 +63,8 @@ __all__ = [
     "accumulate_gradient", "activate", "adagrad_update", "adam_update", "backward", "clip",
     "derivative", "dropout_masks", "fit_epoch", "forward", "gnvp", "hvp", "input_grad", "jacobian",
     "jvp", "linear_activation_forward", "lion_update", "loss", "of_numbers", "of_outputs",
-    "of_units", "one_hot", "output_delta", "per_sample_grads", "predict", "propagate_delta",
-    "radam_update", "rmsprop_update", "rprop_update", "sample_losses", "second_derivative",
-    "sgd_step", "sgd_update", "times_derivative", "trace", "value_and_grad", "vjp",
+    "of_units", "one_hot", "output_delta", "parameter_jacobian", "per_sample_grads",
+    "predict", "propagate_delta", "radam_update", "rmsprop_update", "rprop_update", "sample_losses",
+    "second_derivative", "sgd_step", "sgd_update", "times_derivative", "trace", "value_and_grad",
+    "vjp",
 ]  # fmt: skip

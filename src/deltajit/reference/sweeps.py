@@ -214,7 +214,7 @@ def dropout_masks(
     return masks
 
 
-def predict(model: Model, X: Array) -> Array:
+def predict(model: Model, X: Array, masks: Sequence[Array] | None = None) -> Array:
     """Compute the outputs of the network.
 
     Parameters
@@ -223,13 +223,15 @@ def predict(model: Model, X: Array) -> Array:
         The network.
     X : ndarray, (B, n_in)
         Samples.
+    masks : sequence of ndarray, (B, n_l), optional
+        Dropout's mask of each hidden layer, as for `forward`.
 
     Returns
     -------
     ndarray, (B, n_out)
         Activations of the last layer.
     """
-    return forward(model, X).a[-1]
+    return forward(model, X, masks).a[-1]
 
 
 @quiet

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from deltajit.reference.activations import ACTIVATIONS, times_derivative
-from deltajit.reference.arrays import Array, one_hot, quiet
+from deltajit.reference.arrays import Array, quiet
 from deltajit.reference.losses import LOSSES
 from deltajit.reference.sweeps import (
     Model,
@@ -232,12 +232,41 @@ def jacobian(model: Model, X: Array) -> Array:
         Jacobian of each sample.
     """
     sweep = forward(model, X)
-    a, columns = sweep.a[-1], []
-    for o in range(a.shape[1]):
-        u = one_hot(np.full(len(X), o), a.shape[1], a.real.dtype)
-        delta = times_derivative(model.activations[-1], a, u, model.slope)
-        columns.append(_to_inputs(model, sweep, delta))
+    columns = [_to_inputs(model, sweep, delta) for delta in _deltas_of_outputs(model, sweep)]
     return np.stack(columns, axis=1)
+
+
+@quiet
+def parameter_jacobian(model: Model, X: Array) -> tuple[list[Array], list[Array]]:
+    """Compute the derivatives of the outputs with respect to theta.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    X : ndarray, (B, n_in)
+        Samples.
+
+    Returns
+    -------
+    dW : list of ndarray, (B, n_out, n_l, n_{l-1})
+        Derivatives of each sample's outputs by each layer's weights.
+    db : list of ndarray, (B, n_out, n_l)
+        Derivatives by each layer's biases.
+    """
+    sweep = forward(model, X)
+    rows = [deltas(model, sweep, delta) for delta in _deltas_of_outputs(model, sweep)]
+    db = [np.stack(layer, axis=1) for layer in zip(*rows, strict=True)]
+    layers = zip(db, sweep.a[:-1], strict=True)
+    return [d[..., None] * a[:, None, None, :] for d, a in layers], db
+
+
+def _deltas_of_outputs(model: Model, sweep: Sweep) -> list[Array]:
+    """Compute dz[L] of each output alone, ``f'(z[L])`` times a unit vector."""
+    a = sweep.a[-1]
+    units = np.eye(a.shape[1], dtype=a.real.dtype)
+    rows = [np.broadcast_to(unit, a.shape) for unit in units]
+    return [times_derivative(model.activations[-1], a, row, model.slope) for row in rows]
 
 
 def _tangents(

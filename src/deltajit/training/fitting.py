@@ -10,14 +10,14 @@ from typing import Any, cast
 
 import numpy as np
 
-from deltajit.derivatives.objective import Objective
 from deltajit.io import files
 from deltajit.kernels import Rule
 from deltajit.kernels.mlp.optimizers import Optimizer
 from deltajit.model import checks
-from deltajit.model.data import Data, checked
+from deltajit.model.data import checked
 from deltajit.training import full_batch, minibatches, schedules
 from deltajit.training.checkpoint import Checkpoint, restore
+from deltajit.training.feeds import Source
 from deltajit.training.history import History, TrainingState
 from deltajit.training.loop import Loop
 from deltajit.training.watchers import Metric, Watchers, watched
@@ -43,10 +43,12 @@ class Options:
     shuffle: bool
 
 
-def fit(net: Any, data: Data, rng: np.random.Generator, options: Options) -> History:
+def fit(net: Any, source: Source, rng: np.random.Generator, options: Options) -> History:
     """Check `options`, and train a network on checked samples."""
     epochs = checks.whole(options.epochs, "epochs", least=0)
-    batch_size = min(checks.whole(options.batch_size, "batch_size"), len(data.X))
+    batch_size = checks.whole(options.batch_size, "batch_size")
+    if source.samples:
+        batch_size = min(batch_size, source.samples)
     method = checks.optimizer(options.optimizer)
     watchers = _watchers(net, options)
     if options.resume and options.checkpoint is None:
@@ -57,12 +59,14 @@ def fit(net: Any, data: Data, rng: np.random.Generator, options: Options) -> His
         lambda: np.zeros(1, np.uint64),  # drawn below
     )
     if hasattr(method, "minimize"):  # also a method of a user's own
-        return _fit_on_all(net, data, rng, epochs, watchers, options)
+        return _fit_on_all(net, source, rng, epochs, watchers, options)
     if getattr(method, "full_batch", False):
-        batch_size = len(data.X)
-    rule = _rule(net, method, epochs, -(-len(data.X) // batch_size), options)
+        source.needs_all(method)
+        batch_size = source.samples
+    steps = 1 if options.schedule is None else source.steps(batch_size)
+    rule = _rule(net, method, epochs, steps, options)
     state = TrainingState(net, rule, History(), epochs, watchers.columns(), dropout)
-    kept = _checkpoint(state, len(data.X), batch_size, options)
+    kept = _checkpoint(state, source, batch_size, options)
     saved = kept.read(state, rng, watchers.callbacks) if kept and options.resume else None
 
     def note(loss: float, start: float) -> None:
@@ -70,16 +74,17 @@ def fit(net: Any, data: Data, rng: np.random.Generator, options: Options) -> His
         if kept is not None:
             kept.epoch_done(state, rng, watchers.callbacks)
 
-    with watched(state, rng, watchers):
+    with watched(state, [rng], watchers, source.keeps_steps):
         if dropout is not None:
-            dropout.seed[:] = rng.integers(2**64, size=1, dtype=np.uint64)
+            dropout.seed[:] = minibatches.seeds(rng)
         if kept is not None:
             kept.encoded(state, rng, watchers.callbacks)  # raises for a state that it can't hold
         if saved is not None:
             restore(saved, state, rng, watchers.callbacks)
             watchers.tell("on_fit_resume", state)
-        epoch = minibatches.epochs(state, data, batch_size, rng, options.shuffle)
-        return Loop(state, note, len(data.X), watchers.progress).run(epoch)
+        train = source.training(state, batch_size, rng, options.shuffle)
+        epoch = minibatches.epochs(state, train)
+        return Loop(state, note, source.samples, watchers.progress).run(epoch)
 
 
 def _watchers(net: Any, options: Options) -> Watchers:
@@ -95,7 +100,7 @@ def _watchers(net: Any, options: Options) -> Watchers:
 
 def _fit_on_all(
     net: Any,
-    data: Data,
+    source: Source,
     rng: np.random.Generator,
     epochs: int,
     watchers: Watchers,
@@ -109,10 +114,11 @@ def _fit_on_all(
             method = type(options.optimizer).__name__
             raise ValueError(f"{name} means nothing to {method}; leave it out")
     state = TrainingState(net, None, History(), epochs, watchers.columns())
-    objective = Objective(net.architecture, data, net.threads)
+    source.needs_all(options.optimizer)
+    objective = source.objective(net)
     note = partial(watchers.end_epoch, state)
-    with watched(state, rng, watchers):
-        loop = Loop(state, note, len(data.X), watchers.progress)
+    with watched(state, [rng], watchers, source.keeps_steps):
+        loop = Loop(state, note, source.samples, watchers.progress)
         return full_batch.train(loop, objective, cast(full_batch.FullBatch, options.optimizer))
 
 
@@ -127,7 +133,7 @@ def _rule(net: Any, optimizer: Optimizer, epochs: int, steps: int, options: Opti
 
 
 def _checkpoint(
-    state: TrainingState, n: int, batch_size: int, options: Options
+    state: TrainingState, source: Source, batch_size: int, options: Options
 ) -> Checkpoint | None:
     """Return the checkpoint, with the values that must be the same for a fit to go on from it."""
     every = checks.whole(options.every, "every")
@@ -140,12 +146,12 @@ def _checkpoint(
     fit = {part.name: getattr(architecture, part.name) for part in fields(architecture)}
     fit |= {"dtype": architecture.dtype.name, "optimizer": type(options.optimizer).__qualname__}
     fit |= {"hyper": rule.hyper, "clip_norm": rule.clip, "shuffle": bool(options.shuffle)}
-    fit |= {"samples": n, "batch_size": batch_size}
+    fit |= {"samples": source.samples, "batch_size": batch_size, **source.options}
     fit["dropout"] = checks.dropout(options.dropout, len(architecture.sizes) - 2)
     if options.schedule is None:
         fit["lr"] = rule.rates[0]
     else:  # rounded rates: the last bits of a cosine differ from machine to machine
-        steps = -(-n // batch_size)
+        steps = source.steps(batch_size)
         sums = np.add.reduceat(rule.rates, np.arange(0, rule.rates.size, steps))
         fit |= {"epochs": state.epochs, "rates": [f"{x / steps:.6g}" for x in sums]}
     return Checkpoint(path, every, fit)

@@ -128,6 +128,12 @@ class History:
         )
 
 
+def typical(x: Any) -> float:
+    """Return a number itself, or the mean over those members that have not diverged."""
+    known = np.atleast_1d(x)[~np.isnan(np.atleast_1d(x))]
+    return float(known.mean()) if known.size else math.nan
+
+
 def _middle(x: Array) -> float:
     """Return a number itself, or the median of the finite ones of an ensemble's members."""
     finite = x[np.isfinite(x)]
@@ -185,12 +191,12 @@ class TrainingState:
 
     @property
     def loss(self) -> float:
-        """Return the training loss of the last epoch."""
+        """Return the training loss of the last epoch, of an `Ensemble` the members' mean."""
         return self.value_of("loss")
 
     @property
     def val_loss(self) -> float:
-        """Return the validation loss of the last epoch."""
+        """Return the validation loss of the last epoch, of an `Ensemble` the members' mean."""
         return self.value_of("val_loss")
 
     def value_of(self, name: str) -> float:
@@ -204,7 +210,7 @@ class TrainingState:
         Returns
         -------
         float
-            The number of the last epoch.
+            The number of the last epoch; of an `Ensemble` the mean over members that go on.
 
         Raises
         ------
@@ -212,7 +218,7 @@ class TrainingState:
             The history has no such list.
         """
         self.check_column(name)
-        return float(self.history.to_dict()[name][-1])
+        return typical(self.history.to_dict()[name][-1])
 
     def check_column(self, name: str) -> None:
         """Check that `history` gets a list of that name.
@@ -251,7 +257,7 @@ class TrainingState:
     def _rates(self) -> tuple[Array, int]:
         if self.rule is None:
             raise AttributeError("this optimizer has no learning rate")
-        return self.rule.rates, min(int(self.rule.count[0]), self.rule.rates.size - 1)
+        return self.rule.rates, min(int(self.rule.count.max()), self.rule.rates.size - 1)
 
     def stop(self) -> None:
         """End the fit after this epoch."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deltajit.training.history import History, TrainingState
+from deltajit.training.history import History, TrainingState, typical
 from deltajit.training.progress import advance, clock, progress_bar
 
 # Ctrl-C is heard between calls of kernels, so a call does about CHUNK multiply-adds, which take
@@ -53,7 +53,7 @@ class Loop:
     """Go through the epochs of a fit, until all are done, or `state.stop()`, or Ctrl-C.
 
     ``note(loss, start)`` records an epoch that began at `start` of `clock`; `samples` are those of
-    an epoch, for the speed beside the progress bar.
+    an epoch, for the speed beside the progress bar; 0 if nobody knows.
     """
 
     def __init__(
@@ -91,15 +91,12 @@ class Loop:
         self._note(loss, self._start)
         if not self._bar.disable:
             history = self.state.history
-            numbers = {name: f"{_typical(x):.4g}" for name, x in history.last().items()}
-            speed = self._bar.format_sizeof(self._samples / max(history.time[-1], 1e-9))
-            advance(self._bar, {**numbers, "samples/s": speed})
+            numbers = {name: f"{typical(x):.4g}" for name, x in history.last().items()}
+            if self._samples:
+                speed = self._bar.format_sizeof(self._samples / max(history.time[-1], 1e-9))
+                numbers["samples/s"] = speed
+            advance(self._bar, numbers)
         self._start = clock()
-
-
-def _typical(x: Any) -> float:
-    """Return a number itself, or the mean over those members that have not diverged."""
-    return float(np.nanmean(x)) if np.ndim(x) else float(x)
 
 
 def pieces(

@@ -17,21 +17,25 @@ from deltajit.model.data import Data
 from deltajit.model.memory import Array
 from deltajit.training.history import History, TrainingState
 from deltajit.training.loop import DivergedError, Loop, epochs_a_call
+from deltajit.training.minibatches import seeds
 from deltajit.training.progress import clock
+from deltajit.training.watchers import Watchers, watched
 
 
 def fit(
     state: TrainingState,
     model: kernels.Model,
-    rngs: Sequence[np.random.Generator] | None,
+    rngs: Sequence[np.random.Generator],
     data: Data,
     batch_size: int,
     val_loss: Callable[[], Array] | None,
-    progress: bool,
+    shuffle: bool,
+    watchers: Watchers,
 ) -> History:
     """Train all members; one that diverges stays as it was after its last good epoch.
 
-    `rngs`, if given, shuffle the samples of each member. `state.rule` comes from `rule_of`.
+    Each of `rngs` shuffles the samples of its member, and chooses the units that it leaves out.
+    `state.rule` comes from `rule_of`.
     """
     theta, rule = state.theta, state.rule
     assert rule is not None
@@ -39,11 +43,13 @@ def fit(
     # After even epochs and after odd ones: whichever Ctrl-C finds noted is the last.
     good = np.stack([theta, theta])
     order = np.tile(np.arange(data.X.shape[-2]), (len(theta), 1))
+    shuffle = shuffle and batch_size < order.shape[1]
 
     def epoch() -> Array:
-        for row, rng in zip(order, rngs or (), strict=False):
-            row[:] = rng.permutation(len(row))
-        losses = _epoch(model, data, order, batch_size, rule, alive)
+        if shuffle:
+            for row, rng in zip(order, rngs, strict=True):
+                row[:] = rng.permutation(len(row))
+        losses = _epoch(model, data, order, batch_size, rule, alive, state.dropout)
         bad = alive & ~(np.isfinite(losses) & np.isfinite(theta).all(axis=1))
         if bad.any():
             theta[bad], losses[bad], alive[bad] = good[state.epoch % 2, bad], np.nan, False
@@ -53,15 +59,20 @@ def fit(
         return losses
 
     def note(losses: Array, start: float) -> None:
-        numbers: dict[str, float | Array] = {"loss": losses}
+        numbers: dict[str, float | Array] = {"loss": losses, "lr": state.lr}
         if val_loss is not None:
             numbers["val_loss"] = val_loss()
         good[(state.epoch + 1) % 2] = theta
         state.history.note({**numbers, "time": clock() - start})
+        watchers.tell("on_epoch_end", state)
+        good[state.epoch % 2] = theta  # which a callback may have changed
 
-    history = Loop(state, note, order.size, progress).run(epoch)
-    if history.interrupted:
-        theta[:] = good[state.epoch % 2]
+    with watched(state, rngs, watchers):
+        if state.dropout is not None:
+            state.dropout.seed[:] = [seeds(rng)[0] for rng in rngs]
+        history = Loop(state, note, order.size, watchers.progress).run(epoch)
+        if history.interrupted:
+            theta[:] = good[state.epoch % 2]
     return history
 
 
@@ -73,7 +84,13 @@ def rule_of(optimizer: Optimizer, theta: Array) -> kernels.Rule:
 
 
 def _epoch(
-    model: kernels.Model, data: Data, order: Array, size: int, rule: kernels.Rule, alive: Array
+    model: kernels.Model,
+    data: Data,
+    order: Array,
+    size: int,
+    rule: kernels.Rule,
+    alive: Array,
+    dropout: kernels.Dropout | None,
 ) -> Array:
     """Train each member for one epoch, some members a call; return their mean losses."""
     (M, n), n_params = order.shape, model.theta.shape[1]
@@ -87,8 +104,9 @@ def _epoch(
         members = stacked.Members(model.theta[some], *model[1:])
         rules = stacked.Rules(*rule[:-2], rule.state[some], rule.count[some])
         samples = stacked.Samples(*parts)
+        left_out: Any = dropout and dropout._replace(seed=dropout.seed[some])
         stacked.fit_epoch(
-            members, samples, order[some], size, rules, alive[some], totals[some], work
+            members, samples, order[some], size, rules, alive[some], left_out, totals[some], work
         )
     means: Array = totals[:, 0] / totals[:, 1]
     return means

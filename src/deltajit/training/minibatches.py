@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba
@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from deltajit import kernels
 from deltajit.kernels.abi import python_kind
 from deltajit.model import checks, memory
-from deltajit.model.data import Data
 from deltajit.model.memory import Array
 from deltajit.training.history import TrainingState
-from deltajit.training.loop import DivergedError, pieces
+from deltajit.training.loop import DivergedError
+
+Sums = tuple[float, float]  # of the samples' weighted losses, and of their weights
 
 # The kernel's code by the kinds of what is the same in a fit, and those of other arguments: Numba's
 # own look at all of them, before each call, takes longer than an epoch of some networks.
 _entry: Any = kernels.fit_epoch
-_compiled: dict[object, dict[object, Callable[..., tuple[float, float]]]] = {}
+_compiled: dict[object, dict[object, Callable[..., Sums]]] = {}
 
 
 class Steps:
@@ -32,18 +33,25 @@ class Steps:
     ) -> None:
         grad, work = memory.empty(net.n_params, net.dtype), net.workspace(batch_size)
         self._model, self._dropout = net.model, dropout
-        self._arguments = batch_size, rule, grad, work
-        same = python_kind((net.model, *self._arguments, dropout))
+        self._batch_size, self._state = batch_size, (rule, grad, work)
+        same = python_kind((net.model, batch_size, *self._state, dropout))
         self._compiled = _compiled.setdefault(same, {})
 
-    def __call__(
-        self, rows: NDArray[np.int64], X: Array, Y: Array, weights: Array | None
-    ) -> tuple[float, float]:
+    def __call__(self, rows: NDArray[np.int64], X: Array, Y: Array, weights: Array | None) -> Sums:
         """Take a step for each minibatch of `rows`.
 
         Return the sum of the samples' weighted losses, each before its step, and of their weights.
         """
-        arguments = self._model, X, Y, rows, *self._arguments, weights, self._dropout
+        return self._take(rows, X, Y, weights, self._batch_size)
+
+    def on_all(self, X: Array, Y: Array, weights: Array | None) -> Sums:
+        """Take one step on all samples, however many."""
+        return self._take(np.arange(len(X)), X, Y, weights, len(X))
+
+    def _take(
+        self, rows: NDArray[np.int64], X: Array, Y: Array, weights: Array | None, size: int
+    ) -> Sums:
+        arguments = self._model, X, Y, rows, size, *self._state, weights, self._dropout
         kinds = python_kind((X, Y, rows, weights))
         call = self._compiled.get(kinds)
         if call is None:
@@ -51,25 +59,20 @@ class Steps:
         return call(*arguments)
 
 
-def epochs(
-    state: TrainingState, data: Data, batch_size: int, rng: np.random.Generator, shuffle: bool
-) -> Callable[[], float]:
+def epochs(state: TrainingState, train: Callable[[], Iterator[Sums]]) -> Callable[[], float]:
     """Return a function that trains for one epoch and returns its mean loss.
 
-    A step on all samples takes them as they are: a new order would only change how sums round.
-    If the loss is not finite, the function restores theta and raises DivergedError.
+    `train` returns an iterator that takes the steps of an epoch, and yields the sums of some. If
+    the loss is not finite, the function restores theta and raises DivergedError.
     """
-    theta, rule, n = state.theta, state.rule, len(data.X)
+    theta, rule = state.theta, state.rule
     assert rule is not None
-    train = Steps(state.net, rule, batch_size, state.dropout)
-    in_order, last_good = np.arange(n), theta.copy()
-    shuffle = shuffle and batch_size < n
+    last_good = theta.copy()
 
     def epoch() -> float:
         last_good[:] = theta
         before, total, weight = int(rule.count[0]), 0.0, 0.0
-        for rows in pieces(rng.permutation(n) if shuffle else in_order, batch_size, theta.size):
-            losses, weights = train(rows, *data)
+        for losses, weights in train():
             total, weight = total + losses, weight + weights
             if not math.isfinite(total):
                 break
@@ -89,3 +92,8 @@ def dropout_of(
     """Return the share of units that each hidden layer keeps, and a seed; None if it keeps all."""
     shares = checks.dropout(dropout, n_hidden)
     return kernels.Dropout(keep=1 - np.array(shares), seed=draw()) if any(shares) else None
+
+
+def seeds(rng: np.random.Generator, count: int = 1) -> NDArray[np.uint64]:
+    """Draw seeds of `kernels.Dropout`."""
+    return rng.integers(2**64, size=count, dtype=np.uint64)

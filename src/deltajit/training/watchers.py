@@ -84,12 +84,17 @@ class Watchers:
 
 
 @contextlib.contextmanager
-def watched(state: TrainingState, rng: np.random.Generator, watchers: Watchers) -> Iterator[None]:
+def watched(
+    state: TrainingState,
+    rngs: Sequence[np.random.Generator],
+    watchers: Watchers,
+    keeps_steps: bool = False,
+) -> Iterator[None]:
     """Tell callbacks that the block's fit begins, and that it ends, for whatever reason.
 
-    If it fails before its first epoch is done, theta and rng are restored.
+    If it fails before its first epoch is done, theta and rngs are restored, unless `keeps_steps`.
     """
-    theta, drawn = state.theta.copy(), rng.bit_generator.state
+    theta, drawn = state.theta.copy(), [rng.bit_generator.state for rng in rngs]
     try:
         watchers.tell("on_fit_begin", state)
         try:
@@ -97,6 +102,8 @@ def watched(state: TrainingState, rng: np.random.Generator, watchers: Watchers) 
         finally:
             watchers.tell_end(state)
     except BaseException:
-        if state.epoch == state.resumed:
-            state.theta[:], rng.bit_generator.state = theta, drawn
+        if state.epoch == state.resumed and not keeps_steps:
+            state.theta[:] = theta
+            for rng, before in zip(rngs, drawn, strict=True):
+                rng.bit_generator.state = before
         raise
