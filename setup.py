@@ -32,7 +32,8 @@ class BuildWithCode(build_py):
             for old in kernels.glob("*.zip"):  # of other sources, where a build was before
                 old.unlink()
             processes = [self._begin(level, kernels) for level in LEVELS]
-            if any([process.wait() for process in processes]):
+            codes = [process.wait() for process in processes]
+            if any(codes):
                 raise SystemExit("deltajit: the kernels could not be compiled")
 
     def _begin(self, level, kernels):

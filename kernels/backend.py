@@ -232,7 +232,7 @@ def compile_to_text(function, arguments, result, symbol):
     Small, but neither unrolled nor vectorized: sizes may be constants there.
     """
     library = _library_of(function, arguments, result, symbol)
-    module, codegen = library._final_module, library.codegen
+    module = library._final_module
     _hide_all_but(module, symbol)
     options = llvm.PipelineTuningOptions(speed_level=1)
     options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False

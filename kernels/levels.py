@@ -9,8 +9,8 @@ import os
 
 import llvmlite.binding as llvm
 
-V3 = "avx avx2 bmi bmi2 f16c fma lzcnt movbe".split()
-V4 = [*V3, *"avx512f avx512bw avx512cd avx512dq avx512vl".split()]
+V3 = ["avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"]
+V4 = [*V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"]
 LEVELS = {"x86-64-v4": V4, "x86-64-v3": V3}  # LLVM's names of features, the highest level first
 
 VARIABLE = "DELTAJIT_ISA"

@@ -10,9 +10,9 @@ import io
 import zipfile
 import zlib
 
+from .fingerprint import SOURCES
 from .levels import LEVELS
 from .object_code import packed, unpacked, warn_once
-from .fingerprint import SOURCES
 
 SUFFIX = ".zip"
 INSTEAD = "kernels are compiled instead"

@@ -5,10 +5,10 @@ import sys
 
 import numpy as np
 import pytest
+from deltajit.kernels import compiler
 
 from deltajit import cli, kernels
 from deltajit.cli import compare, demo
-from deltajit.kernels import compiler
 from tests.helpers import processes
 
 
