@@ -31,8 +31,8 @@ WORD, POINTER = ir.IntType(64), ir.IntType(8).as_pointer()
 NOT_STARTED, READY, LOST = 0, 1, 2
 _state = ctypes.c_int64(NOT_STARTED)
 llvm.add_symbol("deltajit_openmp_state", ctypes.addressof(_state))
-# Without OpenMP no region is ever opened, but kernels, which may have been compiled elsewhere, refer
-# to it all the same: any address will do.
+# Without OpenMP no region is ever opened, but kernels, which may have been compiled elsewhere,
+# refer to it all the same: any address will do.
 _openmp_for_at = ctypes.addressof(_state) if openmp is None else openmp.parallel_for
 llvm.add_symbol("deltajit_openmp_for", _openmp_for_at)
 
