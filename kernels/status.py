@@ -75,3 +75,6 @@ def _raise(status):
     if status == MANY_OUTPUTS:
         raise ValueError("hvp is of a circuit with one output")
     raise ValueError("work is too small: make it by circuit.workspace(batch, order)")
+
+
+complain = _raise.py_func  # for Python itself

@@ -14,6 +14,7 @@ FOLDERS = {"kernels": ROOT / "kernels", "": ROOT / "src/deltajit"}
 FLOORS = """
     kernels.fingerprint kernels.levels kernels.object_code kernels.shipped
     kernels.abi kernels.backend kernels.cache kernels.python kernels.compiler kernels.status
+    kernels.fastcall
     kernels.ranges
     kernels.simd kernels.simd.write kernels.simd.vectors kernels.blocks kernels.simd.views
     kernels.simd.elementary kernels.simd.ulp
@@ -23,7 +24,8 @@ FLOORS = """
     kernels.mlp.sample kernels.mlp.layers kernels.mlp.special kernels.mlp.dropout kernels.mlp.entry
     kernels.mlp.sweeps
     kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.rules kernels.mlp.optimizers
-    kernels.mlp.training kernels.mlp.sampling kernels.mlp.stacked kernels.mlp.handle
+    kernels.mlp.training kernels.mlp.calls kernels.mlp.sampling kernels.mlp.stacked
+    kernels.mlp.handle
     kernels.circuit.runs kernels.circuit.operations kernels.circuit.schedule
     kernels.circuit.interpreter kernels.circuit.loss kernels.circuit kernels kernels.ship
 
