@@ -522,7 +522,9 @@ class Network(Described):
             for.
         """
         data = self._data(X, Y, sample_weight)
-        value: float = self._calls.loss(self._at(theta), *data, self._scratch.work)
+        model = self._model if theta is None else self._at(theta)
+        work = self._scratch.work
+        value: float = self._calls.loss(model, data.X, data.Y, data.weights, work)
         return value
 
     def value_and_grad(

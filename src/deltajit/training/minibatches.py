@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from deltajit import kernels
 from deltajit.kernels.abi import python_kind
 from deltajit.kernels.mlp.calls import ENTRIES
-from deltajit.kernels.mlp.sweeps import Block
 from deltajit.model import checks, memory
 from deltajit.model.memory import Array
 from deltajit.training.history import TrainingState
@@ -49,9 +48,8 @@ class Steps:
     def _take(
         self, rows: NDArray[np.int64], X: Array, Y: Array, weights: Array | None, size: int
     ) -> Sums:
-        samples = Block(X, Y, weights)
-        arguments = self._model, samples, rows, size, *self._state, self._dropout
-        kinds = python_kind((samples, rows))
+        arguments = self._model, (X, Y, weights), rows, size, *self._state, self._dropout
+        kinds = python_kind((X, Y, rows, weights))
         if kinds not in self._known:
             _entry.check(self._model.theta.dtype, *arguments)
             self._known.add(kinds)
