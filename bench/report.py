@@ -13,11 +13,13 @@ import numpy as np
 
 from bench import store, table
 from bench.derivatives import GRADIENT, HVP, KEPT, LOSS
+from deltajit.plot import PALETTE
 
 PICTURES = store.ROOT / "docs/pictures"
 TEXTS = [store.ROOT / "README.md", *sorted(store.ROOT.glob("docs/*.md"))]
 RATIOS = [(GRADIENT, LOSS), (HVP, GRADIENT), (KEPT, GRADIENT)]
-COLORS = {LOSS: "C0", GRADIENT: "C1", HVP: "C2", KEPT: "C3"}
+STYLES = {LOSS: (PALETTE[0], "o"), GRADIENT: (PALETTE[1], "s"), HVP: (PALETTE[2], "^")}
+STYLES[KEPT] = PALETTE[3], "D"
 
 
 def keep(claims, groups, folder):
@@ -55,15 +57,19 @@ def cheap_gradient(results, path):
     rows = [row for row in results["groups"] if row["kind"] == "network" and row["batch"] == 256]
     rows.sort(key=lambda row: row["n"])
     n = np.array([row["n"] for row in rows])
-    for member, color in COLORS.items():
+    for member, (color, marker) in STYLES.items():  # no lines: neighbours differ in depth too
         times = [row["CPU seconds"][member] * 1e6 for row in rows]
-        left.loglog(n, times, "o-", color=color, label=member, ms=4)
+        left.loglog(n, times, marker, color=color, label=member, ms=5)
     middle = rows[len(rows) // 2]
     left.loglog(n, middle["CPU seconds"][GRADIENT] * 1e6 / middle["n"] * n, "k:", label="slope 1")
     left.set(xlabel="parameters N", ylabel="CPU time / us", title="deltajit, batch 256, one core")
     for member, base in RATIOS:
         ratios = [row["CPU seconds"][member] / row["CPU seconds"][base] for row in rows]
-        right.semilogx(n, ratios, "o-", color=COLORS[member], label=f"{member} / {base}", ms=4)
+        color, marker = STYLES[member]
+        middle = float(np.median(ratios))
+        label = f"{member} / {base}, median {middle:.1f}"
+        right.semilogx(n, ratios, marker, color=color, label=label, ms=5)
+        right.axhline(middle, color=color, linewidth=1, linestyle="--")
     right.set(xlabel="parameters N", ylabel="ratio of medians", title="what a derivative costs")
     for axes in (left, right):
         axes.grid(alpha=0.3)
@@ -129,9 +135,9 @@ def _of_single(results):
         return between(ns[f"{name} from Python"] / 1000 for name in names)
 
     return (
-        f"of 4-32-16-4 takes {ns['deltajit predict from @njit'] / 1000:.2g} us from `@njit`, where "
-        f"a call of ONNX Runtime or NumPy from Python takes "
-        f"{us('ONNX Runtime predict', 'NumPy predict')} us, and of JAX or PyTorch "
+        f"of 4-32-16-4 takes {ns['deltajit predict from @njit'] / 1000:.2g} us from `@njit`, and "
+        f"`net.predict` {us('deltajit predict')} us from Python, where ONNX Runtime or NumPy takes "
+        f"{us('ONNX Runtime predict', 'NumPy predict')} us, JAX or PyTorch "
         f"{us('JAX (jit) predict', 'PyTorch predict')} (`python -m bench.single`)",
     )
 

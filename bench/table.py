@@ -1,9 +1,12 @@
 """Tables and picture of the documentation, from the results of `bench.peers`."""
 
 from bench import machine
+from deltajit.plot import PALETTE
+from deltajit.plot.axes import MARKERS
 
 OURS = "deltajit"
 PEERS = ("JAX", "JAX 0.4.31", "TensorFlow", "LIBXSMM", "FANN", "PyTorch", "NumPy", "scikit-learn")
+COLORS = [PALETTE[-1], *PALETTE[:-1], "#777777", "#882255"]
 UNITS = {"steps": "us a step", "products": "us a product", "fits": "ms a fit"}
 
 
@@ -61,8 +64,18 @@ def _ratio(times, is_best):
     return f"**{text}**" if is_best else text
 
 
+def batch_of(row):
+    """Return the samples of a step, with which its name ends."""
+    return int(row["name"].rsplit(" batch ", 1)[1].replace(",", ""))
+
+
+def style(i):
+    """Return the colour and the marker of a library, deltajit's first; no two are alike."""
+    return COLORS[i], MARKERS[i]
+
+
 def picture(report, path):
-    """Draw time of a step against parameters, and the ratio to each peer on each row."""
+    """Draw time of a step against its work, and the ratio to each peer on each row."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 8), layout="constrained")
@@ -71,16 +84,24 @@ def picture(report, path):
     where = f"{machine.place(report['machine'])}, {threads} core{'s' * (threads > 1)}"
     figure.suptitle(f"One training step, float32: {where}, {report['machine']['date'][:10]}")
     for i, name in enumerate((OURS, *PEERS)):
-        points = [(r["n_params"], r["seconds"][name] * 1e6) for r in rows if name in r["seconds"]]
+        points = sorted(
+            (r["n_params"] * batch_of(r), r["seconds"][name] * 1e6)
+            for r in rows
+            if name in r["seconds"]
+        )
         if points:
-            left.loglog(*zip(*points, strict=True), "o", color=f"C{i}", label=name, alpha=0.85)
+            color, marker = style(i)
+            left.loglog(
+                *zip(*points, strict=True), marker + "-", color=color, label=name, lw=0.8, ms=5
+            )
     for k, row in enumerate(rows):
         for name, ratio in ratios(row).items():
-            right.plot(ratio, -k, "o", color=f"C{PEERS.index(name) + 1}")
+            color, marker = style(PEERS.index(name) + 1)
+            right.plot(ratio, -k, marker, color=color)
         right.plot(row["over"], -k, "|", color="black", ms=18)
     right.plot([], [], "|", color="black", ms=12, label="target for the fastest peer")
     right.axvline(1, color="black", linewidth=1)
-    left.set(xlabel="parameters", ylabel="time of a step / us")
+    left.set(xlabel="parameters x samples of a step", ylabel="time of a step / us")
     right.set(xscale="log", xlabel="time of a step over deltajit's")
     right.set_yticks([-k for k in range(len(rows))], [row["name"] for row in rows])
     for axes in (left, right):

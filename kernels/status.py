@@ -19,8 +19,8 @@ VERSION = np.int64(int(hashlib.sha256(f"{SOURCES} {LEVEL}".encode()).hexdigest()
 (
     OK, STALE, BAD_MODEL, BAD_X, BAD_Y, BAD_WEIGHTS, SMALL_WORK, BAD_OUT, BAD_U, BAD_V, BAD_GRAD,
     SMALL_POINTS, BAD_BATCH_SIZE, BAD_DROPOUT, BAD_ORDER, BAD_RULE, NO_RATE, BAD_LAYER,
-    BAD_X_OF_CIRCUIT, BAD_V_OF_CIRCUIT, MANY_OUTPUTS, SMALL_WORK_OF_CIRCUIT,
-) = range(22)  # fmt: skip
+    BAD_X_OF_CIRCUIT, BAD_V_OF_CIRCUIT, MANY_OUTPUTS, SMALL_WORK_OF_CIRCUIT, SMALL_WORK_OF_ORDER_2,
+) = range(23)  # fmt: skip
 
 
 @njit
@@ -45,7 +45,9 @@ def _raise(status):
     if status == BAD_WEIGHTS:
         raise ValueError("weights must have an element for each sample")
     if status == SMALL_WORK:
-        raise ValueError("work is too small: make it by net.workspace(batch, order)")
+        raise ValueError("work is too small: make it by net.workspace(batch)")
+    if status == SMALL_WORK_OF_ORDER_2:
+        raise ValueError("work is too small: make it by net.workspace(batch, order=2)")
     if status == BAD_OUT:
         raise ValueError("out must have the shape that the docstring gives")
     if status == BAD_U:

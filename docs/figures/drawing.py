@@ -3,8 +3,10 @@
 import matplotlib.pyplot as plt
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
+from deltajit.plot import PALETTE
+
 # Okabe and Ito's, that colour-blind readers tell apart, and lighter ones of them to write on.
-BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#555555"
+BLUE, ORANGE, GREEN, GREY = *PALETTE[:3], "#555555"
 LIGHT = {BLUE: "#cfe5f3", ORANGE: "#f9d9c4", GREEN: "#c9ebdf", GREY: "#eeeeee"}
 
 

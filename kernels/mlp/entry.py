@@ -18,6 +18,7 @@ from ..status import (
     OK,
     SMALL_POINTS,
     SMALL_WORK,
+    SMALL_WORK_OF_ORDER_2,
     STALE,
     VERSION,
 )
@@ -60,7 +61,9 @@ def is_whole(model):
 @inlined
 def check_work(model, work, batch, order):
     """Check that `work` is large enough for `batch` samples."""
-    return SMALL_WORK if work.size < workspace_size(model, batch, order) else OK
+    if work.size >= workspace_size(model, batch, order):
+        return OK
+    return SMALL_WORK if order == 1 else SMALL_WORK_OF_ORDER_2
 
 
 @inlined

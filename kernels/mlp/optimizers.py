@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ..abi import Double, Vector
 from ..compiler import Kernel, kernel
+from ..hints import hinted
 from ..ranges import above_zero, floating, fraction, fractions, increasing, real, whole
 from ..simd.views import row, unpack
 from .rules import Rule
@@ -30,6 +31,7 @@ OPTIMIZERS: dict[str, "type[Optimizer]"] = {}
 def optimizer(record: type[T]) -> type[T]:
     """Make a class a record, and register it."""
     OPTIMIZERS[record.__name__] = record = dataclass(frozen=True)(record)
+    record.__init__ = hinted(record.__init__)  # type: ignore[method-assign]
     return record
 
 

@@ -14,6 +14,7 @@ from deltajit import kernels
 from deltajit.circuit import Circuit
 from deltajit.io import saving
 from deltajit.io.files import Path
+from deltajit.kernels.hints import hinted
 from deltajit.kernels.mlp import stacked
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
 from deltajit.model import checks, data, memory
@@ -66,6 +67,7 @@ class Ensemble(Described):
 
     __slots__ = ("__dict__", "__weakref__", "_architecture", "_model", "_rngs")
 
+    @hinted
     def __init__(
         self,
         sizes: Sequence[int],
@@ -342,6 +344,7 @@ class Ensemble(Described):
         stacked.value_and_grad(self._members, stacked.Samples(*samples), values, grads, work)
         return values, grads
 
+    @hinted
     def fit(
         self,
         X: ArrayLike,

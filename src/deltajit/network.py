@@ -22,6 +22,7 @@ from deltajit.derivatives.objective import Objective
 from deltajit.io import c_header, onnx, pytorch, saving, scikit_learn
 from deltajit.io.files import Path
 from deltajit.kernels.blocks import LARGEST_BLOCK
+from deltajit.kernels.hints import hinted
 from deltajit.kernels.mlp import handle
 from deltajit.kernels.mlp.calls import calls_for
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
@@ -141,6 +142,7 @@ class Network(Described):
         "_model", "_progress", "_rng", "_scratch", "_weights",
     )  # fmt: skip
 
+    @hinted
     def __init__(
         self,
         sizes: Sequence[int],
@@ -435,6 +437,12 @@ class Network(Described):
         ------
         ValueError, TypeError
             X or theta does not hold real numbers, or has another shape; or dropout or rng is wrong.
+
+        Notes
+        -----
+        The shape follows from X alone, as in PyTorch: with one output it is (B, 1), also where the
+        targets were (B,). Compare ``net.predict(X)[:, 0]`` with such, since NumPy broadcasts (B, 1)
+        minus (B,) to (B, B). The estimators of ``deltajit.sklearn`` return (B,) for such targets.
 
         References
         ----------
@@ -997,6 +1005,7 @@ class Network(Described):
         one = collapsed(self._architecture, self.theta)
         return Network.sharing(*one, copy.deepcopy(self._rng), self.threads)
 
+    @hinted
     def fit(
         self,
         X: ArrayLike | Iterable[Batch],
@@ -1051,7 +1060,8 @@ class Network(Described):
             `predict` needs no scaling. Training losses are those with units left out.
         metrics : dict of functions, optional
             Functions ``name: f(Y, outputs)``, evaluated on validation_data after each epoch and
-            kept in ``History.metrics``; Y is passed as it was given.
+            kept in ``History.metrics``; Y is passed as it was given, and for Y (B,) the outputs of
+            a network with one are (B,) too.
         callbacks : sequence of Callback
             Objects that are told of each epoch and may end the fit: see ``dj.callbacks``.
         checkpoint : str, bytes or os.PathLike, optional
@@ -1120,6 +1130,7 @@ class Network(Described):
         self._progress = None  # moments of another theta
         return history
 
+    @hinted
     def partial_fit(
         self,
         X: ArrayLike | Iterable[Batch],

@@ -240,6 +240,19 @@ def test_metrics():
     assert len(stopped.loss) == 4
 
 
+def test_metrics_of_targets_in_one_axis_get_outputs_in_one():
+    net, X, Y = dj.Network([3, 4, 1]), np.ones((20, 3)), np.arange(20.0)
+    shapes = []
+
+    def error(y, out):
+        shapes.append((y - out).shape)
+        return np.abs(y - out).mean()
+
+    net.fit(X, Y, 1, validation_data=(X, Y), metrics={"mae": error}, progress=False)
+    net.fit(X, Y, 1, validation_data=(X, Y[:, None]), metrics={"mae": error}, progress=False)
+    assert shapes == [(20,), (20, 1)]
+
+
 def test_metrics_get_labels_as_they_were_given():
     net, X, _, _ = problem()
     net = dj.Network([3, 4, 3], output="softmax")

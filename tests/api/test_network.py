@@ -200,7 +200,11 @@ CONSTRUCTOR = [
     (dict(activation=["relu"] * 2), ValueError, "activation must name 1 hidden layers"),
     (dict(activation=["rleu"]), ValueError, "activation[0]='rleu' is unknown; did you mean 'relu'"),
     (dict(output="sofmax"), ValueError, "output='sofmax' is unknown; did you mean 'softmax'?"),
-    (dict(loss="mse"), ValueError, "loss='mse' is unknown; loss must be one of 'auto'"),
+    (
+        dict(loss="mse"),
+        ValueError,
+        "loss='mse' is unknown; did you mean 'squared_error'",
+    ),
     (dict(loss=None), TypeError, "loss must be a string"),
     (
         dict(loss="cross_entropy", output="sigmoid"),

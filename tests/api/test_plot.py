@@ -67,7 +67,10 @@ def drawn(ax):
         for tick in axes.yaxis.get_major_ticks():
             if low <= tick.get_loc() <= high:
                 ticks += [tick.label1, tick.label2]
-        yield from (text for text in ticks + both if text.get_visible() and text.get_text())
+        legend = axes.get_legend()
+        inside = [axes.title, *axes.texts, *(legend.get_texts() if legend else ())]
+        texts = ticks + both + inside
+        yield from (text for text in texts if text.get_visible() and text.get_text().strip())
 
 
 PICTURES = {
@@ -83,6 +86,14 @@ PICTURES = {
         network(3, *[32] * 4, 1, activation="relu"), X3 * [1, 1, 0], X3[:, 0], ax=ax
     ),
     "graph": lambda ax: plot.graph(network(784, 128, 64, 10, output="softmax"), ax=ax),
+    "small graph": lambda ax: plot.graph(network(2, 3, 1), ax=ax),
+}
+CIRCUIT = dj.Circuit(lambda x, y: (x * y + x / y) * x - y, 2)
+MORE_PICTURES = {
+    "circuit": lambda ax: plot.circuit(CIRCUIT.trace([1.5, 0.7]), ax=ax),
+    "named graph": lambda ax: plot.graph(
+        network(3, 8, 2), input_names=["mass", "height", "age"], output_names=["no", "yes"], ax=ax
+    ),
 }
 DEEP = network(3, *[32] * 24, 1, activation="relu")
 DEEP_PICTURES = {
@@ -100,6 +111,16 @@ def test_is_drawn_where_asked_labelled_and_legible(picture, ax):
     assert_legible(ax)
 
 
+@pytest.mark.parametrize("size", [(6.4, 4.8), (14, 7)], ids=["640", "1400"])
+@pytest.mark.parametrize("layout", [None, "constrained"])
+@pytest.mark.parametrize("name", [*PICTURES, *MORE_PICTURES])
+def test_is_legible_at_sizes_of_screens(name, layout, size):
+    """On figures without a layout too, which make no room for labels."""
+    figure = Figure(figsize=size, dpi=100, layout=layout)
+    FigureCanvasAgg(figure)
+    assert_legible((PICTURES | MORE_PICTURES)[name](figure.subplots()))
+
+
 @pytest.mark.parametrize("picture", DEEP_PICTURES.values(), ids=DEEP_PICTURES)
 def test_new_figure_has_room_for_all_layers(picture, agg):
     assert_legible(picture())
@@ -108,11 +129,12 @@ def test_new_figure_has_room_for_all_layers(picture, agg):
 def assert_legible(ax):
     texts = [(text.get_text(), text.get_window_extent()) for text in drawn(ax)]
     assert len(texts) >= 4
+    figure = ax.figure.bbox
     for i, (text, box) in enumerate(texts):
         for other, place in texts[:i]:
             assert not box.overlaps(place), (text, other)
-        assert box.x0 >= 0, text
-        assert box.y0 >= 0, text
+        assert figure.x0 <= box.x0 < box.x1 <= figure.x1, text
+        assert figure.y0 <= box.y0 < box.y1 <= figure.y1, text
 
 
 def test_without_axes_a_new_figure_is_made(agg):
@@ -286,7 +308,7 @@ def test_gradient_histograms(ax):
         assert counts.sum() == np.count_nonzero(part)
         np.testing.assert_allclose(height / height.max(), counts / counts.max(), atol=1e-12)
     names = [label.get_text() for label in ax.get_yticklabels()]
-    assert names == ["W[0] 4-16\n25% are 0", "W[1] 16-1"]
+    assert names == ["W[0] 4-16, 25% are 0", "W[1] 16-1"]
 
 
 def test_gradient_of_zeros_is_drawn(ax):
@@ -332,12 +354,37 @@ def test_graph_of_just_as_many_units_is_whole(ax):
     assert all(len(dots.get_xdata()) == 0 for dots in ax.lines)
 
 
+def test_graph_of_few_weights_has_their_values_and_names(ax):
+    net = network(2, 3, 1)
+    plot.graph(net, input_names=["mass", "age"], output_names=["risk"], ax=ax)
+    texts = [text.get_text() for text in ax.texts]
+    assert [*texts[:3]] == ["mass", "age", "risk"]
+    assert sorted(texts[3:]) == sorted(f"{w:.2g}" for W in net.weights for w in W.ravel())
+    for text in ax.texts[3:]:  # on its line
+        (lines,) = artists(ax, LineCollection)
+        x, y = text.get_position()
+        on = [
+            a[0] < x < b[0] and np.isclose(y, np.interp(x, [a[0], b[0]], [a[1], b[1]]))
+            for a, b in lines.get_segments()
+        ]
+        assert text.get_text() in {f"{w:.2g}" for w in lines.get_array()[on]}
+
+
+def test_colours_are_not_faint_on_white():
+    from matplotlib.colors import to_rgb
+
+    from deltajit.plot.axes import sequence
+
+    for rgb in [*map(to_rgb, plot.PALETTE), *sequence(8)]:
+        assert np.dot(rgb, [0.2126, 0.7152, 0.0722]) < 0.75
+
+
 @pytest.mark.parametrize("most", [2, 3, 12])
 def test_graph_thins_out_and_says_so(ax, most):
     net = network(40, 20, 2, output="softmax")
     plot.graph(net, max_units=most, ax=ax)
     names = [label.get_text() for label in ax.get_xticklabels()]
-    assert names == [f"inputs\n40\n({most} shown)", f"tanh\n20\n({most} shown)", "softmax\n2"]
+    assert names == [f"inputs\n{most} of 40", f"tanh\n{most} of 20", "softmax\n2"]
     (lines,) = artists(ax, LineCollection)
     some = np.r_[: (most + 1) // 2, 20 - most // 2 : 20]
     expected = np.concatenate([
@@ -375,6 +422,8 @@ WRONG = [
     (lambda: plot.weight_histograms(dj.Ensemble([1, 1], 2)), TypeError, "got Ensemble"),
     (lambda: plot.gradient_histograms(classifier(), X3, LABELS), ValueError, "X must have shape"),
     (lambda: plot.graph(classifier(), max_units=1), ValueError, "max_units must be >= 2"),
+    (lambda: plot.graph(classifier(), input_names=["x"]), ValueError, "input_names must be 2"),
+    (lambda: plot.graph(classifier(), output_names="abc"), ValueError, "output_names must be 3"),
     (lambda: plot.graph(classifier(), ax=[1]), TypeError, "ax must be one matplotlib Axes"),
 ]  # fmt: skip
 

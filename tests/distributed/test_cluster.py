@@ -25,6 +25,13 @@ def client():
         yield client
 
 
+@pytest.fixture
+def spoilt():
+    """A cluster of a test's own, whose workers it may spoil."""
+    with shards.cluster(workers=2) as client:
+        yield client
+
+
 @pytest.mark.parametrize("method", shards.METHODS)
 def test_same_bits_of_two_workers(method, client):
     net, history = fitted(method)
@@ -164,23 +171,20 @@ def test_a_large_theta_travels_without_a_warning(client):
 # ---------------------------------------------------------------- what is wrong
 
 
-def test_a_worker_without_deltajit(client):
+def test_a_worker_without_deltajit(spoilt):
     def forbid():
         import sys
 
         for name in [x for x in sys.modules if x.split(".")[0] == "deltajit"] or ["deltajit"]:
             sys.modules[name] = None  # as if it weren't installed
 
-    worker = next(iter(client.nthreads()))
-    client.run(forbid, workers=[worker])
-    try:
-        with pytest.raises(ImportError, match=rf"the worker {worker} can't import deltajit"):
-            fitted("adam", client)
-    finally:
-        client.restart()
+    worker = next(iter(spoilt.nthreads()))
+    spoilt.run(forbid, workers=[worker])
+    with pytest.raises(ImportError, match=rf"the worker {worker} can't import deltajit"):
+        fitted("adam", spoilt)
 
 
-def test_a_mixed_cluster(client):
+def test_a_mixed_cluster(spoilt):
     """A worker of another kind is refused by name, unless any will do; so is a later one."""
 
     def become(cpu):
@@ -191,22 +195,19 @@ def test_a_mixed_cluster(client):
 
     class Change:
         def on_epoch_end(self, state):
-            client.run(become, "another CPU", workers=[worker])
+            spoilt.run(become, "another CPU", workers=[worker])
 
-    worker, *_ = client.nthreads()
+    worker, *_ = spoilt.nthreads()
     refused = r"the worker tcp.* would give other bits: its CPU is "
-    try:
-        with pytest.raises(distributed.MixedClusterError, match="a worker that came later would"):
-            fitted("lbfgs", client, callbacks=[Change()])
-        net = network()
-        before = bits(net)
-        with pytest.raises(distributed.MixedClusterError, match=refused):
-            distributed.fit(net, *samples()[:2], client, progress=False)
-        assert bits(net) == before
-        distributed.fit(net, *samples()[:2], client, reproducible=False, epochs=1, progress=False)
-        assert bits(net) != before
-    finally:
-        client.restart()
+    with pytest.raises(distributed.MixedClusterError, match="a worker that came later would"):
+        fitted("lbfgs", spoilt, callbacks=[Change()])
+    net = network()
+    before = bits(net)
+    with pytest.raises(distributed.MixedClusterError, match=refused):
+        distributed.fit(net, *samples()[:2], spoilt, progress=False)
+    assert bits(net) == before
+    distributed.fit(net, *samples()[:2], spoilt, reproducible=False, epochs=1, progress=False)
+    assert bits(net) != before
 
 
 class Closing:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from deltajit.kernels import compiler
 
+import deltajit as dj
 from deltajit import cli, kernels
 from deltajit.cli import compare, demo
 from tests.helpers import processes
@@ -30,8 +31,8 @@ def test_demo(tmp_path, capsys):
 
 
 def test_compare(capsys):
-    compare.run(as_json=True, seconds=0.001)
-    rows = json.loads(capsys.readouterr().out)
+    rows = compare.run(seconds=0.001)
+    lines = capsys.readouterr().out.splitlines()
     names = {row["name"].split()[0] for row in rows}
     assert names == {
         "linear_activation_forward", "propagate_delta", "accumulate_gradient",
@@ -39,16 +40,91 @@ def test_compare(capsys):
     }  # fmt: skip
     assert {row["dtype"] for row in rows} == {"float32", "float64"}
     for row in rows:
-        assert 0 <= row["ulp"] < 100, row
+        assert 0 <= row["ulp"] <= row["tolerance"] < 100, row
+        assert row["ok"]
+        assert "128" in row["name"] or "2-16-1" in row["name"]  # its sizes
         assert row["kernel_time"] > 0
         assert row["ratio"] == pytest.approx(row["reference_time"] / row["kernel_time"])
 
+    assert lines[0].split() == ["dtype", "error/ULP", "at", "most", "kernel", "NumPy", "ratio"]
+    assert all(line.endswith("  ok") for line in lines[1:-1])
+    assert lines[-1] == f"all {len(rows)} rows are ok"
 
-def test_compare_prints_a_table(capsys):
-    compare.run(seconds=0.001)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["dtype", "error/ULP", "kernel", "NumPy", "ratio"]
-    assert all(line.endswith("x") for line in lines[1:])
+
+@pytest.mark.parametrize("error", [1e-3, np.nan])
+def test_compare_of_a_wrong_kernel_says_so_and_fails(error, monkeypatch, capsys):
+    right = np.ones(3, np.float32)
+    cases = [
+        compare.Case("right", lambda: right, lambda: right, right, 3),
+        compare.Case("wrong", lambda: right + error, lambda: right, right, 3),
+    ]
+    monkeypatch.setattr(compare, "cases", lambda dtype: iter(cases))
+    assert cli.main(["compare"]) == 1
+    *_, right_row, wrong_row, verdict = capsys.readouterr().out.splitlines()
+    assert right_row.endswith("ok")
+    assert wrong_row.endswith("OFF")
+    assert verdict == "2 of 4 rows are off"
+
+
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [
+        (["info"], "lanes"),
+        (["info", "--plan", "784,128,1"], "shape"),
+        (["warmup", "--dtype", "float32"], "kernels"),
+        (["compare"], "ulp"),
+    ],
+)
+def test_json(command, key, monkeypatch, capsys):
+    """It is all that is on stdout."""
+    one = compare.Case("right", lambda: np.ones(3), lambda: None, np.ones(3), 3)
+    monkeypatch.setattr(compare, "cases", lambda dtype: iter([one]))
+    assert cli.main([*command, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert key in (report[0] if isinstance(report, list) else report)
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"deltajit {dj.__version__}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion(shell, capsys):
+    pytest.importorskip("shtab")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--print-completion", shell])
+    assert ended.value.code == 0
+    assert "playground" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "--batch", "4"], "--batch and --dtype mean something with --plan"),
+        (["info", "--dtype", "float64"], "--batch and --dtype mean something with --plan"),
+        (["info", "--plan", "784,x"], "sizes[1]"),
+        (["info", "--plan", "784,1", "--batch", "0"], "batch must be >= 1"),
+        (["demo", "--figure", "no/such/folder/x.png"], "must be in a folder that exists"),
+        (["demo", "--figure", "x.doc"], "the figure must end in one of ."),
+        (["playground", "--port", "70000"], "a port is 0 to 65535"),
+    ],
+)
+def test_wrong_arguments_are_named_before_the_work(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.out == ""
+
+
+def test_demo_shows_wrong_guesses_then_every_digit():
+    labels = np.array([6, 6, 6, 1, 2, 6])
+    guess = np.array([6, 6, 6, 1, 2, 1])
+    assert demo.chosen(guess, labels, 5).tolist() == [5, 3, 4, 0, 1]
 
 
 def test_info(capsys):
@@ -86,8 +162,6 @@ def test_missing_extra_says_what_to_install(command, module, monkeypatch, capsys
 
 
 def test_complex_step_of_the_demo_can_disagree(digits):
-    import deltajit as dj
-
     net = dj.Network(demo.SIZES, "relu", "softmax", dtype="float64")
     grad = demo.complex_step(net, digits.X[:2], digits.Y[:2])
     assert abs(grad - net.grad(digits.X[:2], digits.Y[:2])).max() < 1e-15
@@ -103,8 +177,3 @@ def test_plan(capsys):
         ["128-1", "BP2"], ["128-1", "BP3"], ["784-128", "BP3"],
     ]  # fmt: skip
     assert all(0 < int(line.split()[-1].rstrip("%")) <= 100 for line in lines[2:])
-
-
-def test_plan_of_nonsense(capsys):
-    assert cli.main(["info", "--plan", "784,x"]) == 2
-    assert "sizes[1]" in capsys.readouterr().err

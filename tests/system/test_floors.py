@@ -15,7 +15,7 @@ FLOORS = """
     kernels.fingerprint kernels.levels kernels.object_code kernels.shipped
     kernels.abi kernels.backend kernels.cache kernels.python kernels.compiler kernels.status
     kernels.fastcall
-    kernels.ranges
+    kernels.ranges kernels.hints
     kernels.simd kernels.simd.write kernels.simd.vectors kernels.blocks kernels.simd.views
     kernels.simd.elementary kernels.simd.ulp
     kernels.gemm kernels.gemm.tile kernels.gemm.transpose kernels.gemm.product kernels.gemm.narrow
@@ -78,7 +78,7 @@ WHOLE = (
     "playground.server",
 )
 OPTIONAL = {"sklearn", "scipy", "matplotlib", "torch", "jax", "onnx", "threadpoolctl", "pandas"}
-OPTIONAL |= {"bokeh", "dask", "distributed"}
+OPTIONAL |= {"bokeh", "dask", "distributed", "shtab"}
 
 # The NumPy twin of a module of the kernels has its name.
 TWINS = "kernels.mlp", "reference"

@@ -1,12 +1,13 @@
 """``deltajit compare``: every kernel, and whole networks, against the NumPy reference.
 
 The error is the largest difference from the reference in float64, in ULP of the largest element: 1
-means that the last bit of the largest number is uncertain.
+means that the last bit of the largest number is uncertain. Errors of a sum of n rounded products
+grow as sqrt(n) (Higham & Mary 2019), so that is what is tolerated.
 """
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from deltajit import kernels, reference
 from deltajit.cli.timing import medians, one_thread, readable
 from deltajit.model.memory import Array, DType
 from deltajit.network import Network
+from deltajit.training.progress import progress_bar
 
 LAYER = (128, 128, 128)  # samples, inputs and outputs for the layer kernels
 
@@ -41,12 +43,15 @@ class Case(NamedTuple):
         Call the kernel, or the reference in the same dtype.
     exact : float or ndarray
         The reference's result in float64.
+    depth : int
+        Number of products in the longest sum.
     """
 
     name: str
     kernel: Callable[[], ArrayLike]
     twin: Callable[[], object]
     exact: ArrayLike
+    depth: int
 
 
 class Row(NamedTuple):
@@ -58,6 +63,8 @@ class Row(NamedTuple):
         What was compared, and in which dtype.
     ulp : float
         Error in ULP of the largest element.
+    tolerance : float
+        What it may be.
     kernel_time, reference_time : float
         Median seconds of a call.
     """
@@ -65,6 +72,7 @@ class Row(NamedTuple):
     name: str
     dtype: str
     ulp: float
+    tolerance: float
     kernel_time: float
     reference_time: float
 
@@ -73,31 +81,47 @@ class Row(NamedTuple):
         """Return the time of the reference over that of the kernel."""
         return self.reference_time / self.kernel_time
 
+    @property
+    def ok(self) -> bool:
+        """Return whether the error is tolerated; NaN is not."""
+        return self.ulp <= self.tolerance
 
-def run(as_json: bool = False, seconds: float = 0.2) -> None:
-    """Print the table, or its rows as JSON.
+
+def run(seconds: float = 0.2) -> list[dict[str, object]]:
+    """Print the table row by row, with a progress bar below, and return it.
 
     Parameters
     ----------
-    as_json : bool
-        Print JSON instead of a table.
     seconds : float
         How long to time each case.
+
+    Returns
+    -------
+    list of dict
+        The fields of each `Row`, its ratio, and whether it is ok.
     """
-    rows = []
+    kinds = [np.dtype(name) for name in ("float32", "float64")]
     with one_thread():
-        if not as_json:
-            print(f"{'':48}{'dtype':9}{'error/ULP':>10}{'kernel':>10}{'NumPy':>10}{'ratio':>8}")
-        for dtype in ("float32", "float64"):
-            for case in cases(np.dtype(dtype)):
-                rows.append(row := measure(case, dtype, seconds))
-                if not as_json:
-                    print(
-                        f"{row.name:48}{row.dtype:9}{row.ulp:10.2f}{readable(row.kernel_time):>10}"
-                        f"{readable(row.reference_time):>10}{row.ratio:7.1f}x"
-                    )
-    if as_json:
-        print(json.dumps([{**row._asdict(), "ratio": row.ratio} for row in rows], indent=1))
+        planned = [(kind, case) for kind in kinds for case in cases(kind)]
+        with progress_bar(len(planned), unit="row") as bar:
+            bar.write(f"{'':57}{'dtype':8} error/ULP  at most   kernel    NumPy   ratio")
+            rows = []
+            for kind, case in planned:
+                rows.append(row := measure(case, kind.name, seconds))
+                bar.write(line(row))
+                bar.update()
+    off = sum(not row.ok for row in rows)
+    print(f"{off} of {len(rows)} rows are off" if off else f"all {len(rows)} rows are ok")
+    return [{**row._asdict(), "ratio": row.ratio, "ok": row.ok} for row in rows]
+
+
+def line(row: Row) -> str:
+    """Format a row of the table."""
+    return (
+        f"{row.name:57}{row.dtype:8}{row.ulp:10.2f}{row.tolerance:9.0f}"
+        f"{readable(row.kernel_time):>9}{readable(row.reference_time):>9}{row.ratio:7.1f}x"
+        f"  {'ok' if row.ok else 'OFF'}"
+    )
 
 
 def measure(case: Case, dtype: str, seconds: float) -> Row:
@@ -106,7 +130,8 @@ def measure(case: Case, dtype: str, seconds: float) -> Row:
     exact = np.asarray(case.exact, np.float64)
     ulp = np.abs(result - exact).max() / np.spacing(np.abs(exact).max().astype(dtype))
     kernel_time, reference_time = medians(case.kernel, case.twin, seconds=seconds)
-    return Row(case.name, dtype, float(ulp), kernel_time, reference_time)
+    tolerance = 4 + 2 * math.sqrt(case.depth)
+    return Row(case.name, dtype, float(ulp), tolerance, kernel_time, reference_time)
 
 
 def cases(dtype: DType) -> Iterator[Case]:
@@ -131,17 +156,19 @@ def _layer_cases(dtype: DType) -> Iterator[Case]:
         a, below = np.empty((batch, n_out), dtype), np.empty((batch, n_in), dtype)
         forward = kernels.linear_activation_forward
         yield Case(
-            f"linear_activation_forward {name}",
+            f"linear_activation_forward {n_in}-{n_out} {name}, batch {batch}",
             partial(_filled, forward, a, a_prev, W_T, b, f, a),
             partial(reference.linear_activation_forward, a_prev, W, b, name),
             reference.linear_activation_forward(a_prev64, W64, b64, name)[1],
+            n_in,
         )
         prev = reference.activate(name, a_prev)
         yield Case(
-            f"propagate_delta {name}",
+            f"propagate_delta {n_in}-{n_out} {name}, batch {batch}",
             partial(_filled, kernels.propagate_delta, below, delta, W_T, prev, f),
             partial(reference.propagate_delta, delta, W, prev, name),
             reference.propagate_delta(delta64, W64, prev.astype(float), name),
+            n_out,
         )
     dW, db = np.empty((n_in, n_out), dtype), np.empty(n_out, dtype)
 
@@ -152,10 +179,11 @@ def _layer_cases(dtype: DType) -> Iterator[Case]:
         return dW
 
     yield Case(
-        "accumulate_gradient",
+        f"accumulate_gradient {n_in}-{n_out}, batch {batch}",
         gradient,
         lambda: reference.accumulate_gradient(delta, a_prev),
         reference.accumulate_gradient(delta64, a_prev64)[0].T,
+        batch,
     )
 
 
@@ -183,12 +211,14 @@ def _network_cases(
         lambda: net.predict(X),
         lambda: reference.predict(twin, X),
         reference.predict(exact, X64),
+        max(sizes),
     )
     yield Case(
         f"loss           {label}",
         lambda: net.loss(X, Y),
         lambda: reference.loss(twin, X, Y),
         reference.loss(exact, X64, Y64),
+        max(sizes),
     )
     _, dW, db = reference.value_and_grad(exact, X64, Y64)
     yield Case(
@@ -196,4 +226,5 @@ def _network_cases(
         lambda: net.value_and_grad(X, Y)[1],
         lambda: reference.value_and_grad(twin, X, Y),
         double.flatten(dW, db),
+        max(*sizes, batch),
     )

@@ -13,6 +13,7 @@ from deltajit.cli.timing import medians, one_thread, readable
 from deltajit.kernels.mlp.optimizers import SGD, Adam
 from deltajit.model.memory import Array
 from deltajit.network import Network
+from deltajit.plot.axes import PALETTE
 from deltajit.training.history import History
 
 SIZES = [64, 128, 10]
@@ -36,8 +37,8 @@ class Digits(NamedTuple):
     Y_test: Array
 
 
-def run(figure: Path, epochs: int = 40) -> None:
-    """Train, check, time, and save a figure; print the results.
+def run(figure: Path, epochs: int = 40) -> dict[str, object]:
+    """Train, check, time, and save a figure; print the results, and return them.
 
     Parameters
     ----------
@@ -45,6 +46,11 @@ def run(figure: Path, epochs: int = 40) -> None:
         File for the figure.
     epochs : int
         Epochs of training.
+
+    Returns
+    -------
+    dict
+        Losses, accuracy, errors of the gradient, and seconds.
     """
     digits = load()
     print(f"1. Training on {len(digits.X)} of scikit-learn's handwritten digits")
@@ -65,7 +71,8 @@ def run(figure: Path, epochs: int = 40) -> None:
     print(f"   first gradient after         {readable(first)} (compiled, or read from the cache)")
     print(f"   loss, first and last epoch   {history.loss[0]:.4f} -> {history.loss[-1]:.4f}")
     print(f"   time an epoch (median)       {readable(float(np.median(history.time)))}")
-    print(f"   accuracy on {len(guess)} test images  {(guess == digits.Y_test).mean():.4f}")
+    accuracy = float((guess == digits.Y_test).mean())
+    print(f"   accuracy on {len(guess)} test images  {accuracy:.4f}")
 
     print("2. Is the gradient right? In float64, largest difference over largest element:")
     against_reference, against_complex_step = check_gradient(net, digits)
@@ -74,10 +81,19 @@ def run(figure: Path, epochs: int = 40) -> None:
 
     print("3. Is it fast? Medians, the two of each pair taken in turns, one thread:")
     with one_thread():
-        report_times(net, digits)
+        seconds = report_times(net, digits)
 
     save_figure(figure, history, digits, guess)
     print(f"4. Loss curve and some test digits: {figure}")
+    return {
+        "loss": history.loss,
+        "val_loss": history.val_loss,
+        "accuracy": accuracy,
+        "error_to_reference": against_reference,
+        "error_to_complex_step": against_complex_step,
+        "seconds": {"first_gradient": first, **seconds},
+        "figure": str(figure),
+    }
 
 
 def load() -> Digits:
@@ -101,7 +117,7 @@ def check_gradient(net: Network, digits: Digits) -> tuple[float, float]:
     expected = double.flatten(dW, db)
     by_step = complex_step(double, X, Y)
     size = np.abs(expected).max()
-    return np.abs(grad - expected).max() / size, np.abs(grad - by_step).max() / size
+    return float(abs(grad - expected).max() / size), float(abs(grad - by_step).max() / size)
 
 
 def complex_step(net: Network, X: Array, Y: Array) -> Array:
@@ -121,8 +137,8 @@ def complex_step(net: Network, X: Array, Y: Array) -> Array:
     return grad
 
 
-def report_times(net: Network, digits: Digits) -> None:
-    """Print the times of loss and gradient, and of an epoch of SGD, here and in NumPy."""
+def report_times(net: Network, digits: Digits) -> dict[str, float]:
+    """Print and return the times of loss, gradient, and an epoch of SGD here and in NumPy."""
     X, Y = digits.X.astype(np.float32), digits.Y
     loss, gradient = medians(lambda: net.loss(X, Y), lambda: net.value_and_grad(X, Y))
     print(f"   loss of {len(X)} samples         {readable(loss)}")
@@ -139,28 +155,33 @@ def report_times(net: Network, digits: Digits) -> None:
     print(
         f"   the same in NumPy            {readable(in_numpy)}: {in_numpy / jitted:.1f} x as long"
     )
+    return {"loss": loss, "gradient": gradient, "epoch": jitted, "epoch_in_numpy": in_numpy}
 
 
 def save_figure(path: Path, history: History, digits: Digits, guess: Array) -> None:
-    """Save loss curves, and test digits with the predicted labels, wrong ones first and in red."""
+    """Save loss curves, and test digits with the predicted labels, wrong ones first, in colour."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     grid = figure.add_gridspec(3, 12)
-    axes = figure.add_subplot(grid[:, :6])
-    axes.semilogy(history.loss, label="training")
-    axes.semilogy(history.val_loss, label="test")
-    axes.set(xlabel="epoch", ylabel="cross-entropy", title="Loss")
-    axes.legend()
-    wrong_first = np.argsort(guess == digits.Y_test, kind="stable")
-    for k, i in enumerate(wrong_first[:18]):
+    axes = history.plot(log=True, ax=figure.add_subplot(grid[:, :6]))
+    axes.set(ylabel="cross-entropy", title="Loss")
+    for k, i in enumerate(chosen(guess, digits.Y_test, 18)):
         cell = figure.add_subplot(grid[k // 6, 6 + k % 6])
         cell.imshow(digits.X_test[i].reshape(8, 8), cmap="gray_r")
         good = guess[i] == digits.Y_test[i]
         cell.set_title(
-            f"{guess[i]}" if good else f"{guess[i]} for {digits.Y_test[i]}",
-            color="black" if good else "red",
+            f"{guess[i]}" if good else f"{guess[i]}, not {digits.Y_test[i]}",
+            color="black" if good else PALETTE[1],
             fontsize="small",
         )
         cell.set_axis_off()
     figure.savefig(path, dpi=120)
+
+
+def chosen(guess: Array, labels: Array, count: int) -> Array:
+    """Return the places of wrong guesses, then of right ones, every digit in turn."""
+    turn = np.empty(len(labels), int)  # how many of the same label stand before it
+    for label in np.unique(labels):
+        turn[labels == label] = np.arange((labels == label).sum())
+    return np.lexsort((labels, turn, guess == labels))[:count]

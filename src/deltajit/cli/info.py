@@ -61,10 +61,12 @@ def _threading_layers() -> list[str]:
     return layers
 
 
-def run(kernels: bool = False) -> None:
-    """Print the table, and then where each of the kernels comes from if that is asked for."""
-    for what, value in rows():
-        print(f"{what:<18} {value}")
+def run(kernels: bool = False) -> dict[str, str]:
+    """Print the table, and where each of the kernels comes from if that is asked for; return it."""
+    table = dict(rows())
     if kernels:
-        for name, origin in origins().items():
-            print(f"{name:<48} {origin}")
+        table |= origins()
+    width = max(18, *map(len, table))
+    for what, value in table.items():
+        print(f"{what:<{width}} {value}")
+    return table

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from deltajit.kernels import blocks
 from deltajit.kernels.mlp.model import block_size
 from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
-from deltajit.model import checks
 
 WIDTHS = (12, 9, 25, 19, 9)  # of the printed columns
 
@@ -103,18 +102,18 @@ def _filled(count: int, step: int) -> float:
     return count / (-(-count // step) * step)
 
 
-def run(sizes: str, batch: int, dtype: str) -> None:
-    """Print the plan as a table, of sizes such as "784,128,10"."""
-    units = checks.sizes([int(n) if n.isdigit() else n for n in sizes.split(",")])
-    samples = checks.whole(batch, "batch")
-    width = LANES_F32 if checks.dtype(dtype).name == "float32" else LANES_F64
+def run(sizes: tuple[int, ...], batch: int, dtype: str) -> list[dict[str, object]]:
+    """Print the plan as a table, and return its rows."""
+    width = LANES_F32 if dtype == "float32" else LANES_F64
     print(
-        f"{'-'.join(map(str, units))}, batch {samples}, {dtype}: {width} lanes a vector, panels "
-        f"{blocks.KC} rows deep, blocks of {block_size(samples)} samples"
+        f"{'-'.join(map(str, sizes))}, batch {batch}, {dtype}: {width} lanes a vector, panels "
+        f"{blocks.KC} rows deep, blocks of {block_size(batch)} samples"
     )
     titles = ("layer", "product", "rows x depth x columns", "lanes along", "tile")
     print("".join(f"{t:<{w}}" for t, w in zip(titles, WIDTHS, strict=True)) + "useful")
-    for p in plan(units, samples, width):
+    products = plan(sizes, batch, width)
+    for p in products:
         shape = " x ".join(map(str, p.shape))
         texts = (p.layer, p.name, shape, p.lanes, p.tile)
         print("".join(f"{t:<{w}}" for t, w in zip(texts, WIDTHS, strict=True)) + f"{p.useful:6.0%}")
+    return [p._asdict() for p in products]

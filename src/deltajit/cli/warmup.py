@@ -15,13 +15,18 @@ from deltajit.training.progress import progress_bar
 DTYPES = ("float32", "float64")
 
 
-def run(dtype: str) -> None:
+def run(dtype: str) -> dict[str, object]:
     """Compile the kernels that are not in the cache yet, and print where it is.
 
     Parameters
     ----------
     dtype : {"float32", "float64", "all"}
         Which kernels to compile.
+
+    Returns
+    -------
+    dict
+        How many kernels there are, where, and how many seconds it took.
 
     Raises
     ------
@@ -41,6 +46,7 @@ def run(dtype: str) -> None:
         call_from_python(each)
     seconds = time.perf_counter() - start
     print(f"{len(needed)} kernels are in {cache.folder()}, after {seconds:.1f} s")
+    return {"kernels": len(needed), "folder": str(cache.folder()), "seconds": seconds}
 
 
 def call_from_python(dtype: str) -> None:

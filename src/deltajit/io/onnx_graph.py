@@ -34,6 +34,7 @@ from deltajit.io.onnx_elements import (
     parts,
 )
 from deltajit.io.recognition import Recognized
+from deltajit.model import checks
 from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
 
@@ -80,7 +81,7 @@ def from_onnx(
     path: Path, output_name: str | None, loss: str, options: Mapping[str, object]
 ) -> tuple[Architecture, Array]:
     """Return an architecture and theta of an ONNX file's network: see `Network.from_onnx`."""
-    name = os.fsdecode(path)
+    name = checks.path(path)
     try:
         model = onnx_file.read(name)
         walk = Walk(model, os.path.dirname(name))

@@ -232,8 +232,10 @@ def _hidden_names(activation: object, n_hidden: int) -> tuple[str, ...]:
     if isinstance(activation, str):
         return (checks.choice(activation, "activation", hidden_activations()),) * n_hidden
     if not isinstance(activation, (list, tuple)):
+        hint = "; dj.register_activation names a function" if callable(activation) else ""
         raise TypeError(
-            f"activation must be a name, or a list of one name per hidden layer; got {activation!r}"
+            "activation must be a name, or a list of one name per hidden layer; "
+            f"got {activation!r}{hint}"
         )
     if len(activation) != n_hidden:
         raise ValueError(

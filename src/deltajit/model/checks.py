@@ -6,7 +6,6 @@ was and what was expected.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 import os
@@ -18,9 +17,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deltajit.circuits.tracing import holds_nodes
-from deltajit.kernels import LOSSES, ranges
+from deltajit.kernels import LOSSES, hints, ranges
 from deltajit.kernels.blocks import MOST_THREADS
 from deltajit.kernels.gemm.parallel import usable_cores
+from deltajit.kernels.mlp.optimizers import OPTIMIZERS
 from deltajit.model import memory
 from deltajit.model.memory import Array, DType
 
@@ -41,8 +41,8 @@ def choice(value: object, name: str, options: Iterable[str]) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, one of {_listed(options)}; got {value!r}")
     if value not in options:
-        near = difflib.get_close_matches(value, options, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? It" if near else f"{name}"
+        near = hints.nearest(value, options)
+        hint = f"did you mean {near!r}? It" if near else f"{name}"
         raise ValueError(f"{name}={value!r} is unknown; {hint} must be one of {_listed(options)}")
     return value
 
@@ -218,7 +218,12 @@ def optimizer(value: Any) -> Any:
     """Check an object with a `rule` or `minimize`: dj.SGD(0.1), dj.Adam() or dj.LBFGS(), say."""
     methods = [getattr(value, name, None) for name in ("rule", "minimize")]
     if isinstance(value, type) or not any(map(callable, methods)):
-        raise TypeError(f"optimizer must be one such as dj.SGD(0.1) or dj.Adam(), got {value!r}")
+        asked = value if isinstance(value, str) else getattr(value, "__name__", "")
+        meant = hints.nearest(asked, [*OPTIMIZERS, "LBFGS", "LevenbergMarquardt"])
+        hint = f"; did you mean optimizer=dj.{meant}()?" if meant else ""
+        raise TypeError(
+            f"optimizer must be one such as dj.SGD(0.1) or dj.Adam(), got {value!r}{hint}"
+        )
     return value
 
 
@@ -411,6 +416,8 @@ def asarray(value: object, name: str) -> Array:
             return _frame(value, name)
         if hasattr(kind, "to_numpy"):
             return _column(value, name)
+        if hasattr(kind, "toarray"):
+            raise TypeError(f"{name} is sparse; pass {name}.toarray()")
     try:
         return np.asarray(value)
     except ValueError:

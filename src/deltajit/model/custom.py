@@ -264,6 +264,11 @@ def loss_name(loss: object) -> object:
     """Return the name of a loss; a circuit is registered by the function that it computes."""
     graph = getattr(loss, "graph", None)
     if not isinstance(graph, Graph):
+        if callable(loss):
+            raise TypeError(
+                "loss must be a name or a circuit; of a function of an output and its target "
+                f"dj.Circuit(f, 2) makes one, got {loss!r}"
+            )
         return loss
     if graph.outputs.size != 1:
         raise ValueError(f"loss must be a circuit with one output, got {loss}")

@@ -1,4 +1,4 @@
-"""Axes and colours that all pictures share."""
+"""Axes, colours and sizes of text that all pictures share."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
 MARKERS = "osD^vP*X<>"
 BINS = 50
+SMALL, LEAST = 8.0, 5.0  # points of text inside of a picture, where there is room and at least
 
 
 def axes_of(ax: Axes | None, width: float = 0, height: float = 0) -> Axes:
@@ -35,6 +36,18 @@ def axes_of(ax: Axes | None, width: float = 0, height: float = 0) -> Axes:
     return ax
 
 
+def inches(ax: Axes) -> tuple[float, float]:
+    """Return the width and height of Axes as they are now."""
+    box = ax.get_window_extent()
+    dpi = ax.figure.dpi
+    return float(box.width / dpi), float(box.height / dpi)
+
+
+def fitting(points: float) -> float:
+    """Return a size of text that fits where `points` are free for it."""
+    return min(max(points, LEAST), SMALL)
+
+
 def colors(n: int) -> Array:
     """Return n colours (n, 3), RGB from 0 to 1, for things without an order, such as classes."""
     from matplotlib.colors import to_rgb
@@ -43,7 +56,7 @@ def colors(n: int) -> Array:
 
 
 def sequence(n: int) -> Array:
-    """Return n colours (n, 3), RGB from 0 to 1, for things in order, such as layers."""
+    """Return n colours (n, 3), RGB from 0 to 1, for things in order; none is faint on white."""
     from matplotlib import colormaps
 
-    return np.asarray(colormaps[SEQUENTIAL](np.linspace(0, 0.9, n)))[:, :3]
+    return np.asarray(colormaps[SEQUENTIAL](np.linspace(0, 0.75, n)))[:, :3]

@@ -126,6 +126,9 @@ def _draw_regions(
 
 def _draw_samples(ax: Axes, X: Array, classes: Array, n: int) -> None:
     """Draw the samples, a colour and a marker per class, and a legend beside the picture."""
+    if ax.figure.get_layout_engine() is None:  # which would make room for the legend
+        place = ax.get_position()
+        ax.set_position((place.x0, place.y0, 0.9 * place.width, place.height))
     for k, color in enumerate(colors(n)):
         ax.scatter(
             X[classes == k, 0],

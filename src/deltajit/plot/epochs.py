@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deltajit.model.memory import Array
-from deltajit.plot.axes import PALETTE, axes_of
+from deltajit.plot.axes import PALETTE, SMALL, axes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,9 @@ def draw(
         epoch = int(np.nanargmin(middle))
         label = f"best epoch: {epoch + 1} ({middle[epoch]:.4g})"
         ax.plot(epoch + 1, middle[epoch], "o", color="black", fillstyle="none", label=label)
-    ax.set(xlabel="epoch", ylabel="loss", yscale="log" if log else "linear")
+    ax.set(xlabel="epoch", yscale="log" if log else "linear")
+    ax.set_ylabel("loss", labelpad=2)
+    ax.tick_params(axis="y", which="minor", labelsize=SMALL)  # "6 x 10^-1" is long
     whole_numbers = MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
     ax.xaxis.set_major_locator(whole_numbers)
     ax.grid(alpha=0.3)

@@ -12,7 +12,7 @@ from deltajit.model import checks
 from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
 from deltajit.plot import units
-from deltajit.plot.axes import BINS, axes_of, sequence
+from deltajit.plot.axes import BINS, axes_of, fitting, inches, sequence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,15 +88,18 @@ def gradient_histograms(
     names = _layer_names(architecture)
     for i, part in enumerate(dW):
         zeros = np.mean(part == 0)
-        names[i] += f"\n{zeros:.0%} are 0" if zeros else ""
+        names[i] += f", {zeros:.0%} are 0" if zeros else ""
     ax = axes_of(ax, height=0.5 * len(dW))
-    _rows(ax, sizes, edges, names)
     ax.set(xscale="log", xlabel="|dLoss/dW|")
+    _rows(ax, sizes, edges, names)
     return ax
 
 
 def _rows(ax: Axes, values: Sequence[Array], edges: Array, names: list[str]) -> None:
-    """Draw one histogram per layer, the first on top, each scaled to fill its row."""
+    """Draw one histogram per layer, the first on top, each scaled to fill its row.
+
+    Names stand inside, left of all bars: labels outside are cut off on figures without a layout.
+    """
     bottoms = np.arange(len(values))[::-1]
     colors = sequence(len(values))
     for row, bottom, color in zip(values, bottoms, colors, strict=True):
@@ -104,14 +107,29 @@ def _rows(ax: Axes, values: Sequence[Array], edges: Array, names: list[str]) -> 
         heights = bottom + 0.85 * counts / max(counts.max(), 1)
         ax.stairs(heights, edges, baseline=bottom, fill=True, color=color, alpha=0.7)
         ax.axhline(bottom, color=color, linewidth=0.8)
-    ax.set_yticks(bottoms + 0.4, names, fontsize="small")
-    ax.tick_params(axis="y", length=0)
+    size = fitting(0.8 * 72 * inches(ax)[1] / len(values))
+    ax.set_yticks(bottoms + 0.45, names, fontsize=size, ha="left", va="center")
+    ax.tick_params(axis="y", length=0, pad=-5)
+    scale = ax.xaxis.get_transform()
+    ends = scale.transform(edges[[0, -1]])
+    gutter = (10 + 0.62 * size * max(map(len, names))) / 72 / inches(ax)[0]
+    left = ends[0] - min(gutter / (1 - gutter), 1) * (ends[1] - ends[0])
+    ax.set_xlim(*scale.inverted().transform([left, ends[1]]))
     ax.set(ylabel="layer (share of its weights)", ylim=(-0.05, len(values)))
     ax.grid(alpha=0.3, axis="x")
 
 
-def graph(net: Network, *, max_units: int = 12, ax: Axes | None = None) -> Axes:
+def graph(
+    net: Network,
+    *,
+    max_units: int = 12,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw the units and weights of a network: lines are coloured by weights, circles by biases.
+
+    Of a network with few weights, their values stand on the lines.
 
     Parameters
     ----------
@@ -119,6 +137,8 @@ def graph(net: Network, *, max_units: int = 12, ax: Axes | None = None) -> Axes:
         The network.
     max_units : int, >= 2
         Of a layer with more units only the first and last are drawn, and the picture says so.
+    input_names, output_names : sequence of str, optional
+        Names of the features and of the classes or targets, to write beside their units.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default on a new figure.
 
@@ -131,9 +151,23 @@ def graph(net: Network, *, max_units: int = 12, ax: Axes | None = None) -> Axes:
     ------
     ValueError, TypeError
         net is no Network or has weights that are not finite, max_units is not a whole number >= 2,
-        or ax is no Axes.
+        there is not one name for each input or output, or ax is no Axes.
     """
-    return units.draw(architecture_of(net), net.weights, net.biases, max_units=max_units, ax=ax)
+    its = architecture_of(net)
+    names = (
+        _unit_names(input_names, "input_names", its.sizes[0]),
+        _unit_names(output_names, "output_names", its.sizes[-1]),
+    )
+    return units.draw(its, net.weights, net.biases, max_units=max_units, names=names, ax=ax)
+
+
+def _unit_names(names: Sequence[str] | None, argument: str, count: int) -> list[str]:
+    """Check that there is one name for each unit; no names at all are empty ones."""
+    if names is None:
+        return [""] * count
+    if isinstance(names, str) or len(names) != count:
+        raise ValueError(f"{argument} must be {count} names, got {names!r}")
+    return [str(name) for name in names]
 
 
 def architecture_of(net: Network) -> Architecture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,11 +13,13 @@ from deltajit.model import checks
 from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
 from deltajit.plot import notebook
-from deltajit.plot.axes import DIVERGING, axes_of
+from deltajit.plot.axes import DIVERGING, SMALL, axes_of, fitting, inches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import LineCollection
+
+MOST_NUMBERS = 24  # weights of a network whose values can be read on its lines
 
 
 class Column(NamedTuple):
@@ -49,6 +52,7 @@ def draw(
     biases: Sequence[Array],
     *,
     max_units: int = 12,
+    names: tuple[Sequence[str], Sequence[str]] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw units, and weights that are finite: see `deltajit.plot.graph`."""
@@ -58,11 +62,21 @@ def draw(
     ax = axes_of(ax, width=1.2 * len(columns))
     lines = _draw_weights(ax, columns, weights, largest)
     _draw_units(ax, columns, biases, largest)
-    ax.set_xticks(range(len(columns)), _column_names(architecture, columns))
+    if names is not None:
+        for x, column, texts in zip(
+            (0, len(columns) - 1), columns[:: len(columns) - 1], names, strict=True
+        ):
+            _write_names(ax, x, column, texts)
+    if sum(W.size for W in weights) <= MOST_NUMBERS:
+        _write_weights(ax, columns, weights)
+    size = fitting(72 * inches(ax)[0] / len(columns) / 8)
+    ax.set_xticks(range(len(columns)), _column_names(architecture, columns), fontsize=size)
     ax.set_yticks([])
     ax.tick_params(axis="x", length=0)
-    ax.margins(0.08)
-    ax.set(xlabel="layer", ylabel="units")
+    longest = max(map(len, itertools.chain(*names))) if names else 0
+    ax.margins(0.08 + 0.6 * SMALL * longest / 72 / inches(ax)[0], 0.08)
+    ax.set_xlabel("layer", fontsize=SMALL, labelpad=1)
+    ax.set_ylabel("units", fontsize=SMALL)
     ax.spines[:].set_visible(False)
     ax.figure.colorbar(lines, ax=ax, label="weight (line), bias (circle)")
     return ax
@@ -128,10 +142,33 @@ def _draw_units(ax: Axes, columns: list[Column], biases: Sequence[Array], larges
         ax.plot(np.full_like(gap, x), gap, ".", color="black", markersize=3, zorder=3)
 
 
+def _write_names(ax: Axes, x: int, column: Column, names: Sequence[str]) -> None:
+    """Write names beside units: left of the inputs, right of the outputs."""
+    side = -1 if x == 0 else 1
+    for unit, height in zip(column.units, column.heights, strict=True):
+        ax.annotate(
+            names[unit], (x, height), (7 * side, 0), textcoords="offset points", fontsize=SMALL,
+            ha="right" if side < 0 else "left", va="center",
+        )  # fmt: skip
+
+
+def _write_weights(ax: Axes, columns: list[Column], weights: Sequence[Array]) -> None:
+    """Write each weight on its line, nearer to its end the further down the line starts."""
+    for i, (W, left, right) in enumerate(zip(weights, columns[:-1], columns[1:], strict=True)):
+        for to, end in zip(right.units, right.heights, strict=True):
+            for source, start in zip(left.units, left.heights, strict=True):
+                share = (1 + (source + to) % left.size) / (left.size + 1)
+                ax.text(
+                    i + share, start + share * (end - start), f"{W[to, source]:.2g}",
+                    fontsize=SMALL, ha="center", va="center", zorder=2,
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+                )  # fmt: skip
+
+
 def _column_names(architecture: Architecture, columns: list[Column]) -> list[str]:
     """Label each layer by its activation, its number of units, and how many of them are shown."""
     names = []
     for column, activation in zip(columns, ("inputs", *architecture.activations), strict=True):
-        some = len(column.units) < column.size
-        names.append(f"{activation}\n{column.size:,}" + f"\n({len(column.units)} shown)" * some)
+        some = f"{len(column.units)} of " * (len(column.units) < column.size)
+        names.append(f"{activation}\n{some}{column.size:,}")
     return names

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deltajit.model import checks
-from deltajit.plot.axes import PALETTE, axes_of
+from deltajit.plot.axes import PALETTE, SMALL, axes_of, fitting, inches
 from deltajit.reference import Trace
 
 if TYPE_CHECKING:
@@ -56,12 +56,14 @@ def steps(trace: Trace, sample: int = 0, *, ax: Axes | None = None) -> Axes:
         )
     i = checks.whole(sample, "sample", least=0, most=len(trace.w) - 1)
     ax = axes_of(ax, width=WIDTH * len(sizes), height=HEIGHT * max(sizes) + 1)
+    width, height = inches(ax)
+    size = fitting(SMALL * min(width / (WIDTH * len(sizes)), height / (HEIGHT * max(sizes) + 1)))
     heights = [np.arange(n)[::-1] - (n - 1) / 2 for n in sizes]
     for layer in range(1, len(sizes)):
-        _draw_lines(ax, trace, layer, heights)
+        _draw_lines(ax, trace, layer, heights, size)
     for layer, column in enumerate(heights):
         for unit, height in enumerate(column):
-            _draw_unit(ax, (layer, height), _texts(trace, layer, i, unit))
+            _draw_unit(ax, (layer, height), _texts(trace, layer, i, unit), size)
     top = max(sizes) / 2
     ax.set(xlim=(-0.4, len(sizes) - 0.6), ylim=(-top - 0.2, top + 0.2))
     many = f", sample {i} of {len(trace.w)}; dW and db are sums" if len(trace.w) > 1 else ""
@@ -85,20 +87,20 @@ def _texts(trace: Trace, layer: int, sample: int, unit: int) -> tuple[str, str, 
     return trace.model.activations[layer - 1], above, below
 
 
-def _draw_unit(ax: Axes, place: tuple[int, Any], texts: tuple[str, str, str]) -> None:
+def _draw_unit(ax: Axes, place: tuple[int, Any], texts: tuple[str, str, str], size: float) -> None:
     """Draw a circle, numbers of the forward pass above it, those of the backward pass below."""
     inside, above, below = texts
-    ax.plot(*place, "o", color="white", markeredgecolor="black", markersize=38, zorder=3)
-    ax.text(*place, inside, ha="center", va="center", fontsize=8, zorder=4)
+    ax.plot(*place, "o", color="white", markeredgecolor="black", markersize=4.7 * size, zorder=3)
+    ax.text(*place, inside, ha="center", va="center", fontsize=size, zorder=4)
     for text, color, up in ((above, FORWARD, 1), (below, BACKWARD, -1)):
         ax.annotate(
-            text, place, (0, 22 * up), textcoords="offset points", color=color, fontsize=8,
-            ha="center", va="bottom" if up > 0 else "top", zorder=5,
+            text, place, (0, 2.75 * size * up), textcoords="offset points", color=color,
+            fontsize=size, ha="center", va="bottom" if up > 0 else "top", zorder=5,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
         )  # fmt: skip
 
 
-def _draw_lines(ax: Axes, trace: Trace, layer: int, heights: list[Any]) -> None:
+def _draw_lines(ax: Axes, trace: Trace, layer: int, heights: list[Any], size: float) -> None:
     """Draw the weights of a layer, their numbers and derivatives staggered along the lines."""
     W, dW = trace.W[layer], trace.dW[layer]
     largest = np.abs(W).max() or 1.0
@@ -112,7 +114,8 @@ def _draw_lines(ax: Axes, trace: Trace, layer: int, heights: list[Any]) -> None:
             place = layer - 1 + share, start + share * (end - start)
             for text, color, up in ((f"{weight:.3g}", FORWARD, 1), (f"{slope:.3g}", BACKWARD, -1)):
                 ax.annotate(
-                    text, place, (0, 1.5 * up), textcoords="offset points", color=color, fontsize=7,
+                    text, place, (0, 1.5 * up), textcoords="offset points", color=color,
+                    fontsize=0.9 * size,
                     ha="center", va="bottom" if up > 0 else "top", zorder=2,
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3, "alpha": 0.8},
                 )  # fmt: skip

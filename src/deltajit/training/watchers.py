@@ -78,6 +78,8 @@ class Watchers:
         if self.metrics:
             assert self.targets is not None
             outputs = net.predict(X)
+            if self.targets.ndim == 1 and outputs.shape[1] == 1:
+                outputs = outputs[:, 0]  # else Y - outputs would be (B, B)
             for name, metric in self.metrics.items():
                 numbers[name] = checks.number(metric(self.targets, outputs), f"metrics[{name!r}]")
         return numbers
