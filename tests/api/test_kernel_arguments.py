@@ -183,6 +183,8 @@ def wrong_values(name, right):
         return wrong_orders(right)
     if name == "rule":
         return wrong_rules(right)
+    if name == "dropout":
+        return [right._replace(keep=keep) for keep in resized(right.keep)]
     if name == "size":
         return [0, -1]
     if name in ("model", "lr") or right is None:

@@ -141,7 +141,7 @@ def test_what_is_refused():
         (c, [2, 3], "auto", ValueError, "more inputs than the 3 outputs, got 3"),
         (two, [2, 1], "auto", ValueError, "a circuit with one output"),
         (c, [2, 2], "gaussian", ValueError, "output='gaussian' needs loss='gaussian_nll'"),
-        (squared, [2, 2], "auto", TypeError, "loss must be a string"),
+        (squared, [2, 2], "auto", TypeError, "loss must be a name or a circuit"),
     ]:
         with pytest.raises(error, match=message):
             dj.Network(sizes, output=output, loss=loss)

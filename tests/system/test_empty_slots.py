@@ -212,7 +212,7 @@ def test_a_c_callback(caller):
 DEEP = """
 import warnings
 
-def fail(*_):
+def fail(*_, **__):
     raise OSError("no space")
 
 def frames():
@@ -402,7 +402,7 @@ def test_from_python_it_raises(monkeypatch):
     def hopeless(x: abi.Vector):
         x[0] = 1
 
-    def fail(*_):
+    def fail(*_, **__):
         raise RuntimeError("out of ideas")
 
     x = np.zeros(3)
@@ -418,7 +418,7 @@ def test_from_python_it_raises(monkeypatch):
 HOPELESS = """
 forget("sweeps._predict")
 
-def fail(*_):
+def fail(*_, **__):
     raise RuntimeError("out of ideas")
 
 backend.compile_to_object = fail
