@@ -40,6 +40,7 @@ def test_same_bits_of_two_workers(method, client):
     assert other_history.loss == history.loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_same_bits_of_any_number_of_workers(workers):
     expected = {method: bits(fitted(method)[0]) for method in ("lbfgs", "adam")}
@@ -144,6 +145,7 @@ def test_ensemble_without_a_client():
     np.testing.assert_array_equal(nets[0].theta, nets[1].theta)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_search(client):
     X, Y, _ = samples(200)
@@ -184,6 +186,7 @@ def test_a_worker_without_deltajit(spoilt):
         fitted("adam", spoilt)
 
 
+@pytest.mark.slow
 def test_a_mixed_cluster(spoilt):
     """A worker of another kind is refused by name, unless any will do; so is a later one."""
 

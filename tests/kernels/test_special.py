@@ -44,7 +44,7 @@ def samples(net, batch=BATCHES[-1]):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bits_of_any_sizes(dtype):
     few, most = min(awkward(dtype)), max(awkward(dtype))
-    for sizes in [(2, 16, 1), (3, few, most, 5), (most, 12)]:
+    for sizes in [(2, 16, 1), (few, most, 5)]:
         plain, special = pair(sizes, "tanh", dtype=dtype)
         check(plain, special, *samples(plain))
 

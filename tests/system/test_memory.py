@@ -62,6 +62,7 @@ def test_every_public_kernel_is_run():
         "Rule",
         "from_handle",
         "function_of",
+        "jets_size",
         "kernel",
         "points_size",
         "specialize",

@@ -16,6 +16,23 @@ from deltajit.model.described import Described
 from deltajit.model.memory import Array
 
 
+def needs_squared_error(architecture: Architecture) -> None:
+    """Raise ValueError for a loss that residuals aren't of.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Architecture of a network.
+
+    Raises
+    ------
+    ValueError
+        The loss is not squared_error.
+    """
+    if architecture.loss != "squared_error":
+        raise ValueError(f"residuals need loss='squared_error', got loss={architecture.loss!r}")
+
+
 class _Point:
     """Remember the theta that a thread has last asked for, and what is known there."""
 
@@ -295,10 +312,7 @@ class Objective(Described):
         ValueError
             The loss is another one.
         """
-        if self._architecture.loss != "squared_error":
-            raise ValueError(
-                f"residuals need loss='squared_error', got loss={self._architecture.loss!r}"
-            )
+        needs_squared_error(self._architecture)
 
     def _needs_squares(self) -> None:
         """Check that the loss is a sum of squares, which no l1 penalty is."""

@@ -20,6 +20,7 @@ from deltajit.model.memory import Array
 from deltajit.network import Network
 from deltajit.training.history import History
 from deltajit.training.loop import DivergedError
+from deltajit.training.members import say_diverged
 from deltajit.training.progress import progress_bar
 
 TASKS = 4  # slices of members for each thread
@@ -259,10 +260,4 @@ def _report(done: list[_Trained], history: History) -> None:
     if history.loss:
         lost |= np.isnan(history.loss[-1])
     if lost.any():
-        first = ", ".join(str(i) for i in np.flatnonzero(lost)[:5])
-        warnings.warn(
-            f"{lost.sum()} of {lost.size} members diverged (first: {first}); they stay as they "
-            "were after their last good epoch",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        warnings.warn(say_diverged(lost), RuntimeWarning, stacklevel=3)

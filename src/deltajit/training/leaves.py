@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from deltajit import kernels
 from deltajit.derivatives.linearization import Linearization
+from deltajit.derivatives.objective import needs_squared_error
 from deltajit.kernels.blocks import LARGEST_BLOCK
 from deltajit.model import checks, memory
 from deltajit.model.architecture import Architecture
@@ -312,10 +313,7 @@ class BlockObjective:
 
     def needs_squared_error(self) -> None:
         """Raise ValueError for a loss that residuals aren't of."""
-        if self._architecture.loss != "squared_error":
-            raise ValueError(
-                f"residuals need loss='squared_error', got loss={self._architecture.loss!r}"
-            )
+        needs_squared_error(self._architecture)
 
     def _product(self, name: str, theta: ArrayLike, p: ArrayLike) -> Array:
         v = checks.direction(p, "p", self._last.shape, np.dtype(np.float64))

@@ -53,7 +53,8 @@ def fit(
         bad = alive & ~(np.isfinite(losses) & np.isfinite(theta).all(axis=1))
         if bad.any():
             theta[bad], losses[bad], alive[bad] = good[state.epoch % 2, bad], np.nan, False
-            _warn(bad, state.epoch + 1)
+            text = say_diverged(bad, f" in epoch {state.epoch + 1}")
+            warnings.warn(text, RuntimeWarning, stacklevel=7)
         if not alive.any():
             raise DivergedError(state.epoch + 1, int(rule.count.max()) + 1, state.history)
         return losses
@@ -117,11 +118,10 @@ def _part(x: Array | None, ndim: int, some: slice) -> Any:
     return x if x is None or x.ndim == ndim else x[some]
 
 
-def _warn(bad: Array, epoch: int) -> None:
+def say_diverged(bad: Array, when: str = "") -> str:
+    """Return the warning about members that have diverged, which `bad` marks."""
     first = ", ".join(str(i) for i in np.flatnonzero(bad)[:5])
-    warnings.warn(
-        f"{bad.sum()} of {bad.size} members diverged in epoch {epoch} (first: {first}); they stay "
-        "as they were after their last good epoch",
-        RuntimeWarning,
-        stacklevel=8,
+    return (
+        f"{bad.sum()} of {bad.size} members diverged{when} (first: {first}); they stay as they "
+        "were after their last good epoch"
     )
