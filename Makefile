@@ -12,13 +12,21 @@ NEWEST := .venv-newest
 MAIN_PATH_TESTS := tests/kernels/test_gradient.py tests/io/test_saving.py \
 	$(patsubst %,tests/api/test_%.py,network derivatives training full_batch)
 
-.PHONY: demo playground bench bench-full bench-peers results test test-slow test-lowest test-newest test-avx2 test-sse2 lint docs clean
+.PHONY: wheels demo playground bench bench-full bench-peers results test test-slow test-lowest test-newest test-avx2 test-sse2 lint docs clean
 
 demo: .venv/demo
 	$(BIN)/deltajit demo
 
 playground: .venv/playground  # a network to watch while it learns, in the browser
 	$(BIN)/deltajit playground
+
+# The sdist, the wheel of sources, and one with object code for x86-64-v3 and -v4, which takes minutes.
+# The same sources and versions of what compiles give the same bytes.
+wheels: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+wheels: .venv/wheels
+	rm -rf build
+	$(BIN)/python -m build --outdir dist
+	DELTAJIT_WHEEL=1 $(BIN)/python -m build --wheel --outdir dist
 
 bench: .venv/bench  # two minutes: claims about what derivatives cost, which can fail
 	$(BIN)/python -m pytest bench/

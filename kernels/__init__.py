@@ -36,7 +36,8 @@ Floors, each importing only from those before it:
 ``compiler``        a kernel is compiled once for each dtype, kept on disk (`cache`), and called by
                     its address; `abi` says how arguments are passed, `backend` has Numba's
                     private parts, `status` what a kernel says of wrong arguments,
-                    `python` calls of Python from jitted code
+                    `python` calls of Python from jitted code; `levels` says for which CPUs,
+                    `shipped` reads what comes with a wheel, which `ship` makes
 ``simd``            vector registers, views of buffers, elementary functions and their check
 ``blocks``          every block size and choice among kernels, with its reason
 ``gemm``            the register tile, products by panels, narrow ones, threads

@@ -29,6 +29,7 @@ try:
 except ImportError:  # Numba was built without it, or its runtime library is missing
     openmp = None
 
+from . import levels, shipped
 from .abi import from_words, word_types
 
 # Held by who compiles, Numba for others or we; asked from C (`python`), where a method of Python's
@@ -41,14 +42,46 @@ if hasattr(os, "register_at_fork"):  # a child has no thread that would give it 
     )
 
 
+# Whoever sets a target for Numba, by its environment variables, wants kernels for that.
+_is_given = not config.ENABLE_AVX or config.CPU_NAME is not None or config.CPU_FEATURES is not None
+LEVEL = levels.chosen(() if _is_given else shipped.files())
+
+
 def target():
-    """Return (triple, CPU name, features) of Numba's target, as its environment variables say."""
-    return cpu_target.target_context.codegen().magic_tuple()
+    """Return (triple, CPU name, features) that kernels are for: a level's, or Numba's target."""
+    triple, *cpu = cpu_target.target_context.codegen().magic_tuple()
+    return (triple, LEVEL, "") if LEVEL else (triple, *cpu)
 
 
 def settings():
     """Return what object code depends on besides its source: the target and Numba's debug flags."""
     return (*target(), config.OPT, config.BOUNDSCHECK, config.LOOP_VECTORIZE, config.SLP_VECTORIZE)
+
+
+def is_debugging():
+    """Return whether Numba's debug flags ask for other code than what is shipped."""
+    flags = config.OPT, config.LOOP_VECTORIZE, config.SLP_VECTORIZE
+    return bool(config.BOUNDSCHECK) or tuple(map(int, flags)) != (3, 1, 0)
+
+
+@functools.cache
+def _machine():
+    """Return LLVM's machine for the target; it also loads code."""
+    triple, cpu, features = target()
+    return llvm.Target.from_triple(triple).create_target_machine(
+        cpu=cpu, features=features, opt=config.OPT, reloc="static", codemodel="jitdefault", jit=True
+    )
+
+
+@contextlib.contextmanager
+def for_target():
+    """Let Numba's passes optimize for the kernels' target instead of its own."""
+    codegen = cpu_target.target_context.codegen()
+    before, codegen._tm = codegen._tm, _machine()
+    try:
+        yield
+    finally:
+        codegen._tm = before
 
 
 @contextlib.contextmanager
@@ -173,6 +206,7 @@ def _flags():
 
 
 @lock
+@for_target()
 def compile_to_object(function, arguments, result, symbol, text_of=None):
     """Return the object code of a C function `symbol` that does what a Python function does.
 
@@ -186,21 +220,23 @@ def compile_to_object(function, arguments, result, symbol, text_of=None):
     _hide_all_but(module, symbol)
     library._optimize_final_module()
     _check_calls(module)
-    return library.codegen._tm.emit_object(module)
+    _number_all_but(module, symbol)
+    return _machine().emit_object(module)
 
 
 @lock
+@for_target()
 def compile_to_text(function, arguments, result, symbol):
     """Return a C function as LLVM's bitcode, for kernels that it is inlined into.
 
     Small, but neither unrolled nor vectorized: sizes may be constants there.
     """
     library = _library_of(function, arguments, result, symbol)
-    module, codegen = library._final_module, library.codegen
+    module = library._final_module
     _hide_all_but(module, symbol)
     options = llvm.PipelineTuningOptions(speed_level=1)
     options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
-    builder = llvm.create_pass_builder(codegen._tm, options)
+    builder = llvm.create_pass_builder(_machine(), options)
     builder.getModulePassManager().run(module, builder)
     return module.as_bitcode()
 
@@ -266,6 +302,15 @@ def _hide_all_but(module, symbol):
             part.linkage = llvm.Linkage.internal
 
 
+def _number_all_but(module, symbol):
+    """Name what is internal by numbers of its own: Numba's count what a process has compiled."""
+    module.name = symbol
+    hidden = (p for p in [*module.functions, *module.global_variables] if not p.is_declaration)
+    for i, part in enumerate(hidden):
+        if part.name != symbol:
+            part.name = f"part.{i}"
+
+
 def _check_calls(module):
     """Refuse calls to Python and to Numba's runtime: a kernel allocates and raises nothing."""
     for function in module.functions:
@@ -275,12 +320,8 @@ def _check_calls(module):
 
 @functools.cache
 def _engine():
-    """Return an execution engine of our own, for Numba's target, that only loads object code."""
-    triple, cpu, features = target()
-    machine = llvm.Target.from_triple(triple).create_target_machine(
-        cpu=cpu, features=features, reloc="static", codemodel="jitdefault", jit=True
-    )
-    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    """Return an execution engine of our own, that only loads object code."""
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
 
 
 _kept = []  # object code, which the engine refers to as long as it lives
@@ -300,7 +341,7 @@ def load_module(module, symbol):
     """Return the address of a function in a module of `llvmlite.ir`, for this process alone."""
     parsed = llvm.parse_assembly(str(module))
     parsed.verify()
-    return load_object(cpu_target.target_context.codegen()._tm.emit_object(parsed), symbol)
+    return load_object(_machine().emit_object(parsed), symbol)
 
 
 def _check_parts():

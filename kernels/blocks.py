@@ -13,6 +13,8 @@ from .simd.vectors import CPU_NAME, LANES_F32, VECTOR_BYTES
 
 # KiB of a core's L1 and L2 caches, by LLVM's name of the CPU; of others the least there is.
 CACHES = {
+    # levels: the least of the CPUs that have them
+    **{"x86-64-v3": (32, 256), "x86-64-v4": (32, 1024)},
     **dict.fromkeys(("haswell", "broadwell", "skylake"), (32, 256)),
     **dict.fromkeys(("skylake-avx512", "cascadelake", "cooperlake"), (32, 1024)),
     **dict.fromkeys(("icelake-client", "rocketlake"), (48, 512)),

@@ -1,18 +1,16 @@
 """Object code on disk: a file for each kernel, dtype and CPU, good for one set of sources.
 
-A file has a line that says what it is, a digest, and the code. It appears as a whole or not at all;
-one that can't be read or is damaged is as good as none. Two processes that need one kernel at the
-same time wait for each other, so that it is compiled once; a killed one leaves no lock behind.
+A file appears as a whole or not at all; one that can't be read or is damaged is as good as none.
+Two processes that need one kernel at the same time wait for each other, so that it is compiled
+once; a killed one leaves no lock behind.
 """
 
 import contextlib
 import functools
 import hashlib
-import logging
 import os
 import secrets
 import time
-import warnings
 import zlib
 
 try:
@@ -21,13 +19,10 @@ except ImportError:  # Windows: then two processes may compile one kernel twice
     fcntl = None
 
 from . import backend
+from .object_code import packed, unpacked, warn_once
 
-HEADER = b"deltajit object code 1\n"
-DIGEST = hashlib.sha256().digest_size
 SUFFIX = ".o"
 PATIENCE = 30.0  # seconds to wait for another process, some times what the largest kernel takes
-
-logger = logging.getLogger("deltajit")
 
 
 _off = ""  # why nothing is kept
@@ -59,10 +54,9 @@ def _path(name, fingerprint):
     return folder() / f"{name}-{fingerprint}-{target}{SUFFIX}"
 
 
-def count(fingerprint):
-    """Return how many kernels are kept for this CPU."""
-    names = _path("*float??", fingerprint).name  # not those of the bitcode of some
-    return len(list(folder().glob(names))) if is_on() else 0
+def has(name, fingerprint):
+    """Return whether there is a file of a kernel for this CPU."""
+    return is_on() and _path(name, fingerprint).exists()
 
 
 def load(name, fingerprint):
@@ -77,9 +71,8 @@ def load(name, fingerprint):
     except OSError as error:
         warn_once(f"the cache in {folder()} can't be read ({error!r})")
         return None
-    start = len(HEADER) + DIGEST
-    code = data[start:]
-    if data[:start] == HEADER + hashlib.sha256(code).digest():
+    code = unpacked(data)
+    if code is not None:
         return code
     warn_once(f"the cache in {folder()} can't be read ({path.name} is damaged)")
     with contextlib.suppress(OSError):
@@ -95,7 +88,7 @@ def save(name, fingerprint, code):
     temporary = path.with_name(f".{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(HEADER + hashlib.sha256(code).digest() + code)
+        temporary.write_bytes(packed(code))
         os.replace(temporary, path)
         for other in path.parent.glob(f"{name}-*{SUFFIX}"):
             if fingerprint not in other.name:
@@ -144,13 +137,3 @@ def _lock_file():
         return os.open(folder() / "deltajit.lock", os.O_RDWR | os.O_CREAT, 0o666)
     except OSError:
         return None
-
-
-@functools.cache
-def warn_once(problem):
-    """Say why kernels are not kept; never an error, since jitted code may be waiting for them."""
-    message = f"deltajit: {problem}; kernels are compiled again in every process that needs them"
-    try:
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
-    except RuntimeWarning:
-        logger.warning(message)

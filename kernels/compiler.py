@@ -20,7 +20,6 @@ import ctypes
 import functools
 import glob
 import hashlib
-import importlib.resources
 import inspect
 import logging
 import os
@@ -44,7 +43,8 @@ from numba.core import cgutils
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.extending import intrinsic, register_jitable, typeof_impl
 
-from . import abi, backend, cache, python
+from . import abi, backend, cache, python, shipped
+from .fingerprint import SOURCES
 
 OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
 HELPER = {
@@ -58,40 +58,12 @@ HELPER = {
 }
 
 
-def _sources(folder, place=""):
-    """Return (path from here, content) of each source file in a folder and its subfolders.
-
-    A folder may be one in a zip: what `importlib.resources` gives reads both.
-    """
-    for entry in folder.iterdir():
-        name = f"{place}{entry.name}"
-        if entry.is_dir():
-            yield from _sources(entry, f"{name}/")
-        elif name.endswith(".py"):
-            yield name, entry.read_bytes()
-
-
-def _fingerprint():
-    """Return the hash of every source file of this package, and of Numba's version.
-
-    None where they can't be read, as in a package of compiled modules alone.
-    """
-    versions = f"{__name__} {numba.__version__} {llvmlite.__version__} {backend.openmp is not None}"
-    digest = hashlib.sha256(versions.encode())
-    try:
-        sources = sorted(_sources(importlib.resources.files(__package__)))
-    except (OSError, TypeError):  # a loader that reads no folders raises either
-        return None
-    for name, content in sources:
-        digest.update(name.encode() + b"\0" + content)
-    return digest.hexdigest() if sources else None
-
-
-_of_sources = _fingerprint()
-FINGERPRINT = _of_sources or secrets.token_hex(32)
-SHORT = FINGERPRINT[:16]  # in names of files
-if _of_sources is None:  # what is compiled is good for this process alone
+if SOURCES is None:  # what is compiled is good for this process alone
     cache.switch_off("the kernels' sources can't be read, so that a cache might be of others")
+    SOURCES = secrets.token_hex(32)
+_compilers = f"{numba.__version__} {llvmlite.__version__}"
+FINGERPRINT = hashlib.sha256(f"{_compilers} {SOURCES}".encode()).hexdigest()  # of what is compiled
+SHORT = FINGERPRINT[:16]  # in names of files
 
 logger = logging.getLogger("deltajit")
 
@@ -476,16 +448,29 @@ def _text_named(symbol):
 def _kept(kernel, real, name, make):
     """Return what `make` makes of a kernel, from the cache if it is kept there under a name."""
     if not kernel.is_kept:
-        return _compiled(kernel, real, make)
-    code = cache.load(name, SHORT)
+        return compiled(kernel, real, make)
+    code = cache.load(name, SHORT) or _shipped(name)
     if code is None:
         _say_once()
         with cache.lock(name, SHORT):
             code = cache.load(name, SHORT)  # another process may have been faster
             if code is None:
-                code = _compiled(kernel, real, make)
+                code = compiled(kernel, real, make)
                 cache.save(name, SHORT, code)
     return code
+
+
+def _shipped(name):
+    """Return the object code of a kernel that came with the package, or None."""
+    return None if backend.is_debugging() else shipped.load(backend.LEVEL, name)
+
+
+def origin_of(kernel: Any, real: Any) -> str:
+    """Return where the code of a kernel comes from: "cache", "shipped", or "" if from nowhere."""
+    name = f"{kernel.name}.{REALS[real]}"
+    if cache.has(name, SHORT):
+        return "cache"
+    return "shipped" if not backend.is_debugging() and name in shipped.names(backend.LEVEL) else ""
 
 
 def _say_once():
@@ -500,7 +485,7 @@ def _say_once():
         logger.warning("deltajit: compiling kernels for this CPU%s", place)
 
 
-def _compiled(kernel, real, make):
+def compiled(kernel, real, make=backend.compile_to_object):
     """Return what `make` makes of a kernel."""
     global _spent
     start = time.perf_counter()
@@ -542,6 +527,10 @@ class _DispatcherCache(FunctionCache):
             filename_base=f"{self._impl.filename_base}-{SHORT}",
             source_stamp=FINGERPRINT,
         )
+
+    def _index_key(self, sig, codegen):
+        """Return the key of a signature: block sizes, which may be inlined, are of the target."""
+        return (*super()._index_key(sig, codegen), backend.settings())
 
     def load_overload(self, sig, target_context):
         try:

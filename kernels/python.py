@@ -16,14 +16,18 @@ from numba.core import cgutils
 from . import backend
 
 WORD, POINTER, INT, VOID = ir.IntType(64), ir.IntType(8).as_pointer(), ir.IntType(32), ir.VoidType()
+DOUBLE = ir.DoubleType()
 
 # (result, arguments) of each function of Python's that is called.
 FUNCTIONS = {
+    "PyErr_Occurred": (POINTER, []),
     "PyEval_RestoreThread": (VOID, [POINTER]),
     "PyEval_SaveThread": (POINTER, []),
+    "PyFloat_AsDouble": (DOUBLE, [POINTER]),
     "PyGILState_Check": (INT, []),
     "PyGILState_Ensure": (INT, []),
     "PyGILState_Release": (VOID, [INT]),
+    "PyLong_AsLongLong": (WORD, [POINTER]),
     "PyObject_CallObject": (POINTER, [POINTER, POINTER]),
     "PyObject_IsTrue": (INT, [POINTER]),
     "PyThread_acquire_lock": (INT, [POINTER, INT]),
@@ -32,9 +36,10 @@ FUNCTIONS = {
     "PyThread_get_thread_ident": (WORD, []),
     "PyThread_release_lock": (VOID, [POINTER]),
     "PyThread_start_new_thread": (INT, [POINTER, POINTER]),
+    "PyTuple_GetItem": (POINTER, [POINTER, WORD]),
     "Py_DecRef": (VOID, [POINTER]),
 }
-for _name in FUNCTIONS:
+for _name in (*FUNCTIONS, "Py_BuildValue"):  # that takes any number of values
     _function = ctypes.cast(getattr(ctypes.pythonapi, _name), ctypes.c_void_p)
     llvm.add_symbol(f"deltajit_{_name}", _function.value)
 

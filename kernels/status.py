@@ -4,13 +4,17 @@ A kernel can't raise. It checks what it is given, returns one of these before an
 and the jitted function around it raises a ValueError by `refuse`.
 """
 
+import hashlib
+
 import numpy as np
 
-from .compiler import FINGERPRINT, njit
+from .backend import LEVEL
+from .compiler import SOURCES, njit
 
-# What a caller of these sources bears. A user's function with cache=True holds calls of kernels,
-# and Numba does not see that they have changed since: the kernels do, by this number.
-VERSION = np.int64(int(FINGERPRINT[:15], 16))
+# What a caller of these sources, for this level, bears. A user's function with cache=True holds
+# calls of kernels, and sizes of buffers; Numba does not see that they have changed since: the
+# kernels do, by this number.
+VERSION = np.int64(int(hashlib.sha256(f"{SOURCES} {LEVEL}".encode()).hexdigest()[:15], 16))
 
 (
     OK, STALE, BAD_MODEL, BAD_X, BAD_Y, BAD_WEIGHTS, SMALL_WORK, BAD_OUT, BAD_U, BAD_V, BAD_GRAD,
@@ -87,3 +91,6 @@ def _raise(status):
             "those of one's own have not"
         )
     raise ValueError("work is too small: make it by circuit.workspace(batch, order)")
+
+
+complain = _raise.py_func  # for Python itself

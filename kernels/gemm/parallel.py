@@ -31,8 +31,10 @@ WORD, POINTER = ir.IntType(64), ir.IntType(8).as_pointer()
 NOT_STARTED, READY, LOST = 0, 1, 2
 _state = ctypes.c_int64(NOT_STARTED)
 llvm.add_symbol("deltajit_openmp_state", ctypes.addressof(_state))
-if openmp is not None:
-    llvm.add_symbol("deltajit_openmp_for", openmp.parallel_for)
+# Without OpenMP no region is ever opened, but kernels, which may have been compiled elsewhere,
+# refer to it all the same: any address will do.
+_openmp_for_at = ctypes.addressof(_state) if openmp is None else openmp.parallel_for
+llvm.add_symbol("deltajit_openmp_for", _openmp_for_at)
 
 
 def start():
@@ -84,13 +86,6 @@ def over_parts(task):
     multiply-adds of all of it. Threads get multiples of `step` rows.
     """
     whole, region = _call_of(task), _region_of(task)
-    if openmp is None:
-
-        @inlined
-        def run(state, shape, by_columns, work, threads, step=CHUNK_OF_ROWS):
-            whole(state, Part(ZERO, shape[0], ZERO, shape[1]))
-
-        return run
 
     @inlined
     def run(state, shape, by_columns, work, threads, step=CHUNK_OF_ROWS):

@@ -1,21 +1,15 @@
-"""Entries for callers in Python, who pay for arguments: 40 ns an array, 760 a tuple of arrays.
+"""A handle: one int64 array that says where a model and a workspace are, for C callbacks.
 
-A handle is one int64 array that says where a model and a workspace are; who makes it keeps both
-alive. Everything else is as in `sweeps`.
+Who makes it keeps both alive.
 """
-
-from functools import cache, cached_property
 
 import numba
 import numpy as np
-from numba import types
 
 from ..abi import Floats, Matrix, Words
-from ..compiler import inlined, njit
-from ..simd.views import array_of, doubles, vector_at
-from ..status import VERSION, refuse
+from ..compiler import inlined
+from ..simd.views import array_of, vector_at
 from .model import LAYER, NETWORK, Model
-from .sweeps import _loss, _predict, _value_and_grad
 
 # What the words of a handle are.
 THETA, N_PARAMS, NETWORK_AT, LAYERS_AT, N_LAYERS, WORK, WORK_SIZE, THREADS, ITEMSIZE = range(9)
@@ -65,65 +59,3 @@ def from_handle(handle: Words, X: Matrix) -> tuple[Model, Floats]:
     theta = vector_at(handle[THETA], handle[N_PARAMS], X)
     model = Model(theta, network, layers, handle[THREADS])
     return model, vector_at(handle[WORK], handle[WORK_SIZE], X)
-
-
-@njit
-def predict(handle, X, out):
-    """Write the outputs of X (B, n_in), or of one sample (n_in,), into `out`."""
-    model, work = from_handle(handle, X)
-    refuse(_predict(VERSION, model, X, out, work))
-
-
-@njit
-def loss(handle, X, Y, weights):
-    """Return the loss: the weighted mean over samples, plus the penalty."""
-    model, work = from_handle(handle, X)
-    value = doubles(1)
-    refuse(_loss(VERSION, model, X, Y, weights, work, value))
-    return value[0]
-
-
-@njit
-def value_and_grad(handle, X, Y, grad, weights):
-    """Return the loss, and write its gradient into `grad`."""
-    model, work = from_handle(handle, X)
-    value = doubles(1)
-    refuse(_value_and_grad(VERSION, model, X, Y, weights, grad, work, value))
-    return value[0]
-
-
-@cache
-def entries_for(dtype):
-    """Return the `Entries` for a NumPy dtype."""
-    return Entries(numba.from_dtype(dtype))
-
-
-class Entries:
-    """Entries as compiled code for arrays of one dtype, without the 0.1 us of Numba's dispatcher.
-
-    Nothing looks at the types of the arguments: arrays must be writable and C-contiguous, and have
-    so many axes; weights are None.
-    """
-
-    def __init__(self, real):
-        self._real = real
-
-    def _compiled(self, dispatcher, *axes):
-        """Return an entry for arrays of so many axes after the handle; for None it is None."""
-        arrays = [types.none if n is None else types.Array(self._real, n, "C") for n in axes]
-        return dispatcher.compile((types.Array(types.int64, 1, "C"), *arrays))
-
-    @cached_property
-    def predict_one(self):
-        """Return `predict` of one sample (n_in,)."""
-        return self._compiled(predict, 1, 1)
-
-    @cached_property
-    def loss(self):
-        """Return `loss` of samples (B, n_in)."""
-        return self._compiled(loss, 2, 2, None)
-
-    @cached_property
-    def value_and_grad(self):
-        """Return `value_and_grad` of samples (B, n_in)."""
-        return self._compiled(value_and_grad, 2, 2, 1, None)

@@ -14,7 +14,6 @@ import operator
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.registry import cpu_target
 from numba.extending import (
     intrinsic,
     lower_builtin,
@@ -23,16 +22,17 @@ from numba.extending import (
     type_callable,
 )
 
+from ..backend import target
 from . import write
 
 
 def _probe_target():
-    """(name, bytes in a vector register, whether it has fused multiply-add) of Numba's target CPU.
+    """(name, bytes in a vector register, whether it has fused multiply-add) of the kernels' target.
 
     Asks the code generator instead of reading a feature list: a CPU name implies features that
     no list shows, and NUMBA_CPU_NAME, NUMBA_CPU_FEATURES and NUMBA_ENABLE_AVX are all obeyed.
     """
-    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
+    triple, cpu, features = target()
     machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
     t = "<16 x float>"
     module = llvm.parse_assembly(f"""

@@ -25,6 +25,7 @@ from deltajit.io.files import Path
 from deltajit.kernels.blocks import LARGEST_BLOCK
 from deltajit.kernels.hints import hinted
 from deltajit.kernels.mlp import handle
+from deltajit.kernels.mlp.calls import calls_for
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
 from deltajit.model import checks, custom, memory, scores
 from deltajit.model.architecture import Architecture, with_names
@@ -65,14 +66,8 @@ class Scratch(threading.local):
         return memory.empty(size, self._model.theta.dtype)
 
     @cached_property
-    def handle(self) -> NDArray[np.int64]:
-        """Return the addresses of the network and of memory for derivatives of order 1."""
-        addresses: NDArray[np.int64] = handle.make_handle(self._model, self.work)
-        return addresses
-
-    @cached_property
     def work(self) -> Array:
-        """Return memory for derivatives of order 1, that of the handle."""
+        """Return memory for derivatives of order 1."""
         return self._workspace(1)
 
     @cached_property
@@ -150,7 +145,7 @@ class Network(Described):
     """
 
     __slots__ = (
-        "__dict__", "__weakref__", "_architecture", "_biases", "_entries", "_face", "_lent",
+        "__dict__", "__weakref__", "_architecture", "_biases", "_calls", "_face", "_lent",
         "_model", "_progress", "_rng", "_scratch", "_weights",
     )  # fmt: skip
 
@@ -198,7 +193,7 @@ class Network(Described):
         self._model = architecture.model(theta, threads)
         sizes = architecture.sizes
         self._face: tuple[tuple[int], int, DType] = (sizes[0],), sizes[-1], architecture.dtype
-        self._entries = handle.entries_for(architecture.dtype)
+        self._calls = calls_for(architecture.dtype)
         self._scratch = Scratch(self._model)
         self._lent: list[Array] = []  # workspaces behind handles
 
@@ -479,11 +474,11 @@ class Network(Described):
         one, n_out, kind = self._face
         if type(X) is ndarray and X.shape == one and X.dtype is kind and X.flags.carray:
             out = empty(n_out, kind)  # what follows would do the same, in twice the time
-            self._entries.predict_one(self._scratch.handle, X, out)
+            self._calls.predict(self._model, X, out, self._scratch.work)
             return out
         samples = checks.samples(X, "X", *one, kind)
         out = empty((*samples.shape[:-1], n_out), kind)
-        handle.predict(self._scratch.handle, samples, out)
+        self._calls.predict(self._model, samples, out, self._scratch.work)
         return out
 
     def activations(self, X: ArrayLike) -> tuple[Array, ...]:
@@ -548,13 +543,10 @@ class Network(Described):
             for.
         """
         data = self._data(X, Y, sample_weight)
-        if theta is not None:
-            there, work = self._at(theta), self._scratch.work
-            return float(kernels.loss(there, data.X, data.Y, work, data.weights))
-        if data.weights is None:
-            value: float = self._entries.loss(self._scratch.handle, data.X, data.Y, None)
-            return value
-        return float(handle.loss(self._scratch.handle, data.X, data.Y, data.weights))
+        model = self._model if theta is None else self._at(theta)
+        work = self._scratch.work
+        value: float = self._calls.loss(model, data.X, data.Y, data.weights, work)
+        return value
 
     def score(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the accuracy of a classifier, or R2 of a regressor.
@@ -648,12 +640,10 @@ class Network(Described):
             grad = memory.result(architecture.n_params, architecture.dtype)
         else:
             grad = checks.buffer(out, "out", architecture.n_params, architecture.dtype)
+        model, call = self._model, self._calls.value_and_grad
         if theta is not None:
-            there, work = self._at(theta), self._scratch.work
-            value = kernels.value_and_grad(there, samples, targets, grad, work, weights)
-            return float(value), grad
-        call = handle.value_and_grad if weights is not None else self._entries.value_and_grad
-        return call(self._scratch.handle, samples, targets, grad, weights), grad
+            model = self._at(theta)
+        return call(model, samples, targets, weights, grad, self._scratch.work), grad
 
     def grad(
         self,

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from deltajit.kernels import circuit
 from deltajit.kernels.blocks import KC
-from deltajit.kernels.mlp import handle
+from deltajit.kernels.mlp.calls import calls_for
 from deltajit.kernels.simd.views import copy_vector
 
 import deltajit as dj
@@ -60,11 +60,11 @@ LAYER_KERNELS = {
     "accumulate_gradient": "delta X lr_of_dtype W b threads",
     "update": "rule theta v",
 }
-# And those that take a handle in place of model and work.
-HANDLE_KERNELS = {
-    "predict": "X outputs",
-    "loss": "X Y no_weights",
-    "value_and_grad": "X Y grad no_weights",
+# And those that Python calls without a check.
+ENTRY_KERNELS = {
+    "predict": "model X outputs work",
+    "loss": "model X Y no_weights work",
+    "value_and_grad": "model X Y no_weights grad work",
 }
 OVERWRITTEN = {
     "outputs", "grad", "points", "of_samples", "of_inputs", "jacobian", "of_parameters", "a",
@@ -261,14 +261,11 @@ def call(kernel, named, place, garbage):
     return np.array(value, float).tobytes() if value is not None else b"", bits
 
 
-def by_handle(kernel):
-    """`kernel(handle, ...)` as a function of model and work in the handle's place."""
+def by_entry(name):
+    """A function of Python objects alone that calls an entry for their dtype."""
 
-    def through(model, work, *rest):
-        places = handle.make_handle(model, work)
-        here = ends(places.shape, places.dtype)
-        here[:] = places
-        return kernel(here, *rest)
+    def through(model, *rest):
+        return getattr(calls_for(model.theta.dtype), name)(model, *rest)
 
     return through
 
@@ -279,8 +276,8 @@ def every_kernel():
         yield name, getattr(kernels, name), f"model {names}"
     for name, names in LAYER_KERNELS.items():
         yield name, getattr(kernels, name), names
-    for name, names in HANDLE_KERNELS.items():
-        yield f"handle.{name}", by_handle(getattr(handle, name)), f"model work {names}"
+    for name, names in ENTRY_KERNELS.items():
+        yield f"calls.{name}", by_entry(name), names
 
 
 def is_run(name, net, batch):

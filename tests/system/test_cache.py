@@ -48,7 +48,6 @@ with warnings.catch_warnings(record=True) as caught:
     import numpy as np
     import deltajit as dj
     from deltajit.kernels import compiler
-    from deltajit.kernels.mlp import handle
     from deltajit.kernels.simd import views
 
     for step in held:
@@ -66,8 +65,13 @@ with warnings.catch_warnings(record=True) as caught:
         dj.kernels.ACTIVATIONS["sigmoid"].activate(x, y, 0.0)
     else:
         net = dj.Network([2, 3, 1], "tanh", dtype=dtype)
-        y = net.predict(x) if work == "predict" else net.grad(x, x[:, :1])
-dispatchers = [handle.predict, handle.value_and_grad]
+        y, there = np.zeros((6, 1), dtype), net.workspace(6)
+        if work == "predict":
+            dj.kernels.predict(net.model, x, y, there)
+        else:
+            y = np.zeros(net.n_params, dtype)
+            dj.kernels.value_and_grad(net.model, x, x[:, :1].copy(), y, there)
+dispatchers = [dj.kernels.predict, dj.kernels.value_and_grad]
 compiled = sum(sum(x.stats.cache_misses.values()) for x in dispatchers)
 found = {
     "file": dj.__file__,

@@ -5,9 +5,10 @@ import sys
 
 import numpy as np
 import pytest
+from deltajit.kernels import compiler
 
 import deltajit as dj
-from deltajit import cli
+from deltajit import cli, kernels
 from deltajit.cli import compare, demo
 from tests.helpers import processes
 
@@ -131,6 +132,17 @@ def test_info(capsys):
     printed = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
     assert "float32" in printed["lanes"]
     assert printed["CPU"]
+    counts = [int(part.split()[0]) for part in printed["kernels"].split(",")]
+    assert sum(counts) == len(compiler.all_kernels())
+
+
+def test_info_of_each_kernel(capsys):
+    """Where its code comes from."""
+    kernels.ACTIVATIONS["tanh"].activate(np.ones((1, 1)), np.ones((1, 1)), 0.0)
+    assert cli.main(["info", "--kernels"]) == 0
+    lines = capsys.readouterr().out.splitlines()[-len(compiler.all_kernels()) :]
+    printed = dict(line.split(None, 1) for line in lines)
+    assert printed["activations.activate.tanh.float64"] in ("in the cache", "shipped")
 
 
 def test_installed_command():

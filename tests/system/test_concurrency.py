@@ -144,14 +144,12 @@ def child():
     print(json.dumps([hashes, numba.threading_layer(), openmp is not None, sorted({*sums})]))
 
 
-@pytest.mark.parametrize("without_openmp", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_users_own_threads(without_openmp, cache):
+@pytest.mark.parametrize("without_openmp", [False, True])
+def test_users_own_threads(without_openmp):
     """The bits are the same where Numba has no OpenMP, and whichever layer the user has."""
     if openmp is None and not without_openmp:
         pytest.skip("Numba has no OpenMP here")
     environment = {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": 2}
-    if without_openmp:  # other kernels: they would replace those that all other tests have cached
-        environment["NUMBA_CACHE_DIR"] = cache.mkdir("kernels-without-openmp")
     printed = processes.run("-c", CHILD.format(without=without_openmp), **environment)
     hashes, layer, has_openmp, sums = json.loads(printed)
     assert layer == "workqueue"

@@ -421,9 +421,14 @@ forget("sweeps._predict")
 def fail(*_, **__):
     raise RuntimeError("out of ideas")
 
+@numba.njit
+def f(model, X, out, work):
+    kernels.predict(model, X, out, work)
+
 backend.compile_to_object = fail
 net = dj.Network([2, 3, 1], "tanh")
-net.predict(np.ones((3, 2)))
+X, Y = data(net, 3)
+f(net.model, X, Y, net.workspace(3))
 print("[]")
 """
 

@@ -12,7 +12,9 @@ FOLDERS = {"kernels": ROOT / "kernels", "": ROOT / "src/deltajit"}
 # From the ground up: a module may import those that stand before it. A folder's name is that of its
 # __init__.
 FLOORS = """
+    kernels.fingerprint kernels.levels kernels.object_code kernels.shipped
     kernels.abi kernels.backend kernels.cache kernels.python kernels.compiler kernels.status
+    kernels.fastcall
     kernels.ranges kernels.hints
     kernels.simd kernels.simd.write kernels.simd.vectors kernels.blocks kernels.simd.views
     kernels.simd.elementary kernels.simd.ulp
@@ -23,9 +25,10 @@ FLOORS = """
     kernels.mlp.sweeps
     kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.inputs kernels.mlp.jets
     kernels.mlp.rules kernels.mlp.optimizers
-    kernels.mlp.training kernels.mlp.sampling kernels.mlp.stacked kernels.mlp.handle
+    kernels.mlp.training kernels.mlp.calls kernels.mlp.sampling kernels.mlp.stacked
+    kernels.mlp.handle
     kernels.circuit.runs kernels.circuit.operations kernels.circuit.schedule
-    kernels.circuit.interpreter kernels.circuit.loss kernels.circuit kernels
+    kernels.circuit.interpreter kernels.circuit.loss kernels.circuit kernels kernels.ship
 
     version
     reference.arrays reference.activations reference.losses reference.sweeps reference.passes

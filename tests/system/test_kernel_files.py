@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from deltajit.kernels import cache
+from deltajit.kernels import cache, object_code
 
 from tests.helpers import processes
 from tests.helpers.processes import PRELUDE, answer
@@ -73,9 +73,9 @@ def test_a_full_disk(monkeypatch, tmp_path):
 
     monkeypatch.setattr(cache, "folder", lambda: tmp_path)
     monkeypatch.setattr(Path, "write_bytes", full)
-    cache.warn_once.cache_clear()
+    object_code.warn_once.cache_clear()
     caplog = []
-    monkeypatch.setattr(cache.logger, "warning", caplog.append)
+    monkeypatch.setattr(object_code.logger, "warning", caplog.append)
     for _ in range(2):
         cache.save("kernel.float32", "fingerprint", b"code")
     assert len(caplog) == 1

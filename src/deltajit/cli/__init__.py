@@ -107,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument(
         "--dtype", choices=("float32", "float64"), help="for --plan (default: float32)"
     )
+    info.add_argument("--kernels", action="store_true", help="where the code of each comes from")
     playground = commands.add_parser("playground", help="watch a network learn, in the browser")
     playground.add_argument("--port", type=_checked(_port), default=5100, help="0: any free one")
     playground.add_argument("--no-browser", action="store_true", help="only print the address")
@@ -191,4 +192,4 @@ def _report(options: argparse.Namespace) -> Any:
         return plan.run(options.plan, options.batch or 64, options.dtype or "float32")
     from deltajit.cli import info
 
-    return info.run()
+    return info.run(options.kernels)

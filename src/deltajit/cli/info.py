@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import Counter
 from importlib import import_module
 
 import llvmlite.binding as llvm
@@ -11,7 +12,7 @@ import numba
 import numpy as np
 from numba.core.registry import cpu_target
 
-from deltajit.kernels import cache, compiler
+from deltajit.kernels import backend, cache, compiler
 from deltajit.kernels.simd.vectors import LANES_F32, LANES_F64
 from deltajit.version import VERSION
 
@@ -28,8 +29,23 @@ def rows() -> list[tuple[str, str]]:
         ("threading layers", ", ".join(_threading_layers()) or "none"),
         ("cores", str(os.cpu_count())),
         ("compilation cache", str(cache.folder() or "none")),
-        ("compiled kernels", f"{cache.count(compiler.SHORT)} of {len(compiler.all_kernels())}"),
+        ("kernels are for", backend.LEVEL or "this CPU"),
+        (
+            "kernels",
+            ", ".join(f"{n} {origin}" for origin, n in Counter(origins().values()).items()),
+        ),
     ]
+
+
+ORIGINS = {"cache": "in the cache", "shipped": "shipped", "": "not compiled yet"}
+
+
+def origins() -> dict[str, str]:
+    """Return {name: where its code comes from} of all kernels."""
+    return {
+        f"{kernel.name}.{real}": ORIGINS[compiler.origin_of(kernel, real)]
+        for kernel, real in compiler.all_kernels()
+    }
 
 
 def _threading_layers() -> list[str]:
@@ -45,9 +61,12 @@ def _threading_layers() -> list[str]:
     return layers
 
 
-def run() -> dict[str, str]:
-    """Print the table, and return it."""
+def run(kernels: bool = False) -> dict[str, str]:
+    """Print the table, and where each of the kernels comes from if that is asked for; return it."""
     table = dict(rows())
+    if kernels:
+        table |= origins()
+    width = max(18, *map(len, table))
     for what, value in table.items():
-        print(f"{what:<18} {value}")
+        print(f"{what:<{width}} {value}")
     return table

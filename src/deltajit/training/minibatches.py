@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from deltajit import kernels
 from deltajit.kernels.abi import python_kind
+from deltajit.kernels.mlp.calls import ENTRIES
 from deltajit.model import checks, memory
 from deltajit.model.memory import Array
 from deltajit.training.history import TrainingState
@@ -19,10 +19,7 @@ from deltajit.training.loop import DivergedError
 
 Sums = tuple[float, float]  # of the samples' weighted losses, and of their weights
 
-# The kernel's code by the kinds of what is the same in a fit, and those of other arguments: Numba's
-# own look at all of them, before each call, takes longer than an epoch of some networks.
-_entry: Any = kernels.fit_epoch
-_compiled: dict[object, dict[object, Callable[..., Sums]]] = {}
+_entry: Any = ENTRIES["fit_epoch"]
 
 
 class Steps:
@@ -34,8 +31,8 @@ class Steps:
         grad, work = memory.empty(net.n_params, net.dtype), net.workspace(batch_size)
         self._model, self._dropout = net.model, dropout
         self._batch_size, self._state = batch_size, (rule, grad, work)
-        same = python_kind((net.model, batch_size, *self._state, dropout))
-        self._compiled = _compiled.setdefault(same, {})
+        self._call: Callable[..., Sums] = _entry.unchecked(net.dtype)
+        self._known: set[object] = set()  # what samples were: nothing else differs between calls
 
     def __call__(self, rows: NDArray[np.int64], X: Array, Y: Array, weights: Array | None) -> Sums:
         """Take a step for each minibatch of `rows`.
@@ -51,12 +48,12 @@ class Steps:
     def _take(
         self, rows: NDArray[np.int64], X: Array, Y: Array, weights: Array | None, size: int
     ) -> Sums:
-        arguments = self._model, X, Y, rows, size, *self._state, weights, self._dropout
+        arguments = self._model, (X, Y, weights), rows, size, *self._state, self._dropout
         kinds = python_kind((X, Y, rows, weights))
-        call = self._compiled.get(kinds)
-        if call is None:
-            call = self._compiled[kinds] = _entry.compile(tuple(map(numba.typeof, arguments)))
-        return call(*arguments)
+        if kinds not in self._known:
+            _entry.check(self._model.theta.dtype, *arguments)
+            self._known.add(kinds)
+        return self._call(*arguments)
 
 
 def epochs(state: TrainingState, train: Callable[[], Iterator[Sums]]) -> Callable[[], float]:
