@@ -25,10 +25,11 @@ FLOORS = """
     kernels.mlp.sweeps
     kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.inputs kernels.mlp.jets
     kernels.mlp.rules kernels.mlp.optimizers
-    kernels.mlp.training kernels.mlp.calls kernels.mlp.sampling kernels.mlp.stacked
+    kernels.mlp.training kernels.mlp.sampling kernels.mlp.calls kernels.mlp.stacked
     kernels.mlp.handle
     kernels.circuit.runs kernels.circuit.operations kernels.circuit.schedule
-    kernels.circuit.interpreter kernels.circuit.loss kernels.circuit kernels kernels.ship
+    kernels.circuit.interpreter kernels.circuit.calls kernels.circuit.loss kernels.circuit
+    kernels kernels.ship
 
     version
     reference.arrays reference.activations reference.losses reference.sweeps reference.passes
@@ -54,7 +55,7 @@ FLOORS = """
     plot.parameters plot.curves plot
     sklearn.samples sklearn.descent sklearn.intervals sklearn.tasks sklearn.base sklearn.classifier
     sklearn.regressor sklearn
-    (package)
+    public (package)
     distributed.cluster distributed.rows distributed.reduction distributed.journal
     distributed.steps distributed.learning distributed.lots distributed
     playground playground.formulas playground.datasets playground.tables playground.sources
