@@ -30,7 +30,7 @@ from deltajit.circuits.tracing import (
     where,
 )
 from deltajit.kernels import circuit as compiled
-from deltajit.kernels.circuit.calls import calls_for
+from deltajit.kernels.circuit.entries import calls_for
 from deltajit.model import checks, memory
 from deltajit.model.described import Described
 from deltajit.model.memory import Array, DType

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from deltajit.circuit import Circuit
 from deltajit.derivatives import by_inputs
-from deltajit.kernels.circuit.calls import calls_for
+from deltajit.kernels.circuit.entries import calls_for
 from deltajit.model import checks
 from deltajit.model.memory import Array
 from deltajit.network import Network
