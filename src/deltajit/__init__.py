@@ -5,34 +5,34 @@
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deltajit.version import VERSION
-
-if TYPE_CHECKING:
-    from deltajit.public import *
 
 __version__ = VERSION
 
 # Modules that need not wait for all the others, so that these can import them from here.
 _MODULES = ("circuit", "constructions", "kernels", "plot", "reference")
 
+if TYPE_CHECKING:
+    from deltajit.kernels.mlp.optimizers import *
+    from deltajit.public import *
+else:
 
-def __getattr__(name: str) -> Any:
-    """Import what a public name is in when it is first asked for (SPEC 1).
+    def __getattr__(name):
+        """Import what a public name is in when it is first asked for (SPEC 1).
 
-    Numba takes most of the time: ``import deltajit`` alone does without it.
-    """
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name == "__all__" or not name.startswith("_"):
-        public = importlib.import_module(f"{__name__}.public")
-        if name in ("__all__", *public.__all__):
-            value = globals()[name] = getattr(public, name)
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        Numba takes most of the time: ``import deltajit`` alone does without it.
+        """
+        if name in _MODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        if name == "__all__" or not name.startswith("_"):
+            public = importlib.import_module(f"{__name__}.public")
+            if name in ("__all__", *public.__all__):
+                value = globals()[name] = getattr(public, name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-
-def __dir__() -> list[str]:
-    """Return the public names."""
-    return sorted({*globals(), *__getattr__("__all__")})
+    def __dir__():
+        """Return the public names."""
+        return sorted({*globals(), *__getattr__("__all__")})
