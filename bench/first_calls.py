@@ -6,6 +6,7 @@ seconds. All of it works with older sources of deltajit too.
 
 import sys
 import time
+from itertools import pairwise
 
 SIZES, BATCH = (64, 128, 10), 64
 
@@ -63,6 +64,47 @@ def jitted():
     start = time.process_time()
     users.step(model, X, Y, grad, work)
     print(time.process_time() - start)
+
+
+def imported():
+    """The import alone."""
+    import deltajit  # noqa: F401
+
+    print(time.process_time())
+
+
+def sklearn():
+    """The first fit of scikit-learn, of one epoch."""
+    from sklearn.neural_network import MLPClassifier
+
+    MLPClassifier(SIZES[1:-1], max_iter=1).fit(*data())
+    print(time.process_time())
+
+
+def jax():
+    """The first gradient of JAX."""
+    import jax
+    import numpy as np
+
+    def loss(layers, X, labels):
+        (W, b), (V, c) = layers
+        logits = jax.nn.log_softmax(jax.nn.relu(X @ W + b) @ V + c)
+        return -logits[np.arange(BATCH), labels].mean()
+
+    layers = [(np.ones(pair, "f4"), np.ones(pair[1], "f4")) for pair in pairwise(SIZES)]
+    jax.block_until_ready(jax.jit(jax.grad(loss))(layers, *data()))
+    print(time.process_time())
+
+
+def torch():
+    """The first gradient of PyTorch."""
+    import torch
+
+    n_in, hidden, n_out = SIZES
+    layers = torch.nn.Linear(n_in, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, n_out)
+    X, labels = map(torch.from_numpy, data())
+    torch.nn.functional.cross_entropy(torch.nn.Sequential(*layers)(X), labels).backward()
+    print(time.process_time())
 
 
 if __name__ == "__main__":

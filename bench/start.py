@@ -1,12 +1,14 @@
-"""``python -m bench.start [CHECKOUT]``: CPU seconds to first results, median of three processes."""
+"""``python -m bench.start [CHECKOUT | --wheel WHEEL]``: CPU seconds to first results (medians)."""
 
 import argparse
+import compileall
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,9 +36,9 @@ def package_of(checkout):
         yield Path(folder)
 
 
-def seconds(what, **environment):
+def seconds(what, python=sys.executable, **environment):
     """CPU seconds that a function of `first_calls` prints, in a process of its own."""
-    command = [sys.executable, "-P", HERE / "first_calls.py", what]
+    command = [python, "-P", HERE / "first_calls.py", what]
     environment = {**os.environ, **environment}
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
     return float(done.stdout)
@@ -60,6 +62,29 @@ def start(package):
     return rows
 
 
+def with_code(wheel, peers):
+    """One measurement beside others, without any cache: {row: CPU seconds}.
+
+    A wheel with compiled kernels is unpacked, and its modules compiled as pip does.
+    """
+    rows = {}
+    with tempfile.TemporaryDirectory() as folder:
+        package, cache = Path(folder, "package"), Path(folder, "cache")
+        zipfile.ZipFile(wheel).extractall(package)
+        compileall.compile_dir(package, quiet=1)
+        environment = {"PYTHONPATH": str(package), "NUMBA_CACHE_DIR": str(cache)}
+        for row, what in (
+            ("import", "imported"), ("first gradient", "gradient"), ("twelve features", "features"),
+        ):  # fmt: skip
+            rows[f"deltajit, {row}"] = seconds(what, **environment)
+    for row, what in (
+        ("scikit-learn, first fit", "sklearn"), ("JAX, first gradient", "jax"),
+        ("PyTorch, first gradient", "torch"),
+    ):  # fmt: skip
+        rows[row] = seconds(what, peers)
+    return rows
+
+
 def medians(measure, repeats=3):
     """The median of each row that `measure` gives."""
     measured = [measure() for _ in range(repeats)]
@@ -76,11 +101,15 @@ def table(columns):
     return lines
 
 
-def run():
+def beside_peers(options):
+    """Measure a wheel beside other libraries."""
+    rows = medians(lambda: with_code(options.wheel, options.peers))
+    print(*table({"wheel": rows}), sep="\n")
+    return {"CPU seconds": rows}
+
+
+def run(options):
     """Measure these sources, and others beside them."""
-    parser = argparse.ArgumentParser(prog="python -m bench.start", description=__doc__)
-    parser.add_argument("checkout", nargs="?", type=Path, help="other sources, to compare with")
-    options = parser.parse_args()
     others = [options.checkout] if options.checkout else []
     checkouts = {"this": HERE.parent} | {other.resolve().name: other for other in others}
     columns = {}
@@ -91,5 +120,16 @@ def run():
     return {"CPU seconds": columns["this"]}
 
 
+def main():
+    """Run one of both, and keep its results under a name of its own."""
+    parser = argparse.ArgumentParser(prog="python -m bench.start", description=__doc__)
+    parser.add_argument("checkout", nargs="?", type=Path, help="other sources, to compare with")
+    parser.add_argument("--wheel", type=Path, help="one with compiled kernels (`make wheels`)")
+    parser.add_argument("--peers", default=sys.executable, help="a Python with other libraries")
+    options = parser.parse_args()
+    name, measure = ("wheel", beside_peers) if options.wheel else ("start", run)
+    store.run(name, lambda: measure(options))
+
+
 if __name__ == "__main__":
-    store.run("start", run)
+    main()

@@ -20,9 +20,11 @@ import ctypes
 import functools
 import glob
 import hashlib
+import importlib
 import inspect
 import logging
 import os
+import pkgutil
 import secrets
 import sys
 import threading
@@ -143,8 +145,11 @@ def _waiting(thread=None):
 def all_kernels() -> list[tuple[Any, Any]]:
     """Return (kernel, Numba's type of its floats) of all that are kept, ordered by name.
 
-    Of one type only if no argument depends on it: calls ask for float64 then.
+    Of one type only if no argument depends on it: calls ask for float64 then. All modules of this
+    package are imported for it.
     """
+    for module in pkgutil.walk_packages(sys.modules[__package__].__path__, f"{__package__}."):
+        importlib.import_module(module.name)
     every = sorted(_of_slot.values(), key=lambda pair: (pair[0].name, REALS[pair[1]]))
     return [(kernel, real) for kernel, real in every if kernel.is_kept and kernel.is_for(real)]
 
@@ -154,11 +159,27 @@ class Prototype:
 
     def __init__(self, function):
         functools.update_wrapper(self, function)
-        signature = inspect.signature(function)
-        self.names = list(signature.parameters)
-        self.annotations = [p.annotation for p in signature.parameters.values()]
-        result = signature.return_annotation
-        self.result = None if result is inspect.Signature.empty else result
+
+    @functools.cached_property
+    def signature(self):
+        """Return the signature of the function."""
+        return inspect.signature(self.__wrapped__)
+
+    @functools.cached_property
+    def names(self):
+        """Return the names of the parameters."""
+        return list(self.signature.parameters)
+
+    @functools.cached_property
+    def annotations(self):
+        """Return the annotations of the parameters."""
+        return [p.annotation for p in self.signature.parameters.values()]
+
+    @functools.cached_property
+    def result(self):
+        """Return the annotation of the result; None if there is none."""
+        result = self.signature.return_annotation
+        return None if result is inspect.Signature.empty else result
 
     def types_for(self, real):
         """Return (Numba types of the arguments, of the result) for floats of type `real`."""
@@ -587,6 +608,23 @@ def shared(function: F) -> F:
     return register_jitable(**HELPER)(function)
 
 
+class Helper:
+    """A function whose text goes into jitted callers; Numba hears of it when one is compiled."""
+
+    def __init__(self, function):
+        functools.update_wrapper(self, function)
+
+    @functools.cached_property
+    def dispatcher(self):
+        """Return what Numba makes of it."""
+        return _jitted(self.__wrapped__, HELPER)
+
+
+@typeof_impl.register(Helper)
+def _typeof_helper(value, context):
+    return numba.typeof(value.dispatcher)
+
+
 def inlined(function: F) -> F:
     """Let the text of `function` go into each jitted caller: nothing is compiled for it."""
-    return _jitted(function, HELPER)
+    return Helper(function)

@@ -5,6 +5,7 @@ of a second. A call costs what a call of C costs, and some nanoseconds an array.
 """
 
 import ctypes
+import functools
 
 import numba
 import numpy as np
@@ -85,6 +86,24 @@ class Entry:
         method = _Method(kernel.__name__.encode(), backend.load_module(module, name), FASTCALL)
         _methods.append(method)
         return _new_function(method, None, None)
+
+
+def entries(**entry_named):
+    """Return a function of a NumPy dtype that returns the `Calls` of these entries, made once."""
+    return functools.cache(functools.partial(Calls, entry_named))
+
+
+class Calls:
+    """The functions of some entries for one dtype, each made when it is first asked for."""
+
+    def __init__(self, entry_named, dtype):
+        self._entries, self._dtype = entry_named, dtype
+
+    def __getattr__(self, name):
+        if name.startswith("_") or name not in self._entries:
+            raise AttributeError(name)
+        function = self.__dict__[name] = self._entries[name].unchecked(self._dtype)
+        return function
 
 
 def _module(name, arguments, address, results):

@@ -4,31 +4,35 @@
 ``@njit`` code; ``reference`` holds the same functions in NumPy.
 """
 
-from deltajit import circuit, constructions, kernels, plot, reference
-from deltajit.circuit import Circuit
-from deltajit.differential import DifferentialLoss
-from deltajit.ensemble import Ensemble
-from deltajit.io.files import FormatError
-from deltajit.kernels.mlp.optimizers import *
-from deltajit.model.custom import register_activation, register_loss
-from deltajit.model.standardizer import Standardizer
-from deltajit.network import Network
-from deltajit.training import callbacks, schedules
-from deltajit.training.callbacks import EarlyStopping, ReduceLROnPlateau, WeightAveraging
-from deltajit.training.full_batch import LBFGS, LevenbergMarquardt
-from deltajit.training.history import History
-from deltajit.training.loop import DivergedError
-from deltajit.uncertainty.laplace import Laplace
+import importlib
+from typing import TYPE_CHECKING
+
 from deltajit.version import VERSION
 
 __version__ = VERSION
 
-load = Network.load
+# Modules that need not wait for all the others, so that these can import them from here.
+_MODULES = ("circuit", "constructions", "kernels", "plot", "reference")
 
-__all__ = [
-    "LBFGS", "Circuit", "DifferentialLoss", "DivergedError", "EarlyStopping", "Ensemble",
-    "FormatError", "History", "Laplace", "LevenbergMarquardt", "Network", "ReduceLROnPlateau",
-    "Standardizer", "WeightAveraging", "callbacks", "circuit", "constructions", "kernels", "load",
-    "plot", "reference", "register_activation", "register_loss", "schedules", "Optimizer",
-    *kernels.OPTIMIZERS,
-]  # fmt: skip
+if TYPE_CHECKING:
+    from deltajit.kernels.mlp.optimizers import *
+    from deltajit.public import *
+else:
+
+    def __getattr__(name):
+        """Import what a public name is in when it is first asked for (SPEC 1).
+
+        Numba takes most of the time: ``import deltajit`` alone does without it.
+        """
+        if name in _MODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        if name == "__all__" or not name.startswith("_"):
+            public = importlib.import_module(f"{__name__}.public")
+            if name in ("__all__", *public.__all__):
+                value = globals()[name] = getattr(public, name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        """Return the public names."""
+        return sorted({*globals(), *__getattr__("__all__")})

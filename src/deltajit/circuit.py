@@ -30,6 +30,7 @@ from deltajit.circuits.tracing import (
     where,
 )
 from deltajit.kernels import circuit as compiled
+from deltajit.kernels.circuit.entries import calls_for
 from deltajit.model import checks, memory
 from deltajit.model.described import Described
 from deltajit.model.memory import Array, DType
@@ -249,7 +250,7 @@ class Circuit(Described):
             return self._part(np.atleast_1d(np.asarray(x, object)))
         X, single = self._samples(x, "x")
         value = np.empty((X.shape[0], self.n_outputs), self.dtype)
-        compiled.evaluate(self._program, X, value, self._work())
+        calls_for(self.dtype).evaluate(self._program, X, value, self._work())
         return self._value(value, single)
 
     def value_and_grad(self, x: ArrayLike) -> tuple[float | Array, Array]:
@@ -356,7 +357,7 @@ class Circuit(Described):
             raise ValueError(f"v must have shape ({self.n_inputs},) or {X.shape}, got {V.shape}")
         X, V = map(np.ascontiguousarray, np.broadcast_arrays(X, V))
         out = np.empty_like(X)
-        compiled.hvp(self._program, X, V, out, self._work())
+        calls_for(self.dtype).hvp(self._program, X, V, out, self._work())
         return self._of_samples(out, one_x and one_v)
 
     # ---------------------------------------------------------------- step by step
@@ -436,7 +437,7 @@ class Circuit(Described):
         value = np.empty((X.shape[0], self.n_outputs), self.dtype)
         jacobian = np.empty((*value.shape, self.n_inputs), self.dtype)
         work = self._work()
-        compiled.value_and_grad(self._program, X, value, jacobian, work)
+        calls_for(self.dtype).value_and_grad(self._program, X, value, jacobian, work)
         return value, jacobian
 
     def _samples(self, x: ArrayLike, name: str) -> tuple[Array, bool]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deltajit import kernels
 from deltajit.circuit import Circuit
 from deltajit.derivatives import by_inputs
+from deltajit.kernels.circuit.entries import calls_for
 from deltajit.model import checks
 from deltajit.model.memory import Array
 from deltajit.network import Network
@@ -120,7 +120,7 @@ class DifferentialLoss:
         values = np.empty((len(arguments), 1), circuit.dtype)
         slopes = np.empty((len(arguments), 1, circuit.n_inputs), circuit.dtype)
         work = circuit.workspace(len(arguments))
-        kernels.circuit.value_and_grad(circuit.program, arguments, values, slopes, work)
+        calls_for(circuit.dtype).value_and_grad(circuit.program, arguments, values, slopes, work)
         return values, slopes[:, 0]
 
     def _at(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +26,7 @@ from deltajit.kernels.blocks import LARGEST_BLOCK
 from deltajit.kernels.hints import hinted
 from deltajit.kernels.mlp import handle
 from deltajit.kernels.mlp.calls import calls_for
+from deltajit.kernels.mlp.derivatives import BY_INPUTS, BY_THETA, EXACT, GAUSS_NEWTON
 from deltajit.kernels.mlp.optimizers import Adam, Optimizer
 from deltajit.model import checks, custom, memory, scores
 from deltajit.model.architecture import Architecture, with_names
@@ -702,7 +703,7 @@ class Network(Described):
         ----------
         .. [1] Pearlmutter (1994), Fast exact multiplication by the Hessian, Neural Computation 6.
         """
-        return self._product(kernels.hvp, X, Y, v, sample_weight)
+        return self._product(EXACT, X, Y, v, sample_weight)
 
     def gnvp(
         self, X: ArrayLike, Y: ArrayLike, v: ArrayLike, sample_weight: ArrayLike | None = None
@@ -736,7 +737,7 @@ class Network(Described):
         .. [1] Schraudolph (2002), Fast curvature matrix-vector products for second-order gradient
            descent, Neural Computation 14.
         """
-        return self._product(kernels.gnvp, X, Y, v, sample_weight)
+        return self._product(GAUSS_NEWTON, X, Y, v, sample_weight)
 
     def hessian(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
         """Compute the Hessian of the loss, one product with a unit vector after the other.
@@ -832,7 +833,8 @@ class Network(Described):
         """
         data = self._data(X, Y, None)
         out = np.empty((len(data.X), self.n_params), self.dtype)
-        kernels.per_sample_grads(self._model, data.X, data.Y, out, self._scratch.work_of_order_2)
+        work = self._scratch.work_of_order_2
+        self._calls.sample_gradients(self._model, data.X, data.Y, out, work, BY_THETA)
         return out
 
     def input_jvp(self, X: ArrayLike, v: ArrayLike) -> Array:
@@ -860,7 +862,7 @@ class Network(Described):
         direction = checks.direction(v, "v", shape, self.dtype)
         out = np.empty((len(samples), self.sizes[-1]), self.dtype)
         work = self._scratch.work_of_order_2
-        kernels.input_jvp(self._model, samples, direction, out, work)
+        self._calls.input_jvp(self._model, samples, direction, out, work)
         return out[0] if single else out
 
     def input_vjp(self, X: ArrayLike, u: ArrayLike) -> Array:
@@ -889,7 +891,7 @@ class Network(Described):
         cotangent = checks.direction(u, "u", shape, self.dtype)
         out = np.empty_like(samples)
         work = self._scratch.work_of_order_2
-        kernels.input_vjp(self._model, samples, cotangent, out, work)
+        self._calls.input_vjp(self._model, samples, cotangent, out, work)
         return out[0] if single else out
 
     def input_hessian(self, X: ArrayLike) -> Array:
@@ -922,7 +924,7 @@ class Network(Described):
         samples, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
         n_in, n_out = self.sizes[0], self.sizes[-1]
         out = np.empty((len(samples), n_out, n_in, n_in), self.dtype)
-        kernels.input_hessian(self._model, samples, out, self._scratch.work_of_order_2)
+        self._calls.input_hessian(self._model, samples, out, self._scratch.work_of_order_2)
         return out[0] if single else out
 
     def laplacian(self, X: ArrayLike) -> Array:
@@ -1003,7 +1005,8 @@ class Network(Described):
         """
         data = self._data(X, Y, None)
         out = np.empty_like(data.X)
-        kernels.input_grad(self._model, data.X, data.Y, out, self._scratch.work_of_order_2)
+        work = self._scratch.work_of_order_2
+        self._calls.sample_gradients(self._model, data.X, data.Y, out, work, BY_INPUTS)
         return out[0] if np.ndim(X) == 1 else out
 
     def jacobian(self, X: ArrayLike) -> Array:
@@ -1026,7 +1029,7 @@ class Network(Described):
         """
         samples, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
         out = np.empty((len(samples), self.sizes[-1], self.sizes[0]), self.dtype)
-        kernels.jacobian(self._model, samples, out, self._scratch.work_of_order_2)
+        self._calls.jacobian(self._model, samples, out, self._scratch.work_of_order_2, BY_INPUTS)
         return out[0] if single else out
 
     def parameter_jacobian(self, X: ArrayLike) -> Array:
@@ -1050,7 +1053,7 @@ class Network(Described):
         """
         samples, single = checks.matrix(X, "X", self.sizes[0], self.dtype)
         out = np.empty((len(samples), self.sizes[-1], self.n_params), self.dtype)
-        kernels.parameter_jacobian(self._model, samples, out, self._scratch.work_of_order_2)
+        self._calls.jacobian(self._model, samples, out, self._scratch.work_of_order_2, BY_THETA)
         return out[0] if single else out
 
     def trace(
@@ -1713,25 +1716,26 @@ class Network(Described):
         share = 0.0 if dropout is None else dropout
         left_out = dropout_of(share, len(self.sizes) - 2, lambda: seeds(generator))
         if left_out is None:
-            kernels.predict(model, samples, out, work)
+            self._calls.predict(model, samples, out, work)
         else:
-            kernels.predict_with_dropout(model, samples, out, work, left_out)
+            self._calls.predict_with_dropout(model, samples, out, work, left_out)
         return out
 
     def _product(
         self,
-        kernel: Callable[..., None],
+        kind: int,
         X: ArrayLike,
         Y: ArrayLike,
         v: ArrayLike,
         weights: ArrayLike | None,
     ) -> Array:
-        """Compute the product of a second-order kernel's matrix with v."""
+        """Compute the product with v of the Hessian (EXACT) or of the Gauss-Newton matrix."""
         data = self._data(X, Y, weights)
         direction = checks.direction(v, "v", self.theta.shape, self.dtype)
         out = np.empty_like(self.theta)
         work = self._scratch.work_of_order_2
-        kernel(self._model, data.X, data.Y, direction, out, work, data.weights)
+        X, Y, weights = data
+        self._calls.product(self._model, X, Y, None, weights, direction, out, work, kind)
         return out
 
 

@@ -95,6 +95,7 @@ def test_drivers_in_c(library):
     wide = cases.Case((96, 130, 20), "tanh", 128, **cases.SOFTMAX)
     for case in filter(library.takes, [*SMALL, wide]):
         checks.check(library, cases.problem(case))
+    assert np.spacing(np.float32(0)) * np.float64(1) > 0  # the process still has subnormals
 
 
 def test_from_timing_to_table_and_picture(tmp_path):

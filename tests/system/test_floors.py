@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import processes
+
 ROOT = Path(__file__).parents[2]
 FOLDERS = {"kernels": ROOT / "kernels", "": ROOT / "src/deltajit"}
 
@@ -25,10 +27,11 @@ FLOORS = """
     kernels.mlp.sweeps
     kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.inputs kernels.mlp.jets
     kernels.mlp.rules kernels.mlp.optimizers
-    kernels.mlp.training kernels.mlp.calls kernels.mlp.sampling kernels.mlp.stacked
+    kernels.mlp.training kernels.mlp.sampling kernels.mlp.calls kernels.mlp.stacked
     kernels.mlp.handle
     kernels.circuit.runs kernels.circuit.operations kernels.circuit.schedule
-    kernels.circuit.interpreter kernels.circuit.loss kernels.circuit kernels kernels.ship
+    kernels.circuit.interpreter kernels.circuit.entries kernels.circuit.loss kernels.circuit
+    kernels kernels.ship
 
     version
     reference.arrays reference.activations reference.losses reference.sweeps reference.passes
@@ -54,7 +57,7 @@ FLOORS = """
     plot.parameters plot.curves plot
     sklearn.samples sklearn.descent sklearn.intervals sklearn.tasks sklearn.base sklearn.classifier
     sklearn.regressor sklearn
-    (package)
+    public (package)
     distributed.cluster distributed.rows distributed.reduction distributed.journal
     distributed.steps distributed.learning distributed.lots distributed
     playground playground.formulas playground.datasets playground.tables playground.sources
@@ -217,3 +220,20 @@ def test_rule_can_fail(name, source, wrong):
 )
 def test_rule_of_optional_packages_can_fail(name, source, wrong):
     assert out_of_place(name, source) == wrong
+
+
+IMPORTED = """
+import sys
+import deltajit
+
+print([name in sys.modules for name in ("numpy", "numba", "deltajit.public")])
+from deltajit import *
+
+print(Network is deltajit.Network, Adam is deltajit.Adam, "Network" in dir(deltajit))
+print("numba" in sys.modules, hasattr(deltajit, "Nothing"), hasattr(deltajit, "_nothing"))
+"""
+
+
+def test_what_is_public_is_imported_when_it_is_asked_for():
+    expected = ["[False, False, False]", "True True True", "True False False"]
+    assert processes.run("-c", IMPORTED).splitlines() == expected

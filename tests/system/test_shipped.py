@@ -219,3 +219,36 @@ def test_training_with_shipped_code(tmp_path):
     place = {"PYTHONPATH": package, "NUMBA_CACHE_DIR": tmp_path / "second"}
     assert json.loads(processes.run("-c", FIT, **place)) == [theta, 0, names]
     assert np.isfinite(np.frombuffer(bytes.fromhex(theta), np.float32)).all()
+
+
+FEATURES = """
+import runpy, sys
+from numba.core import compiler
+
+def forbidden(*_, **__):
+    raise AssertionError("something is compiled")
+
+compiler.compile_extra = forbidden
+runpy.run_path(sys.argv[1])["features"]()
+"""
+
+
+@pytest.mark.slow
+def test_twelve_features_from_a_wheel(tmp_path):
+    """Those of `bench.start`, where no compiler may run, and nothing is written."""
+    source, package, cache = (tmp_path / name for name in ("source", "package", "cache"))
+    source.mkdir()
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(processes.ROOT / name, source)
+    for name in ("src", "kernels"):
+        skip = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(processes.ROOT / name, source / name, ignore=skip)
+    command = "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, source
+    code, _, errors = processes.end(processes.begin(*command, **{levels.BUILDING: 1}), limit=3600)
+    assert code == 0, errors
+    (wheel,) = tmp_path.glob("deltajit-*-py3-none-manylinux*_x86_64.whl")
+    assert wheel.stat().st_size < 12e6
+    zipfile.ZipFile(wheel).extractall(package)
+    place = {"PYTHONPATH": package, "NUMBA_CACHE_DIR": cache}
+    assert float(processes.run("-c", FEATURES, "bench/first_calls.py", **place)) > 0
+    assert not [path for path in cache.rglob("*") if path.suffix in (".o", ".nbi", ".nbc")]

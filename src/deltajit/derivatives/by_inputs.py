@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deltajit import kernels
+from deltajit.kernels.mlp.calls import calls_for
 from deltajit.model import checks, memory
 from deltajit.model.memory import Array
 
@@ -55,7 +56,7 @@ def jets(model: kernels.Model, X: Array, directions: Array, rows: int) -> Array:
     """
     n_out = int(model.network["n_out"][0])
     out = np.empty((len(X), rows, n_out), X.dtype)
-    kernels.jets(model, X, directions, out, _work(model, len(X), rows))
+    calls_for(X.dtype).jets(model, X, directions, out, _work(model, len(X), rows))
     return out
 
 
@@ -79,7 +80,7 @@ def jets_vjp(model: kernels.Model, X: Array, directions: Array, u: Array) -> Arr
         The gradient.
     """
     grad = np.empty_like(model.theta)
-    kernels.jets_vjp(model, X, directions, u, grad, _work(model, len(X), u.shape[1]))
+    calls_for(X.dtype).jets_vjp(model, X, directions, u, grad, _work(model, len(X), u.shape[1]))
     return grad
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from deltajit import kernels
+from deltajit.kernels.mlp.calls import calls_for
+from deltajit.kernels.mlp.derivatives import EXACT, GAUSS_NEWTON
 from deltajit.model import checks, memory
 from deltajit.model.architecture import Architecture
 from deltajit.model.data import Data
@@ -62,8 +63,8 @@ class Linearization(Described):
         points = memory.empty(size, theta.dtype)
         new._bind(architecture, theta, data, threads, points, np.empty_like(theta), np.nan)
         X, Y, weights = data
-        value = kernels.linearize(new._model, X, Y, new.grad, points, new._work(), weights)
-        new.value = float(value)
+        call, work = new._calls.linearize, new._work()
+        new.value = call(new._model, X, Y, weights, new.grad, points, work)
         return new
 
     def _bind(
@@ -81,6 +82,7 @@ class Linearization(Described):
         self._points = memory.ready(points)
         self._model = architecture.model(memory.copy(theta), threads)
         self.grad, self.value = memory.ready(grad), value
+        self._calls = calls_for(theta.dtype)
         self._scratch = threading.local()
 
     def _describe(self) -> dict[str, object]:
@@ -112,7 +114,7 @@ class Linearization(Described):
         ValueError, TypeError
             v has another shape, or is not finite.
         """
-        return self._second_order(kernels.hvp_at, v)
+        return self._second_order(EXACT, v)
 
     def gnvp(self, v: ArrayLike) -> Array:
         """Compute ``G @ v``, G the Gauss-Newton matrix of the loss.
@@ -132,7 +134,7 @@ class Linearization(Described):
         ValueError, TypeError
             v has another shape, or is not finite.
         """
-        return self._second_order(kernels.gnvp_at, v)
+        return self._second_order(GAUSS_NEWTON, v)
 
     def hessian(self) -> Array:
         """Compute the Hessian of the loss, one product with a unit vector after the other.
@@ -177,7 +179,7 @@ class Linearization(Described):
         theta, X = self._model.theta, self._data.X
         direction = checks.direction(v, "v", theta.shape, theta.dtype)
         out = np.empty((len(X), self._architecture.sizes[-1]), theta.dtype)
-        kernels.jvp_at(self._model, X, self._points, direction, out, self._work())
+        self._calls.jvp(self._model, X, self._points, direction, out, self._work())
         return out
 
     def vjp(self, u: ArrayLike) -> Array:
@@ -202,14 +204,15 @@ class Linearization(Described):
         shape = len(X), self._architecture.sizes[-1]
         cotangent = checks.direction(u, "u", shape, theta.dtype)
         out = np.empty(theta.size, theta.dtype)
-        kernels.vjp_at(self._model, X, self._points, cotangent, out, self._work())
+        self._calls.vjp(self._model, X, self._points, cotangent, out, self._work())
         return out
 
-    def _second_order(self, kernel: Callable[..., None], v: ArrayLike) -> Array:
+    def _second_order(self, kind: int, v: ArrayLike) -> Array:
         theta, (X, Y, weights) = self._model.theta, self._data
         direction = checks.direction(v, "v", theta.shape, theta.dtype)
         out = np.empty(theta.size, theta.dtype)
-        kernel(self._model, X, Y, self._points, direction, out, self._work(), weights)
+        model, points, work = self._model, self._points, self._work()
+        self._calls.product(model, X, Y, points, weights, direction, out, work, kind)
         return out
 
     def _work(self) -> Array:

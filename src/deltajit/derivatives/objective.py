@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from deltajit import kernels
 from deltajit.derivatives.linearization import Linearization
+from deltajit.kernels.mlp.calls import calls_for
+from deltajit.kernels.mlp.derivatives import BY_THETA
 from deltajit.model import checks, memory
 from deltajit.model.architecture import Architecture
 from deltajit.model.data import Data
@@ -161,8 +163,8 @@ class Objective(Described):
         point = self._at(theta)
         if point.value is None:
             X, Y, weights = self._data
-            value = kernels.value_and_grad(point.model, X, Y, point.grad, point.work, weights)
-            point.value = float(value)
+            call = calls_for(X.dtype).value_and_grad
+            point.value = call(point.model, X, Y, weights, point.grad, point.work)
         return point.value, point.grad.astype(np.float64)
 
     def hessp(self, theta: ArrayLike, p: ArrayLike) -> Array:
@@ -240,7 +242,7 @@ class Objective(Described):
         for first in range(0, len(X), count):
             part = slice(first, first + count)
             out = np.empty((*Y[part].shape, n), Y.dtype)
-            kernels.parameter_jacobian(point.model, X[part], out, point.work)
+            calls_for(X.dtype).jacobian(point.model, X[part], out, point.work, BY_THETA)
             J = (root[part, None, None] * out).reshape(-1, n)
             G += J.T @ J
         return G
@@ -268,7 +270,7 @@ class Objective(Described):
         point, l2 = self._at(theta), self._architecture.l2
         X, Y, _ = self._data
         out = np.empty_like(Y)
-        kernels.predict(point.model, X, out, point.work)
+        calls_for(X.dtype).predict(point.model, X, out, point.work)
         parts = [(self._root_weights()[:, None] * (out.astype(np.float64) - Y)).ravel()]
         if l2:
             parts.append(np.sqrt(l2) * point.model.theta[self._is_weight()])
@@ -298,7 +300,7 @@ class Objective(Described):
         X, Y, _ = self._data
         n = self._architecture.n_params
         out = np.empty((*Y.shape, n), Y.dtype)
-        kernels.parameter_jacobian(point.model, X, out, point.work)
+        calls_for(X.dtype).jacobian(point.model, X, out, point.work, BY_THETA)
         parts = [(self._root_weights()[:, None, None] * out).reshape(-1, n)]
         if l2:
             parts.append(np.sqrt(l2) * np.eye(n)[self._is_weight()])

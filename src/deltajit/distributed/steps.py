@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from deltajit import kernels
 from deltajit.derivatives.objective import Objective
 from deltajit.distributed.journal import Journal
 from deltajit.distributed.reduction import Reduction
+from deltajit.kernels.mlp.calls import calls_for
 from deltajit.model.architecture import Architecture
 from deltajit.model.data import Data
 from deltajit.model.memory import Array
@@ -78,7 +78,7 @@ def _stepping(state: TrainingState, reduce: Reduction) -> Callable[[list[int]], 
         if weight > 0 and math.isfinite(loss):
             with np.errstate(all="ignore"):
                 grad = (vector / weight + penalty.gradient(theta)).astype(theta.dtype)
-            kernels.update(rule, theta, grad)
+            calls_for(theta.dtype).update(rule, theta, grad)
         return loss, weight
 
     return step

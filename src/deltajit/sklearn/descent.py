@@ -17,6 +17,7 @@ from scipy.sparse import issparse
 
 from deltajit import kernels
 from deltajit.kernels.blocks import LARGEST_BLOCK
+from deltajit.kernels.mlp.calls import calls_for
 from deltajit.kernels.mlp.optimizers import SGD, Adam
 from deltajit.model import memory
 from deltajit.model.memory import Array
@@ -136,7 +137,7 @@ def lbfgs(
     `options` are those of scipy's L-BFGS-B; ``report(loss)`` is called after each iteration.
     """
     model, grad = net.model, memory.empty(net.n_params, net.dtype)
-    work = net.workspace(LARGEST_BLOCK)
+    work, calls = net.workspace(LARGEST_BLOCK), calls_for(net.dtype)
     penalty.over(model, samples.weight)
 
     def loss_and_grad(theta: Array) -> tuple[float, Array]:
@@ -147,7 +148,7 @@ def lbfgs(
             share = some.weight / samples.weight
             if share > 0:
                 X, Y, weights = some
-                loss += share * kernels.value_and_grad(model, X, Y, grad, work, weights)
+                loss += share * calls.value_and_grad(model, X, Y, weights, grad, work)
                 slope += share * grad
         return loss, slope
 
@@ -171,9 +172,10 @@ def outputs(net: Network, X: Matrix) -> Array:
 def mean_loss(net: Network, samples: Samples) -> float:
     """Compute the weighted mean of the samples' losses, without penalties."""
     model, work, total = net.model, net.workspace(LARGEST_BLOCK), 0.0
+    loss = calls_for(net.dtype).loss
     model.network["l2"] = model.network["l1"] = 0
     for part in parts(samples.X):
         some = samples.pick(part).dense()
         if some.weight > 0:
-            total += some.weight * kernels.loss(model, some.X, some.Y, work, some.weights)
+            total += some.weight * loss(model, some.X, some.Y, some.weights, work)
     return total / samples.weight

@@ -19,6 +19,7 @@ from deltajit import kernels
 from deltajit.derivatives.linearization import Linearization
 from deltajit.derivatives.objective import needs_squared_error
 from deltajit.kernels.blocks import LARGEST_BLOCK
+from deltajit.kernels.mlp.calls import calls_for
 from deltajit.model import checks, memory
 from deltajit.model.architecture import Architecture
 from deltajit.model.data import Data, checked
@@ -76,12 +77,13 @@ class Gradient:
     def __call__(self, architecture: Architecture, theta: Array, data: Data, number: int) -> Part:
         """Return the sum of weight times loss, and of its gradients."""
         model = bare(architecture).model(theta)
+        value_and_grad = calls_for(theta.dtype).value_and_grad
         grad = _scratch("grad", theta.size, theta.dtype)
         work = _scratch("work", kernels.workspace_size(model, LARGEST_BLOCK), theta.dtype)
 
         def of_piece(piece: Data) -> tuple[float, Array]:
             X, Y, weights = piece
-            return float(kernels.value_and_grad(model, X, Y, grad, work, weights)), grad
+            return value_and_grad(model, X, Y, weights, grad, work), grad
 
         return _over_pieces(data, theta.size, of_piece)
 

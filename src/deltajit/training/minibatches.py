@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deltajit import kernels
 from deltajit.kernels.abi import python_kind
-from deltajit.kernels.mlp.calls import ENTRIES
+from deltajit.kernels.mlp.calls import FIT_EPOCH
 from deltajit.model import checks, memory
 from deltajit.model.memory import Array
 from deltajit.training.history import TrainingState
@@ -19,7 +19,7 @@ from deltajit.training.loop import DivergedError
 
 Sums = tuple[float, float]  # of the samples' weighted losses, and of their weights
 
-_entry: Any = ENTRIES["fit_epoch"]
+_entry: Any = FIT_EPOCH
 
 
 class Steps:

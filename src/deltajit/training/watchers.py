@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from deltajit import kernels
+from deltajit.kernels.mlp.calls import calls_for
 from deltajit.model import checks, memory
 from deltajit.model.data import Data
 from deltajit.model.memory import Array
@@ -74,7 +75,7 @@ class Watchers:
         X, Y, weights = self.validation
         model = net.model
         work = memory.empty(kernels.workspace_size(model, len(X)), model.theta.dtype)
-        numbers = {"val_loss": float(kernels.loss(model, X, Y, work, weights))}
+        numbers = {"val_loss": calls_for(X.dtype).loss(model, X, Y, weights, work)}
         if self.metrics:
             assert self.targets is not None
             outputs = net.predict(X)

@@ -9,9 +9,11 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deltajit import kernels, reference
+from deltajit import reference
 from deltajit.derivatives.objective import Objective
 from deltajit.kernels.blocks import LARGEST_BLOCK
+from deltajit.kernels.mlp.calls import calls_for
+from deltajit.kernels.mlp.derivatives import BY_THETA
 from deltajit.model import checks, memory
 from deltajit.model.data import Data, checked
 from deltajit.model.memory import Array
@@ -324,10 +326,10 @@ def _linear_end(net: Network, last_layer: bool) -> Network:
 def _jacobians(net: Network, X: Array) -> Iterator[tuple[slice, Array]]:
     """Yield slices of the samples and d outputs / d theta (b, n_out, n_params) in float64."""
     n_out, n = net.sizes[-1], net.n_params
-    work = net.workspace(LARGEST_BLOCK, order=2)
+    work, jacobian = net.workspace(LARGEST_BLOCK, order=2), calls_for(net.dtype).jacobian
     count = max(1, BLOCK // (n_out * n))
     for first in range(0, len(X), count):
         part = slice(first, first + count)
         J = np.empty((len(X[part]), n_out, n), net.dtype)
-        kernels.parameter_jacobian(net.model, X[part], J, work)
+        jacobian(net.model, X[part], J, work, BY_THETA)
         yield part, J.astype(np.float64)
