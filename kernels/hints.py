@@ -24,7 +24,9 @@ ELSEWHERE = {
     "nll": ("cross_entropy", "gaussian_nll"), "crossentropy": ("cross_entropy",),
     "ce": ("cross_entropy",), "categorical_crossentropy": ("cross_entropy",),
     "sparse_categorical_crossentropy": ("cross_entropy",), "logcosh": ("log_cosh",),
-    "smooth_l1": ("huber",), "pinball": ("quantile",),
+    "smooth_l1": ("huber",), "pinball": ("quantile",), "focal_loss": ("focal",),
+    "sigmoid_focal_loss": ("binary_focal",), "binary_focal_crossentropy": ("binary_focal",),
+    "categorical_focal_crossentropy": ("focal",),
     # initializers
     "xavier": ("glorot",), "kaiming": ("he",),
     # arguments
