@@ -18,6 +18,7 @@ from deltajit.training.callbacks import EarlyStopping, ReduceLROnPlateau, Weight
 from deltajit.training.full_batch import LBFGS, LevenbergMarquardt
 from deltajit.training.history import History
 from deltajit.training.loop import DivergedError
+from deltajit.training.rate_finder import learning_rate_finder
 from deltajit.uncertainty.laplace import Laplace
 from deltajit.version import VERSION
 
@@ -28,7 +29,7 @@ load = Network.load
 __all__ = [
     "LBFGS", "Circuit", "DifferentialLoss", "DivergedError", "EarlyStopping", "Ensemble",
     "FormatError", "History", "Laplace", "LevenbergMarquardt", "Network", "ReduceLROnPlateau",
-    "Standardizer", "WeightAveraging", "callbacks", "circuit", "constructions", "kernels", "load",
-    "plot", "reference", "register_activation", "register_loss", "schedules", "Optimizer",
-    *kernels.OPTIMIZERS,
+    "Standardizer", "WeightAveraging", "callbacks", "circuit", "constructions", "kernels",
+    "learning_rate_finder", "load", "plot", "reference", "register_activation", "register_loss",
+    "schedules", "Optimizer", *kernels.OPTIMIZERS,
 ]  # fmt: skip
