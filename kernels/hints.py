@@ -38,7 +38,8 @@ ELSEWHERE = {
     "eval_set": ("validation_data",), "sample_weights": ("sample_weight",),
     "loss_fn": ("loss",), "criterion": ("loss",), "solver": ("optimizer",),
     "early_stopping": ("callbacks",), "patience": ("callbacks",), "final_activation": ("output",),
-    "output_activation": ("output",),
+    "output_activation": ("output",), "accumulate_grad_batches": ("batch_size",),
+    "gradient_accumulation_steps": ("batch_size",),
 }  # fmt: skip
 VALUES = {
     "optimizer": "optimizer=dj.Adam(lr=1e-3)",

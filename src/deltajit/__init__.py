@@ -7,6 +7,7 @@
 from deltajit import circuit, constructions, kernels, plot, reference
 from deltajit.circuit import Circuit
 from deltajit.differential import DifferentialLoss
+from deltajit.dynamics import Dynamics
 from deltajit.ensemble import Ensemble
 from deltajit.io.files import FormatError
 from deltajit.kernels.mlp.optimizers import *
@@ -27,9 +28,9 @@ __version__ = VERSION
 load = Network.load
 
 __all__ = [
-    "LBFGS", "Circuit", "DifferentialLoss", "DivergedError", "EarlyStopping", "Ensemble",
-    "FormatError", "History", "Laplace", "LevenbergMarquardt", "Network", "ReduceLROnPlateau",
-    "Standardizer", "WeightAveraging", "callbacks", "circuit", "constructions", "kernels",
+    "LBFGS", "Circuit", "DifferentialLoss", "DivergedError", "Dynamics", "EarlyStopping",
+    "Ensemble", "FormatError", "History", "Laplace", "LevenbergMarquardt", "Network",
+    "ReduceLROnPlateau", "Standardizer", "WeightAveraging", "callbacks", "circuit", "constructions", "kernels",
     "learning_rate_finder", "load", "plot", "reference", "register_activation", "register_loss",
     "schedules", "Optimizer", *kernels.OPTIMIZERS,
 ]  # fmt: skip

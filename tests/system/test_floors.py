@@ -22,14 +22,16 @@ FLOORS = """
     kernels.mlp.sample kernels.mlp.layers kernels.mlp.special kernels.mlp.dropout kernels.mlp.entry
     kernels.mlp.sweeps
     kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.inputs kernels.mlp.jets
+    kernels.mlp.dynamics kernels.mlp.rollout
     kernels.mlp.rules kernels.mlp.optimizers
     kernels.mlp.training kernels.mlp.sampling kernels.mlp.stacked kernels.mlp.handle
     kernels.circuit.runs kernels.circuit.operations kernels.circuit.schedule
-    kernels.circuit.interpreter kernels.circuit.loss kernels.circuit kernels
+    kernels.circuit.interpreter kernels.circuit.loss kernels.circuit.dynamics kernels.circuit
+    kernels
 
     version
     reference.arrays reference.activations reference.losses reference.sweeps reference.passes
-    reference.tangents reference.inputs
+    reference.tangents reference.inputs reference.rollout
     reference.optimizers reference.training reference
 
     model model.memory model.described
@@ -47,7 +49,7 @@ FLOORS = """
     io.forms io.saving io.recognition io.torch_modules io.pytorch io.scikit_learn
     io.chain io.onnx_file io.onnx_elements io.onnx_graph io.onnx io.c_header
 
-    circuit network differential ensemble constructions
+    circuit network differential dynamics ensemble constructions
     uncertainty uncertainty.bases uncertainty.evidence uncertainty.laplace
     plot.parameters plot.curves plot
     sklearn.samples sklearn.descent sklearn.intervals sklearn.tasks sklearn.base sklearn.classifier
