@@ -30,7 +30,7 @@ load = Network.load
 __all__ = [
     "LBFGS", "Circuit", "DifferentialLoss", "DivergedError", "Dynamics", "EarlyStopping",
     "Ensemble", "FormatError", "History", "Laplace", "LevenbergMarquardt", "Network",
-    "ReduceLROnPlateau", "Standardizer", "WeightAveraging", "callbacks", "circuit", "constructions", "kernels",
-    "learning_rate_finder", "load", "plot", "reference", "register_activation", "register_loss",
-    "schedules", "Optimizer", *kernels.OPTIMIZERS,
+    "ReduceLROnPlateau", "Standardizer", "WeightAveraging", "callbacks", "circuit", "constructions",
+    "kernels", "learning_rate_finder", "load", "plot", "reference", "register_activation",
+    "register_loss", "schedules", "Optimizer", *kernels.OPTIMIZERS,
 ]  # fmt: skip

@@ -68,6 +68,6 @@ __all__ = [
     "linear_activation_forward", "lion_update", "loss", "of_numbers", "of_outputs", "of_units",
     "one_hot", "output_delta", "parameter_jacobian", "per_sample_grads", "predict",
     "propagate_delta", "radam_update", "rmsprop_update", "rollout", "rollout_grad",
-    "rprop_update", "sample_losses", "second_derivative", "sgd_step", "sgd_update", "times_derivative", "trace",
-    "value_and_grad", "vjp",
+    "rprop_update", "sample_losses", "second_derivative", "sgd_step", "sgd_update",
+    "times_derivative", "trace", "value_and_grad", "vjp",
 ]  # fmt: skip
