@@ -72,7 +72,6 @@ from .mlp.derivatives import (
     vjp_at,
 )
 from .mlp.dropout import Dropout
-from .mlp.dynamics import Step
 from .mlp.handle import from_handle
 from .mlp.inputs import input_hessian, input_jvp, input_vjp
 from .mlp.jets import jets, jets_size, jets_vjp
@@ -88,6 +87,7 @@ from .mlp.optimizers import OPTIMIZERS
 from .mlp.rollout import rollout, rollout_grad, rollout_size
 from .mlp.rules import Rule, update
 from .mlp.sampling import predict_with_dropout
+from .mlp.simulation import Step
 from .mlp.special import specialize
 from .mlp.sweeps import loss, predict, value_and_grad
 from .mlp.training import adam_step, fit_epoch, sgd_step

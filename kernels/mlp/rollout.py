@@ -33,9 +33,9 @@ from ..status import (
     VERSION,
     refuse,
 )
-from .dynamics import Step, advance, pull
 from .entry import check_gradient, is_whole
 from .model import Model, block_size, carve, weight, workspace_sizes
+from .simulation import Step, advance, pull
 from .sweeps import blocks, forward_block, predict_of, rows_of
 from .tangents import to_inputs, vjp_block
 

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numba import types
+from numba import carray, types  # type: ignore[attr-defined]
 from numpy.typing import ArrayLike, DTypeLike
 
 from deltajit import kernels
 from deltajit.circuit import Circuit
-from deltajit.kernels.circuit.dynamics import advance_circuit, pull_circuit
 from deltajit.kernels.circuit.interpreter import largest_workspace
 from deltajit.kernels.circuit.loss import make_words
-from deltajit.kernels.mlp.dynamics import advance_own, pull_own
+from deltajit.kernels.circuit.step import advance_circuit, pull_circuit
+from deltajit.kernels.mlp.simulation import advance_own, pull_own
 from deltajit.model import checks, memory
 from deltajit.model.memory import Array, DType
 from deltajit.network import Network
@@ -109,20 +109,18 @@ class Dynamics:
         python = _function(step, "step")
         shape = checks.whole(n_state, "n_state"), checks.whole(n_control, "n_control")
         self._functions, self._kind = (step, adjoint), checks.dtype(dtype)
-        spare, context, slots = 0, None, (advance_own, pull_own)
+        kept: Any
         if adjoint is None:
-            circuit = Circuit(_row_function(python, *shape), sum(shape), dtype=self._kind)
-            spare, context = int(largest_workspace(circuit.program)), make_words(circuit.program)
-            self._kept: Any = circuit
-            slots = advance_circuit, pull_circuit
+            kept = Circuit(_row_function(python, *shape), sum(shape), dtype=self._kind)
+            context, spare = make_words(kept.program), int(largest_workspace(kept.program))
+            advance, pull = advance_circuit, pull_circuit
         else:
-            self._kept = _callbacks(python, _function(adjoint, "adjoint"), shape, self._kind)
-            context = np.array([call.address for call in self._kept], np.int64)
-        self._kept = self._kept, context
-        advance, pull = (kernel.slot(self._kind) for kernel in slots)
-        self._step = kernels.Step(
-            advance, pull, context.ctypes.data, *shape, spare, self._kind.itemsize
-        )
+            kept = _callbacks(python, _function(adjoint, "adjoint"), shape, self._kind)
+            context, spare = np.array([call.address for call in kept], np.int64), 0
+            advance, pull = advance_own, pull_own
+        self._kept = kept, context
+        slots = advance.slot(self._kind), pull.slot(self._kind)
+        self._step = kernels.Step(*slots, context.ctypes.data, *shape, spare, self._kind.itemsize)
 
     def __reduce__(self) -> tuple[Any, ...]:
         step, adjoint = self._functions
@@ -311,20 +309,19 @@ def _row_function(step: Step, n_state: int, n_control: int) -> Callable[..., lis
 def _callbacks(step: Step, adjoint: Adjoint, shape: tuple[int, int], kind: DType) -> list[Any]:
     """Compile both functions as C callbacks of pointers to rows."""
     n_state, width = shape[0], sum(shape)
-    jitted = [numba.njit(error_model="numpy")(f) for f in (step, adjoint)]
-    advance, pull = jitted
-    pointer = types.CPointer(numba.from_dtype(kind))
+    advance, pull = (numba.njit(error_model="numpy")(f) for f in (step, adjoint))
+    pointer = types.CPointer(numba.from_dtype(kind))  # type: ignore[no-untyped-call]
 
     def ahead(x_at, out_at):  # type: ignore[no-untyped-def]
-        x, out = numba.carray(x_at, width), numba.carray(out_at, n_state + 1)
+        x, out = carray(x_at, width), carray(out_at, n_state + 1)
         try:
             out[n_state] = advance(x[:n_state], x[n_state:], out[:n_state])
         except Exception:  # which C would not notice
             out[:] = math.nan
 
     def back(x_at, out_bar_at, bar_at):  # type: ignore[no-untyped-def]
-        x, bar = numba.carray(x_at, width), numba.carray(bar_at, width)
-        out_bar = numba.carray(out_bar_at, n_state)
+        x, bar = carray(x_at, width), carray(bar_at, width)
+        out_bar = carray(out_bar_at, n_state)
         try:
             pull(x[:n_state], x[n_state:], out_bar, bar[:n_state], bar[n_state:])
         except Exception:

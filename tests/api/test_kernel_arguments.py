@@ -144,7 +144,16 @@ def test_helpers_are_not_for_python():
 # No two of its numbers are the same, so that none can stand in for another.
 SIZES, BATCH = [3, 4, 2], 5
 # These may be larger than needed.
-ENOUGH = {"work", "jets_work", "work2", "step_work", "points", "kept"}
+ENOUGH = {
+    "one_step_work",
+    "rollout_work",
+    "work",
+    "jets_work",
+    "work2",
+    "step_work",
+    "points",
+    "kept",
+}
 USED_JITTED = ["fit_epoch", "hvp_at", "jvp"]
 
 
@@ -185,7 +194,10 @@ def wrong_values(name, right):
         return wrong_rules(right)
     if name == "dropout":
         return [right._replace(keep=keep) for keep in resized(right.keep)]
-    if name == "size":
+    if name == "step":
+        others = dict(n_state=(2, 3), n_control=(1, 3), itemsize=(8,))
+        return [right._replace(**{x: n}) for x, values in others.items() for n in values]
+    if name in ("size", "steps", "every"):
         return [0, -1]
     if name in ("model", "lr") or right is None:
         return []

@@ -22,11 +22,11 @@ FLOORS = """
     kernels.mlp.sample kernels.mlp.layers kernels.mlp.special kernels.mlp.dropout kernels.mlp.entry
     kernels.mlp.sweeps
     kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.inputs kernels.mlp.jets
-    kernels.mlp.dynamics kernels.mlp.rollout
+    kernels.mlp.simulation kernels.mlp.rollout
     kernels.mlp.rules kernels.mlp.optimizers
     kernels.mlp.training kernels.mlp.sampling kernels.mlp.stacked kernels.mlp.handle
     kernels.circuit.runs kernels.circuit.operations kernels.circuit.schedule
-    kernels.circuit.interpreter kernels.circuit.loss kernels.circuit.dynamics kernels.circuit
+    kernels.circuit.interpreter kernels.circuit.loss kernels.circuit.step kernels.circuit
     kernels
 
     version

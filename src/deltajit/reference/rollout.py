@@ -41,7 +41,7 @@ def rollout(model: Model, step: Step, start: Array, steps: int) -> tuple[float, 
     n_in, kind = model.weights[0].shape[1], np.result_type(start, model.weights[0])
     states = np.empty((steps + 1, *start.shape), kind)
     controls = np.empty((steps, len(start), len(model.biases[-1])), kind)
-    states[0], cost = start, 0
+    states[0], cost = start, 0.0
     for t in range(steps):
         controls[t] = predict(model, states[t, :, :n_in])
         for b in range(len(start)):

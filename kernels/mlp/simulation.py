@@ -6,7 +6,7 @@ it the next state and what it costs, side by side too:
     (s', cost) = f(s, u)
 
 Its kernels are those of any function: of a user's own that Numba has compiled, which are here, or
-of a circuit (`circuit.dynamics`).
+of a circuit (`circuit.step`).
 """
 
 from typing import NamedTuple
