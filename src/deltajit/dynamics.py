@@ -129,7 +129,7 @@ class Dynamics:
     def __repr__(self) -> str:
         way = "traced" if self._functions[1] is None else "compiled"
         return (
-            f"Dynamics({self.n_state} numbers of a state, {self.n_control} of a control, {way}, "
+            f"Dynamics(state of {self.n_state}, control of {self.n_control}, {way}, "
             f"{self._kind.name})"
         )
 
