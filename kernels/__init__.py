@@ -22,8 +22,8 @@ before `work`, and is the caller's. ``order`` is that of the workspace.
 ``jets(model, X, directions, out, work)``                        first and second, (B, R, n_out)
 ``jets_vjp(model, X, directions, u, grad, work)``                their transpose, (n_params,)
 ``hvp(model, X, Y, v, out, work)``                        2      Hessian times v; gnvp, jvp too
-``rollout(model, step, states, controls, work)``                 in a loop; returns the cost
-``rollout_grad(model, step, start, steps, every, ...)``           back-propagation through time
+``rollout(model, step, states, controls, work)``                 a network in a loop; its cost
+``rollout_grad(model, step, start, steps, every, ...)``          back-propagation through time
 ``linearize(model, X, Y, grad, points, work)``            2      a point for ``hvp_at``, ...
 ========================================================  =====  ==============================
 

@@ -85,7 +85,7 @@ def test_parts_of_a_model_belong_together(make):
     wrong = make(model)
     kind = "float32" if wrong is None else wrong.theta.dtype
     with pytest.raises(ValueError, match="model must be that of a network"):
-        kernels.predict(wrong, X.astype(kind), out.astype(kind), work.astype(kind))
+        kernels.predict(wrong, X.astype(kind), out.astype(kind), np.zeros(work.size, kind))
 
 
 def test_numbers_may_be_of_any_type_that_fits():

@@ -201,6 +201,8 @@ def test_focal_of_labels_is_that_of_rows_and_no_class_gives_nan():
     X, labels, v = np.ones((3, 1), "float32"), np.array([2, 0, 1]), np.ones(6)
     rows = np.eye(3)[labels]
     assert net.loss(X, labels) == net.loss(X, rows)
+    nets = dj.Ensemble([1, 3], 2, loss="focal", gamma=1.5, rng=1)
+    assert nets.loss(X, labels)[0] == net.loss(X, labels)
     for name, more in (("grad", ()), ("hvp", (v,)), ("gnvp", (v,))):
         found = getattr(net, name)(X, labels, *more)
         np.testing.assert_array_equal(found, getattr(net, name)(X, rows, *more))

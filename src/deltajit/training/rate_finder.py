@@ -80,7 +80,7 @@ def learning_rate_finder(
     ----------
     net : Network
         Network that is to be trained.
-    X, Y, sample_weight : array_like
+    X, Y : array_like
         Finite samples, as for `Network.fit`.
     optimizer : Optimizer, optional
         Rule of the steps: ``dj.Adam()`` by default. Its learning rate does not matter.
@@ -90,6 +90,8 @@ def learning_rate_finder(
         Number of steps.
     batch_size : int
         Samples of a step.
+    sample_weight : array_like, (B,), optional
+        Weights of the samples, as for `Network.loss`.
     rng : None, int or numpy.random.Generator
         Seed or generator that shuffles the samples.
 
