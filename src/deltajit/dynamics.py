@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from deltajit import kernels
 from deltajit.circuit import Circuit
+from deltajit.kernels.backend import jit_is_on
 from deltajit.kernels.circuit.interpreter import largest_workspace
 from deltajit.kernels.circuit.loss import make_words
 from deltajit.kernels.circuit.step import advance_circuit, pull_circuit
@@ -309,7 +310,8 @@ def _row_function(step: Step, n_state: int, n_control: int) -> Callable[..., lis
 def _callbacks(step: Step, adjoint: Adjoint, shape: tuple[int, int], kind: DType) -> list[Any]:
     """Compile both functions as C callbacks of pointers to rows."""
     n_state, width = shape[0], sum(shape)
-    advance, pull = (numba.njit(error_model="numpy")(f) for f in (step, adjoint))
+    with jit_is_on():
+        advance, pull = (numba.njit(error_model="numpy")(f) for f in (step, adjoint))
     pointer = types.CPointer(numba.from_dtype(kind))  # type: ignore[no-untyped-call]
 
     def ahead(x_at, out_at):  # type: ignore[no-untyped-def]
@@ -327,7 +329,8 @@ def _callbacks(step: Step, adjoint: Adjoint, shape: tuple[int, int], kind: DType
         except Exception:
             bar[:] = math.nan
 
-    return [
-        numba.cfunc(types.void(*[pointer] * count), error_model="numpy")(f)
-        for count, f in ((2, ahead), (3, back))
-    ]
+    with jit_is_on():
+        return [
+            numba.cfunc(types.void(*[pointer] * count), error_model="numpy")(f)
+            for count, f in ((2, ahead), (3, back))
+        ]
