@@ -4,14 +4,13 @@
 A network learns to swing up a pendulum, by the gradient of its own simulation.
 
 The motor has half the torque that would lift the pendulum, so the network must learn to pump.
-Simulation, adjoint and Adam are one jitted loop::
+One step of the simulation is written down, once; `dj.Dynamics` takes it through time, and back::
 
-    torque[t] = net(cos angle[t], sin angle[t], speed[t]; theta)             forward in time
-    adjoint[t] = d cost / d (angle, speed)[t], from adjoint[t + 1]           back in time
-    d cost / d theta = sum over t of delta[t] * d torque[t] / d theta
+    torque[t] = net(cos angle[t], sin angle[t], speed[t]; theta)        forward in time
+    adjoint[t] = d cost / d state[t], from adjoint[t + 1]               back in time
+    d cost / d theta = sum over t of d cost / d torque[t] * d torque[t] / d theta
 
-with delta[t] = d cost / d torque[t]. Forward the network is called for one sample at a time. Then
-all its inputs are known, so one `jacobian` serves all steps, and the sum over t is one `vjp`.
+Simulation, gradient and Adam are one jitted loop, which allocates nothing.
 """
 
 import math
@@ -32,134 +31,99 @@ PRICE_OF_SPEED, PRICE_OF_TORQUE = 0.05, 0.01
 
 
 # %%
-# Forward in time, and back
-# -------------------------
-@numba.njit(cache=True)
-def simulate(model, start, episode, work):
-    """Run one episode from start (angle, speed); returns its cost, a mean over time."""
-    inputs, torque, _, _ = episode
-    angle, speed = start[0], start[1]
-    cost = 0.0
-    for t in range(len(inputs)):
-        inputs[t, 0], inputs[t, 1], inputs[t, 2] = math.cos(angle), math.sin(angle), speed
-        kernels.predict(model, inputs[t], torque[t], work)
-        cost += 1 - inputs[t, 0]
-        cost += PRICE_OF_SPEED * speed**2 + PRICE_OF_TORQUE * torque[t, 0] ** 2
-        speed += DT * (inputs[t, 1] - FRICTION * speed + MOTOR * torque[t, 0])
-        angle += DT * speed
-    return cost / len(inputs)
+# One step
+# --------
+# The network sees the first three numbers of a state.
+def step(state, torque, out):
+    """Write the next state, and return the cost, whose sum over the steps is a mean over time."""
+    cos, sin, speed, angle = state  # angle 0 is upright
+    out[2] = speed + DT * (sin - FRICTION * speed + MOTOR * torque[0])
+    out[3] = angle + DT * out[2]
+    out[0], out[1] = np.cos(out[3]), np.sin(out[3])
+    return (1 - cos + PRICE_OF_SPEED * speed**2 + PRICE_OF_TORQUE * torque[0] ** 2) / STEPS
 
 
-@numba.njit(cache=True)
-def gradient(model, episode, grad, work):
-    """Gradient of the simulated cost with respect to theta: `simulate`, line by line, backwards."""
-    inputs, torque, slope, delta = episode
-    steps = len(inputs)
-    kernels.jacobian(model, inputs, slope, work)
-    by_angle = by_speed = 0.0  # the adjoint; nothing is paid for the state after the last step
-    for t in range(steps - 1, -1, -1):
-        cos, sin, speed = inputs[t, 0], inputs[t, 1], inputs[t, 2]
-        by_speed += DT * by_angle
-        delta[t, 0] = DT * MOTOR * by_speed + 2 * PRICE_OF_TORQUE * torque[t, 0] / steps
-        # The state acts on the cost, on the next state, and through the network on the torque.
-        by_angle += sin / steps + DT * cos * by_speed
-        by_angle += delta[t, 0] * (slope[t, 0, 1] * cos - slope[t, 0, 0] * sin)
-        by_speed += 2 * PRICE_OF_SPEED * speed / steps - DT * FRICTION * by_speed
-        by_speed += delta[t, 0] * slope[t, 0, 2]
-    kernels.vjp(model, inputs, delta, grad, work)
+def starts(rng, count):
+    """States around hanging at rest."""
+    angle, speed = rng.uniform([math.pi - 1, -1], [math.pi + 1, 1], (count, 2)).T
+    return np.stack([np.cos(angle), np.sin(angle), speed, angle], axis=1)
 
 
 # %%
 # Training
 # --------
-@numba.njit(cache=True)
-def train(model, starts, episode, rule, grad, work):
-    """One episode and one Adam step from each of the starts."""
-    for start in starts:
-        simulate(model, start, episode, work)
-        gradient(model, episode, grad, work)
+@numba.njit
+def train(model, step, starts, rule, grad, start_grad, work):
+    """Some episodes and one Adam step from each group of starts."""
+    for k in range(len(starts)):
+        kernels.rollout_grad(model, step, starts[k], STEPS, STEPS, grad, start_grad, work)
         # An episode that nearly tips over has a huge gradient, which Adam would long remember.
         grad /= max(1.0, math.sqrt(np.sum(grad**2)))
         kernels.update(rule, model.theta, grad)
 
 
 # %%
-# Memory, and a check by differences
-# ----------------------------------
-def allocate(steps):
-    """What an episode writes, and the way back in time reads."""
-    inputs = np.empty((steps, 3))  # cos angle, sin angle, speed; angle 0 is upright
-    torque = np.empty((steps, 1))  # in units of the motor's
-    slope = np.empty((steps, 1, 3))  # d torque / d inputs
-    delta = np.empty((steps, 1))  # d cost / d torque
-    return inputs, torque, slope, delta
-
-
-def central_differences(net, start, episode, work, h=3e-5):
-    """The same gradient from two simulations for each element of theta."""
+# A check by differences
+# ----------------------
+def central_differences(net, pendulum, start, h=3e-5):
+    """The gradient again, from two simulations for each element of theta."""
     grad = np.empty(net.n_params)
     for k in range(net.n_params):
-        here = net.theta[k]
-        net.theta[k] = here + h
-        above = simulate(net.model, start, episode, work)
-        net.theta[k] = here - h
-        grad[k] = (above - simulate(net.model, start, episode, work)) / (2 * h)
-        net.theta[k] = here
+        here, costs = net.theta[k], []
+        for moved in (here + h, here - h):
+            net.theta[k] = moved
+            costs.append(pendulum.rollout(net, start, STEPS).cost)
+        net.theta[k], grad[k] = here, (costs[0] - costs[1]) / (2 * h)
     return grad
 
 
-def evaluate(net, starts, episode, work):
-    """Mean cost, and the share of episodes that stay upright for the whole last second."""
-    cost, upright = [], []
-    for start in starts:
-        cost.append(simulate(net.model, start, episode, work))
-        upright.append(episode[0][-round(1 / DT) :, 0].min() > 0.9)
-    return np.mean(cost), np.mean(upright)
+def evaluate(net, pendulum, unseen):
+    """Mean cost, the share of episodes that stay upright for the whole last second, and one."""
+    cost, states, torque = pendulum.rollout(net, unseen, STEPS)
+    upright = states[-1 - round(1 / DT) : -1, :, 0].min(axis=0) > 0.9
+    return cost, upright.mean(), (states[:-1, 0, 0], torque[:, 0, 0])
 
 
 # %%
 # All of it
 # ---------
-def run(episodes=16_000, seed=0):
+def run(updates=2000, at_once=8, seed=0):
     """Check the gradient, then train from starts around hanging at rest."""
     net = dj.Network(SIZES, output="tanh", dtype="float64", rng=seed)
-    work, grad = net.workspace(STEPS, order=2), np.empty(net.n_params)
-    episode = allocate(STEPS)
-    low, high = [math.pi - 1, -1], [math.pi + 1, 1]
-    starts = np.random.default_rng(seed).uniform(low, high, (episodes + 100, 2))
-    starts, unseen = starts[:episodes], starts[episodes:]
+    pendulum = dj.Dynamics(step, n_state=4, n_control=1)
+    rng = np.random.default_rng(seed)
+    groups, unseen = starts(rng, updates * at_once).reshape(updates, at_once, 4), starts(rng, 100)
 
-    simulate(net.model, starts[0], episode, work)
-    gradient(net.model, episode, grad, work)
-    expected = central_differences(net, starts[0], episode, work)
+    expected = central_differences(net, pendulum, unseen[0])
+    grad = pendulum.value_and_grad(net, unseen[0], STEPS)[1]
     gradient_error = np.abs(grad - expected).max() / np.abs(expected).max()
-    cost_before, upright_before = evaluate(net, unseen, episode, work)
+    cost_before, upright_before, _ = evaluate(net, pendulum, unseen)
 
-    rule = dj.Adam(3e-3).rule(net.n_params, net.dtype)
-    train(net.model, starts[:0], episode, rule, grad, work)  # compiles
+    rule = dj.Adam(6e-3).rule(net.n_params, net.dtype)
+    memory = grad, np.empty((at_once, 4)), pendulum.workspace(net, STEPS, at_once)
+    train(net.model, pendulum.step, groups[:0], rule, *memory)  # compiles
     began = time.perf_counter()
-    train(net.model, starts, episode, rule, grad, work)
+    train(net.model, pendulum.step, groups, rule, *memory)
     seconds = time.perf_counter() - began
-    cost_after, upright_after = evaluate(net, unseen, episode, work)
+    cost_after, upright_after, episode = evaluate(net, pendulum, unseen)
     return {
         "gradient_error": gradient_error,
         "cost_before": cost_before,
         "cost_after": cost_after,
         "upright_before": upright_before,
         "upright_after": upright_after,
-        "episodes": episodes,
+        "episodes": updates * at_once,
         "seconds": seconds,
-        "episode": episode,  # of the last start
+        "episode": episode,
     }
 
 
 def draw(found):
-    """Draw the last episode: how high the pendulum is, and what the motor does."""
+    """Draw an episode: how high the pendulum is, and what the motor does."""
     _, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
-    inputs, torque, _, _ = found["episode"]
-    time = DT * np.arange(STEPS)
-    ax.plot(time, inputs[:, 0], color=dj.plot.PALETTE[0], label="height: -1 hanging, 1 upright")
-    ax.plot(time, torque[:, 0], color=dj.plot.PALETTE[1], label="torque, in units of the motor's")
+    labels = "height: -1 hanging, 1 upright", "torque, in units of the motor's"
+    for curve, color, label in zip(found["episode"], dj.plot.PALETTE, labels, strict=False):
+        ax.plot(DT * np.arange(STEPS), curve, color=color, label=label)
     ax.set(xlabel="time", ylim=(-1.1, 1.1))
     ax.legend()
 

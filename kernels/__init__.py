@@ -22,10 +22,13 @@ before `work`, and is the caller's. ``order`` is that of the workspace.
 ``jets(model, X, directions, out, work)``                        first and second, (B, R, n_out)
 ``jets_vjp(model, X, directions, u, grad, work)``                their transpose, (n_params,)
 ``hvp(model, X, Y, v, out, work)``                        2      Hessian times v; gnvp, jvp too
+``rollout(model, step, states, controls, work)``                 a network in a loop; its cost
+``rollout_grad(model, step, start, steps, every, ...)``          back-propagation through time
 ``linearize(model, X, Y, grad, points, work)``            2      a point for ``hvp_at``, ...
 ========================================================  =====  ==============================
 
-`circuit` has ``evaluate``, ``value_and_grad`` and ``hvp`` of what `deltajit.Circuit` has traced.
+`circuit` has ``evaluate``, ``value_and_grad``, ``vjp`` and ``hvp`` of what `deltajit.Circuit` has
+traced.
 
 `mlp.sweeps`, `mlp.derivatives` and `mlp.training` say more, `mlp.entry` what is checked.
 `deltajit.reference` has the same in NumPy.
@@ -82,8 +85,10 @@ from .mlp.layers import (
 from .mlp.losses import LOSSES
 from .mlp.model import Model, points_size, workspace_size
 from .mlp.optimizers import OPTIMIZERS
+from .mlp.rollout import rollout, rollout_grad, rollout_size
 from .mlp.rules import Rule, update
 from .mlp.sampling import predict_with_dropout
+from .mlp.simulation import Step
 from .mlp.special import specialize
 from .mlp.sweeps import loss, predict, value_and_grad
 from .mlp.training import adam_step, fit_epoch, sgd_step
@@ -95,6 +100,7 @@ __all__ = [
     "Dropout",
     "Model",
     "Rule",
+    "Step",
     "accumulate_gradient",
     "adam_step",
     "circuit",
@@ -125,6 +131,9 @@ __all__ = [
     "predict",
     "predict_with_dropout",
     "propagate_delta",
+    "rollout",
+    "rollout_grad",
+    "rollout_size",
     "sgd_step",
     "specialize",
     "update",

@@ -24,7 +24,9 @@ ELSEWHERE = {
     "nll": ("cross_entropy", "gaussian_nll"), "crossentropy": ("cross_entropy",),
     "ce": ("cross_entropy",), "categorical_crossentropy": ("cross_entropy",),
     "sparse_categorical_crossentropy": ("cross_entropy",), "logcosh": ("log_cosh",),
-    "smooth_l1": ("huber",), "pinball": ("quantile",),
+    "smooth_l1": ("huber",), "pinball": ("quantile",), "focal_loss": ("focal",),
+    "sigmoid_focal_loss": ("binary_focal",), "binary_focal_crossentropy": ("binary_focal",),
+    "categorical_focal_crossentropy": ("focal",),
     # initializers
     "xavier": ("glorot",), "kaiming": ("he",),
     # arguments
@@ -36,7 +38,8 @@ ELSEWHERE = {
     "eval_set": ("validation_data",), "sample_weights": ("sample_weight",),
     "loss_fn": ("loss",), "criterion": ("loss",), "solver": ("optimizer",),
     "early_stopping": ("callbacks",), "patience": ("callbacks",), "final_activation": ("output",),
-    "output_activation": ("output",),
+    "output_activation": ("output",), "accumulate_grad_batches": ("batch_size",),
+    "gradient_accumulation_steps": ("batch_size",),
 }  # fmt: skip
 VALUES = {
     "optimizer": "optimizer=dj.Adam(lr=1e-3)",

@@ -20,8 +20,9 @@ VERSION = np.int64(int(hashlib.sha256(f"{SOURCES} {LEVEL}".encode()).hexdigest()
     OK, STALE, BAD_MODEL, BAD_X, BAD_Y, BAD_WEIGHTS, SMALL_WORK, BAD_OUT, BAD_U, BAD_V, BAD_GRAD,
     SMALL_POINTS, BAD_BATCH_SIZE, BAD_DROPOUT, BAD_ORDER, BAD_RULE, NO_RATE, BAD_LAYER,
     BAD_X_OF_CIRCUIT, BAD_V_OF_CIRCUIT, MANY_OUTPUTS, SMALL_WORK_OF_CIRCUIT, SMALL_WORK_OF_ORDER_2,
-    BAD_V_OF_INPUTS, BAD_DIRECTIONS, BAD_U_OF_JETS, SMALL_WORK_OF_JETS, NO_THIRD,
-) = range(28)  # fmt: skip
+    BAD_V_OF_INPUTS, BAD_DIRECTIONS, BAD_U_OF_JETS, SMALL_WORK_OF_JETS, NO_THIRD, BAD_STEP,
+    BAD_STATES, BAD_CONTROLS, BAD_START, BAD_STEPS, SMALL_WORK_OF_ROLLOUT, BAD_U_OF_CIRCUIT,
+) = range(35)  # fmt: skip
 
 
 @njit
@@ -90,6 +91,25 @@ def _raise(status):
             "jets_vjp needs the third derivative of each activation, which softmax, gaussian and "
             "those of one's own have not"
         )
+    if status == BAD_STEP:
+        raise ValueError(
+            "step must be of the network's dtype, have states of at least n_in numbers, and a "
+            "control for each output"
+        )
+    if status == BAD_STATES:
+        raise ValueError("states must be (T + 1, B, n_state), for controls (T, B, n_control)")
+    if status == BAD_CONTROLS:
+        raise ValueError("controls must be (T, B, n_control)")
+    if status == BAD_START:
+        raise ValueError("start and start_grad must be (B, n_state)")
+    if status == BAD_STEPS:
+        raise ValueError("steps and every must be at least 1")
+    if status == SMALL_WORK_OF_ROLLOUT:
+        raise ValueError(
+            "work is too small: rollout_size(model, step, batch, steps, every) is needed"
+        )
+    if status == BAD_U_OF_CIRCUIT:
+        raise ValueError("u must have a row for each row of X, and a column for each output")
     raise ValueError("work is too small: make it by circuit.workspace(batch, order)")
 
 

@@ -6,7 +6,16 @@ from .interpreter import (
     hvp,
     largest_workspace,
     value_and_grad,
+    vjp,
     workspace_size,
 )
 
-__all__ = ["Program", "evaluate", "hvp", "largest_workspace", "value_and_grad", "workspace_size"]
+__all__ = [
+    "Program",
+    "evaluate",
+    "hvp",
+    "largest_workspace",
+    "value_and_grad",
+    "vjp",
+    "workspace_size",
+]

@@ -36,6 +36,7 @@ from ..simd.vectors import VECTOR_BYTES, broadcast, lanes, load, store
 from ..simd.views import fill, matrix, vector
 from ..status import (
     BAD_OUT,
+    BAD_U_OF_CIRCUIT,
     BAD_V_OF_CIRCUIT,
     BAD_X_OF_CIRCUIT,
     MANY_OUTPUTS,
@@ -185,19 +186,84 @@ def hvp(program: Program, X: Matrix, V: Matrix, out: OutMatrix, work: OutVector)
     refuse(_hvp(VERSION, program, X, V, out, work))
 
 
+@njit
+def vjp(program: Program, X: Matrix, u: Matrix, out: OutMatrix, work: OutVector) -> None:
+    """Compute the gradient of ``sum(u * outputs)`` with respect to the inputs, by one sweep back.
+
+    Parameters
+    ----------
+    program : Program
+        What `deltajit.Circuit` has traced: its `program`.
+    X : array (B, n_inputs)
+        Samples, of the dtype of the program.
+    u : array (B, m)
+        A cotangent of the outputs; of one output also (B,).
+    out : array (B, n_inputs)
+        The gradients, overwritten.
+    work : array
+        Scratch memory: ``workspace_size(program, B)`` floats.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or `work` is too small.
+    """
+    refuse(_vjp(VERSION, program, X, u, out, work))
+
+
 @kernel
 def _evaluate(version: Word, program: Program, X: Matrix, out: OutMatrix, work: OutVector) -> Word:
     status = _check(version, program, X, work, 1) or _check_rows(out, X, program.outputs.size)
     if status == OK:
-        width, m = width_of(program, X.shape[0], 1), program.outputs.size
-        values, result = section(program, work, width, ADJOINTS), matrix(out, 0, X.shape[0], m)
-        put_constants(program, width, values)
-        for first in range(0, X.shape[0], width):
-            count = min(width, X.shape[0] - first)
-            put_inputs(program, X, first, count, width, values)
-            go_forward(program, program.reused, width, values)
-            take_outputs(program, values, width, result, first, count)
+        evaluate_all(program, X, matrix(out, 0, X.shape[0], program.outputs.size), work)
     return status
+
+
+@kernel
+def evaluate_all(program: Program, X: Matrix, out: Matrix, work: Vector):
+    """Compute `evaluate` of arguments that are checked."""
+    width = width_of(program, X.shape[0], 1)
+    values = section(program, work, width, ADJOINTS)
+    put_constants(program, width, values)
+    for first in range(0, X.shape[0], width):
+        count = min(width, X.shape[0] - first)
+        put_inputs(program, X, first, count, width, values)
+        go_forward(program, program.reused, width, values)
+        take_outputs(program, values, width, out, first, count)
+
+
+@kernel
+def _vjp(
+    version: Word, program: Program, X: Matrix, u: Matrix, out: OutMatrix, work: OutVector
+) -> Word:
+    batch, m = X.shape[0], program.outputs.size
+    status = _check(version, program, X, work, 1)
+    if status == OK and _check_rows(u, X, m) != OK:
+        status = BAD_U_OF_CIRCUIT
+    status = status or _check_rows(out, X, program.n_inputs)
+    if status == OK:
+        vjp_all(program, X, matrix(u, 0, batch, m), matrix(out, 0, batch, X.shape[1]), work)
+    return status
+
+
+@kernel
+def vjp_all(program: Program, X: Matrix, u: Matrix, out: Matrix, work: Vector):
+    """Compute `vjp` of arguments that are checked."""
+    width = width_of(program, X.shape[0], 1)
+    values, adjoints = (
+        section(program, work, width, VALUES),
+        section(program, work, width, ADJOINTS),
+    )
+    put_constants(program, width, values)
+    fill(adjoints, 0)
+    for first in range(0, X.shape[0], width):
+        count = min(width, X.shape[0] - first)
+        put_inputs(program, X, first, count, width, values)
+        go_forward(program, program.steps, width, values)
+        clear_inputs(program, width, adjoints)
+        add_outputs(program, u, first, count, width, adjoints)
+        go_back(program, width, values, adjoints)
+        take_inputs(program, adjoints, width, at(view(out), first, 0), count)
 
 
 @kernel
@@ -502,6 +568,15 @@ def take_outputs(program, values, width, out, first, count):
         row = program.outputs[q] * width
         for j in range(count):
             out[first + j, q] = values[row + j]
+
+
+@inlined
+def add_outputs(program, u, first, count, width, adjoints):
+    """Add ``u[first : first + count]`` to the adjoints of the outputs; 0 beyond them."""
+    for q in range(program.outputs.size):
+        row = program.outputs[q] * width
+        for j in range(count):
+            adjoints[row + j] += u[first + j, q]
 
 
 @inlined

@@ -1,20 +1,21 @@
 """Losses of one sample, and BP1's first factor: a record each, value and derivatives side by side.
 
 A record is a class with three functions of vector registers: logits z, outputs ``a = f(z)``,
-targets y, and the parameter p of the network's loss (huber's threshold, the quantile):
+targets y, and the parameter p of the network's loss (huber's threshold, the quantile, gamma):
 
     value(z, a, y, p)   the loss of one output; that of a sample is the sum over its outputs
     slope(a, y, p)      d value / d a, which BP1 multiplies by f'(z). Where the loss belongs to an
                         `output`, f' cancels, and it is delta itself, ``a - y``
     curve(a, y, p)      d slope / d a; where the loss belongs to an output, d delta / d a
+    turn(a, y, p)       the same where `curve`, not negative, is only the Gauss-Newton part of it
 
 What belongs to an output is computed from z where that avoids overflow and cancellation. Losses of
-a whole row (cross_entropy, gaussian_nll) are kernels, and so are circuits (`circuit.loss`). To add
-one, write its record here and the one of the same name in `deltajit.reference`.
+a whole row (cross_entropy, focal, gaussian_nll) are kernels, and so are circuits (`circuit.loss`).
+To add one, write its record here and the one of the same name in `deltajit.reference`.
 
-Targets are a matrix (B, n_out); for cross_entropy a matrix (B, 1) holds class labels instead, and a
-label that is no class gives NaN, never an access out of bounds. For gaussian_nll they are half as
-many as the outputs, which are means first, variances then.
+Targets are a matrix (B, n_out); for cross_entropy and focal a matrix (B, 1) holds class labels
+instead, and a label that is no class gives NaN, never an access out of bounds. For gaussian_nll
+they are half as many as the outputs, which are means first, variances then.
 """
 
 import math
@@ -114,7 +115,8 @@ def curved(
 ):  # fmt: skip
     """Compute Gauss-Newton's ``out = scale * weight * curve * Ra`` (B, n_out), for tangents Rz, Ra.
 
-    Exact but for gaussian_nll, where it is the mean over y: the Fisher information.
+    Exact but for gaussian_nll, where it is the mean over y, the Fisher information, and for focal
+    losses, where it is that of a cross entropy: see `focal_factor`.
     """
 
 
@@ -179,9 +181,9 @@ def make_slopes(name, slope, is_kept):
 
 
 def make_curved(name, curve, is_kept):
-    """Make `curved` of a function of one output."""
+    """Make `curved` or `turned`, as `name` says, of a function of one output."""
 
-    @kernel(name=f"curved.{name}", is_kept=is_kept)
+    @kernel(name=name, is_kept=is_kept)
     def curved_of_outputs(
         a: Matrix, Y: Matrix, weights: Vector, scale: Double, Rz: Matrix, Ra: Matrix,
         out: Matrix, options: Options, spare: Vector,
@@ -196,16 +198,19 @@ def make_curved(name, curve, is_kept):
     return curved_of_outputs
 
 
-def of_outputs(name, value, slope, curve, is_kept=True, **facts):
+def of_outputs(name, value, slope, curve, turn=None, is_kept=True, **facts):
     """Make the record of a sum over outputs, whose kernels are kept on disk or not."""
-    curved_of = make_curved(name, curve, is_kept)
+    curved_of = make_curved(f"curved.{name}", curve, is_kept)
     made = (
         make_total(name, value, is_kept),
         make_slopes(name, slope, is_kept),
         curved_of,
-        curved_of,
+        curved_of if turn is None else make_curved(f"turned.{name}", turn, is_kept),
     )
     return Loss(name, *made, **facts)
+
+
+FUNCTIONS = ("value", "slope", "curve", "turn")
 
 
 def loss(**facts):
@@ -213,8 +218,8 @@ def loss(**facts):
 
     def register(record):
         name = record.__name__
-        functions = [inlined(vars(record)[f]) for f in ("value", "slope", "curve")]
-        LOSSES[name] = of_outputs(name, *functions, **facts)
+        functions = {f: inlined(x) for f, x in vars(record).items() if f in FUNCTIONS}
+        LOSSES[name] = of_outputs(name, **functions, **facts)
         return record
 
     return register
@@ -325,6 +330,63 @@ class binary_cross_entropy:
         return broadcast(1, a)
 
 
+# As a normal float32, for what is 0 and divides, or has its logarithm taken.
+SMALLEST = 1e-37
+
+
+@inlined
+def focal_factor(a, rest, p):
+    """Return c, by which focal delta is that of a cross entropy of targets y c, and dc / da.
+
+    ``rest = 1 - a`` has its own digits. ``c = rest**p - p a log(a) rest**(p - 1)``, with which
+    ``d(-rest**p log(a)) / da = -c / a``; 1 for p = 0. A Gauss-Newton matrix takes it as constant.
+    """
+    one, rest = broadcast(1, a), maximum(broadcast(SMALLEST, a), rest)
+    log_a = focal_log(a, rest)
+    q, power = a * log_a / rest, elementary.exp(p * elementary.log(rest))
+    return power * (one - p * q), -p * power / rest * (one + one + log_a - (p - one) * q)
+
+
+@inlined
+def focal_log(a, rest):
+    """Return log(a), by the smaller one of a and ``rest = 1 - a``."""
+    near = elementary.log1p(-rest)
+    far = elementary.log(maximum(broadcast(SMALLEST, a), a))
+    return select(rest < broadcast(0.5, a), near, far)
+
+
+@loss(output="sigmoid", parameter="gamma", least=0, most=1)
+class binary_focal:
+    """binary_cross_entropy whose two terms are times ``(1 - a)**p``, ``a**p`` (Lin et al. 2017).
+
+    With ``-log(a) = softplus(-z)`` and ``-log(1 - a) = softplus(z)`` powers are exponentials.
+    """
+
+    def value(z, a, y, p):
+        zero = broadcast(0, z)
+        both = elementary.log1p(elementary.exp(-absolute(z)))
+        up, down = both + maximum(zero, z), both + maximum(zero, -z)
+        right = elementary.exp(-p * up) * down
+        return y * right + (broadcast(1, z) - y) * (elementary.exp(-p * down) * up)
+
+    def slope(a, y, p):
+        rest = broadcast(1, a) - a
+        (right, _), (wrong, _) = focal_factor(a, rest, p), focal_factor(rest, a, p)
+        return (broadcast(1, a) - y) * wrong * a - y * right * rest
+
+    def curve(a, y, p):
+        rest = broadcast(1, a) - a
+        (right, _), (wrong, _) = focal_factor(a, rest, p), focal_factor(rest, a, p)
+        return y * right + (broadcast(1, a) - y) * wrong
+
+    def turn(a, y, p):
+        rest = broadcast(1, a) - a
+        right, right_slope = focal_factor(a, rest, p)
+        wrong, wrong_slope = focal_factor(rest, a, p)
+        of_0 = (broadcast(1, a) - y) * (wrong - wrong_slope * a)
+        return y * (right - right_slope * rest) + of_0
+
+
 @loss(output="exp", least=0)
 class poisson:
     """``a - y log(a)`` with a = exp(z), that is ``a - y z``; without the part of y alone."""
@@ -433,15 +495,20 @@ def cross_entropy_slopes(
 @inlined
 def _label_slopes(a, y, w, out):
     """``w (a - y)`` where y is a label."""
-    label, zero, one = -1, broadcast(0, a), broadcast(1, a)
+    label = -1
     if 0 <= y < a.size:
         label = int(y)
     else:
         w = a.dtype.type(math.nan)
     for j in range(0, a.size, lanes(a)):
-        up_to = select(first_lanes(label + 1 - j, a), one, zero)
-        target = select(first_lanes(label - j, a), zero, up_to)
-        put(out, j, w * (get(a, j) - target))
+        put(out, j, w * (get(a, j) - _one_hot(label - j, a)))
+
+
+@inlined
+def _one_hot(place, like):
+    """Return the vector that is 1 at a place, which may be outside of it, and 0 elsewhere."""
+    zero, one = broadcast(0, like), broadcast(1, like)
+    return select(first_lanes(place, like), zero, select(first_lanes(place + 1, like), one, zero))
 
 
 @kernel(name="curved.cross_entropy")
@@ -466,6 +533,142 @@ LOSSES["cross_entropy"] = Loss(
     cross_entropy_curved,
     cross_entropy_curved,
     output="softmax",
+    least=0,
+    most=1,
+    takes_labels=True,
+)
+
+
+# ---------------------------------------------------------------- focal, of a row
+
+
+@kernel(name="total.focal")
+def focal_total(
+    z: Matrix, a: Matrix, Y: Matrix, weights: Vector, options: Options, spare: Vector
+) -> Double:
+    """Sum of ``-w sum(y (1 - a)**p log(a))`` over samples (Lin et al. 2017)."""
+    p, zero, result = broadcast(options.parameter, z), broadcast(0, z), 0.0
+    for b in range(z.shape[0]):
+        zb, ab, yb, losses = row(z, b), row(a, b), row(Y, b), broadcast(0.0, 0.0)
+        less, (top, others) = _below_half(ab), _others(zb)
+        top, log_sum = broadcast(top, z), elementary.log1p(broadcast(others, z))
+        for j in range(0, zb.size, lanes(zb)):
+            y, rest = _targets(yb, j, ab), _rest(get(ab, j), less)
+            rest = maximum(broadcast(SMALLEST, z), rest)
+            loss = elementary.exp(p * elementary.log(rest)) * (log_sum + (top - get(zb, j)))
+            losses = accumulate(losses, select(y == zero, zero, y * loss))
+        result += _checked_weight(weights, b, yb, ab) * reduce_add(losses)
+    return result
+
+
+@inlined
+def _below_half(a):
+    """Return the sum of the outputs up to 1/2: of all but one, if that is above."""
+    total, zero, half = broadcast(0, a), broadcast(0, a), broadcast(0.5, a)
+    for j in range(0, a.size, lanes(a)):
+        x = get(a, j)
+        total = total + select(x > half, zero, x)
+    return broadcast(reduce_add(total), a)
+
+
+@inlined
+def _rest(a, less):
+    """Return ``1 - a``, without cancellation."""
+    return select(a > broadcast(0.5, a), less, broadcast(1, a) - a)
+
+
+@inlined
+def _targets(y, j, a):
+    """Return the vector of targets from place j on; y of one element is a label."""
+    targets = _one_hot(_label(y, a) - j, a)
+    if y.size > 1:
+        targets = get(y, j)
+    return targets
+
+
+@inlined
+def _label(y, a):
+    """Return the label that y is, or -1 if it is none."""
+    return int(y[0]) if y.size == 1 and 0 <= y[0] < a.size else -1
+
+
+@inlined
+def _checked_weight(weights, b, y, a):
+    """Return the weight of sample b, NaN for a label that is no class."""
+    return math.nan if y.size == 1 and _label(y, a) < 0 else sample_weight(weights, b)
+
+
+@kernel(name="slopes.focal")
+def focal_slopes(
+    a: Matrix, Y: Matrix, weights: Vector, scale: Double, out: Matrix, options: Options,
+    spare: Vector,
+):  # fmt: skip
+    """``a sum(y c) - y c``, with c of `focal_factor`."""
+    for b in range(a.shape[0]):
+        x, result = row(a, b), row(out, b)
+        w = broadcast(scale * _checked_weight(weights, b, row(Y, b), x), a)
+        mass = broadcast(_focal_targets(x, row(Y, b), options, result), a)
+        for j in range(0, x.size, lanes(x)):
+            put(result, j, w * (get(x, j) * mass - get(result, j)))
+
+
+@inlined
+def _focal_targets(a, y, options, out):
+    """Compute ``y c`` of a sample, and return its sum."""
+    p, less, mass = broadcast(options.parameter, a), _below_half(a), broadcast(0, a)
+    for j in range(0, a.size, lanes(a)):
+        c, _ = focal_factor(get(a, j), _rest(get(a, j), less), p)
+        c = _targets(y, j, a) * c
+        mass = mass + c
+        put(out, j, c)
+    return reduce_add(mass)
+
+
+@kernel(name="curved.focal")
+def focal_curved(
+    a: Matrix, Y: Matrix, weights: Vector, scale: Double, Rz: Matrix, Ra: Matrix,
+    out: Matrix, options: Options, spare: Vector,
+):  # fmt: skip
+    """``sum(y c) Ra``: that of cross_entropy, whose targets y c do not move."""
+    for b in range(a.shape[0]):
+        x, moved, result = row(a, b), row(Ra, b), row(out, b)
+        w = broadcast(scale * _checked_weight(weights, b, row(Y, b), x), a)
+        mass = broadcast(_focal_targets(x, row(Y, b), options, result), a)
+        for j in range(0, x.size, lanes(x)):
+            put(result, j, w * (mass * get(moved, j)))
+
+
+@kernel(name="turned.focal")
+def focal_turned(
+    a: Matrix, Y: Matrix, weights: Vector, scale: Double, Rz: Matrix, Ra: Matrix,
+    out: Matrix, options: Options, spare: Vector,
+):  # fmt: skip
+    """Differentiate `focal_slopes`: ``sum(y c) Ra + a sum(y Rc) - y Rc`` with ``Rc = dc/da Ra``."""
+    for b in range(a.shape[0]):
+        x, moved, result = row(a, b), row(Ra, b), row(out, b)
+        w = broadcast(scale * _checked_weight(weights, b, row(Y, b), x), a)
+        p, less = broadcast(options.parameter, a), _below_half(x)
+        mass = turned_mass = broadcast(0, a)
+        for j in range(0, x.size, lanes(x)):
+            y, here = _targets(row(Y, b), j, x), get(x, j)
+            c, slope = focal_factor(here, _rest(here, less), p)
+            Rc = y * slope * get(moved, j)
+            mass, turned_mass = mass + y * c, turned_mass + Rc
+            put(result, j, Rc)
+        mass, turned_mass = broadcast(reduce_add(mass), a), broadcast(reduce_add(turned_mass), a)
+        for j in range(0, x.size, lanes(x)):
+            moves = mass * get(moved, j) + get(x, j) * turned_mass
+            put(result, j, w * (moves - get(result, j)))
+
+
+LOSSES["focal"] = Loss(
+    "focal",
+    focal_total,
+    focal_slopes,
+    focal_curved,
+    focal_turned,
+    output="softmax",
+    parameter="gamma",
     least=0,
     most=1,
     takes_labels=True,

@@ -49,7 +49,7 @@ class Ensemble(Described):
         Description of each member, as for `Network`.
     rng : None, int or numpy.random.Generator
         Source of the members' seeds. With an int, member i is ``Network(..., rng=rng + i)``.
-    l1, slope, threshold, quantile, sigma, threads : optional
+    l1, slope, threshold, quantile, gamma, sigma, threads : optional
         Further options, as for `Network`.
 
     Raises
@@ -84,12 +84,14 @@ class Ensemble(Described):
         slope: float = 0.01,
         threshold: float = 1.0,
         quantile: float = 0.5,
+        gamma: float = 2.0,
         sigma: float = 1.0,
         threads: int | None = None,
     ) -> None:
         architecture = Architecture.checked(
-            sizes, activation, output, loss_name(loss), l2, slope, dtype, l1, threshold, quantile
-        )
+            sizes, activation, output, loss_name(loss), l2, slope, dtype, l1, threshold, quantile,
+            gamma=gamma,
+        )  # fmt: skip
         architecture.check_size()
         n_params = architecture.n_params
         workers = checks.threads(threads)

@@ -123,6 +123,10 @@ class Network(Described):
         Size of a residual above which the loss "huber" is linear.
     quantile : float
         Quantile, between 0 and 1, that the loss "quantile" estimates.
+    gamma : float, >= 0
+        Exponent of the losses "focal" and "binary_focal", cross entropies times ``(1 - p)**gamma``
+        of the probability p of what is true: samples that are easy count little (Lin et al. 2017).
+        What is called alpha there is `class_weight` of `fit`.
     sigma : float
         Standard deviation of the weights for ``init="normal"``.
     threads : int, optional
@@ -166,14 +170,16 @@ class Network(Described):
         slope: float = 0.01,
         threshold: float = 1.0,
         quantile: float = 0.5,
+        gamma: float = 2.0,
         sigma: float = 1.0,
         threads: int | None = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
         name = custom.loss_name(loss)
         architecture = Architecture.checked(
-            sizes, activation, output, name, l2, slope, dtype, l1, threshold, quantile, class_names
-        )
+            sizes, activation, output, name, l2, slope, dtype, l1, threshold, quantile,
+            class_names, gamma,
+        )  # fmt: skip
         architecture.check_size()
         generator, workers = checks.generator(rng), checks.threads(threads)
         theta = initial_theta(architecture, init, sigma, generator)
@@ -526,7 +532,7 @@ class Network(Described):
         X : array_like, (B, n_in) or one sample (n_in,)
             Inputs.
         Y : array_like, (B, n_out), also (B,) if n_out is 1
-            Targets; for cross_entropy rows of probabilities, or integer class labels (B,).
+            Targets; for cross_entropy and focal rows of probabilities, or class labels (B,).
         sample_weight : array_like, (B,), optional
             Weights w >= 0: ``sum(w * loss) / sum(w)`` replaces the mean.
         theta : array_like, (n_params,), optional
@@ -552,8 +558,9 @@ class Network(Described):
     def score(self, X: ArrayLike, Y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the accuracy of a classifier, or R2 of a regressor.
 
-        A classifier has softmax as output, or the loss binary_cross_entropy; of several sigmoids,
-        all must be right. R2 is the mean over outputs; of gaussian outputs it is that of the means.
+        A classifier has softmax as output, or the loss binary_cross_entropy or binary_focal; of
+        several sigmoids, all must be right. R2 is the mean over outputs; of gaussian outputs it is
+        that of the means.
 
         Parameters
         ----------
@@ -1257,10 +1264,12 @@ class Network(Described):
         class_weight : "balanced", dict or sequence, optional
             Factors of the weights of a class's samples in training, by labels or class names (1 for
             those left out), or one for each class; "balanced" gives all classes the same weight in
-            all. For cross_entropy, and binary_cross_entropy of one output.
+            all. For cross_entropy and focal, and binary_cross_entropy and binary_focal of one
+            output.
         label_smoothing : float
-            Share, in [0, 1), of each target of cross_entropy that is spread evenly over all
-            classes in training, and of binary_cross_entropy over 0 and 1 (Szegedy et al. 2016).
+            Share, in [0, 1), of each target of cross_entropy and focal that is spread evenly over
+            all classes in training, and of binary_cross_entropy and binary_focal over 0 and 1
+            (Szegedy et al. 2016).
         schedule : Schedule, optional
             Learning rate of each update, as a multiple of the optimizer's: see ``dj.schedules``.
         clip_norm : float, > 0, optional
@@ -1542,7 +1551,8 @@ class Network(Described):
         threads : int, optional
             Number of threads that a large batch may use, as for `Network`.
         **options : float
-            Arguments slope (a Sequential has its own), l2, l1, threshold and quantile of `Network`.
+            Arguments slope (a Sequential has its own), l2, l1, threshold, quantile and gamma of
+            `Network`.
 
         Returns
         -------
@@ -1643,7 +1653,7 @@ class Network(Described):
         threads : int, optional
             Number of threads that a large batch may use, as for `Network`.
         **options : float
-            Arguments l2, l1, threshold and quantile of `Network`.
+            Arguments l2, l1, threshold, quantile and gamma of `Network`.
 
         Returns
         -------

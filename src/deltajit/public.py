@@ -3,6 +3,7 @@
 from deltajit import circuit, constructions, kernels, plot, reference
 from deltajit.circuit import Circuit
 from deltajit.differential import DifferentialLoss
+from deltajit.dynamics import Dynamics
 from deltajit.ensemble import Ensemble
 from deltajit.io.files import FormatError
 from deltajit.kernels.mlp.optimizers import *
@@ -14,14 +15,15 @@ from deltajit.training.callbacks import EarlyStopping, ReduceLROnPlateau, Weight
 from deltajit.training.full_batch import LBFGS, LevenbergMarquardt
 from deltajit.training.history import History
 from deltajit.training.loop import DivergedError
+from deltajit.training.rate_finder import learning_rate_finder
 from deltajit.uncertainty.laplace import Laplace
 
 load = Network.load
 
 __all__ = [
-    "LBFGS", "Circuit", "DifferentialLoss", "DivergedError", "EarlyStopping", "Ensemble",
-    "FormatError", "History", "Laplace", "LevenbergMarquardt", "Network", "ReduceLROnPlateau",
-    "Standardizer", "WeightAveraging", "callbacks", "circuit", "constructions", "kernels", "load",
-    "plot", "reference", "register_activation", "register_loss", "schedules", "Optimizer",
-    *kernels.OPTIMIZERS,
+    "LBFGS", "Circuit", "DifferentialLoss", "DivergedError", "Dynamics", "EarlyStopping",
+    "Ensemble", "FormatError", "History", "Laplace", "LevenbergMarquardt", "Network",
+    "ReduceLROnPlateau", "Standardizer", "WeightAveraging", "callbacks", "circuit", "constructions",
+    "kernels", "learning_rate_finder", "load", "plot", "reference", "register_activation",
+    "register_loss", "schedules", "Optimizer", *kernels.OPTIMIZERS,
 ]  # fmt: skip

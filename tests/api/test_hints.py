@@ -18,6 +18,7 @@ NAMES = [
     ("loss", "mse", "squared_error"), ("loss", "MAE", "absolute_error"),
     ("loss", "bce", "binary_cross_entropy"), ("loss", "nll", "cross_entropy"),
     ("loss", "CrossEntropy", "cross_entropy"), ("loss", "cross-entropy", "cross_entropy"),
+    ("loss", "focal_loss", "focal"), ("loss", "sigmoid_focal_loss", "binary_focal"),
     ("init", "xavier", "glorot"), ("init", "kaiming", "he"),
 ]  # fmt: skip
 
@@ -38,6 +39,7 @@ ARGUMENTS = [
     (lambda: dj.Network([2, 1]).fit([[1, 2]], [1], lr=1), r"optimizer=dj.Adam\(lr=1e-3\)"),
     (lambda: dj.Network([2, 1]).fit([[1, 2]], [1], learning_rate=1), "optimizer=dj.Adam"),
     (lambda: dj.Network([2, 1]).fit([[1, 2]], [1], n_epochs=1), "did you mean epochs"),
+    (lambda: dj.Network([2, 1]).fit([[1, 2]], [1], accumulate_grad_batches=2), "mean batch_size"),
     (lambda: dj.Adam(learning_rate=1), r"Adam.__init__ .* did you mean lr"),
     (lambda: dj.Adam(qqq=1), "has no argument 'qqq'$"),
 ]

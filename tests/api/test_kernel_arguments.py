@@ -85,7 +85,7 @@ def test_parts_of_a_model_belong_together(make):
     wrong = make(model)
     kind = "float32" if wrong is None else wrong.theta.dtype
     with pytest.raises(ValueError, match="model must be that of a network"):
-        kernels.predict(wrong, X.astype(kind), out.astype(kind), work.astype(kind))
+        kernels.predict(wrong, X.astype(kind), out.astype(kind), np.zeros(work.size, kind))
 
 
 def test_numbers_may_be_of_any_type_that_fits():
@@ -144,7 +144,16 @@ def test_helpers_are_not_for_python():
 # No two of its numbers are the same, so that none can stand in for another.
 SIZES, BATCH = [3, 4, 2], 5
 # These may be larger than needed.
-ENOUGH = {"work", "jets_work", "work2", "step_work", "points", "kept"}
+ENOUGH = {
+    "one_step_work",
+    "rollout_work",
+    "work",
+    "jets_work",
+    "work2",
+    "step_work",
+    "points",
+    "kept",
+}
 USED_JITTED = ["fit_epoch", "hvp_at", "jvp"]
 
 
@@ -185,7 +194,10 @@ def wrong_values(name, right):
         return wrong_rules(right)
     if name == "dropout":
         return [right._replace(keep=keep) for keep in resized(right.keep)]
-    if name == "size":
+    if name == "step":
+        others = dict(n_state=(2, 3), n_control=(1, 3), itemsize=(8,))
+        return [right._replace(**{x: n}) for x, values in others.items() for n in values]
+    if name in ("size", "steps", "every"):
         return [0, -1]
     if name in ("model", "lr") or right is None:
         return []

@@ -89,7 +89,9 @@ PICTURES = {
     "small graph": lambda ax: plot.graph(network(2, 3, 1), ax=ax),
 }
 CIRCUIT = dj.Circuit(lambda x, y: (x * y + x / y) * x - y, 2)
+RATES = dj.learning_rate_finder(network(3, 8, 1), X3, X3[:, 0], batch_size=8)
 MORE_PICTURES = {
+    "rates": lambda ax: RATES.plot(ax),
     "circuit": lambda ax: plot.circuit(CIRCUIT.trace([1.5, 0.7]), ax=ax),
     "named graph": lambda ax: plot.graph(
         network(3, 8, 2), input_names=["mass", "height", "age"], output_names=["no", "yes"], ax=ax

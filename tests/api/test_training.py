@@ -79,6 +79,15 @@ def test_fit_is_the_reference(optimizer, batch_size, dtype):
     assert len(history.loss) == len(history.time) == len(history.lr) == 3
 
 
+def test_a_large_batch_accumulates_the_gradients_of_its_parts_in_the_memory_of_one():
+    net, X, Y = make_case([3, 5, 2], "tanh", "softmax", "cross_entropy", "float64", 3000, l2=0.01)
+    parts = [net.grad(X[i : i + 100], Y[i : i + 100]) for i in range(0, 3000, 100)]
+    expected = net.theta - 0.1 * np.mean(parts, axis=0)
+    net.fit(X, Y, 1, batch_size=3000, optimizer=dj.SGD(0.1))
+    np.testing.assert_allclose(net.theta, expected, 1e-12, 1e-14)
+    assert net.workspace(3000).size == net.workspace(256).size
+
+
 @pytest.mark.parametrize("clip", [0.05, 0.5, 1e9])
 @pytest.mark.parametrize("optimizer", [OPTIMIZERS[0], OPTIMIZERS[1], OPTIMIZERS[3]], ids=str)
 def test_clipping(optimizer, clip):

@@ -231,6 +231,25 @@ def test_several_outputs():
 
 
 @pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_vjp_is_a_combination_of_the_rows_of_the_jacobian(dtype):
+    """Of outputs that are operations, one twice, an input, and a constant."""
+    c = dj.Circuit(lambda x, y, z: [x * y, np.sin(z) * x, x * y, z, 2.5], 3, dtype=dtype)
+    for batch in BATCHES:
+        X, u = (np.random.default_rng(0).normal(size=(batch, n)).astype(dtype) for n in (3, 5))
+        out = np.full_like(X, np.nan)
+        kernels.vjp(c.program, X, u, out, c.workspace(batch))
+        np.testing.assert_allclose(
+            out, np.einsum("bm,bmn->bn", u, c.jacobian(X)), TOLERANCE[dtype], TOLERANCE[dtype]
+        )
+    one = dj.Circuit(textbook, 3, dtype=dtype)
+    kernels.vjp(one.program, X, u[:, 0].copy(), out, one.workspace(len(X)))
+    np.testing.assert_allclose(out, u[:, :1] * one.grad(X), TOLERANCE[dtype])
+    for wrong in (u[:-1], u[:, :4].copy()):
+        with pytest.raises(ValueError, match="u must have a row for each row of X"):
+            kernels.vjp(c.program, X, wrong, out, c.workspace(len(X)))
+
+
 def test_a_jacobian_over_many_segments():
     f = random_function(200, 3)
     c = dj.Circuit(lambda *x: [f(*x), f(*x[::-1]), x[0]], 3)

@@ -52,6 +52,8 @@ KERNELS = {
     "jets": "X directions jets jets_work",
     "jets_vjp": "X directions of_jets grad jets_work",
     "parameter_jacobian": "X of_parameters work2",
+    "rollout": "step states controls one_step_work",
+    "rollout_grad": "step start steps every grad of_start rollout_work",
 }
 # Those that take no model.
 LAYER_KERNELS = {
@@ -68,9 +70,9 @@ ENTRY_KERNELS = {
 }
 OVERWRITTEN = {
     "outputs", "grad", "points", "of_samples", "of_inputs", "jacobian", "of_parameters", "a",
-    "z", "like_X", "input_hessian", "jets",
+    "z", "like_X", "input_hessian", "jets", "controls", "of_start",
 }  # fmt: skip
-SCRATCH = {"work", "work2", "step_work", "jets_work", "scratch"}
+SCRATCH = {"work", "work2", "step_work", "jets_work", "scratch", "one_step_work", "rollout_work"}
 CHANGED = OVERWRITTEN | SCRATCH
 CHANGED_BY = {
     "predict_with_dropout": {"dropout"},
@@ -78,6 +80,7 @@ CHANGED_BY = {
     "adam_step": {"model", "rule"},
     "fit_epoch": {"model", "rule"},
     "accumulate_gradient": {"W", "b"},
+    "rollout": {"states"},
     "update": {"rule", "theta"},
 }
 
@@ -156,6 +159,10 @@ def arguments(names, case):
     def work(samples, order=1):
         return np.zeros(kernels.workspace_size(model, samples, order), dtype)
 
+    def rollout_work(steps, every):
+        there = simulation(n_in + 1, n_out, dtype).step
+        return np.zeros(kernels.rollout_size(model, there, batch, steps, every), dtype)
+
     makers = {
         "model": lambda: net.model,
         "X": lambda: case.X,
@@ -187,6 +194,15 @@ def arguments(names, case):
         "directions": lambda: rng.normal(size=(3, n_in)).astype(dtype),
         "jets": lambda: np.zeros((batch, 7, n_out), dtype),
         "jets_work": lambda: np.zeros(kernels.jets_size(model, batch, 7), dtype),
+        "step": lambda: simulation(n_in + 1, n_out, dtype).step,
+        "states": lambda: rng.normal(size=(6, batch, n_in + 1)).astype(dtype),
+        "controls": lambda: np.zeros((5, batch, n_out), dtype),
+        "start": lambda: rng.normal(size=(batch, n_in + 1)).astype(dtype),
+        "of_start": lambda: np.zeros((batch, n_in + 1), dtype),
+        "steps": lambda: 5,
+        "every": lambda: 2,
+        "one_step_work": lambda: rollout_work(1, 1),
+        "rollout_work": lambda: rollout_work(5, 2),
         "work": lambda: work(batch),
         "work2": lambda: work(batch, 2),
         "step_work": lambda: work(step),
@@ -202,6 +218,18 @@ def arguments(names, case):
         "threads": lambda: net.threads,
     }
     return {name: makers[name]() for name in names.split()}
+
+
+@functools.cache
+def simulation(n_state, n_control, dtype):
+    """A simulation of so many numbers, which lives as long as the process."""
+
+    def step(state, control, out):
+        out[:] = 0.5 * state
+        out[0] = np.tanh(state[-1] + control[-1])
+        return out[0] ** 2 + 0.1 * (control @ control)
+
+    return dj.Dynamics(step, n_state, n_control, dtype=dtype)
 
 
 def _points(case):
@@ -359,6 +387,9 @@ def circuits():
                 (circuit.evaluate, named | {"work": first}),
                 (circuit.value_and_grad, named | {"grad": grad, "work": first}),
             ]
+            u = np.random.default_rng(1).normal(size=value.shape).astype(dtype)
+            back = {"program": c.program, "X": X, "u": u, "grad": np.zeros_like(X)}
+            runs.append((circuit.vjp, back | {"work": first}))
             if c.n_outputs == 1:
                 product = {"program": c.program, "X": X, "V": V, "grad": np.zeros_like(X)}
                 runs.append((circuit.hvp, product | {"work": second}))

@@ -191,7 +191,7 @@ def test_missing_field(name, path, content):
 
 def test_fields_that_older_files_lack(path, content):
     header, description, data = parts(content)
-    for name in ("l1", "threshold", "quantile"):
+    for name in ("l1", "threshold", "quantile", "gamma"):
         del description["architecture"][name]
     path.write_bytes(joined(header, data, description))
     assert dj.load(path).architecture == some_net(activation="leaky_relu").architecture

@@ -19,7 +19,7 @@ from tests.helpers.networks import DTYPES, ENDS, HIDDEN
 @pytest.mark.parametrize(("output", "loss"), ENDS)
 def test_there_and_back(output, loss, dtype, path):
     sizes = [3, *range(2, 2 + len(HIDDEN)), 2]
-    options = dict(l2=0.1, l1=0.2, slope=0.3, threshold=0.7, quantile=0.9)
+    options = dict(l2=0.1, l1=0.2, slope=0.3, threshold=0.7, quantile=0.9, gamma=3.0)
     net = some_net(1, sizes, HIDDEN, output=output, loss=loss, dtype=dtype, **options)
     net.save(path)
     found = dj.load(path)

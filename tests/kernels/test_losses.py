@@ -11,7 +11,7 @@ import pytest
 from deltajit.kernels import ACTIVATIONS, LOSSES
 
 import deltajit as dj
-from deltajit import reference
+from deltajit import kernels, reference
 from tests.helpers.networks import ANY_OUTPUT, DTYPES, make_targets
 
 N_OUT, BATCH = 4, 9
@@ -156,3 +156,67 @@ def test_a_variance_that_is_nan_is_not_swallowed(dtype):
     value, grad = net.value_and_grad(np.zeros((1, 1)), np.zeros((1, 1)))
     assert np.isnan(value)
     assert np.isnan(net.unflatten(grad)[1][0]).all()
+
+
+# ---------------------------------------------------------------- focal
+
+FOCAL = [("focal", "cross_entropy"), ("binary_focal", "binary_cross_entropy")]
+
+
+def focal_pair(dtype, **options):
+    """A network of each focal loss, and the cross entropy it is made of."""
+    for pair in FOCAL:
+        yield [
+            dj.Network([1, 3], loss=name, dtype=dtype, **given)
+            for name, given in zip(pair, (options, {}), strict=True)
+        ]
+
+
+def test_focal_of_gamma_0_is_a_cross_entropy():
+    rng = np.random.default_rng(0)
+    for focal, plain in focal_pair("float64", gamma=0):
+        X, Y, v = rng.normal(size=(5, 1)), rng.uniform(size=(5, 3)), rng.normal(size=plain.n_params)
+        assert focal.loss(X, Y) == pytest.approx(plain.loss(X, Y), rel=1e-14)
+        for name in ("hvp", "gnvp"):
+            want = getattr(plain, name)(X, Y, v)
+            np.testing.assert_allclose(getattr(focal, name)(X, Y, v), want, 1e-12, 1e-14)
+        np.testing.assert_allclose(focal.grad(X, Y), plain.grad(X, Y), 1e-12, 1e-14)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("gamma", [0.5, 2])
+def test_focal_of_sure_outputs(dtype, gamma):
+    """What is sure and right costs nothing, what is sure and wrong as much as a cross entropy."""
+    x, z, v = np.zeros((1, 1)), [1000, -1000, -1000], np.arange(6.0)
+    for focal, plain in focal_pair(dtype, gamma=gamma):
+        for y, factor in (([1, 0, 0], 0), ([0, 1, 1], 1)):
+            found, want = at(focal, z), at(plain, z)
+            assert found.loss(x, [y]) == factor * want.loss(x, [y])
+            np.testing.assert_array_equal(found.grad(x, [y]), factor * want.grad(x, [y]))
+            assert np.isfinite([found.hvp(x, [y], v), found.gnvp(x, [y], v)]).all()
+
+
+def test_focal_of_labels_is_that_of_rows_and_no_class_gives_nan():
+    net = dj.Network([1, 3], loss="focal", gamma=1.5, rng=1)
+    X, labels, v = np.ones((3, 1), "float32"), np.array([2, 0, 1]), np.ones(6)
+    rows = np.eye(3)[labels]
+    assert net.loss(X, labels) == net.loss(X, rows)
+    nets = dj.Ensemble([1, 3], 2, loss="focal", gamma=1.5, rng=1)
+    assert nets.loss(X, labels)[0] == net.loss(X, labels)
+    for name, more in (("grad", ()), ("hvp", (v,)), ("gnvp", (v,))):
+        found = getattr(net, name)(X, labels, *more)
+        np.testing.assert_array_equal(found, getattr(net, name)(X, rows, *more))
+    probability = net.predict(X)[range(3), labels].astype(float)
+    assert net.loss(X, labels) == pytest.approx(
+        np.mean(-((1 - probability) ** 1.5) * np.log(probability)), rel=1e-6
+    )
+    for wrong in (-1, 3, math.nan):
+        y, grad = np.full((1, 1), wrong, "float32"), np.empty_like(net.theta)
+        assert math.isnan(kernels.value_and_grad(net.model, X[:1], y, grad, net.workspace(1)))
+        assert np.isnan(grad).all()
+
+
+@pytest.mark.parametrize("gamma", [-1, math.nan, "2"])
+def test_a_gamma_that_is_none(gamma):
+    with pytest.raises((ValueError, TypeError), match="gamma must be"):
+        dj.Network([1, 3], loss="focal", gamma=gamma)

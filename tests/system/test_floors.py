@@ -26,33 +26,35 @@ FLOORS = """
     kernels.mlp.sample kernels.mlp.layers kernels.mlp.special kernels.mlp.dropout kernels.mlp.entry
     kernels.mlp.sweeps
     kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.inputs kernels.mlp.jets
+    kernels.mlp.simulation kernels.mlp.rollout
     kernels.mlp.rules kernels.mlp.optimizers
     kernels.mlp.training kernels.mlp.sampling kernels.mlp.calls kernels.mlp.stacked
     kernels.mlp.handle
     kernels.circuit.runs kernels.circuit.operations kernels.circuit.schedule
-    kernels.circuit.interpreter kernels.circuit.entries kernels.circuit.loss kernels.circuit
-    kernels kernels.ship
+    kernels.circuit.interpreter kernels.circuit.entries kernels.circuit.loss kernels.circuit.step
+    kernels.circuit kernels kernels.ship
 
     version
     reference.arrays reference.activations reference.losses reference.sweeps reference.passes
-    reference.tangents reference.inputs
+    reference.tangents reference.inputs reference.rollout
     reference.optimizers reference.training reference
 
     model model.memory model.described
     circuits circuits.primitives circuits.graphs circuits.lowering circuits.tracing circuits.trace
     model.checks model.custom model.architecture
     model.initializers model.collapse model.data model.scores model.standardizer circuits.networks
-    plot.axes plot.notebook plot.epochs plot.nodes plot.walk plot.units
+    plot.axes plot.notebook plot.epochs plot.rates plot.nodes plot.walk plot.units
     derivatives derivatives.linearization derivatives.objective derivatives.blackboard
     derivatives.numbers derivatives.by_inputs
     io io.files
     training training.schedules training.history training.callbacks training.checkpoint
     training.progress training.loop training.watchers training.minibatches training.members
-    training.leaves training.feeds training.full_batch training.fitting training.incremental
+    training.rate_finder training.leaves training.feeds training.full_batch training.fitting
+    training.incremental
     io.forms io.saving io.recognition io.torch_modules io.pytorch io.scikit_learn
     io.chain io.onnx_file io.onnx_elements io.onnx_graph io.onnx io.c_header
 
-    circuit network differential ensemble constructions
+    circuit network differential dynamics ensemble constructions
     uncertainty uncertainty.bases uncertainty.evidence uncertainty.laplace
     plot.parameters plot.curves plot
     sklearn.samples sklearn.descent sklearn.intervals sklearn.tasks sklearn.base sklearn.classifier

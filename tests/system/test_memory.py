@@ -63,8 +63,10 @@ def test_every_public_kernel_is_run():
         "from_handle",
         "function_of",
         "jets_size",
+        "Step",
         "kernel",
         "points_size",
+        "rollout_size",
         "specialize",
         "workspace_size",
     }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 
 from deltajit import kernels
 from deltajit.circuit import Circuit
 from deltajit.differential import DifferentialLoss
+from deltajit.dynamics import Dynamics
 from deltajit.kernels import cache, compiler
 from deltajit.network import Network
 from deltajit.training.progress import progress_bar
@@ -74,7 +76,16 @@ def call_from_python(dtype: str) -> None:
     net.objective(X, Y).residuals(theta), net.objective(X, Y).residuals_jac(theta)
     circuit = Circuit(lambda x, y: x * y, 2, dtype=dtype)
     circuit(X[0]), circuit.value_and_grad(X[0]), circuit.hvp(X[0], X[0])
+    kernels.circuit.vjp(circuit.program, X, Y, np.empty_like(X), circuit.workspace(2))
+    still = Dynamics(_still, 2, 1, dtype=dtype)
+    still.rollout(net, X, 1), still.value_and_grad(net, X, 1)
     grad, work = np.empty_like(theta), net.workspace(2)
     kernels.predict(net.model, X, out, work)
     kernels.value_and_grad(net.model, X, Y, grad, work)
     kernels.sgd_step(net.model, X, Y, 0.1, grad, work)
+
+
+def _still(state: Any, control: Any, out: Any) -> Any:
+    """Take a step of a simulation in which nothing moves."""
+    out[:] = state
+    return control[0]

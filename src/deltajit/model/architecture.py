@@ -61,6 +61,8 @@ class Architecture:
         Quantile that the loss "quantile" estimates.
     class_names : tuple of str, or None
         Names of the classes, for pictures and files.
+    gamma : float
+        Exponent of the focal losses.
     """
 
     sizes: tuple[int, ...]
@@ -73,6 +75,7 @@ class Architecture:
     threshold: float = 1.0
     quantile: float = 0.5
     class_names: tuple[str, ...] | None = None
+    gamma: float = 2.0
 
     @classmethod
     def checked(
@@ -88,6 +91,7 @@ class Architecture:
         threshold: object = 1.0,
         quantile: object = 0.5,
         class_names: object = None,
+        gamma: object = 2.0,
     ) -> Architecture:
         """Check a user's arguments; raise ValueError or TypeError that names the wrong one."""
         units = checks.sizes(sizes)
@@ -109,6 +113,7 @@ class Architecture:
             threshold=checks.real(threshold, "threshold", most=largest),
             quantile=checks.real(quantile, "quantile"),
             class_names=checks.class_names(class_names, max(2, units[-1])),
+            gamma=checks.real(gamma, "gamma", least=0, most=largest),
         )
 
     def __getstate__(self) -> dict[str, object]:

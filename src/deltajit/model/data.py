@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from deltajit.kernels import LOSSES
 from deltajit.model import checks, memory
 from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
@@ -52,14 +53,15 @@ def split(
 def class_weighted(architecture: Architecture, data: Data, class_weight: object) -> Data:
     """Return the samples with weights times those of their classes: see `Network.fit`."""
     n_out, Y = architecture.sizes[-1], data.Y
-    if architecture.loss == "cross_entropy":
+    loss = LOSSES[architecture.loss]
+    if loss.takes_labels:
         shares = np.eye(n_out, dtype=Y.dtype)[Y[:, 0].astype(int)] if Y.shape[1] == 1 else Y
-    elif architecture.loss == "binary_cross_entropy" and n_out == 1:
+    elif loss.output == "sigmoid" and n_out == 1:
         shares = np.hstack([1 - Y, Y])
     else:
         raise ValueError(
-            "class_weight needs loss='cross_entropy', or 'binary_cross_entropy' of one output; got "
-            f"{architecture.loss!r} of {n_out}"
+            "class_weight needs loss='cross_entropy' or 'focal', or 'binary_cross_entropy' or "
+            f"'binary_focal' of one output; got {loss.name!r} of {n_out}"
         )
     if isinstance(class_weight, str) and class_weight == "balanced":
         counts = shares.sum(axis=0, dtype=np.float64)
@@ -81,15 +83,16 @@ def smoothed(architecture: Architecture, data: Data, share: float) -> Data:
     """Return the samples with `share` of each target spread over all classes: see `Network.fit`."""
     checks.fraction(share, "label_smoothing")
     n_out, Y = architecture.sizes[-1], data.Y
-    if architecture.loss == "cross_entropy":
+    loss = LOSSES[architecture.loss]
+    if loss.takes_labels:
         rows = np.eye(n_out, dtype=Y.dtype)[Y[:, 0].astype(int)] if Y.shape[1] == 1 else Y
         even = rows.sum(axis=1, keepdims=True) / n_out
-    elif architecture.loss == "binary_cross_entropy":
+    elif loss.output == "sigmoid":
         rows, even = Y, np.full((1, 1), 0.5, Y.dtype)
     else:
         raise ValueError(
-            "label_smoothing needs loss='cross_entropy' or 'binary_cross_entropy', got "
-            f"{architecture.loss!r}"
+            "label_smoothing needs loss='cross_entropy', 'focal', 'binary_cross_entropy' or "
+            f"'binary_focal', got {loss.name!r}"
         )
     kind = Y.dtype.type
     return data._replace(Y=kind(1 - share) * rows + kind(share) * even)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from deltajit.kernels import LOSSES
 from deltajit.model.architecture import Architecture
 from deltajit.model.memory import Array
 
@@ -12,7 +13,7 @@ def score(architecture: Architecture, outputs: Array, Y: Array, weights: Array |
     """Return the accuracy of a classifier's outputs, or R2: see `Network.score`."""
     if architecture.activations[-1] == "softmax":
         return accuracy_of_classes(outputs, Y, weights)
-    if architecture.loss == "binary_cross_entropy":
+    if LOSSES[architecture.loss].output == "sigmoid":
         return accuracy_of_labels(outputs, Y > 0.5, weights)
     if architecture.activations[-1] == "gaussian":
         outputs = outputs[:, : Y.shape[1]]  # the means

@@ -9,9 +9,11 @@ from deltajit.plot.axes import DIVERGING, PALETTE, SEQUENTIAL
 from deltajit.plot.curves import decision_regions, history, predicted_against_true, regression
 from deltajit.plot.nodes import circuit
 from deltajit.plot.parameters import gradient_histograms, graph, weight_histograms
+from deltajit.plot.rates import learning_rates
 from deltajit.plot.walk import steps
 
 __all__ = [
     "DIVERGING", "PALETTE", "SEQUENTIAL", "circuit", "decision_regions", "gradient_histograms",
-    "graph", "history", "predicted_against_true", "regression", "steps", "weight_histograms",
+    "graph", "history", "learning_rates", "predicted_against_true", "regression", "steps",
+    "weight_histograms",
 ]  # fmt: skip

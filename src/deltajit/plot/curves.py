@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from deltajit.kernels import LOSSES
 from deltajit.model import checks
 from deltajit.model.architecture import Architecture
 from deltajit.model.data import checked
@@ -175,7 +176,7 @@ def regression(net: Pictured, X: ArrayLike, Y: ArrayLike, *, ax: Axes | None = N
     Raises
     ------
     ValueError, TypeError
-        net is a classifier of loss "cross_entropy" or has weights that are not finite, X or Y does
+        net is a classifier of softmax outputs or has weights that are not finite, X or Y does
         not fit it, or ax is no Axes.
     """
     net, architecture = network_of(net)
@@ -222,7 +223,7 @@ def predicted_against_true(
     Raises
     ------
     ValueError, TypeError
-        net is a classifier of loss "cross_entropy" or has weights that are not finite, X or Y does
+        net is a classifier of softmax outputs or has weights that are not finite, X or Y does
         not fit it, or ax is no Axes.
     """
     net, architecture = network_of(net)
@@ -243,8 +244,8 @@ def predicted_against_true(
 
 def _regression_data(architecture: Architecture, X: ArrayLike, Y: ArrayLike) -> tuple[Array, Array]:
     """Check samples and targets of a regressor; refuse a network that takes class labels."""
-    if architecture.loss == "cross_entropy":
-        raise ValueError("net must be a regressor, got one with loss='cross_entropy'")
+    if LOSSES[architecture.loss].takes_labels:
+        raise ValueError(f"net must be a regressor, got one with loss={architecture.loss!r}")
     data = checked(architecture, X, Y, None, finite=True)
     return data.X, data.Y
 

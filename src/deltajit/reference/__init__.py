@@ -6,7 +6,7 @@ along v to machine precision (complex step: Squire & Trapp 1998), which is how t
 is checked.
 
 Modules, each importing only those before it: arrays, activations, losses, sweeps, passes,
-tangents, inputs, optimizers, training.
+tangents, inputs, rollout, optimizers, training.
 """
 
 from deltajit.reference.activations import (
@@ -33,6 +33,7 @@ from deltajit.reference.optimizers import (
     sgd_update,
 )
 from deltajit.reference.passes import Trace, trace
+from deltajit.reference.rollout import rollout, rollout_grad
 from deltajit.reference.sweeps import (
     Model,
     Sweep,
@@ -66,7 +67,7 @@ __all__ = [
     "input_hessian", "input_jvp", "input_vjp", "jacobian", "jets", "jets_vjp", "jvp",
     "linear_activation_forward", "lion_update", "loss", "of_numbers", "of_outputs", "of_units",
     "one_hot", "output_delta", "parameter_jacobian", "per_sample_grads", "predict",
-    "propagate_delta", "radam_update", "rmsprop_update", "rprop_update", "sample_losses",
-    "second_derivative", "sgd_step", "sgd_update", "times_derivative", "trace",
-    "value_and_grad", "vjp",
+    "propagate_delta", "radam_update", "rmsprop_update", "rollout", "rollout_grad",
+    "rprop_update", "sample_losses", "second_derivative", "sgd_step", "sgd_update",
+    "times_derivative", "trace", "value_and_grad", "vjp",
 ]  # fmt: skip

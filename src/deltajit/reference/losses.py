@@ -1,7 +1,7 @@
 """Losses of one sample, and the first factor of BP1: one record each, named as the kernels'.
 
 Logits z, outputs ``a = f(z)`` and targets Y are (B, n_out), and p is the parameter of the network's
-loss: huber's threshold, or the quantile.
+loss: huber's threshold, the quantile, or gamma.
 """
 
 import math
@@ -50,6 +50,7 @@ def of_outputs(
     curve: Callable[[Array, Array, float], ArrayLike],
     output: str | None = None,
     text: str = "dLoss/da",
+    turn: Callable[[Array, Array, float], ArrayLike] | None = None,
 ) -> Loss:
     """Make the record of a loss that is a sum over outputs.
 
@@ -66,6 +67,8 @@ def of_outputs(
         Activation that the loss belongs to.
     text : str
         Formula of `slope`.
+    turn : callable, optional
+        ``turn(a, y, p)`` is d slope / d a where `curve` is only the Gauss-Newton part of it.
 
     Returns
     -------
@@ -76,11 +79,14 @@ def of_outputs(
     def curved(a: Array, Y: Array, Rz: Array, Ra: Array, p: float) -> Array:
         return np.asarray(np.asarray(curve(a, Y, p), a.dtype) * Ra)
 
+    def turned(a: Array, Y: Array, Rz: Array, Ra: Array, p: float) -> Array:
+        return np.asarray(np.asarray((turn or curve)(a, Y, p), a.dtype) * Ra)
+
     return Loss(
         lambda z, a, Y, p: np.asarray(value(z, a, Y, p).sum(axis=1)),
         lambda a, Y, p: np.asarray(slope(a, Y, p), (a - Y).dtype),
         curved,
-        curved,
+        turned,
         output,
         text,
     )
@@ -103,7 +109,7 @@ def sample_losses(loss: str, z: Array, a: Array, Y: Array, bend: float = 1.0) ->
     Y : ndarray, (B, n_out)
         Targets.
     bend : float
-        Parameter of the loss: huber's threshold, or the quantile.
+        Parameter of the loss: huber's threshold, the quantile, or gamma.
 
     Returns
     -------
@@ -161,6 +167,53 @@ LOSSES["binary_cross_entropy"] = of_outputs(
     text="a - Y",
 )
 
+
+def _focal_factor(a: Array, rest: Array, p: float) -> tuple[Array, Array]:
+    """Compute c and dc/da: focal losses have the delta of a cross entropy of targets ``y c``.
+
+    ``rest = 1 - a``; ``c = rest**p - p a log(a) rest**(p - 1)``.
+    """
+    a, rest = (np.where(x.real < 1e-37, 1e-37, x) for x in (a, rest))
+    log_a = np.where(rest.real < 0.5, np.log1p(-rest), np.log(a))
+    q = a * log_a / rest
+    slope = -p * rest**p / rest * (2 + log_a - (p - 1) * q)
+    return rest**p * (1 - p * q), slope
+
+
+def _binary_focal_value(z: Array, a: Array, y: Array, p: float) -> Array:
+    """Compute ``-(y (1 - a)**p log(a) + (1 - y) a**p log(1 - a))``."""
+    both = np.log1p(np.exp(-size(z)))
+    up, down = both + np.where(z.real < 0, 0, z), both - np.where(z.real < 0, z, 0)
+    return np.asarray(y * np.exp(-p * up) * down + (1 - y) * np.exp(-p * down) * up)
+
+
+def _binary_focal_slope(a: Array, y: Array, p: float) -> Array:
+    """Compute delta, ``(1 - y) c(1 - a) a - y c(a) (1 - a)``."""
+    (right, _), (wrong, _) = _focal_factor(a, 1 - a, p), _focal_factor(1 - a, a, p)
+    return np.asarray((1 - y) * wrong * a - y * right * (1 - a))
+
+
+def _binary_focal_curve(a: Array, y: Array, p: float) -> Array:
+    """Compute the derivative of delta for targets ``y c`` that do not move."""
+    (right, _), (wrong, _) = _focal_factor(a, 1 - a, p), _focal_factor(1 - a, a, p)
+    return np.asarray(y * right + (1 - y) * wrong)
+
+
+def _binary_focal_turn(a: Array, y: Array, p: float) -> Array:
+    """Compute the derivative of delta."""
+    (right, by_a), (wrong, by_rest) = _focal_factor(a, 1 - a, p), _focal_factor(1 - a, a, p)
+    return np.asarray(y * (right - by_a * (1 - a)) + (1 - y) * (wrong - by_rest * a))
+
+
+LOSSES["binary_focal"] = of_outputs(
+    _binary_focal_value,
+    _binary_focal_slope,
+    _binary_focal_curve,
+    output="sigmoid",
+    text="dLoss/dz",
+    turn=_binary_focal_turn,
+)
+
 LOSSES["poisson"] = of_outputs(
     value=lambda z, a, y, p: a - y * z,
     slope=lambda a, y, p: a - y,
@@ -195,6 +248,46 @@ LOSSES["cross_entropy"] = Loss(
     _cross_entropy_curved,
     "softmax",
     "a - Y",
+)
+
+# ------------------------------------------------------------------ focal, of whole rows
+
+
+def _rest(a: Array) -> Array:
+    """Compute ``1 - a`` of a row that sums to 1, as the sum of the others."""
+    return np.asarray(a @ (1 - np.eye(a.shape[1])))
+
+
+def _focal_total(z: Array, a: Array, Y: Array, p: float) -> Array:
+    """Compute ``-sum(y (1 - a)**p log(a))``."""
+    return _cross_entropy_total(z, a, Y * _rest(a) ** p, p)
+
+
+def _focal_slopes(a: Array, Y: Array, p: float) -> Array:
+    """Compute delta, that of cross_entropy for targets ``y c``."""
+    c, _ = _focal_factor(a, _rest(a), p)
+    return _cross_entropy_slopes(a, Y * c, p)
+
+
+def _focal_curved(a: Array, Y: Array, Rz: Array, Ra: Array, p: float) -> Array:
+    """Compute the derivative of delta for targets ``y c`` that do not move."""
+    c, _ = _focal_factor(a, _rest(a), p)
+    return _cross_entropy_curved(a, Y * c, Rz, Ra, p)
+
+
+def _focal_turned(a: Array, Y: Array, Rz: Array, Ra: Array, p: float) -> Array:
+    """Compute the derivative of delta along Rz."""
+    _, slope = _focal_factor(a, _rest(a), p)
+    return _focal_curved(a, Y, Rz, Ra, p) + _cross_entropy_slopes(a, Y * slope * Ra, p)
+
+
+LOSSES["focal"] = Loss(
+    _focal_total,
+    _focal_slopes,
+    _focal_curved,
+    _focal_turned,
+    "softmax",
+    "dLoss/dz",
 )
 
 # ------------------------------------------------------------------ gaussian_nll, of whole rows

@@ -34,7 +34,7 @@ class Model(NamedTuple):
     slope : float
         Slope of leaky_relu below 0.
     bend : float
-        Parameter of the loss: huber's threshold, or the quantile.
+        Parameter of the loss: huber's threshold, the quantile, or gamma.
     """
 
     weights: tuple[Array, ...]
