@@ -12,6 +12,7 @@ from typing import Any, Self, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import Bounds
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
@@ -26,7 +27,7 @@ from deltajit.kernels.gemm.parallel import usable_cores
 from deltajit.model import checks, memory
 from deltajit.model.memory import Array, DType
 from deltajit.network import Network
-from deltajit.sklearn import descent
+from deltajit.sklearn import descent, monotone
 from deltajit.sklearn.samples import DENSE, Matrix, Samples, checked_weights, dense, parts
 from deltajit.sklearn.tasks import CallbackSupportMixin, Tasks, tear_down
 from deltajit.training.history import History, TrainingState
@@ -199,6 +200,17 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         super().__setstate__(state)
         if hasattr(self, "coefs_"):
             self._bind(self._network())
+
+    def _signs(self, net: Network) -> list[monotone.Signs] | None:
+        """Return the signs of units that `monotonic_cst` asks for, or None."""
+        if self.monotonic_cst is None:
+            return None
+        if self.out_activation_ == "softmax":
+            raise ValueError("monotonic_cst means nothing to more than two classes; leave it out")
+        names = list(getattr(self, "feature_names_in_", ()))
+        inputs = monotone.constraints(self.monotonic_cst, self.n_features_in_, names)
+        monotone.check_activations(net.architecture.activations[:-1])
+        return monotone.signs_of_units(inputs, net.sizes)
 
     # ---------------------------------------------------------------- what it computes
 
@@ -393,20 +405,23 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         )
         self._random_state = check_random_state(self.random_state)
         net = self._new_network(samples.X.shape[1], self.n_outputs_, samples.X.dtype)
+        signs = self._signs(net)
         if first:
             self._draw(net)
             self.n_layers_, self.t_ = len(net.sizes), 0
         else:
             self._recalled(net)
+        bounds = None if signs is None else monotone.bounds(net.architecture, signs)
+        descent.project(net, bounds)
         tasks = None
         if not incremental:
             metadata = None if sample_weight is None else {"sample_weight": sample_weight}
             epochs = 0 if self.solver == "lbfgs" else self.max_iter
             tasks = Tasks(self, epochs, {"X": X, "y": y, "metadata": metadata})
         if self.solver == "lbfgs":
-            self._fit_lbfgs(net, samples)
+            self._fit_lbfgs(net, samples, bounds)
         else:
-            self._fit_stochastic(net, samples, validated, first, tasks)
+            self._fit_stochastic(net, samples, validated, bounds, first, tasks)
         if tasks is not None:
             tasks.end(net)
         if not np.isfinite(net.theta).all():
@@ -461,7 +476,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         weights = checked_weights(sample_weight, X, "sample_weight_val")
         return Samples(self._standardized(X), self._validation_targets(y, dtype), weights)
 
-    def _fit_lbfgs(self, net: Network, samples: Samples) -> None:
+    def _fit_lbfgs(self, net: Network, samples: Samples, bounds: Bounds | None) -> None:
         """Take iterations of L-BFGS, until the gradient is below tol."""
         iteration = 0
 
@@ -472,7 +487,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
                 print(f"Iteration {iteration}, loss = {loss:.8f}")
 
         options = {"maxiter": self.max_iter, "maxfun": self.max_fun, "gtol": self.tol}
-        result = descent.lbfgs(net, samples, self._penalty(), options, report)
+        result = descent.lbfgs(net, samples, self._penalty(), bounds, options, report)
         self.n_iter_ = min(int(result.nit), self.max_iter)
         self.loss_ = self._reported(float(result.fun), net, samples.weight)
         self.loss_ += self._beyond(samples.Y, samples.weights)
@@ -490,6 +505,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         net: Network,
         samples: Samples,
         validation: Samples | None,
+        bounds: Bounds | None,
         first: bool,
         tasks: Tasks | None,
     ) -> None:
@@ -505,7 +521,8 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
             order, validation = self._split(samples)
         self._start_curves(net, first, validation is not None)
         batch_size = self._batch_size(len(order))
-        epoch = descent.epochs(net, samples, batch_size, self._optimizer, self._penalty())
+        penalty = self._penalty()
+        epoch = descent.epochs(net, samples, batch_size, self._optimizer, penalty, bounds)
         weights = None if samples.weights is None else samples.weights[order]
         self.n_iter_, beyond = 0, self._beyond(samples.Y[order], weights)
         most = 1 if incremental else self.max_iter

@@ -18,7 +18,7 @@ from deltajit.model.architecture import loss_of_output
 from deltajit.model.memory import Array, DType
 from deltajit.model.scores import accuracy_of_classes, accuracy_of_labels
 from deltajit.sklearn.base import MultilayerPerceptron, has_epochs
-from deltajit.sklearn.samples import Matrix, RandomState, Samples, dense
+from deltajit.sklearn.samples import Matrix, MonotonicCst, RandomState, Samples, dense
 
 ClassWeight = dict[Any, float] | list[dict[Any, float]] | str | None  # by labels of any type
 
@@ -91,6 +91,9 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
     standardize : bool
         Whether to scale each feature to mean 0 and variance 1 (a sparse X to variance 1 only), as
         measured in the first fit; predictions scale X likewise.
+    monotonic_cst : array_like of int, (n_features,), or dict, optional
+        For each feature 1 if the output must not decrease with it, -1 if it must not increase, 0
+        if it is free; or a dict of these by names of columns.
 
     Attributes
     ----------
@@ -160,6 +163,7 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         dropout: float | Sequence[float] = 0.0,
         l1: float = 0.0,
         standardize: bool = False,
+        monotonic_cst: MonotonicCst = None,
     ) -> None:
         self._keep(locals())
 

@@ -24,7 +24,7 @@ from deltajit.model.memory import Array, DType
 from deltajit.model.scores import r2
 from deltajit.sklearn import intervals
 from deltajit.sklearn.base import LossOptions, MultilayerPerceptron, has_epochs
-from deltajit.sklearn.samples import Matrix, RandomState, Samples
+from deltajit.sklearn.samples import Matrix, MonotonicCst, RandomState, Samples
 
 FAR = 100  # from a mean of 0 or a standard deviation of 1, of targets
 
@@ -121,6 +121,9 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         Size of a residual above which the loss "huber" is linear.
     quantile : float
         Quantile, between 0 and 1, that the loss "quantile" estimates.
+    monotonic_cst : array_like of int, (n_features,), or dict, optional
+        For each feature 1 if the output must not decrease with it, -1 if it must not increase, 0
+        if it is free; or a dict of these by names of columns.
 
     Attributes
     ----------
@@ -192,6 +195,7 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         standardize_target: bool | None = None,
         threshold: float = 1.0,
         quantile: float = 0.5,
+        monotonic_cst: MonotonicCst = None,
     ) -> None:
         self._keep(locals())
 
@@ -323,6 +327,8 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         compute = intervals.METHODS[checks.choice(method, "method", intervals.METHODS)]
         if method == "laplace" and self._loss_name() != "squared_error":
             raise ValueError(f"method='laplace' needs loss='squared_error', got {self.loss!r}")
+        if method == "laplace" and self.monotonic_cst is not None:
+            raise ValueError("method='laplace' knows no bounds of weights, as of monotonic_cst")
         if not isinstance(data, tuple) or len(data) != 2:
             raise ValueError(f"data must be a tuple (X, y), got {type(data).__name__}")
         inputs = self._checked(data[0])

@@ -13,6 +13,7 @@ from deltajit.model.memory import Array
 
 Matrix = Any  # array_like or a sparse matrix of scipy, which has no types
 RandomState = int | np.random.RandomState | None
+MonotonicCst = ArrayLike | dict[str, int] | None
 
 # Elements of a sparse X that are made dense at once: 64 MB of float32.
 DENSE = 2**24

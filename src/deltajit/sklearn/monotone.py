@@ -1,0 +1,75 @@
+"""Networks that are monotone in some of their inputs, by the signs of their weights.
+
+Each unit has a sign: 1 if it increases with the inputs that `monotonic_cst` constrains, each taken
+times its own sign, -1 if it decreases, and 0 if it does not see them. A weight from unit j to i has
+the sign ``s[i] * s[j]``, is 0 from a constrained input or unit to one of sign 0, and is free from
+one of sign 0. With activations that nowhere decrease, so the signs hold layer by layer; the outputs
+have sign 1. Units of both signs make functions convex and concave, as in Runje & Shankaranarayana
+(2023), Constrained monotonic neural networks, ICML 40, and paths through units of sign 0 leave the
+other inputs free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds
+
+from deltajit import reference
+from deltajit.model.architecture import Architecture
+
+Signs = NDArray[np.int8]
+
+PLACES = np.linspace(-20, 20, 4001)[:, None]  # where an activation's derivative is looked at
+
+
+def constraints(value: Any, n_features: int, names: Sequence[str]) -> Signs:
+    """Return the sign of each feature, from an array or a dict by names of features."""
+    if isinstance(value, dict):
+        if not names:
+            raise ValueError("monotonic_cst is a dict, so X must have names of columns")
+        unknown = [name for name in value if name not in names]
+        if unknown:
+            raise ValueError(f"monotonic_cst has {unknown[0]!r}, which is no column of X")
+        value = [value.get(name, 0) for name in names]
+    given = np.asarray(value)
+    if given.shape != (n_features,) or not np.isin(given, (-1, 0, 1)).all():
+        raise ValueError(
+            f"monotonic_cst must be {n_features} numbers -1, 0 or 1, one a feature, or a dict of "
+            f"such by names, got {value!r}"
+        )
+    return given.astype(np.int8)
+
+
+def check_activations(names: Iterable[str]) -> None:
+    """Check that no hidden layer's activation decreases anywhere."""
+    for name in names:
+        record = reference.ACTIVATIONS[name]
+        x = PLACES if record.of_z else reference.activate(name, PLACES)
+        if (reference.derivative(name, x) < 0).any():
+            raise ValueError(f"monotonic_cst needs activations that increase, got {name!r}")
+
+
+def signs_of_units(inputs: Signs, sizes: Sequence[int]) -> list[Signs]:
+    """Return the signs of the units of each layer, inputs first.
+
+    A third of the units of a hidden layer has each sign, if there are inputs of sign 0.
+    """
+    pattern = [1, -1] if inputs.all() else [1, 0, -1]
+    hidden = [np.resize(np.array(pattern, np.int8), n) for n in sizes[1:-1]]
+    return [inputs, *hidden, np.ones(sizes[-1], np.int8)]
+
+
+def bounds(architecture: Architecture, signs: Sequence[Signs]) -> Bounds:
+    """Return the bounds of theta within which units have these signs."""
+    low, high = (np.full(architecture.n_params, x, architecture.dtype) for x in (-np.inf, np.inf))
+    (lower, _), (upper, _) = architecture.unflatten(low), architecture.unflatten(high)
+    for k, (before, after) in enumerate(pairwise(signs)):
+        wanted, unseen = np.outer(after, before), np.outer(after == 0, before != 0)
+        lower[k][(wanted > 0) | unseen] = 0
+        upper[k][(wanted < 0) | unseen] = 0
+    return Bounds(low, high)
