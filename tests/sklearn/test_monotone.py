@@ -79,7 +79,7 @@ def test_constraints_do_not_leak_to_other_features():
 
 def test_units_of_sign_0_do_not_see_constrained_features():
     net = fitted(MLPRegressor, AGAINST).to_network()
-    signs = monotone.signs_of_units(SIGNS.astype(np.int8), net.sizes)
+    signs = monotone.signs_of_units(SIGNS.astype(np.int8), net.sizes[1:])
     assert [np.bincount(s + 1).tolist() for s in signs[1:3]] == [[4, 4, 4], [3, 3, 3]]
     assert (net.weights[0][np.ix_(signs[1] == 0, SIGNS != 0)] == 0).all()
     assert (net.weights[1][np.ix_(signs[2] == 0, signs[1] != 0)] == 0).all()

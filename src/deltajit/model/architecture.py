@@ -61,6 +61,8 @@ class Architecture:
         Quantile that the loss "quantile" estimates.
     class_names : tuple of str, or None
         Names of the classes, for pictures and files.
+    input_names : tuple of str, or None
+        Names of the inputs, likewise.
     """
 
     sizes: tuple[int, ...]
@@ -73,6 +75,7 @@ class Architecture:
     threshold: float = 1.0
     quantile: float = 0.5
     class_names: tuple[str, ...] | None = None
+    input_names: tuple[str, ...] | None = None
 
     @classmethod
     def checked(
@@ -88,6 +91,7 @@ class Architecture:
         threshold: object = 1.0,
         quantile: object = 0.5,
         class_names: object = None,
+        input_names: object = None,
     ) -> Architecture:
         """Check a user's arguments; raise ValueError or TypeError that names the wrong one."""
         units = checks.sizes(sizes)
@@ -108,7 +112,8 @@ class Architecture:
             l1=checks.real(l1, "l1", least=0, most=largest),
             threshold=checks.real(threshold, "threshold", most=largest),
             quantile=checks.real(quantile, "quantile"),
-            class_names=checks.class_names(class_names, max(2, units[-1])),
+            class_names=checks.names(class_names, "class_names", max(2, units[-1])),
+            input_names=checks.names(input_names, "input_names", units[0]),
         )
 
     def __getstate__(self) -> dict[str, object]:

@@ -19,7 +19,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import (
+    check_array,
+    check_is_fitted,
+    check_X_y,
+    column_or_1d,
+    validate_data,
+)
 
 from deltajit.io.files import Path
 from deltajit.io.scikit_learn import OUR_NAMES
@@ -27,14 +33,15 @@ from deltajit.kernels.gemm.parallel import usable_cores
 from deltajit.model import checks, memory
 from deltajit.model.memory import Array, DType
 from deltajit.network import Network
-from deltajit.sklearn import descent, monotone
-from deltajit.sklearn.samples import DENSE, Matrix, Samples, checked_weights, dense, parts
+from deltajit.sklearn import descent
+from deltajit.sklearn.bounds import bounds_of
+from deltajit.sklearn.samples import DENSE, FLOATS, Matrix, Samples, checked_weights, dense, parts
+from deltajit.sklearn.tables import Embedding, Table, categorical_columns, needs_table
 from deltajit.sklearn.tasks import CallbackSupportMixin, Tasks, tear_down
 from deltajit.training.history import History, TrainingState
 from deltajit.training.loop import Loop
 from deltajit.training.progress import clock
 
-FLOATS = (np.float64, np.float32)
 LEAST_RATE = 1e-6  # at which a fit with learning_rate="adaptive" ends
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
@@ -73,6 +80,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
 
     # Some of these are None, or missing, as the parameters of the fit will have it.
     _numeric: bool
+    _table: Table | None = None
     out_activation_: str
     loss_curve_: list[float]
     best_loss_: Any
@@ -89,6 +97,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = self.missing == "indicator"
         return tags
 
     # ---------------------------------------------------------------- parameters
@@ -105,6 +114,9 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
             checks.fraction(getattr(self, name), name)
         if any(checks.dropout(self.dropout, len(self._hidden()[0]))) and self.solver == "lbfgs":
             raise ValueError("dropout means nothing to solver='lbfgs'; leave it out")
+        checks.choice(self.missing, "missing", ("error", "indicator"))
+        if self.embedding_size is not None:
+            checks.whole(self.embedding_size, "embedding_size")
         checks.real(self.momentum, "momentum", least=0, most=1)
         for name in ("max_iter", "max_fun"):
             checks.whole(getattr(self, name), name)
@@ -132,6 +144,9 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
     def _new_network(self, n_in: int, n_out: int, dtype: DType) -> Network:
         """Make a network for these parameters, all zeros."""
         sizes, names = self._hidden()
+        embedding = self._embedding()
+        if embedding is not None:
+            sizes, names = [embedding.n_out, *sizes], ["identity", *names]
         return Network(
             [n_in, *sizes, n_out],
             names,
@@ -201,31 +216,47 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         if hasattr(self, "coefs_"):
             self._bind(self._network())
 
-    def _signs(self, net: Network) -> list[monotone.Signs] | None:
-        """Return the signs of units that `monotonic_cst` asks for, or None."""
-        if self.monotonic_cst is None:
+    def _embedding(self) -> Embedding | None:
+        """Return the layer of `embedding_size`, if there are columns of categories."""
+        table = self._table
+        if self.embedding_size is None or table is None or not table.widths:
             return None
-        if self.out_activation_ == "softmax":
-            raise ValueError("monotonic_cst means nothing to more than two classes; leave it out")
-        names = list(getattr(self, "feature_names_in_", ()))
-        inputs = monotone.constraints(self.monotonic_cst, self.n_features_in_, names)
-        monotone.check_activations(net.architecture.activations[:-1])
-        return monotone.signs_of_units(inputs, net.sizes)
+        return Embedding(table, self.embedding_size)
 
     # ---------------------------------------------------------------- what it computes
 
     def _checked(self, X: Matrix) -> Matrix:
         """Return X as the network takes it, but for sparsity and standardization."""
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, order="C", reset=False)
-        return X.astype(self._dtype(), copy=False)
+        return self._numbers(X).astype(self._dtype(), copy=False)
+
+    def _numbers(self, X: Matrix) -> Matrix:
+        """Check X against the columns that the estimator has learnt; return it as numbers."""
+        if self._table is None:
+            return validate_data(self, X, accept_sparse="csr", dtype=FLOATS, order="C", reset=False)
+        validate_data(self, X, skip_check_array=True, reset=False)
+        return self._table.encode(X)
+
+    def _learn_columns(self, X: Matrix) -> None:
+        """Learn the categories and means of X, if there is anything but numbers."""
+        self._table = None
+        if needs_table(self.categorical_features, self.missing, X):
+            validate_data(self, X, skip_check_array=True)
+            names = list(getattr(self, "feature_names_in_", ()))
+            count = self.n_features_in_
+            mask = categorical_columns(self.categorical_features, X, names, count)
+            self._table = Table(X, mask, self.missing == "indicator")
 
     def _standardized(self, X: Matrix) -> Matrix:
         return self.standardizer_.transform(X) if hasattr(self, "standardizer_") else X
 
     def _outputs(self, X: Matrix) -> Array:
         """Compute the network's outputs, (n_samples, n_outputs)."""
-        X, net = self._checked(X), self._network()
+        return self._outputs_of(self._checked(X))
+
+    def _outputs_of(self, X: Matrix) -> Array:
+        """Compute the network's outputs of checked numbers."""
+        net = self._network()
         outputs = [net.predict(self._standardized(dense(X[i]))) for i in parts(X)]
         return self._unscaled(np.concatenate(outputs))
 
@@ -239,12 +270,39 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         J = np.concatenate([net.jacobian(self._standardized(dense(X[i]))) for i in parts(X)])
         if hasattr(self, "standardizer_"):
             J /= self.standardizer_.scale_
-        return J
+        return J if self._table is None else self._table.of_features(J)
 
     # ---------------------------------------------------------------- as a network
 
+    def encode(self, X: Matrix) -> Matrix:
+        """Return X as the network of `to_network` takes it, a table as numbers.
+
+        First come columns of numbers, in their order, then one for each of these that had missing
+        values, which is 1 where they are, then one for each category; `Network.input_names` has
+        their names.
+
+        Parameters
+        ----------
+        X : array_like, data frame or sparse matrix, (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray or sparse matrix, (n_samples, n_inputs)
+            Inputs of the network.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X is not such as the estimator was fitted to, or it has not been fitted
+            (NotFittedError).
+        """
+        return self._checked(X)
+
     def to_network(self) -> Network:
         """Return the fitted network, of X and y as they are: scales are in its weights.
+
+        If X is a table with categories or missing values, its inputs are those of `encode`.
 
         Returns
         -------
@@ -405,13 +463,12 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         )
         self._random_state = check_random_state(self.random_state)
         net = self._new_network(samples.X.shape[1], self.n_outputs_, samples.X.dtype)
-        signs = self._signs(net)
+        bounds = bounds_of(self, net, self._embedding())
         if first:
             self._draw(net)
             self.n_layers_, self.t_ = len(net.sizes), 0
         else:
             self._recalled(net)
-        bounds = None if signs is None else monotone.bounds(net.architecture, signs)
         descent.project(net, bounds)
         tasks = None
         if not incremental:
@@ -433,17 +490,14 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         self, X: Matrix, y: Any, weight: ArrayLike | None, first: bool, incremental: bool
     ) -> Samples:
         """Check samples, and return them as the kernels take them, but a large X stays sparse."""
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            multi_output=True,
-            dtype=FLOATS,
-            order="C",
-            y_numeric=self._numeric,
-            reset=first,
-        )
+        options = {"accept_sparse": "csr", "multi_output": True, "dtype": FLOATS, "order": "C"}
+        options["y_numeric"] = self._numeric
+        if first:
+            self._learn_columns(X)
+        if self._table is None:
+            X, y = validate_data(self, X, y, reset=first, **options)
+        else:
+            X, y = check_X_y(self._numbers(X), y, estimator=self, **options)
         if not first:
             X = X.astype(self._dtype(), copy=False)
         if y.ndim == 2 and y.shape[1] == 1:
@@ -454,6 +508,8 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
             if first or not hasattr(self, "standardizer_"):
                 self.standardizer_ = StandardScaler(with_mean=not issparse(X))
                 self.standardizer_.fit(X, sample_weight=weights)
+                if self._table is not None:  # indicators are 0 and 1 as they are
+                    self._table.keep_indicators(self.standardizer_)
             X = self.standardizer_.transform(X)
         elif hasattr(self, "standardizer_"):
             del self.standardizer_
@@ -466,7 +522,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
     ) -> Samples:
         """Check samples to validate with, and return them as the network takes them."""
         try:
-            X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, order="C", reset=False)
+            X = self._numbers(X)
         except (ValueError, TypeError) as error:
             raise type(error)(f"X_val: {error}") from None
         X = X.astype(dtype, copy=False)

@@ -18,7 +18,7 @@ from scipy.sparse import issparse
 from deltajit import kernels
 from deltajit.kernels.blocks import LARGEST_BLOCK
 from deltajit.kernels.mlp.optimizers import SGD, Adam
-from deltajit.model import memory
+from deltajit.model import checks, memory
 from deltajit.model.memory import Array
 from deltajit.network import Network
 from deltajit.sklearn.samples import DENSE, Matrix, Samples, dense, parts
@@ -58,8 +58,11 @@ class Optimizer:
         else:
             method = Adam(lr, (estimator.beta_1, estimator.beta_2), estimator.epsilon)
         self.rule = method.rule(net.n_params, net.dtype)
+        n_hidden = len(estimator._hidden()[0])
+        shares = checks.dropout(estimator.dropout, n_hidden)
+        embeddings = [0.0] * (len(net.sizes) - 2 - n_hidden)
         self.dropout = dropout_of(
-            estimator.dropout,
+            [*embeddings, *shares],
             len(net.sizes) - 2,
             lambda: rng.randint(2**63, size=1, dtype=np.uint64),
         )

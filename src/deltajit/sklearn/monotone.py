@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds
 
 from deltajit import reference
-from deltajit.model.architecture import Architecture
+from deltajit.model.memory import Array
 
 Signs = NDArray[np.int8]
 
@@ -55,21 +54,18 @@ def check_activations(names: Iterable[str]) -> None:
 
 
 def signs_of_units(inputs: Signs, sizes: Sequence[int]) -> list[Signs]:
-    """Return the signs of the units of each layer, inputs first.
+    """Return the signs of inputs, and of the units of each layer behind them.
 
     A third of the units of a hidden layer has each sign, if there are inputs of sign 0.
     """
     pattern = [1, -1] if inputs.all() else [1, 0, -1]
-    hidden = [np.resize(np.array(pattern, np.int8), n) for n in sizes[1:-1]]
+    hidden = [np.resize(np.array(pattern, np.int8), n) for n in sizes[:-1]]
     return [inputs, *hidden, np.ones(sizes[-1], np.int8)]
 
 
-def bounds(architecture: Architecture, signs: Sequence[Signs]) -> Bounds:
-    """Return the bounds of theta within which units have these signs."""
-    low, high = (np.full(architecture.n_params, x, architecture.dtype) for x in (-np.inf, np.inf))
-    (lower, _), (upper, _) = architecture.unflatten(low), architecture.unflatten(high)
-    for k, (before, after) in enumerate(pairwise(signs)):
+def restrict(lower: Sequence[Array], upper: Sequence[Array], signs: Sequence[Signs]) -> None:
+    """Bound the weights (n_out, n_in) of layers, in place, so that their units have these signs."""
+    for low, high, (before, after) in zip(lower, upper, pairwise(signs), strict=True):
         wanted, unseen = np.outer(after, before), np.outer(after == 0, before != 0)
-        lower[k][(wanted > 0) | unseen] = 0
-        upper[k][(wanted < 0) | unseen] = 0
-    return Bounds(low, high)
+        low[(wanted > 0) | unseen] = 0
+        high[(wanted < 0) | unseen] = 0
