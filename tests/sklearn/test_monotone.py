@@ -66,11 +66,11 @@ def test_the_check_can_fail():
 
 def test_constraints_do_not_leak_to_other_features():
     """What is constrained is fitted beside others that go up and down, and interact with it."""
-    x = rng.uniform(-2, 2, size=(600, 3))
+    x = rng.uniform(-2, 2, size=(400, 3))
     y = np.maximum(x[:, 0], np.sin(3 * x[:, 1])) + np.cos(2 * x[:, 2])
-    options = {"hidden_layer_sizes": (32, 32), "solver": "lbfgs", "max_iter": 300}
+    options = {"hidden_layer_sizes": (32, 32), "solver": "lbfgs", "max_iter": 120}
     model = MLPRegressor(random_state=0, monotonic_cst=[1, 0, 0], **options).fit(x, y)
-    assert model.score(x, y) > 0.95
+    assert model.score(x, y) > 0.9
     slopes = model.input_gradients(x)
     assert slopes[:, 0].min() >= 0
     assert (slopes[:, 1:].min(axis=0) < -1).all()
@@ -85,6 +85,13 @@ def test_units_of_sign_0_do_not_see_constrained_features():
     assert (net.weights[1][np.ix_(signs[2] == 0, signs[1] != 0)] == 0).all()
     free = net.weights[1][np.ix_(signs[2] == 0, signs[1] == 0)]
     assert free.min() < 0 < free.max()
+
+
+def test_constraints_of_0_are_none():
+    options = {"random_state": 0, "max_iter": 5}
+    free = MLPRegressor(**options).fit(X, AGAINST)
+    zeros = MLPRegressor(monotonic_cst=[0, 0, 0, 0], **options).fit(X, AGAINST)
+    np.testing.assert_array_equal(zeros.predict(X), free.predict(X))
 
 
 def test_it_holds_through_warm_starts_and_partial_fit():
@@ -103,6 +110,10 @@ def test_names_of_columns():
     model = fitted(MLPRegressor, AGAINST)
     named = fitted(MLPRegressor, AGAINST).set_params(monotonic_cst={"b": -1, "a": 1})
     np.testing.assert_array_equal(named.fit(frame, AGAINST).predict(frame), model.predict(X))
+    low, high = named.set_params(max_iter=2).predict_interval(
+        frame, data=(frame, AGAINST), method="ensemble"
+    )
+    assert (low < high).all()
     with pytest.raises(ValueError, match="monotonic_cst has 'e', which is no column of X"):
         named.set_params(monotonic_cst={"e": 1}).fit(frame, AGAINST)
 

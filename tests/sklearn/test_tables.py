@@ -108,6 +108,14 @@ def test_unknown_categories():
     assert not encoded[7, 2:].any()
 
 
+def test_float32_stays_and_inf_is_refused():
+    X = HOLES.astype({"age": "float32", "size": "float32"})
+    fitted = model(missing="indicator", embedding_size=2).fit(X, y)
+    assert fitted.encode(X).dtype == fitted.coefs_[0].dtype == fitted.predict(X).dtype == np.float32
+    with pytest.raises(ValueError, match="infinity"):
+        fitted.predict(X.assign(age=np.inf))
+
+
 def test_scales_are_of_numbers_only():
     fitted = model(missing="indicator").fit(HOLES, y)
     assert (fitted.standardizer_.scale_[2:] == 1).all()
@@ -246,6 +254,8 @@ def test_wrong_parameters(options, message):
 def test_what_is_no_table():
     from scipy.sparse import csr_array
 
+    with pytest.raises(ValueError, match="Reshape your data"):
+        model(categorical_features=[0]).fit(["a", "b"], [1, 2])
     with pytest.raises(TypeError, match="X is sparse"):
         model(missing="indicator", standardize=False).fit(csr_array(np.eye(3)), [1, 2, 3])
     many = FRAME.loc[np.arange(1500) % N].assign(city=[f"{k}" for k in range(1500)])

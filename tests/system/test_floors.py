@@ -49,7 +49,7 @@ FLOORS = """
     circuit network differential ensemble constructions
     uncertainty uncertainty.bases uncertainty.evidence uncertainty.laplace
     plot.parameters plot.curves plot
-    sklearn.samples sklearn.descent sklearn.intervals sklearn.monotone sklearn.tables sklearn.bounds
+    sklearn.samples sklearn.descent sklearn.monotone sklearn.intervals sklearn.columns sklearn.bounds
     sklearn.tasks sklearn.base sklearn.classifier sklearn.regressor sklearn
     (package)
     distributed.cluster distributed.rows distributed.reduction distributed.journal

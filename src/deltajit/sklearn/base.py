@@ -35,8 +35,8 @@ from deltajit.model.memory import Array, DType
 from deltajit.network import Network
 from deltajit.sklearn import descent
 from deltajit.sklearn.bounds import bounds_of
+from deltajit.sklearn.columns import Embedding, Table, categorical_columns, needs_table, rows_of
 from deltajit.sklearn.samples import DENSE, FLOATS, Matrix, Samples, checked_weights, dense, parts
-from deltajit.sklearn.tables import Embedding, Table, categorical_columns, needs_table
 from deltajit.sklearn.tasks import CallbackSupportMixin, Tasks, tear_down
 from deltajit.training.history import History, TrainingState
 from deltajit.training.loop import Loop
@@ -96,7 +96,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = self.missing != "indicator"
         tags.input_tags.allow_nan = self.missing == "indicator"
         return tags
 
@@ -234,6 +234,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         """Check X against the columns that the estimator has learnt; return it as numbers."""
         if self._table is None:
             return validate_data(self, X, accept_sparse="csr", dtype=FLOATS, order="C", reset=False)
+        X = rows_of(X)
         validate_data(self, X, skip_check_array=True, reset=False)
         return self._table.encode(X)
 
@@ -241,6 +242,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         """Learn the categories and means of X, if there is anything but numbers."""
         self._table = None
         if needs_table(self.categorical_features, self.missing, X):
+            X = rows_of(X)
             validate_data(self, X, skip_check_array=True)
             names = list(getattr(self, "feature_names_in_", ()))
             count = self.n_features_in_
@@ -479,6 +481,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
             self._fit_lbfgs(net, samples, bounds)
         else:
             self._fit_stochastic(net, samples, validated, bounds, first, tasks)
+        descent.project(net, bounds)  # Ctrl-C may have come between a step and this
         if tasks is not None:
             tasks.end(net)
         if not np.isfinite(net.theta).all():

@@ -9,20 +9,20 @@ from scipy.optimize import Bounds
 
 from deltajit.network import Network
 from deltajit.sklearn import monotone
-from deltajit.sklearn.tables import Embedding
+from deltajit.sklearn.columns import Embedding, Table
 
 
 def bounds_of(estimator: Any, net: Network, embedding: Embedding | None) -> Bounds | None:
     """Return the bounds of theta that an estimator asks for, or None if it is free."""
-    if embedding is None and estimator.monotonic_cst is None:
+    inputs = _signs_of_inputs(estimator, net)
+    if embedding is None and inputs is None:
         return None
     low, high = (np.full(net.n_params, x, net.dtype) for x in (-np.inf, np.inf))
     (lower, b_lower), (upper, b_upper) = map(net.architecture.unflatten, (low, high))
     if embedding is not None:
         embedding.restrict(lower[0], upper[0])
         b_lower[0][:] = b_upper[0][:] = 0
-    if estimator.monotonic_cst is not None:
-        inputs = _constraints(estimator, net)
+    if inputs is not None:
         if embedding is not None:
             inputs = embedding.behind(inputs)
         layers = slice(embedding is not None, None)
@@ -31,16 +31,17 @@ def bounds_of(estimator: Any, net: Network, embedding: Embedding | None) -> Boun
     return Bounds(low, high)
 
 
-def _constraints(estimator: Any, net: Network) -> monotone.Signs:
-    """Return what `monotonic_cst` says of each input of the network."""
+def _signs_of_inputs(estimator: Any, net: Network) -> monotone.Signs | None:
+    """Return what `monotonic_cst` says of each input of the network, if it says anything."""
+    signs = monotone.constraints_of(estimator)
+    if signs is None:
+        return None
     if estimator.out_activation_ == "softmax":
         raise ValueError("monotonic_cst means nothing to more than two classes; leave it out")
     monotone.check_activations(net.architecture.activations[:-1])
-    names = list(getattr(estimator, "feature_names_in_", ()))
-    signs = monotone.constraints(estimator.monotonic_cst, estimator.n_features_in_, names)
-    table = estimator._table
+    table: Table | None = estimator._table
     if table is None:
         return signs
     if signs[table.categorical].any():
         raise ValueError("monotonic_cst must be 0 for columns of categories, which have no order")
-    return table.spread(signs)  # type: ignore[no-any-return]
+    return table.spread(signs)

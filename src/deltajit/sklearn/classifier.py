@@ -18,8 +18,8 @@ from deltajit.model.architecture import loss_of_output
 from deltajit.model.memory import Array, DType
 from deltajit.model.scores import accuracy_of_classes, accuracy_of_labels
 from deltajit.sklearn.base import MultilayerPerceptron, has_epochs
+from deltajit.sklearn.columns import Columns
 from deltajit.sklearn.samples import Matrix, MonotonicCst, RandomState, Samples, dense
-from deltajit.sklearn.tables import Columns
 
 ClassWeight = dict[Any, float] | list[dict[Any, float]] | str | None  # by labels of any type
 
@@ -102,9 +102,9 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         Size of the vectors that are learnt of categories, in a layer of their own before the
         first; without it each category has its own weights in the first layer.
     missing : "error" or "indicator"
-        Whether missing values are refused, or taken: a number as the mean of its column, beside
-        another input that is 1 where it is missing; in a column of categories as one more of them,
-        and so are unknown ones, but as none.
+        Whether missing values are refused, or taken: of numbers as the mean of the column, beside
+        an input that is 1 where they are, and of categories as one more of them. A category that
+        `fit` has not seen is likewise refused, or taken as none of those that it has.
 
     Attributes
     ----------

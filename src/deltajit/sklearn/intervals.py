@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import clone
 
 from deltajit.model.memory import Array
+from deltajit.sklearn.monotone import constraints_of
 from deltajit.sklearn.samples import Matrix, Samples, dense
 from deltajit.uncertainty.laplace import Laplace
 
@@ -40,9 +41,9 @@ def ensemble(model: Any, X: Matrix, samples: Samples, coverage: float) -> Ends:
         row[pick] = 0
     known = unseen.any(axis=0)
     share = (unseen / np.maximum(unseen.sum(axis=0), 1)).T[known]
-    at_samples, at_X = [], []
+    at_samples, at_X, signs = [], [], constraints_of(model)
     for seed, pick in enumerate(picks):
-        member = clone(model).set_params(random_state=seed)
+        member = clone(model).set_params(random_state=seed, monotonic_cst=signs)
         part = samples.pick(pick)
         member.fit(part.X, part.Y[:, 0] if part.Y.shape[1] == 1 else part.Y)
         at_samples.append(member._outputs_of(samples.X))

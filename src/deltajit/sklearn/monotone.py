@@ -26,8 +26,12 @@ Signs = NDArray[np.int8]
 PLACES = np.linspace(-20, 20, 4001)[:, None]  # where an activation's derivative is looked at
 
 
-def constraints(value: Any, n_features: int, names: Sequence[str]) -> Signs:
-    """Return the sign of each feature, from an array or a dict by names of features."""
+def constraints_of(estimator: Any) -> Signs | None:
+    """Return the sign of each feature that an estimator's `monotonic_cst` has, if there are any."""
+    value, n_features = estimator.monotonic_cst, estimator.n_features_in_
+    if value is None:
+        return None
+    names = list(getattr(estimator, "feature_names_in_", ()))
     if isinstance(value, dict):
         if not names:
             raise ValueError("monotonic_cst is a dict, so X must have names of columns")
@@ -56,9 +60,10 @@ def check_activations(names: Iterable[str]) -> None:
 def signs_of_units(inputs: Signs, sizes: Sequence[int]) -> list[Signs]:
     """Return the signs of inputs, and of the units of each layer behind them.
 
-    A third of the units of a hidden layer has each sign, if there are inputs of sign 0.
+    A hidden layer has units of 1 and -1 if any input is constrained, and as many of 0 if any is
+    free.
     """
-    pattern = [1, -1] if inputs.all() else [1, 0, -1]
+    pattern = [1, -1] * int(inputs.any()) + [0] * int(not inputs.all())
     hidden = [np.resize(np.array(pattern, np.int8), n) for n in sizes[:-1]]
     return [inputs, *hidden, np.ones(sizes[-1], np.int8)]
 

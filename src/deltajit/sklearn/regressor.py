@@ -24,8 +24,8 @@ from deltajit.model.memory import Array, DType
 from deltajit.model.scores import r2
 from deltajit.sklearn import intervals
 from deltajit.sklearn.base import LossOptions, MultilayerPerceptron, has_epochs
+from deltajit.sklearn.columns import Columns
 from deltajit.sklearn.samples import Matrix, MonotonicCst, RandomState, Samples
-from deltajit.sklearn.tables import Columns
 
 FAR = 100  # from a mean of 0 or a standard deviation of 1, of targets
 
@@ -132,9 +132,9 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         Size of the vectors that are learnt of categories, in a layer of their own before the
         first; without it each category has its own weights in the first layer.
     missing : "error" or "indicator"
-        Whether missing values are refused, or taken: a number as the mean of its column, beside
-        another input that is 1 where it is missing; in a column of categories as one more of them,
-        and so are unknown ones, but as none.
+        Whether missing values are refused, or taken: of numbers as the mean of the column, beside
+        an input that is 1 where they are, and of categories as one more of them. A category that
+        `fit` has not seen is likewise refused, or taken as none of those that it has.
 
     Attributes
     ----------

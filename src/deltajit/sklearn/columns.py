@@ -46,7 +46,7 @@ def categorical_columns(wanted: Columns, X: Any, names: Sequence[str], count: in
     if wanted is None:
         return np.zeros(count, bool)
     if isinstance(wanted, str):
-        return np.array(_of_text(X) or [False] * count)
+        return np.array(_of_text(X) or [False] * count, bool)
     given = np.asarray(wanted)
     if given.dtype == bool and given.shape == (count,):
         return given
@@ -59,6 +59,16 @@ def categorical_columns(wanted: Columns, X: Any, names: Sequence[str], count: in
             f"{count} booleans, got {wanted!r}"
         )
     return np.array([each in given for each in columns])
+
+
+def rows_of(X: Any) -> Any:
+    """Return a data frame, or an array that may hold numbers beside text, as a list does."""
+    if issparse(X):
+        raise TypeError("X is sparse, which categorical_features and missing don't go with")
+    if hasattr(X, "dtypes"):
+        return X
+    kind = None if isinstance(X, np.ndarray) else object
+    return check_array(X, dtype=kind, ensure_all_finite=False, input_name="X")
 
 
 class Table:
@@ -93,7 +103,7 @@ class Table:
             ],
             verbose_feature_names_out=False,
         ).set_output(transform="default")
-        self._transformer.fit(self._rows(X))
+        self._transformer.fit(self._without_na(X))
         self.widths = self._checked_widths() if categorical.any() else []
         names = self._transformer.get_feature_names_out().tolist()
         self.n_plain = len(names) - sum(self.widths)  # columns that aren't of categories
@@ -107,7 +117,7 @@ class Table:
 
     def encode(self, X: Any) -> Array:
         """Return the numbers (n_samples, n_encoded) of a table."""
-        encoded = np.ascontiguousarray(self._transformer.transform(self._rows(X)))
+        encoded = np.ascontiguousarray(self._transformer.transform(self._without_na(X)))
         if not self._indicates:
             self._check_known(encoded)
         return encoded
@@ -129,18 +139,13 @@ class Table:
         out[: self.n_numbers] = of_features[~self.categorical]
         return out
 
-    def _rows(self, X: Any) -> Any:
-        """Return rows as the transformers take them, text beside numbers, with one missing value.
-
-        Of a list they are an array that may hold both. OneHotEncoder doesn't know pandas.NA.
-        """
-        if issparse(X):
-            raise TypeError("X is sparse, which categorical_features and missing don't go with")
-        if hasattr(X, "isna"):
-            names, X = X.columns[self.categorical], X.copy(deep=False)
-            X[names] = X[names].astype(object).where(X[names].notna(), np.nan)
+    def _without_na(self, X: Any) -> Any:
+        """Return rows without pandas.NA in columns of categories: OneHotEncoder takes NaN."""
+        if not hasattr(X, "isna"):
             return X
-        return X if hasattr(X, "columns") or isinstance(X, np.ndarray) else np.array(X, object)
+        names, X = X.columns[self.categorical], X.copy(deep=False)
+        X[names] = X[names].astype(object).where(X[names].notna(), np.nan)
+        return X
 
     def _checked_widths(self) -> list[int]:
         """Return the number of categories of each column of such."""
@@ -217,7 +222,7 @@ def _of_mark(name: str) -> str:
 
 def _of_text(X: Any) -> list[bool]:
     """Return whether each column of a data frame has a dtype of categories or text."""
-    if not hasattr(X, "columns"):
+    if not hasattr(X, "dtypes"):
         return []
     kinds = [str(kind).split("(")[0].lower() for kind in X.dtypes]
     return [
