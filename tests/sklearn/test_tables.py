@@ -234,6 +234,16 @@ def test_training_goes_on_with_the_same_columns():
         fitted.partial_fit(FRAME.rename(columns={"city": "town"}), y)
 
 
+def test_a_fit_that_fails_changes_nothing():
+    fitted = model(embedding_size=2).fit(FRAME, y)
+    before, others = fitted.predict(FRAME), FRAME.assign(age=0.0, city=CITIES[::-1][codes])
+    with pytest.raises(ValueError, match="y contains NaN"):
+        fitted.fit(others, np.full(N, np.nan))
+    with pytest.raises(ValueError, match="monotonic_cst"):
+        fitted.set_params(monotonic_cst=2).fit(others[["city"]], y)
+    np.testing.assert_array_equal(fitted.predict(FRAME), before)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

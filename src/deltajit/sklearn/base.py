@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import threading
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Self, TypedDict
@@ -70,6 +72,18 @@ def has_epochs(estimator: MultilayerPerceptron) -> bool:
         False for "lbfgs".
     """
     return bool(estimator.solver != "lbfgs")
+
+
+@contextlib.contextmanager
+def _unchanged_by_errors(estimator: MultilayerPerceptron) -> Iterator[None]:
+    """Restore an estimator's attributes if the block raises an error."""
+    before = dict(estimator.__dict__)
+    try:
+        yield
+    except Exception:
+        estimator.__dict__.clear()
+        estimator.__dict__.update(before)
+        raise
 
 
 class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
@@ -457,21 +471,22 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        samples = self._samples(X, y, sample_weight, first, incremental)
-        validated = (
-            None
-            if validation[0] is None
-            else self._validation_samples(samples.X.dtype, *validation)
-        )
-        self._random_state = check_random_state(self.random_state)
-        net = self._new_network(samples.X.shape[1], self.n_outputs_, samples.X.dtype)
-        bounds = bounds_of(self, net, self._embedding())
-        if first:
-            self._draw(net)
-            self.n_layers_, self.t_ = len(net.sizes), 0
-        else:
-            self._recalled(net)
-        descent.project(net, bounds)
+        with _unchanged_by_errors(self):
+            samples = self._samples(X, y, sample_weight, first, incremental)
+            validated = (
+                None
+                if validation[0] is None
+                else self._validation_samples(samples.X.dtype, *validation)
+            )
+            self._random_state = check_random_state(self.random_state)
+            net = self._new_network(samples.X.shape[1], self.n_outputs_, samples.X.dtype)
+            bounds = bounds_of(self, net, self._embedding())
+            if first:
+                self._draw(net)
+                self.n_layers_, self.t_ = len(net.sizes), 0
+            else:
+                self._recalled(net)
+            descent.project(net, bounds)
         tasks = None
         if not incremental:
             metadata = None if sample_weight is None else {"sample_weight": sample_weight}
