@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from deltajit.circuit import Circuit
 from deltajit.derivatives import by_inputs
+from deltajit.kernels import Model
 from deltajit.kernels.circuit.entries import calls_for
 from deltajit.model import checks
 from deltajit.model.memory import Array
@@ -125,7 +126,7 @@ class DifferentialLoss:
 
     def _at(
         self, net: Network, X: ArrayLike, theta: ArrayLike | None
-    ) -> tuple[kernels.Model, Array, Array, Array]:
+    ) -> tuple[Model, Array, Array, Array]:
         """Return the model, checked points, directions, and the network's jets there."""
         if not isinstance(net, Network):
             raise TypeError(f"net must be a Network, got {net!r}")

@@ -135,6 +135,8 @@ class Network(Described):
     class_names : sequence of str, optional
         Names of the classes, one for each output, or two for a single output; pictures and files
         have them.
+    input_names : sequence of str, optional
+        Names of the inputs, one for each, likewise.
 
     Raises
     ------
@@ -174,11 +176,12 @@ class Network(Described):
         sigma: float = 1.0,
         threads: int | None = None,
         class_names: Sequence[str] | None = None,
+        input_names: Sequence[str] | None = None,
     ) -> None:
         name = custom.loss_name(loss)
         architecture = Architecture.checked(
             sizes, activation, output, name, l2, slope, dtype, l1, threshold, quantile,
-            class_names, gamma,
+            class_names, gamma, input_names,
         )  # fmt: skip
         architecture.check_size()
         generator, workers = checks.generator(rng), checks.threads(threads)
@@ -248,6 +251,11 @@ class Network(Described):
     def class_names(self) -> tuple[str, ...] | None:
         """Return the names of the classes, if there are any."""
         return self._architecture.class_names
+
+    @property
+    def input_names(self) -> tuple[str, ...] | None:
+        """Return the names of the inputs, if there are any."""
+        return self._architecture.input_names
 
     @property
     def dtype(self) -> DType:

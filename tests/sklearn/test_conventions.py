@@ -18,6 +18,7 @@ MORE_ESTIMATORS = [
         make(solver="sgd", learning_rate="adaptive", learning_rate_init=0.002, alpha=0),
         make(hidden_layer_sizes=(16, 8), activation=["tanh", "leaky_relu"]),
         make(hidden_layer_sizes=(), learning_rate_init=0.1, standardize=True),
+        make(missing="indicator", learning_rate_init=0.01, standardize=True),
     )
 ]
 

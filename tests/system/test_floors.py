@@ -57,8 +57,8 @@ FLOORS = """
     circuit network differential dynamics ensemble constructions
     uncertainty uncertainty.bases uncertainty.evidence uncertainty.laplace
     plot.parameters plot.curves plot
-    sklearn.samples sklearn.descent sklearn.intervals sklearn.tasks sklearn.base sklearn.classifier
-    sklearn.regressor sklearn
+    sklearn.samples sklearn.descent sklearn.monotone sklearn.intervals sklearn.columns
+    sklearn.bounds sklearn.tasks sklearn.base sklearn.classifier sklearn.regressor sklearn
     public (package)
     distributed.cluster distributed.rows distributed.reduction distributed.journal
     distributed.steps distributed.learning distributed.lots distributed

@@ -91,10 +91,10 @@ def to_c(architecture: Architecture, theta: Array, path: Path, name: str | None)
             **words,
         )
     ]
-    if architecture.class_names is not None:
-        names = ", ".join(map(_string, architecture.class_names))
-        parts.append(f"/* const char *names[] = {name.upper()}_CLASSES; */")
-        parts.append(f"#define {name.upper()}_CLASSES {{{names}}}\n")
+    for of, given in (("INPUTS", architecture.input_names), ("CLASSES", architecture.class_names)):
+        if given is not None:
+            parts.append(f"/* const char *names[] = {name.upper()}_{of}; */")
+            parts.append(f"#define {name.upper()}_{of} {{{', '.join(map(_string, given))}}}\n")
     for i, (W, b) in enumerate(zip(*architecture.unflatten(theta), strict=True)):
         parts += [_array(f"{name}_W{i}", W, words), _array(f"{name}_b{i}", b, words)]
     parts.append(LINEAR.format(**words))

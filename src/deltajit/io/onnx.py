@@ -58,8 +58,8 @@ def to_onnx(architecture: Architecture, theta: Array, path: Path) -> None:
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
     )
-    if architecture.class_names is not None:
-        helper.set_model_props(model, {"class_names": json.dumps(architecture.class_names)})
+    names = {"class_names": architecture.class_names, "input_names": architecture.input_names}
+    helper.set_model_props(model, {k: json.dumps(v) for k, v in names.items() if v is not None})
     onnx.checker.check_model(model)
     replace(path, model.SerializeToString())
 

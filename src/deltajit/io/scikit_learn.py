@@ -48,4 +48,13 @@ def from_sklearn(mlp: Any, options: Mapping[str, object]) -> tuple[Architecture,
     names = [str(label) for label in getattr(mlp, "classes_", ())]
     if len({*names}) == max(2, len(biases[-1])):  # not of a single class
         options = {"class_names": names, **options}
+    names = _input_names(mlp)
+    if len({*names}) == weights[0].shape[1]:
+        options = {"input_names": names, **options}
     return assembled(weights, biases, hidden, output, "auto", options)
+
+
+def _input_names(mlp: Any) -> list[str]:
+    """Return the names of the network's inputs: columns of a table of ours, or features."""
+    table = getattr(mlp, "_table", None)
+    return list(getattr(mlp, "feature_names_in_", ())) if table is None else table.names

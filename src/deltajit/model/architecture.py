@@ -63,6 +63,8 @@ class Architecture:
         Names of the classes, for pictures and files.
     gamma : float
         Exponent of the focal losses.
+    input_names : tuple of str, or None
+        Names of the inputs, likewise.
     """
 
     sizes: tuple[int, ...]
@@ -76,6 +78,7 @@ class Architecture:
     quantile: float = 0.5
     class_names: tuple[str, ...] | None = None
     gamma: float = 2.0
+    input_names: tuple[str, ...] | None = None
 
     @classmethod
     def checked(
@@ -92,6 +95,7 @@ class Architecture:
         quantile: object = 0.5,
         class_names: object = None,
         gamma: object = 2.0,
+        input_names: object = None,
     ) -> Architecture:
         """Check a user's arguments; raise ValueError or TypeError that names the wrong one."""
         units = checks.sizes(sizes)
@@ -112,8 +116,9 @@ class Architecture:
             l1=checks.real(l1, "l1", least=0, most=largest),
             threshold=checks.real(threshold, "threshold", most=largest),
             quantile=checks.real(quantile, "quantile"),
-            class_names=checks.class_names(class_names, max(2, units[-1])),
+            class_names=checks.names(class_names, "class_names", max(2, units[-1])),
             gamma=checks.real(gamma, "gamma", least=0, most=largest),
+            input_names=checks.names(input_names, "input_names", units[0]),
         )
 
     def __getstate__(self) -> dict[str, object]:

@@ -65,14 +65,14 @@ def sizes(value: object) -> tuple[int, ...]:
     return numbers
 
 
-def class_names(value: object, n: int) -> tuple[str, ...] | None:
-    """Return the names of `n` classes, or None for none."""
+def names(value: object, name: str, n: int) -> tuple[str, ...] | None:
+    """Return `n` names of classes or inputs, or None for none."""
     if value is None:
         return None
-    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
-        raise TypeError(f"class_names must be a list of strings, or None; got {value!r}")
+    if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
+        raise TypeError(f"{name} must be a list of strings, or None; got {value!r}")
     if len(value) != n or len(set(value)) != n:
-        raise ValueError(f"class_names must be {n} different names, got {list(value)}")
+        raise ValueError(f"{name} must be {n} different names, got {list(value)}")
     return tuple(value)
 
 

@@ -142,7 +142,7 @@ def graph(
         Of a layer with more units only the first and last are drawn, and the picture says so.
     input_names, output_names : sequence of str, optional
         Names of the features and of the classes or targets, to write beside their units. By
-        default those that the network's ``class_names``, or a fitted estimator, has.
+        default those that the network, or a fitted estimator, has.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default on a new figure.
 
@@ -157,10 +157,9 @@ def graph(
         net is no network or has weights that are not finite, max_units is not a whole number >= 2,
         there is not one name for each input or output, or ax is no Axes.
     """
-    features = getattr(net, "feature_names_in_", None)
     net, its = network_of(net)
-    if input_names is None and features is not None:
-        input_names = list(features)
+    if input_names is None:
+        input_names = its.input_names
     if output_names is None and len(its.class_names or ()) == its.sizes[-1]:
         output_names = its.class_names
     names = (

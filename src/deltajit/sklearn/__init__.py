@@ -7,7 +7,8 @@ Change the import, keep the code::
 Arguments, attributes, methods and stopping rules are those of `sklearn.neural_network`; with the
 same `random_state`, so are the initial weights, the split for early stopping and the minibatches.
 New are the arguments `class_weight`, `dropout`, `l1` and `standardize`, an activation for each
-layer, more losses of the regressor, and the method `input_gradients`.
+layer, tables with categories and missing values, outputs that are monotone in a feature, more
+losses of the regressor, and the method `input_gradients`.
 """
 
 try:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import threading
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Self, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import Bounds
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import (
+    check_array,
+    check_is_fitted,
+    check_X_y,
+    column_or_1d,
+    validate_data,
+)
 
 from deltajit.io.files import Path
 from deltajit.io.scikit_learn import OUR_NAMES
@@ -27,13 +36,14 @@ from deltajit.model import checks, memory
 from deltajit.model.memory import Array, DType
 from deltajit.network import Network
 from deltajit.sklearn import descent
-from deltajit.sklearn.samples import DENSE, Matrix, Samples, checked_weights, dense, parts
+from deltajit.sklearn.bounds import bounds_of
+from deltajit.sklearn.columns import Embedding, Table, categorical_columns, needs_table, rows_of
+from deltajit.sklearn.samples import DENSE, FLOATS, Matrix, Samples, checked_weights, dense, parts
 from deltajit.sklearn.tasks import CallbackSupportMixin, Tasks, tear_down
 from deltajit.training.history import History, TrainingState
 from deltajit.training.loop import Loop
 from deltajit.training.progress import clock
 
-FLOATS = (np.float64, np.float32)
 LEAST_RATE = 1e-6  # at which a fit with learning_rate="adaptive" ends
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
@@ -64,6 +74,18 @@ def has_epochs(estimator: MultilayerPerceptron) -> bool:
     return bool(estimator.solver != "lbfgs")
 
 
+@contextlib.contextmanager
+def _unchanged_by_errors(estimator: MultilayerPerceptron) -> Iterator[None]:
+    """Restore an estimator's attributes if the block raises an error."""
+    before = dict(estimator.__dict__)
+    try:
+        yield
+    except Exception:
+        estimator.__dict__.clear()
+        estimator.__dict__.update(before)
+        raise
+
+
 class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
     """Fit a network whose weights are `coefs_` and `intercepts_`, lists of views of its theta.
 
@@ -72,6 +94,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
 
     # Some of these are None, or missing, as the parameters of the fit will have it.
     _numeric: bool
+    _table: Table | None = None
     out_activation_: str
     loss_curve_: list[float]
     best_loss_: Any
@@ -87,7 +110,8 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = self.missing != "indicator"
+        tags.input_tags.allow_nan = self.missing == "indicator"
         return tags
 
     # ---------------------------------------------------------------- parameters
@@ -104,6 +128,9 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
             checks.fraction(getattr(self, name), name)
         if any(checks.dropout(self.dropout, len(self._hidden()[0]))) and self.solver == "lbfgs":
             raise ValueError("dropout means nothing to solver='lbfgs'; leave it out")
+        checks.choice(self.missing, "missing", ("error", "indicator"))
+        if self.embedding_size is not None:
+            checks.whole(self.embedding_size, "embedding_size")
         checks.real(self.momentum, "momentum", least=0, most=1)
         for name in ("max_iter", "max_fun"):
             checks.whole(getattr(self, name), name)
@@ -131,6 +158,9 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
     def _new_network(self, n_in: int, n_out: int, dtype: DType) -> Network:
         """Make a network for these parameters, all zeros."""
         sizes, names = self._hidden()
+        embedding = self._embedding()
+        if embedding is not None:
+            sizes, names = [embedding.n_out, *sizes], ["identity", *names]
         return Network(
             [n_in, *sizes, n_out],
             names,
@@ -200,20 +230,49 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         if hasattr(self, "coefs_"):
             self._bind(self._network())
 
+    def _embedding(self) -> Embedding | None:
+        """Return the layer of `embedding_size`, if there are columns of categories."""
+        table = self._table
+        if self.embedding_size is None or table is None or not table.widths:
+            return None
+        return Embedding(table, self.embedding_size)
+
     # ---------------------------------------------------------------- what it computes
 
     def _checked(self, X: Matrix) -> Matrix:
         """Return X as the network takes it, but for sparsity and standardization."""
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, order="C", reset=False)
-        return X.astype(self._dtype(), copy=False)
+        return self._numbers(X).astype(self._dtype(), copy=False)
+
+    def _numbers(self, X: Matrix) -> Matrix:
+        """Check X against the columns that the estimator has learnt; return it as numbers."""
+        if self._table is None:
+            return validate_data(self, X, accept_sparse="csr", dtype=FLOATS, order="C", reset=False)
+        X = rows_of(X)
+        validate_data(self, X, skip_check_array=True, reset=False)
+        return self._table.encode(X)
+
+    def _learn_columns(self, X: Matrix) -> None:
+        """Learn the categories and means of X, if there is anything but numbers."""
+        self._table = None
+        if needs_table(self.categorical_features, self.missing, X):
+            X = rows_of(X)
+            validate_data(self, X, skip_check_array=True)
+            names = list(getattr(self, "feature_names_in_", ()))
+            count = self.n_features_in_
+            mask = categorical_columns(self.categorical_features, X, names, count)
+            self._table = Table(X, mask, self.missing == "indicator")
 
     def _standardized(self, X: Matrix) -> Matrix:
         return self.standardizer_.transform(X) if hasattr(self, "standardizer_") else X
 
     def _outputs(self, X: Matrix) -> Array:
         """Compute the network's outputs, (n_samples, n_outputs)."""
-        X, net = self._checked(X), self._network()
+        return self._outputs_of(self._checked(X))
+
+    def _outputs_of(self, X: Matrix) -> Array:
+        """Compute the network's outputs of checked numbers."""
+        net = self._network()
         outputs = [net.predict(self._standardized(dense(X[i]))) for i in parts(X)]
         return self._unscaled(np.concatenate(outputs))
 
@@ -227,12 +286,39 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         J = np.concatenate([net.jacobian(self._standardized(dense(X[i]))) for i in parts(X)])
         if hasattr(self, "standardizer_"):
             J /= self.standardizer_.scale_
-        return J
+        return J if self._table is None else self._table.of_features(J)
 
     # ---------------------------------------------------------------- as a network
 
+    def encode(self, X: Matrix) -> Matrix:
+        """Return X as the network of `to_network` takes it, a table as numbers.
+
+        First come columns of numbers, in their order, then one for each of these that had missing
+        values, which is 1 where they are, then one for each category; `Network.input_names` has
+        their names.
+
+        Parameters
+        ----------
+        X : array_like, data frame or sparse matrix, (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray or sparse matrix, (n_samples, n_inputs)
+            Inputs of the network.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X is not such as the estimator was fitted to, or it has not been fitted
+            (NotFittedError).
+        """
+        return self._checked(X)
+
     def to_network(self) -> Network:
         """Return the fitted network, of X and y as they are: scales are in its weights.
+
+        If X is a table with categories or missing values, its inputs are those of `encode`.
 
         Returns
         -------
@@ -385,28 +471,32 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        samples = self._samples(X, y, sample_weight, first, incremental)
-        validated = (
-            None
-            if validation[0] is None
-            else self._validation_samples(samples.X.dtype, *validation)
-        )
-        self._random_state = check_random_state(self.random_state)
-        net = self._new_network(samples.X.shape[1], self.n_outputs_, samples.X.dtype)
-        if first:
-            self._draw(net)
-            self.n_layers_, self.t_ = len(net.sizes), 0
-        else:
-            self._recalled(net)
+        with _unchanged_by_errors(self):
+            samples = self._samples(X, y, sample_weight, first, incremental)
+            validated = (
+                None
+                if validation[0] is None
+                else self._validation_samples(samples.X.dtype, *validation)
+            )
+            self._random_state = check_random_state(self.random_state)
+            net = self._new_network(samples.X.shape[1], self.n_outputs_, samples.X.dtype)
+            bounds = bounds_of(self, net, self._embedding())
+            if first:
+                self._draw(net)
+                self.n_layers_, self.t_ = len(net.sizes), 0
+            else:
+                self._recalled(net)
+            descent.project(net, bounds)
         tasks = None
         if not incremental:
             metadata = None if sample_weight is None else {"sample_weight": sample_weight}
             epochs = 0 if self.solver == "lbfgs" else self.max_iter
             tasks = Tasks(self, epochs, {"X": X, "y": y, "metadata": metadata})
         if self.solver == "lbfgs":
-            self._fit_lbfgs(net, samples)
+            self._fit_lbfgs(net, samples, bounds)
         else:
-            self._fit_stochastic(net, samples, validated, first, tasks)
+            self._fit_stochastic(net, samples, validated, bounds, first, tasks)
+        descent.project(net, bounds)  # Ctrl-C may have come between a step and this
         if tasks is not None:
             tasks.end(net)
         if not np.isfinite(net.theta).all():
@@ -418,17 +508,14 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         self, X: Matrix, y: Any, weight: ArrayLike | None, first: bool, incremental: bool
     ) -> Samples:
         """Check samples, and return them as the kernels take them, but a large X stays sparse."""
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            multi_output=True,
-            dtype=FLOATS,
-            order="C",
-            y_numeric=self._numeric,
-            reset=first,
-        )
+        options = {"accept_sparse": "csr", "multi_output": True, "dtype": FLOATS, "order": "C"}
+        options["y_numeric"] = self._numeric
+        if first:
+            self._learn_columns(X)
+        if self._table is None:
+            X, y = validate_data(self, X, y, reset=first, **options)
+        else:
+            X, y = check_X_y(self._numbers(X), y, estimator=self, **options)
         if not first:
             X = X.astype(self._dtype(), copy=False)
         if y.ndim == 2 and y.shape[1] == 1:
@@ -439,6 +526,8 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
             if first or not hasattr(self, "standardizer_"):
                 self.standardizer_ = StandardScaler(with_mean=not issparse(X))
                 self.standardizer_.fit(X, sample_weight=weights)
+                if self._table is not None:  # indicators are 0 and 1 as they are
+                    self._table.keep_indicators(self.standardizer_)
             X = self.standardizer_.transform(X)
         elif hasattr(self, "standardizer_"):
             del self.standardizer_
@@ -451,7 +540,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
     ) -> Samples:
         """Check samples to validate with, and return them as the network takes them."""
         try:
-            X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, order="C", reset=False)
+            X = self._numbers(X)
         except (ValueError, TypeError) as error:
             raise type(error)(f"X_val: {error}") from None
         X = X.astype(dtype, copy=False)
@@ -461,7 +550,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         weights = checked_weights(sample_weight, X, "sample_weight_val")
         return Samples(self._standardized(X), self._validation_targets(y, dtype), weights)
 
-    def _fit_lbfgs(self, net: Network, samples: Samples) -> None:
+    def _fit_lbfgs(self, net: Network, samples: Samples, bounds: Bounds | None) -> None:
         """Take iterations of L-BFGS, until the gradient is below tol."""
         iteration = 0
 
@@ -472,7 +561,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
                 print(f"Iteration {iteration}, loss = {loss:.8f}")
 
         options = {"maxiter": self.max_iter, "maxfun": self.max_fun, "gtol": self.tol}
-        result = descent.lbfgs(net, samples, self._penalty(), options, report)
+        result = descent.lbfgs(net, samples, self._penalty(), bounds, options, report)
         self.n_iter_ = min(int(result.nit), self.max_iter)
         self.loss_ = self._reported(float(result.fun), net, samples.weight)
         self.loss_ += self._beyond(samples.Y, samples.weights)
@@ -490,6 +579,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         net: Network,
         samples: Samples,
         validation: Samples | None,
+        bounds: Bounds | None,
         first: bool,
         tasks: Tasks | None,
     ) -> None:
@@ -505,7 +595,8 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
             order, validation = self._split(samples)
         self._start_curves(net, first, validation is not None)
         batch_size = self._batch_size(len(order))
-        epoch = descent.epochs(net, samples, batch_size, self._optimizer, self._penalty())
+        penalty = self._penalty()
+        epoch = descent.epochs(net, samples, batch_size, self._optimizer, penalty, bounds)
         weights = None if samples.weights is None else samples.weights[order]
         self.n_iter_, beyond = 0, self._beyond(samples.Y[order], weights)
         most = 1 if incremental else self.max_iter

@@ -18,7 +18,8 @@ from deltajit.model.architecture import loss_of_output
 from deltajit.model.memory import Array, DType
 from deltajit.model.scores import accuracy_of_classes, accuracy_of_labels
 from deltajit.sklearn.base import MultilayerPerceptron, has_epochs
-from deltajit.sklearn.samples import Matrix, RandomState, Samples, dense
+from deltajit.sklearn.columns import Columns
+from deltajit.sklearn.samples import Matrix, MonotonicCst, RandomState, Samples, dense
 
 ClassWeight = dict[Any, float] | list[dict[Any, float]] | str | None  # by labels of any type
 
@@ -91,6 +92,19 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
     standardize : bool
         Whether to scale each feature to mean 0 and variance 1 (a sparse X to variance 1 only), as
         measured in the first fit; predictions scale X likewise.
+    monotonic_cst : array_like of int, (n_features,), or dict, optional
+        For each feature 1 if the output must not decrease with it, -1 if it must not increase, 0
+        if it is free; or a dict of these by names of columns.
+    categorical_features : "from_dtype", list of str, int or bool, or None
+        Columns of X that hold categories: those of a data frame with a dtype of categories or
+        text, or the listed ones, by names, numbers or a mask, or none.
+    embedding_size : int, optional
+        Size of the vectors that are learnt of categories, in a layer of their own before the
+        first; without it each category has its own weights in the first layer.
+    missing : "error" or "indicator"
+        Whether missing values are refused, or taken: of numbers as the mean of the column, beside
+        an input that is 1 where they are, and of categories as one more of them. A category that
+        `fit` has not seen is likewise refused, or taken as none of those that it has.
 
     Attributes
     ----------
@@ -160,6 +174,10 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         dropout: float | Sequence[float] = 0.0,
         l1: float = 0.0,
         standardize: bool = False,
+        monotonic_cst: MonotonicCst = None,
+        categorical_features: Columns = "from_dtype",
+        embedding_size: int | None = None,
+        missing: str = "error",
     ) -> None:
         self._keep(locals())
 
@@ -294,7 +312,7 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         Returns
         -------
         ndarray, (n_samples, n_classes, n_features)
-            Derivatives, in the order of `classes_`.
+            Derivatives, in the order of `classes_`; NaN by columns of categories.
 
         Raises
         ------

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import OptimizeResult, minimize
+from scipy.optimize import Bounds, OptimizeResult, minimize
 from scipy.sparse import issparse
 
 from deltajit import kernels
 from deltajit.kernels.blocks import LARGEST_BLOCK
 from deltajit.kernels.mlp.calls import calls_for
 from deltajit.kernels.mlp.optimizers import SGD, Adam
-from deltajit.model import memory
+from deltajit.model import checks, memory
 from deltajit.model.memory import Array
 from deltajit.network import Network
 from deltajit.sklearn.samples import DENSE, Matrix, Samples, dense, parts
@@ -59,8 +59,11 @@ class Optimizer:
         else:
             method = Adam(lr, (estimator.beta_1, estimator.beta_2), estimator.epsilon)
         self.rule = method.rule(net.n_params, net.dtype)
+        n_hidden = len(estimator._hidden()[0])
+        shares = checks.dropout(estimator.dropout, n_hidden)
+        embeddings = [0.0] * (len(net.sizes) - 2 - n_hidden)
         self.dropout = dropout_of(
-            estimator.dropout,
+            [*embeddings, *shares],
             len(net.sizes) - 2,
             lambda: rng.randint(2**63, size=1, dtype=np.uint64),
         )
@@ -82,18 +85,29 @@ class Optimizer:
             self.learning_rate = self.initial_rate / (samples + 1) ** self.power_t
 
 
+def project(net: Network, bounds: Bounds | None) -> None:
+    """Move each element of theta into its bounds, if there are any."""
+    if bounds is not None:
+        np.clip(net.theta, bounds.lb, bounds.ub, out=net.theta)
+
+
 def epochs(
-    net: Network, samples: Samples, batch_size: int, optimizer: Optimizer, penalty: Penalty
+    net: Network,
+    samples: Samples,
+    batch_size: int,
+    optimizer: Optimizer,
+    penalty: Penalty,
+    bounds: Bounds | None,
 ) -> Callable[[NDArray[np.int64]], float]:
     """Return a function that trains for one epoch on an order of samples, and returns its loss.
 
     That is the mean over samples of their minibatch's loss, taken before its step. The epoch ends
-    early if it is not finite.
+    early if it is not finite. Each step is followed by a projection into the bounds.
     """
     step = Steps(net, optimizer.rule, batch_size, optimizer.dropout)
     sparse, most = issparse(samples.X), np.inf
-    if samples.weights is not None:
-        most = 1  # each minibatch has its own penalty
+    if samples.weights is not None or bounds is not None:
+        most = 1  # each minibatch has its own penalty, or is followed by a projection
     elif sparse:
         most = DENSE // (batch_size * net.sizes[0])
 
@@ -118,6 +132,7 @@ def epochs(
                 if weight > 0:
                     penalty.over(net.model, weight)
                     total += train(rows) * len(rows)
+                    project(net, bounds)
                 if not math.isfinite(total):
                     return total / len(order)
         return total / len(order)
@@ -129,6 +144,7 @@ def lbfgs(
     net: Network,
     samples: Samples,
     penalty: Penalty,
+    bounds: Bounds | None,
     options: dict[str, float],
     report: Callable[[float], None],
 ) -> OptimizeResult:
@@ -157,6 +173,7 @@ def lbfgs(
         net.theta.astype(np.float64),
         jac=True,
         method="L-BFGS-B",
+        bounds=bounds,
         callback=lambda intermediate_result: report(float(intermediate_result.fun)),
         options=options,
     )

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import clone
 
 from deltajit.model.memory import Array
+from deltajit.sklearn.monotone import constraints_of
 from deltajit.sklearn.samples import Matrix, Samples, dense
 from deltajit.uncertainty.laplace import Laplace
 
@@ -21,10 +22,10 @@ Ends = tuple[Array, Array]
 
 def conformal(model: Any, X: Matrix, samples: Samples, coverage: float) -> Ends:
     """Use the errors of samples held out of the fit: split conformal (Lei et al. 2018)."""
-    errors = np.sort(abs(samples.Y - model._outputs(samples.X)), axis=0)
+    errors = np.sort(abs(samples.Y - model._outputs_of(samples.X)), axis=0)
     rank = _rank(len(errors), coverage)
     half = errors[rank - 1]
-    outputs = model._outputs(X)
+    outputs = model._outputs_of(X)
     return outputs - half, outputs + half
 
 
@@ -40,13 +41,13 @@ def ensemble(model: Any, X: Matrix, samples: Samples, coverage: float) -> Ends:
         row[pick] = 0
     known = unseen.any(axis=0)
     share = (unseen / np.maximum(unseen.sum(axis=0), 1)).T[known]
-    at_samples, at_X = [], []
+    at_samples, at_X, signs = [], [], constraints_of(model)
     for seed, pick in enumerate(picks):
-        member = clone(model).set_params(random_state=seed)
+        member = clone(model).set_params(random_state=seed, monotonic_cst=signs)
         part = samples.pick(pick)
         member.fit(part.X, part.Y[:, 0] if part.Y.shape[1] == 1 else part.Y)
-        at_samples.append(member._outputs(samples.X))
-        at_X.append(member._outputs(X))
+        at_samples.append(member._outputs_of(samples.X))
+        at_X.append(member._outputs_of(X))
     means = np.einsum("im,mio->io", share, np.stack(at_samples)[:, known])
     errors = abs(samples.Y[known] - means)
     return _jackknife(share, np.stack(at_X), errors, coverage)
@@ -54,7 +55,7 @@ def ensemble(model: Any, X: Matrix, samples: Samples, coverage: float) -> Ends:
 
 def laplace(model: Any, X: Matrix, samples: Samples, coverage: float) -> Ends:
     """Use the posterior of the network's parameters, by Kronecker factors: see `Laplace`."""
-    x, given = (dense(model._standardized(each)) for each in (model._checked(X), samples.X))
+    x, given = (dense(model._standardized(each)) for each in (X, samples.X))
     targets = model._scaled(samples.Y, None, first=False)
     lower, upper = Laplace(model._network(), given, targets, "kronecker").interval(x, coverage)
     return model._unscaled(lower), model._unscaled(upper)

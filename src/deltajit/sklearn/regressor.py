@@ -24,7 +24,8 @@ from deltajit.model.memory import Array, DType
 from deltajit.model.scores import r2
 from deltajit.sklearn import intervals
 from deltajit.sklearn.base import LossOptions, MultilayerPerceptron, has_epochs
-from deltajit.sklearn.samples import Matrix, RandomState, Samples
+from deltajit.sklearn.columns import Columns
+from deltajit.sklearn.samples import Matrix, MonotonicCst, RandomState, Samples
 
 FAR = 100  # from a mean of 0 or a standard deviation of 1, of targets
 
@@ -121,6 +122,19 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         Size of a residual above which the loss "huber" is linear.
     quantile : float
         Quantile, between 0 and 1, that the loss "quantile" estimates.
+    monotonic_cst : array_like of int, (n_features,), or dict, optional
+        For each feature 1 if the output must not decrease with it, -1 if it must not increase, 0
+        if it is free; or a dict of these by names of columns.
+    categorical_features : "from_dtype", list of str, int or bool, or None
+        Columns of X that hold categories: those of a data frame with a dtype of categories or
+        text, or the listed ones, by names, numbers or a mask, or none.
+    embedding_size : int, optional
+        Size of the vectors that are learnt of categories, in a layer of their own before the
+        first; without it each category has its own weights in the first layer.
+    missing : "error" or "indicator"
+        Whether missing values are refused, or taken: of numbers as the mean of the column, beside
+        an input that is 1 where they are, and of categories as one more of them. A category that
+        `fit` has not seen is likewise refused, or taken as none of those that it has.
 
     Attributes
     ----------
@@ -192,6 +206,10 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         standardize_target: bool | None = None,
         threshold: float = 1.0,
         quantile: float = 0.5,
+        monotonic_cst: MonotonicCst = None,
+        categorical_features: Columns = "from_dtype",
+        embedding_size: int | None = None,
+        missing: str = "error",
     ) -> None:
         self._keep(locals())
 
@@ -259,7 +277,7 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         Returns
         -------
         ndarray, (n_samples, n_features), or (n_samples, n_outputs, n_features) for several outputs
-            Derivatives.
+            Derivatives; NaN by columns of categories.
 
         Raises
         ------
@@ -323,6 +341,13 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
         compute = intervals.METHODS[checks.choice(method, "method", intervals.METHODS)]
         if method == "laplace" and self._loss_name() != "squared_error":
             raise ValueError(f"method='laplace' needs loss='squared_error', got {self.loss!r}")
+        bounded = self.monotonic_cst is not None or self._embedding() is not None
+        if method == "laplace" and bounded:
+            raise ValueError(
+                "method='laplace' knows no bounds, as of monotonic_cst and embedding_size"
+            )
+        if method == "ensemble" and self._table is not None:
+            raise ValueError("method='ensemble' fits to numbers only, not to tables")
         if not isinstance(data, tuple) or len(data) != 2:
             raise ValueError(f"data must be a tuple (X, y), got {type(data).__name__}")
         inputs = self._checked(data[0])
@@ -330,7 +355,7 @@ class MLPRegressor(RegressorMixin, MultilayerPerceptron):  # type: ignore[misc]
             inputs, data[1], accept_sparse="csr", multi_output=True, y_numeric=True, estimator=self
         )
         samples = Samples(inputs, self._in_columns(y, inputs.dtype, first=False), None)
-        lower, upper = compute(self, X, samples, coverage)
+        lower, upper = compute(self, self._checked(X), samples, coverage)
         return (lower.ravel(), upper.ravel()) if self.n_outputs_ == 1 else (lower, upper)
 
     # ---------------------------------------------------------------- what `fit` asks

@@ -13,6 +13,9 @@ from deltajit.model.memory import Array
 
 Matrix = Any  # array_like or a sparse matrix of scipy, which has no types
 RandomState = int | np.random.RandomState | None
+MonotonicCst = ArrayLike | dict[str, int] | None
+
+FLOATS = (np.float64, np.float32)  # dtypes of X that networks compute in
 
 # Elements of a sparse X that are made dense at once: 64 MB of float32.
 DENSE = 2**24
