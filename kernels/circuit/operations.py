@@ -3,7 +3,7 @@
 =============  ================================  ========================  =======================
 sort           value                             first derivatives         second derivatives
 =============  ================================  ========================  =======================
-``linear``     v = op(x, y)                      (v, x, y), numbers        none
+``linear``     v = op(x, y)                      (g,), numbers             none
 ``binary``     v = op(x, y)                      (v, x, y): by x, by y     (v, x, y): xx, xy, yy
 ``selecting``  v = op(x, y), one operand of two  (ties, v, x, y)           none
 ``unary``      v = op(x)                         (v, x): p                 (v, p, x)
@@ -68,8 +68,8 @@ def nothing(ties, v, x, y):
 
 # ---------------------------------------------------------------- x + y, x - y, x * y, x / y
 
-define(runs.linear, "add", lambda x, y: x + y, lambda ties, v, x, y: (one(x), one(x)))
-define(runs.linear, "subtract", lambda x, y: x - y, lambda ties, v, x, y: (one(x), -one(x)))
+define(runs.linear, "add", lambda x, y: x + y, lambda g: (one(g), one(g)))
+define(runs.linear, "subtract", lambda x, y: x - y, lambda g: (one(g), -one(g)))
 define(
     runs.binary,
     "multiply",
@@ -217,19 +217,12 @@ define(
     lambda x, y: select(x != zero(x), zero(x), y),
     lambda ties, v, x, y: (zero(x), select(x != zero(x), zero(x), one(x))),
 )
+define(runs.unary, "absolute", lambda x: absolute(x), lambda v, x: sign(x))
 define(
-    runs.selecting,
-    "absolute",
-    lambda x, y: absolute(x),
-    lambda ties, v, x, y: (sign(x), zero(x)),
-    n_operands=1,
-)
-define(
-    runs.selecting,
+    runs.unary,
     "relu",
-    lambda x, y: maximum(zero(x), x),
-    lambda ties, v, x, y: (select(x <= zero(x), zero(x), one(x)), zero(x)),
-    n_operands=1,
+    lambda x: maximum(zero(x), x),
+    lambda v, x: select(x <= zero(x), zero(x), one(x)),
 )
 
 # ---------------------------------------------------------------- of one operand
@@ -289,5 +282,5 @@ CODES = {name: code for code, name in enumerate(OPERATIONS)}
 
 def slots_of(dtype):
     """Make `Program.slots`: of each operation its kernels for floats of a dtype."""
-    kernels = [(op.forward, op.backward, op.ahead, op.turn) for op in OPERATIONS.values()]
+    kernels = [op[3:] for op in OPERATIONS.values()]
     return np.array([[kernel.slot(dtype) for kernel in row] for row in kernels], np.int64)

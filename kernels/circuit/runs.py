@@ -1,8 +1,9 @@
-"""Runs: steps of one operation that follow each other, and the four kernels that go through them.
+"""Runs: steps of one operation that follow each other, and the five kernels that go through them.
 
 Samples run along the lanes; a value is a row of `width` samples, so that what it costs to call a
 kernel is shared by a run's steps and their samples. `steps` (n, 3) holds the rows of v, x and y of
-each step; of one operand, x is there twice. `reused` (n, 3) holds those of their adjoints.
+each step; of one operand, x is there twice. Where values are computed dv/dx and dv/dy are too, and
+put on a tape, step after step, from which the way back reads them.
 """
 
 from typing import Any, NamedTuple
@@ -15,13 +16,14 @@ from ..simd.vectors import broadcast, fma, lanes, load, select, store
 class Operation(NamedTuple):
     """What there is to know of an operation: how many operands, and its kernels as below.
 
-    `reads` says whether the way back reads values or tangents of v, x and y.
+    `taped` is how many rows of the tape a step fills: one for each derivative, none for numbers.
     """
 
     name: str
     n_operands: int
-    reads: bool
+    taped: int
     forward: Kernel[..., Any]
+    record: Kernel[..., Any]
     backward: Kernel[..., Any]
     ahead: Kernel[..., Any]
     turn: Kernel[..., Any]
@@ -34,32 +36,42 @@ class Facts(NamedTuple):
     constants: Word
 
 
+class Tables(NamedTuple):
+    """Rows of values and adjoints, and the tape; or of what moves them, their tangents."""
+
+    values: Vector
+    adjoints: Vector
+    tape: Vector
+
+
 @prototype
 def forward(steps: Triples, width: Word, values: Vector):
     """Compute ``v = op(x, y)``."""
 
 
 @prototype
-def backward(
-    steps: Triples, reused: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector
-):
+def record(steps: Triples, facts: Facts, width: Word, values: Vector, tape: Vector):
+    """Compute `forward`, and dv/dx and dv/dy on the tape."""
+
+
+@prototype
+def backward(steps: Triples, width: Word, tape: Vector, adjoints: Vector):
     """Add ``adjoint[v] dv/dx`` to adjoint[x], y likewise; adjoint[v] becomes 0, ready for reuse."""
 
 
 @prototype
-def ahead(steps: Triples, facts: Facts, width: Word, values: Vector, tangents: Vector):
-    """Compute `forward`, and the tangent ``Rv = dv/dx Rx + dv/dy Ry``."""
+def ahead(steps: Triples, facts: Facts, width: Word, at: Tables, R: Tables):
+    """Compute `record`, and tangents: ``Rv = dv/dx Rx + dv/dy Ry``, and those of dv/dx and dv/dy.
+
+    ``R(dv/dx) = d2v/dx2 Rx + d2v/dxdy Ry``; none of derivatives that never move, as of a sum.
+    """
 
 
 @prototype
-def turn(
-    steps: Triples, reused: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector,
-    tangents: Vector, turned: Vector,
-):  # fmt: skip
+def turn(steps: Triples, width: Word, at: Tables, R: Tables):
     """Compute `backward` and the tangents of the adjoints: forward over reverse.
 
-    ``Radjoint[x] += Radjoint[v] dv/dx + adjoint[v] (d2v/dx2 Rx + d2v/dxdy Ry)``, and of y. The
-    second product is 0 where the bracket is, as of a sum, whose derivatives never move.
+    ``Radjoint[x] += Radjoint[v] dv/dx + adjoint[v] R(dv/dx)``, and of y.
     """
 
 
@@ -87,12 +99,6 @@ def where_not_0(g, p):
 
 
 @inlined
-def add_number(adjoints, place, g, p):
-    """Compute ``adjoints += g p`` of one vector, of a p that needs no guard."""
-    store(adjoints, place, load(adjoints, place) + g * p)
-
-
-@inlined
 def add_product(adjoints, place, g, p):
     """Compute ``adjoints += g p`` of one vector, 0 where g is."""
     store(adjoints, place, fma(g, where_not_0(g, p), load(adjoints, place)))
@@ -117,35 +123,59 @@ def of_variable(facts, width, place, p):
 
 
 @inlined
+def of_any(facts, width, place, p):
+    """Return the derivative p by the operand at a place, which may be a constant."""
+    return p
+
+
+@inlined
 def moved(by_x, Rx, by_y, Ry):
     """Return how something moves that has these derivatives, when x and y do."""
     return fma(by_x, where_not_0(by_x, Rx), by_y * where_not_0(by_y, Ry))
 
 
-@inlined
-def move_straight(facts, width, x, y, by_x, Rx, by_y, Ry):
-    """Return how v moves when x and y do, of derivatives that need no guard."""
-    return Rx * by_x + Ry * by_y
-
-
-@inlined
-def move_chosen(facts, width, x, y, by_x, Rx, by_y, Ry):
-    """Return how v moves when the operand does that was chosen."""
-    return moved(by_x, Rx, by_y, Ry)
-
-
-@inlined
-def move_variables(facts, width, x, y, by_x, Rx, by_y, Ry):
-    """Return how v moves when the operands at places x and y do, unless they are constants."""
-    by_x, by_y = of_variable(facts, width, x, by_x), of_variable(facts, width, y, by_y)
-    return moved(by_x, Rx, by_y, Ry)
-
-
 # ---------------------------------------------------------------- of two operands
 
 
-def of_two(name, n_operands, value, partials, add, move, curvatures=None, reads=True):
-    """Make a record of value and derivatives, which go back by `add`, and ahead by `move`.
+def linear(name, value, partials):
+    """Make the record of x + y or x - y, whose derivatives are numbers: none is on the tape."""
+
+    @kernel(name=f"forward.{name}")
+    def forward_run(steps: Triples, width: Word, values: Vector):
+        for k in range(steps.shape[0]):
+            v, x, y = places(steps, k, width)
+            for j in range(0, width, lanes(values)):
+                store(values, v + j, value(load(values, x + j), load(values, y + j)))
+
+    @kernel(name=f"record.{name}")
+    def record_run(steps: Triples, facts: Facts, width: Word, values: Vector, tape: Vector):
+        forward_run(steps, width, values)
+
+    @kernel(name=f"backward.{name}")
+    def backward_run(steps: Triples, width: Word, tape: Vector, adjoints: Vector):
+        for k in range(steps.shape[0] - 1, -1, -1):
+            v, x, y = places(steps, k, width)
+            for j in range(0, width, lanes(adjoints)):
+                g = take(adjoints, v + j)
+                by_x, by_y = partials(g)
+                store(adjoints, x + j, load(adjoints, x + j) + g * by_x)
+                store(adjoints, y + j, load(adjoints, y + j) + g * by_y)
+
+    @kernel(name=f"ahead.{name}")
+    def ahead_run(steps: Triples, facts: Facts, width: Word, at: Tables, R: Tables):
+        forward_run(steps, width, at.values)
+        forward_run(steps, width, R.values)
+
+    @kernel(name=f"turn.{name}")
+    def turn_run(steps: Triples, width: Word, at: Tables, R: Tables):
+        backward_run(steps, width, at.tape, at.adjoints)
+        backward_run(steps, width, at.tape, R.adjoints)
+
+    return Operation(name, 2, 0, forward_run, record_run, backward_run, ahead_run, turn_run)
+
+
+def of_two(name, value, partials, add, of_operand, curvatures=None):
+    """Make a record of value and derivatives, which go back by `add`.
 
     Without `curvatures` they do not move: then both kinds of adjoints go back alike.
     """
@@ -157,84 +187,88 @@ def of_two(name, n_operands, value, partials, add, move, curvatures=None, reads=
             for j in range(0, width, lanes(values)):
                 store(values, v + j, value(load(values, x + j), load(values, y + j)))
 
-    @kernel(name=f"backward.{name}")
-    def backward_run(
-        steps: Triples, reused: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector
-    ):
-        for k in range(steps.shape[0] - 1, -1, -1):
-            v, x, y = places(steps, k, width)
-            to_v, to_x, to_y = places(reused, k, width)
-            for j in range(0, width, lanes(values)):
-                at_v, at_x, at_y = load(values, v + j), load(values, x + j), load(values, y + j)
-                by_x, by_y = partials(facts.ties, at_v, at_x, at_y)
-                g = take(adjoints, to_v + j)
-                add(adjoints, to_x + j, g, by_x)
-                add(adjoints, to_y + j, g, by_y)
-
-    @kernel(name=f"ahead.{name}")
-    def ahead_run(steps: Triples, facts: Facts, width: Word, values: Vector, tangents: Vector):
+    @kernel(name=f"record.{name}")
+    def record_run(steps: Triples, facts: Facts, width: Word, values: Vector, tape: Vector):
         for k in range(steps.shape[0]):
             v, x, y = places(steps, k, width)
+            p = 2 * k * width
             for j in range(0, width, lanes(values)):
                 at_x, at_y = load(values, x + j), load(values, y + j)
                 at_v = value(at_x, at_y)
                 by_x, by_y = partials(facts.ties, at_v, at_x, at_y)
                 store(values, v + j, at_v)
-                Rx, Ry = load(tangents, x + j), load(tangents, y + j)
-                store(tangents, v + j, move(facts, width, x, y, by_x, Rx, by_y, Ry))
+                store(tape, p + j, by_x)
+                store(tape, p + width + j, by_y)
 
-    def turn_run(
-        steps: Triples, reused: Triples, facts: Facts, width: Word, values: Vector,
-        adjoints: Vector, tangents: Vector, turned: Vector,
-    ):  # fmt: skip
+    @kernel(name=f"backward.{name}")
+    def backward_run(steps: Triples, width: Word, tape: Vector, adjoints: Vector):
         for k in range(steps.shape[0] - 1, -1, -1):
             v, x, y = places(steps, k, width)
-            to_v, to_x, to_y = places(reused, k, width)
-            for j in range(0, width, lanes(values)):
-                at_v, at_x, at_y = load(values, v + j), load(values, x + j), load(values, y + j)
-                g, Rg = take(adjoints, to_v + j), take(turned, to_v + j)
-                Rx, Ry = load(tangents, x + j), load(tangents, y + j)
-                by_x, by_y = partials(facts.ties, at_v, at_x, at_y)
-                xx, xy, yy = curvatures(at_v, at_x, at_y)
-                xy = of_variable(facts, width, x, of_variable(facts, width, y, xy))
-                add_product(adjoints, to_x + j, g, by_x)
-                add_product(adjoints, to_y + j, g, by_y)
-                add_product(turned, to_x + j, Rg, by_x)
-                add_chosen(turned, to_x + j, g, moved(xx, Rx, xy, Ry))
-                add_product(turned, to_y + j, Rg, by_y)
-                add_chosen(turned, to_y + j, g, moved(xy, Rx, yy, Ry))
+            p = 2 * k * width
+            for j in range(0, width, lanes(adjoints)):
+                g = take(adjoints, v + j)
+                add(adjoints, x + j, g, load(tape, p + j))
+                add(adjoints, y + j, g, load(tape, p + width + j))
 
-    def turn_straight(
-        steps: Triples, reused: Triples, facts: Facts, width: Word, values: Vector,
-        adjoints: Vector, tangents: Vector, turned: Vector,
-    ):  # fmt: skip
-        backward_run(steps, reused, facts, width, values, adjoints)
-        backward_run(steps, reused, facts, width, values, turned)
+    @kernel(name=f"ahead.{name}")
+    def ahead_run(steps: Triples, facts: Facts, width: Word, at: Tables, R: Tables):
+        for k in range(steps.shape[0]):
+            v, x, y = places(steps, k, width)
+            p = 2 * k * width
+            for j in range(0, width, lanes(at.values)):
+                at_x, at_y = load(at.values, x + j), load(at.values, y + j)
+                Rx, Ry = load(R.values, x + j), load(R.values, y + j)
+                at_v = value(at_x, at_y)
+                by_x, by_y = partials(facts.ties, at_v, at_x, at_y)
+                store(at.values, v + j, at_v)
+                store(at.tape, p + j, by_x)
+                store(at.tape, p + width + j, by_y)
+                by_x, by_y = of_operand(facts, width, x, by_x), of_operand(facts, width, y, by_y)
+                store(R.values, v + j, moved(by_x, Rx, by_y, Ry))
+                if curvatures is not None:
+                    xx, xy, yy = curvatures(at_v, at_x, at_y)
+                    xy = of_operand(facts, width, x, of_operand(facts, width, y, xy))
+                    store(R.tape, p + j, moved(xx, Rx, xy, Ry))
+                    store(R.tape, p + width + j, moved(xy, Rx, yy, Ry))
+
+    def turn_run(steps: Triples, width: Word, at: Tables, R: Tables):
+        for k in range(steps.shape[0] - 1, -1, -1):
+            v, x, y = places(steps, k, width)
+            p = 2 * k * width
+            for j in range(0, width, lanes(at.tape)):
+                g, Rg = take(at.adjoints, v + j), take(R.adjoints, v + j)
+                by_x, by_y = load(at.tape, p + j), load(at.tape, p + width + j)
+                add_product(at.adjoints, x + j, g, by_x)
+                add_product(at.adjoints, y + j, g, by_y)
+                add_product(R.adjoints, x + j, Rg, by_x)
+                add_chosen(R.adjoints, x + j, g, load(R.tape, p + j))
+                add_product(R.adjoints, y + j, Rg, by_y)
+                add_chosen(R.adjoints, y + j, g, load(R.tape, p + width + j))
+
+    def turn_straight(steps: Triples, width: Word, at: Tables, R: Tables):
+        backward_run(steps, width, at.tape, at.adjoints)
+        backward_run(steps, width, at.tape, R.adjoints)
 
     turns = kernel(turn_run if curvatures else turn_straight, name=f"turn.{name}")
-    return Operation(name, n_operands, reads, forward_run, backward_run, ahead_run, turns)
+    return Operation(name, 2, 2, forward_run, record_run, backward_run, ahead_run, turns)
 
 
-def linear(name, value, partials):
-    """Make the record of x + y or x - y."""
-    return of_two(name, 2, value, partials, add_number, move_straight, reads=False)
-
-
-def selecting(name, value, partials, n_operands=2):
+def selecting(name, value, partials):
     """Make the record of an operation that takes one of its operands, or neither."""
-    return of_two(name, n_operands, value, partials, add_chosen, move_chosen)
+    return of_two(name, value, partials, add_chosen, of_any)
 
 
 def binary(name, value, partials, curvatures):
     """Make the record of any other operation of two operands."""
-    return of_two(name, 2, value, partials, add_product, move_variables, curvatures)
+    return of_two(name, value, partials, add_product, of_variable, curvatures)
 
 
 # ---------------------------------------------------------------- of one operand
 
 
-def unary(name, value, partial, curvature):
-    """Make the record of an operation of one operand."""
+def unary(name, value, partial, curvature=None):
+    """Make the record of an operation of one operand; without a curvature it takes it, or not."""
+    add = add_product if curvature else add_chosen
 
     @kernel(name=f"forward.{name}")
     def forward_run(steps: Triples, width: Word, values: Vector):
@@ -243,45 +277,51 @@ def unary(name, value, partial, curvature):
             for j in range(0, width, lanes(values)):
                 store(values, v + j, value(load(values, x + j)))
 
-    @kernel(name=f"backward.{name}")
-    def backward_run(
-        steps: Triples, reused: Triples, facts: Facts, width: Word, values: Vector, adjoints: Vector
-    ):
-        for k in range(steps.shape[0] - 1, -1, -1):
-            v, x, _ = places(steps, k, width)
-            to_v, to_x, _ = places(reused, k, width)
-            for j in range(0, width, lanes(values)):
-                g = take(adjoints, to_v + j)
-                add_product(
-                    adjoints, to_x + j, g, partial(load(values, v + j), load(values, x + j))
-                )
-
-    @kernel(name=f"ahead.{name}")
-    def ahead_run(steps: Triples, facts: Facts, width: Word, values: Vector, tangents: Vector):
+    @kernel(name=f"record.{name}")
+    def record_run(steps: Triples, facts: Facts, width: Word, values: Vector, tape: Vector):
         for k in range(steps.shape[0]):
             v, x, _ = places(steps, k, width)
             for j in range(0, width, lanes(values)):
                 at_x = load(values, x + j)
                 at_v = value(at_x)
-                by_x = partial(at_v, at_x)
                 store(values, v + j, at_v)
-                store(tangents, v + j, by_x * where_not_0(by_x, load(tangents, x + j)))
+                store(tape, k * width + j, partial(at_v, at_x))
 
-    @kernel(name=f"turn.{name}")
-    def turn_run(
-        steps: Triples, reused: Triples, facts: Facts, width: Word, values: Vector,
-        adjoints: Vector, tangents: Vector, turned: Vector,
-    ):  # fmt: skip
+    @kernel(name=f"backward.{name}")
+    def backward_run(steps: Triples, width: Word, tape: Vector, adjoints: Vector):
         for k in range(steps.shape[0] - 1, -1, -1):
             v, x, _ = places(steps, k, width)
-            to_v, to_x, _ = places(reused, k, width)
-            for j in range(0, width, lanes(values)):
-                at_v, at_x = load(values, v + j), load(values, x + j)
-                g, Rg, Rx = take(adjoints, to_v + j), take(turned, to_v + j), load(tangents, x + j)
-                by_x = partial(at_v, at_x)
-                xx = curvature(at_v, by_x, at_x)
-                add_product(adjoints, to_x + j, g, by_x)
-                add_product(turned, to_x + j, Rg, by_x)
-                add_chosen(turned, to_x + j, g, xx * where_not_0(xx, Rx))
+            for j in range(0, width, lanes(adjoints)):
+                add(adjoints, x + j, take(adjoints, v + j), load(tape, k * width + j))
 
-    return Operation(name, 1, True, forward_run, backward_run, ahead_run, turn_run)
+    @kernel(name=f"ahead.{name}")
+    def ahead_run(steps: Triples, facts: Facts, width: Word, at: Tables, R: Tables):
+        for k in range(steps.shape[0]):
+            v, x, _ = places(steps, k, width)
+            for j in range(0, width, lanes(at.values)):
+                at_x, Rx = load(at.values, x + j), load(R.values, x + j)
+                at_v = value(at_x)
+                by_x = partial(at_v, at_x)
+                store(at.values, v + j, at_v)
+                store(at.tape, k * width + j, by_x)
+                store(R.values, v + j, by_x * where_not_0(by_x, Rx))
+                if curvature is not None:
+                    xx = curvature(at_v, by_x, at_x)
+                    store(R.tape, k * width + j, xx * where_not_0(xx, Rx))
+
+    def turn_run(steps: Triples, width: Word, at: Tables, R: Tables):
+        for k in range(steps.shape[0] - 1, -1, -1):
+            v, x, _ = places(steps, k, width)
+            for j in range(0, width, lanes(at.tape)):
+                g, Rg = take(at.adjoints, v + j), take(R.adjoints, v + j)
+                by_x = load(at.tape, k * width + j)
+                add_product(at.adjoints, x + j, g, by_x)
+                add_product(R.adjoints, x + j, Rg, by_x)
+                add_chosen(R.adjoints, x + j, g, load(R.tape, k * width + j))
+
+    def turn_straight(steps: Triples, width: Word, at: Tables, R: Tables):
+        backward_run(steps, width, at.tape, at.adjoints)
+        backward_run(steps, width, at.tape, R.adjoints)
+
+    turns = kernel(turn_run if curvature else turn_straight, name=f"turn.{name}")
+    return Operation(name, 1, 1, forward_run, record_run, backward_run, ahead_run, turns)
