@@ -346,10 +346,11 @@ def go_recording(program: Program, width: Word, at_x: Tables):
 @kernel
 def go_back(program: Program, width: Word, at_x: Tables):
     """Compute the adjoints of the inputs from those of the outputs, after `go_recording`."""
+    facts = facts_of(program)
     for r in range(len(program.runs) - 1, -1, -1):
         tape = tape_of(program, r, width, at_x.tape)
         slot = slot_of(program, r, BACKWARD)
-        backward(slot, steps_of(program, r), width, tape, at_x.adjoints)
+        backward(slot, steps_of(program, r), facts, width, tape, at_x.adjoints)
 
 
 @kernel
@@ -366,7 +367,7 @@ def go_ahead_and_turn(program: Program, width: Word, at_x: Tables, R: Tables):
     for r in range(len(program.runs) - 1, -1, -1):
         slot, steps = slot_of(program, r, TURN), steps_of(program, r)
         here, moves = tables_from(program, r, width, at_x), tables_from(program, r, width, R)
-        turn(slot, steps, width, here, moves)
+        turn(slot, steps, facts, width, here, moves)
 
 
 # ---------------------------------------------------------------- samples in, results out
