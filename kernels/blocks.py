@@ -148,15 +148,16 @@ L3 = 2**23
 SEGMENT = 2048
 
 
-def samples_in_row(rows, itemsize):
-    """Choose how many samples a row of a circuit holds, by where all rows are.
+def samples_in_row(rows, taped, itemsize):
+    """Choose how many samples a row of a circuit holds, by its rows of values and of the tape.
 
-    Wider ones share what a step costs by itself. But with 64, rows leave L1 before they are read
-    again; and of what is in L3 or beyond, the less there is the better: a cache line a row.
+    Wider ones share what a step costs by itself, and run out of the caches sooner. All is read
+    again soon where it is small; the tape of a large one is in L3 or beyond, where the less there
+    is the better: a cache line a row.
     """
-    if rows * 32 * itemsize <= L2:
+    if (2 * rows + taped) * 32 * itemsize <= L2 // 4:
         width = 32
-    elif rows * 16 * itemsize <= L3:
+    elif taped * 16 * itemsize <= L3:
         width = 16
     else:
         width = LINE // itemsize

@@ -39,7 +39,7 @@ def lower(graph: Graph, dtype: DType) -> Program:
         n_inputs=graph.n_inputs,
         rows=n_rows,
         taped=n_taped,
-        width=blocks.samples_in_row(2 * n_rows + n_taped, dtype.itemsize),
+        width=blocks.samples_in_row(n_rows, n_taped, dtype.itemsize),
     )
 
 
