@@ -57,7 +57,7 @@ class Program(NamedTuple):
 
     Its memory is tables, a column a sample. Of values, and of adjoints, first come the rows of
     constants, then those of inputs, and of what several segments need (the outputs among it), then
-    those of one segment. The tape has a row for each derivative of a step that is no number.
+    those of one segment. The tape has up to two rows a step, for its derivatives.
 
     Attributes
     ----------
@@ -317,7 +317,8 @@ def facts_of(program):
 @inlined
 def tape_of(program, r, width, tape):
     """Return the tape from its first row of run r on."""
-    return vector(tape, program.runs[r, TAPE] * width, 0)
+    first = program.runs[r, TAPE] * width
+    return vector(tape, first, tape.size - first)
 
 
 @inlined

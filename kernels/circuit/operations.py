@@ -214,6 +214,7 @@ define(
     lambda x, y: select(x != zero(x), zero(x), y),
     lambda x, y: select(x != zero(x), broadcast(NEITHER, x), broadcast(Y, x)),
 )
+define(runs.unary, "negative", lambda x: -x, lambda v, x: -one(x), taped=0)
 define(runs.unary, "absolute", lambda x: absolute(x), lambda v, x: sign(x))
 define(
     runs.unary,
@@ -250,7 +251,6 @@ def softplus(x):
 
 
 for _name, *_functions in (
-    ("negative", lambda x: -x, lambda v, x: -one(x), lambda v, p, x: zero(x)),
     ("square", lambda x: x * x, lambda v, x: x + x, lambda v, p, x: two(x)),
     ("sqrt", lambda x: sqrt(x), lambda v, x: broadcast(0.5, x) / v, lambda v, p, x: -p / (x + x)),
     ("exp", lambda x: f.exp(x), lambda v, x: v, lambda v, p, x: p),

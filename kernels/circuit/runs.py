@@ -156,6 +156,8 @@ def move_variables(facts, width, x, y, by_x, Rx, by_y, Ry):
 
 # ---------------------------------------------------------------- what is on the tape
 
+X, Y, BOTH, NEITHER = 1, -1, 0, 2  # which operand was chosen
+
 
 class Taped(NamedTuple):
     """How many rows of the tape a step fills, and how they are written and read.
@@ -212,9 +214,6 @@ def derivatives(partials):
         return load(tape, place), load(tape, place + width)
 
     return Taped(2, write, read)
-
-
-X, Y, BOTH, NEITHER = 1, -1, 0, 2
 
 
 @inlined
@@ -329,10 +328,22 @@ def binary(name, value, partials, curvatures):
 # ---------------------------------------------------------------- of one operand
 
 
-def unary(name, value, partial, curvature=None):
-    """Make the record of an operation of one operand; without a curvature it takes it, or not."""
+def unary(name, value, partial, curvature=None, taped=1):
+    """Make the record of an operation of one operand; without a curvature it takes it, or not.
+
+    Without a row on the tape, its derivative is a number.
+    """
     curved = curvature is not None
     add = add_product if curved else add_chosen
+
+    @inlined
+    def write(tape, place, p):
+        if taped:
+            store(tape, place, p)
+
+    @inlined
+    def read(tape, place, g):
+        return load(tape, place) if taped else partial(g, g)
 
     @kernel(name=f"forward.{name}")
     def forward_run(steps: Triples, width: Word, values: Vector):
@@ -349,14 +360,15 @@ def unary(name, value, partial, curvature=None):
                 at_x = load(values, x + j)
                 at_v = value(at_x)
                 store(values, v + j, at_v)
-                store(tape, k * width + j, partial(at_v, at_x))
+                write(tape, taped * k * width + j, partial(at_v, at_x))
 
     @kernel(name=f"backward.{name}")
     def backward_run(steps: Triples, facts: Facts, width: Word, tape: Vector, adjoints: Vector):
         for k in range(steps.shape[0] - 1, -1, -1):
             v, x, _ = places(steps, k, width)
             for j in range(0, width, lanes(adjoints)):
-                add(adjoints, x + j, take(adjoints, v + j), load(tape, k * width + j))
+                g = take(adjoints, v + j)
+                add(adjoints, x + j, g, read(tape, taped * k * width + j, g))
 
     @kernel(name=f"ahead.{name}")
     def ahead_run(steps: Triples, facts: Facts, width: Word, at: Tables, R: Tables):
@@ -367,11 +379,11 @@ def unary(name, value, partial, curvature=None):
                 at_v = value(at_x)
                 by_x = partial(at_v, at_x)
                 store(at.values, v + j, at_v)
-                store(at.tape, k * width + j, by_x)
+                write(at.tape, taped * k * width + j, by_x)
                 store(R.values, v + j, by_x * where_not_0(by_x, Rx))
                 if curved:
                     xx = curvature(at_v, by_x, at_x)
-                    store(R.tape, k * width + j, xx * where_not_0(xx, Rx))
+                    store(R.tape, taped * k * width + j, xx * where_not_0(xx, Rx))
 
     def turn_run(steps: Triples, facts: Facts, width: Word, at: Tables, R: Tables):
         for k in range(steps.shape[0] - 1, -1, -1):
@@ -384,4 +396,4 @@ def unary(name, value, partial, curvature=None):
                 add_chosen(R.adjoints, x + j, g, load(R.tape, k * width + j))
 
     turns = kernel(turn_run, name=f"turn.{name}") if curved else turn_straight(name, backward_run)
-    return Operation(name, 1, 1, forward_run, record_run, backward_run, ahead_run, turns)
+    return Operation(name, 1, taped, forward_run, record_run, backward_run, ahead_run, turns)
