@@ -9,6 +9,10 @@ from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
+from deltajit.kernels.simd.vectors import lanes, load, store
+from numba import njit
+
+from deltajit.model import memory
 
 VALUE, GRADIENT, HVP = "value", "gradient", "hvp"
 N_INPUTS, BATCH = 16, 64
@@ -98,6 +102,47 @@ def deltajit(n, kind):
     X, V = samples()
     value, gradient, hvp = lambda: c(X), lambda: c.value_and_grad(X), lambda: c.hvp(X, V)
     return traced, 0.0, {VALUE: value, GRADIENT: gradient, HVP: hvp}
+
+
+@njit(error_model="numpy")
+def move(steps, width, tape, values, adjoints):
+    """Read and write, for one block of samples, what a gradient does, and only add it up."""
+    n, taped, row = len(steps), tape.size // width, 0
+    for k in range(n):
+        v, x, y = steps[k, 0] * width, steps[k, 1] * width, steps[k, 2] * width
+        for j in range(0, width, lanes(values)):
+            store(values, v + j, load(values, x + j) + load(values, y + j))
+        while row * n < (k + 1) * taped:  # rows of the tape are spread evenly over the steps
+            for j in range(0, width, lanes(values)):
+                store(tape, row * width + j, load(values, v + j))
+            row += 1
+    for k in range(n - 1, -1, -1):
+        v, x, y = steps[k, 0] * width, steps[k, 1] * width, steps[k, 2] * width
+        while row * n > k * taped:
+            row -= 1
+            for j in range(0, width, lanes(values)):
+                g = load(adjoints, v + j) + load(tape, row * width + j)
+                store(adjoints, v + j, g)
+        for j in range(0, width, lanes(values)):
+            g = load(adjoints, v + j)
+            store(adjoints, v + j, g - g)
+            store(adjoints, x + j, load(adjoints, x + j) + g)
+            store(adjoints, y + j, load(adjoints, y + j) + g)
+
+
+def traffic(n, kind):
+    """Only the memory that a gradient reads and writes, in its order."""
+    program = circuit(n, kind)[1].program
+    sizes = [rows * program.width for rows in (program.taped, program.rows, program.rows)]
+    tables = [memory.empty(size, program.constants.dtype) for size in sizes]
+    for table in tables:
+        table[:] = 0
+
+    def gradient():
+        for _ in range(0, BATCH, program.width):
+            move(program.steps, program.width, *tables)
+
+    return 0.0, 0.0, {GRADIENT: gradient}
 
 
 def casadi(n, kind):

@@ -180,7 +180,7 @@ def network(sizes, batch):
 
 def circuit(n, family, with_peers=False):
     """Return the group of one circuit: our members, and those of others by prefixed names."""
-    libraries = {"": circuits.deltajit}
+    libraries = {"": circuits.deltajit, LIMIT: circuits.traffic}
     if with_peers and family == circuits.FORMULAS:
         for name, most in LARGEST_OF_PEERS.items():
             if find_spec(name) and n <= most:
@@ -190,7 +190,9 @@ def circuit(n, family, with_peers=False):
     def make():
         subjects = {}
         for name, library in libraries.items():
-            *made[name], subjects[name] = library(n, family)
+            *seconds, subjects[name] = library(n, family)
+            if name != LIMIT:
+                made[name] = seconds
         return named(subjects)
 
     title = f"circuit of {n:,}: {family}, batch {circuits.BATCH}"

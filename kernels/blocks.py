@@ -139,26 +139,24 @@ LARGEST_BLOCK = 256
 # Samples of a batch that there may be at all: sums of such numbers are int64.
 MOST_SAMPLES = 2**62
 
-# Bytes of a cache line; of L2, and of L3 for each core, at least, of CPUs with such vectors.
-LINE = 64
-L2 = {64: 2**20, 32: 2**19, 16: 2**19}[VECTOR_BYTES]
-L3 = 2**23
+LINE, L3 = 64, 2**23  # bytes of a cache line, and of L3 for each core, at least
 
-# Steps in a segment of a circuit: adjoints of 16 samples in float64 are 256 KB then, and stay in
-# L2. With 1,024, 1e6 operations whose operands come from anywhere take 8 % longer: more of them are
-# needed by other segments, and runs are shorter. With 4,096 it is 3 %.
+# Steps in a segment of a circuit: values or adjoints of 16 samples in float64 are 256 KB then, and
+# stay in L2. With 1,024, gradients of 1e6 operations take 6 to 8 % longer, since runs are shorter;
+# with 8,192 those of 1e5 take 11 to 15 %.
 SEGMENT = 2048
 
 
-def samples_in_row(rows, itemsize):
-    """Choose how many samples a row of a circuit holds, by where all rows are.
+def samples_in_row(rows, taped, itemsize):
+    """Choose how many samples a row of a circuit holds, by its rows of values and of the tape.
 
-    Wider ones share what a step costs by itself. But with 64, rows leave L1 before they are read
-    again; and of what is in L3 or beyond, the less there is the better: a cache line a row.
+    Wider ones share what a step costs by itself, and run out of the caches sooner. All is read
+    again soon where it is small; the tape of a large one is in L3 or beyond, where the less there
+    is the better: a cache line a row.
     """
-    if rows * 32 * itemsize <= L2:
+    if (2 * rows + taped) * 32 * itemsize <= L2 * 1024 // 4:
         width = 32
-    elif rows * 16 * itemsize <= L3:
+    elif taped * 16 * itemsize <= L3:
         width = 16
     else:
         width = LINE // itemsize

@@ -6,10 +6,10 @@ A program is data, so nothing is compiled for it. Steps of one operation follow 
 as far as their order allows (`runs`).
 
 Baur & Strassen (1983): from the last step to the first, ``adjoint[x] += adjoint[v] * dv/dx`` gives
-all derivatives of an output, for a small multiple of what the value costs. That needs all values,
-which are written and read in order. What is read in any order should stay in the cache: so the
-steps are cut into segments, and an adjoint that no other segment needs shares its row with those of
-other segments, as does a value where only values are asked for.
+all derivatives of an output, for a small multiple of what the value costs. All dv/dx are computed
+with the values, and put on a tape, which is written and read in order. What is read in any order
+should stay in the cache: so the steps are cut into segments, and a value that no other segment
+needs shares its row with those of other segments, as does its adjoint.
 
 Public kernels take (program, what is read, what is written, work). X (B, n_inputs) or one sample
 (n_inputs,); m is the number of outputs.
@@ -47,42 +47,38 @@ from ..status import (
     refuse,
 )
 from .operations import slots_of
-from .runs import Facts, ahead, backward, forward, turn
+from .runs import Facts, Tables, ahead, backward, forward, record, turn
 
-FORWARD, BACKWARD, AHEAD, TURN = range(4)  # columns of `Program.slots`
-OPERATION, FIRST, LAST = range(3)  # columns of `Program.runs`
-VALUES, ADJOINTS, TANGENTS, TURNED = range(4)  # sections of `work`
+FORWARD, RECORD, BACKWARD, AHEAD, TURN = range(5)  # columns of `Program.slots`
+OPERATION, FIRST, LAST, TAPE = range(4)  # columns of `Program.runs`
 
 
 class Program(NamedTuple):
     """Hold a circuit as the kernels take it; `circuit.program` is one.
 
-    Its memory is two tables: a row a value or an adjoint, a column a sample. First come the rows of
-    constants, then those of inputs, and of what several segments need (the outputs among it). Then
-    come, in one table, all others; in the other table those of one segment.
+    Its memory is tables, a column a sample. Of values, and of adjoints, first come the rows of
+    constants, then those of inputs, and of what several segments need (the outputs among it), then
+    those of one segment. The tape has up to two rows a step, for its derivatives.
 
     Attributes
     ----------
     steps : array (N, 3) of int32
         Rows of v, x and y of each step; a step of one operand has x twice.
-    reused : array (N, 3) of int32
-        Their rows in the table where segments share rows.
-    runs : array (R, 3) of int32
-        Operation, first step and end of each run.
+    runs : array (R, 4) of int32
+        Operation, first step, end and first row of the tape of each run.
     outputs : array (m,) of int32
         Rows of the outputs.
     constants : array (C,)
         Their values, in the dtype of the circuit.
     ties : array (2,)
         Derivatives of max(x, y) and min(x, y) where x = y.
-    slots : array (operations, 4) of int64
+    slots : array (operations, 5) of int64
         Slots of the kernels of each operation.
-    n_inputs, rows, reused_rows, width : int
-        Number of inputs, of rows of either table, and most samples in a row.
+    n_inputs, rows, taped, width : int
+        Number of inputs, of rows of values, of rows of the tape, and most samples in a row.
     """
 
     steps: Triples
-    reused: Triples
     runs: Triples
     outputs: Indices
     constants: Vector
@@ -90,7 +86,7 @@ class Program(NamedTuple):
     slots: WordMatrix
     n_inputs: Word
     rows: Word
-    reused_rows: Word
+    taped: Word
     width: Word
 
     def __reduce__(self):
@@ -223,12 +219,12 @@ def _evaluate(version: Word, program: Program, X: Matrix, out: OutMatrix, work: 
 def evaluate_all(program: Program, X: Matrix, out: Matrix, work: Vector):
     """Compute `evaluate` of arguments that are checked."""
     width = width_of(program, X.shape[0], 1)
-    values = section(program, work, width, ADJOINTS)
+    values = tables_of(program, work, width, 0).values
     put_constants(program, width, values)
     for first in range(0, X.shape[0], width):
         count = min(width, X.shape[0] - first)
         put_inputs(program, X, first, count, width, values)
-        go_forward(program, program.reused, width, values)
+        go_forward(program, width, values)
         take_outputs(program, values, width, out, first, count)
 
 
@@ -250,20 +246,17 @@ def _vjp(
 def vjp_all(program: Program, X: Matrix, u: Matrix, out: Matrix, work: Vector):
     """Compute `vjp` of arguments that are checked."""
     width = width_of(program, X.shape[0], 1)
-    values, adjoints = (
-        section(program, work, width, VALUES),
-        section(program, work, width, ADJOINTS),
-    )
-    put_constants(program, width, values)
-    fill(adjoints, 0)
+    at_x = tables_of(program, work, width, 0)
+    put_constants(program, width, at_x.values)
+    fill(at_x.adjoints, 0)
     for first in range(0, X.shape[0], width):
         count = min(width, X.shape[0] - first)
-        put_inputs(program, X, first, count, width, values)
-        go_forward(program, program.steps, width, values)
-        clear_inputs(program, width, adjoints)
-        add_outputs(program, u, first, count, width, adjoints)
-        go_back(program, width, values, adjoints)
-        take_inputs(program, adjoints, width, at(view(out), first, 0), count)
+        put_inputs(program, X, first, count, width, at_x.values)
+        go_recording(program, width, at_x)
+        clear_inputs(program, width, at_x.adjoints)
+        add_outputs(program, u, first, count, width, at_x.adjoints)
+        go_back(program, width, at_x)
+        take_inputs(program, at_x.adjoints, width, at(view(out), first, 0), count)
 
 
 @kernel
@@ -279,23 +272,20 @@ def _value_and_grad(
     )
     if status == OK:
         width = width_of(program, batch, 1)
-        values, adjoints = (
-            section(program, work, width, VALUES),
-            section(program, work, width, ADJOINTS),
-        )
+        at_x = tables_of(program, work, width, 0)
         result, target = matrix(value, 0, batch, m), view(matrix(grad, 0, batch, m * n))
-        put_constants(program, width, values)
-        fill(adjoints, 0)
+        put_constants(program, width, at_x.values)
+        fill(at_x.adjoints, 0)
         for first in range(0, batch, width):
             count = min(width, batch - first)
-            put_inputs(program, X, first, count, width, values)
-            go_forward(program, program.steps, width, values)
-            take_outputs(program, values, width, result, first, count)
+            put_inputs(program, X, first, count, width, at_x.values)
+            go_recording(program, width, at_x)
+            take_outputs(program, at_x.values, width, result, first, count)
             for q in range(m):
-                clear_inputs(program, width, adjoints)
-                seed(program, q, width, adjoints)
-                go_back(program, width, values, adjoints)
-                take_inputs(program, adjoints, width, at(target, first, q * n), count)
+                clear_inputs(program, width, at_x.adjoints)
+                seed(program, q, width, at_x.adjoints)
+                go_back(program, width, at_x)
+                take_inputs(program, at_x.adjoints, width, at(target, first, q * n), count)
     return status
 
 
@@ -312,27 +302,14 @@ def _hvp(
     )
     if status == OK:
         width = width_of(program, batch, 2)
-        values, adjoints = (
-            section(program, work, width, VALUES),
-            section(program, work, width, ADJOINTS),
-        )
-        tangents, turned = (
-            section(program, work, width, TANGENTS),
-            section(program, work, width, TURNED),
-        )
+        at_x, R = tables_of_both(program, work, width)
         target = view(matrix(out, 0, batch, n))
-        put_constants(program, width, values)
-        clear_all_but_values(values, adjoints, tangents, turned)
         for first in range(0, batch, width):
             count = min(width, batch - first)
-            put_inputs(program, X, first, count, width, values)
-            put_inputs(program, V, first, count, width, tangents)
-            clear_inputs(program, width, adjoints)
-            clear_inputs(program, width, turned)
-            go_ahead(program, width, values, tangents)
-            seed(program, 0, width, adjoints)
-            turn_back(program, width, values, adjoints, tangents, turned)
-            take_inputs(program, turned, width, at(target, first, 0), count)
+            put_inputs(program, X, first, count, width, at_x.values)
+            put_inputs(program, V, first, count, width, R.values)
+            go_ahead_and_turn(program, width, at_x, R)
+            take_inputs(program, R.adjoints, width, at(target, first, 0), count)
     return status
 
 
@@ -343,7 +320,7 @@ def _check(version, program, X, work, order):
         status = STALE
     elif X.shape[1] != program.n_inputs:
         status = BAD_X_OF_CIRCUIT
-    elif work.size < order * rows_of(program) * width_of(program, X.shape[0], order):
+    elif work.size < order * size_of(program) * width_of(program, X.shape[0], order):
         status = SMALL_WORK_OF_CIRCUIT
     return status
 
@@ -382,10 +359,10 @@ def _check_directions(program, X, V):
 
 
 @inlined
-def of_run(program, r, steps):
-    """Return the steps of run r, of either table."""
+def steps_of(program, r):
+    """Return the steps of run r."""
     first, last = program.runs[r, FIRST], program.runs[r, LAST]
-    return matrix(steps, 3 * first, last - first, 3)
+    return matrix(program.steps, 3 * first, last - first, 3)
 
 
 @inlined
@@ -400,46 +377,61 @@ def facts_of(program):
     return Facts(program.ties, program.constants.size)
 
 
-@kernel
-def go_forward(program: Program, steps: Triples, width: Word, values: Vector):
-    """Compute the values of all steps from constants and inputs.
+@inlined
+def tape_of(program, r, width, tape):
+    """Return the tape from its first row of run r on."""
+    first = program.runs[r, TAPE] * width
+    return vector(tape, first, tape.size - first)
 
-    By `program.steps` all values stay; by `program.reused` the outputs do.
-    """
+
+@inlined
+def tables_from(program, r, width, tables):
+    """Return tables whose tape begins at its first row of run r."""
+    return Tables(tables.values, tables.adjoints, tape_of(program, r, width, tables.tape))
+
+
+@kernel
+def go_forward(program: Program, width: Word, values: Vector):
+    """Compute the values of all steps from constants and inputs; those of outputs stay."""
     for r in range(len(program.runs)):
-        forward(slot_of(program, r, FORWARD), of_run(program, r, steps), width, values)
+        forward(slot_of(program, r, FORWARD), steps_of(program, r), width, values)
 
 
 @kernel
-def go_back(program: Program, width: Word, values: Vector, adjoints: Vector):
-    """Compute the adjoints of the inputs from those of the outputs, after `go_forward`."""
+def go_recording(program: Program, width: Word, at_x: Tables):
+    """Compute `go_forward`, and the tape."""
+    facts = facts_of(program)
+    for r in range(len(program.runs)):
+        tape = tape_of(program, r, width, at_x.tape)
+        slot = slot_of(program, r, RECORD)
+        record(slot, steps_of(program, r), facts, width, at_x.values, tape)
+
+
+@kernel
+def go_back(program: Program, width: Word, at_x: Tables):
+    """Compute the adjoints of the inputs from those of the outputs, after `go_recording`."""
     facts = facts_of(program)
     for r in range(len(program.runs) - 1, -1, -1):
-        slot, steps = slot_of(program, r, BACKWARD), of_run(program, r, program.steps)
-        reused = of_run(program, r, program.reused)
-        backward(slot, steps, reused, facts, width, values, adjoints)
+        tape = tape_of(program, r, width, at_x.tape)
+        slot = slot_of(program, r, BACKWARD)
+        backward(slot, steps_of(program, r), facts, width, tape, at_x.adjoints)
 
 
 @kernel
-def go_ahead(program: Program, width: Word, values: Vector, tangents: Vector):
-    """Compute values and tangents of all steps from those of constants and inputs."""
+def go_ahead_and_turn(program: Program, width: Word, at_x: Tables, R: Tables):
+    """Compute the tangents of the adjoints of the inputs, from the inputs and their tangents."""
     facts = facts_of(program)
+    clear_inputs(program, width, at_x.adjoints)
+    clear_inputs(program, width, R.adjoints)
     for r in range(len(program.runs)):
-        steps = of_run(program, r, program.steps)
-        ahead(slot_of(program, r, AHEAD), steps, facts, width, values, tangents)
-
-
-@kernel
-def turn_back(
-    program: Program, width: Word, values: Vector, adjoints: Vector, tangents: Vector,
-    turned: Vector,
-):  # fmt: skip
-    """Compute the adjoints of the inputs, and their tangents, after `go_ahead`."""
-    facts = facts_of(program)
+        slot, steps = slot_of(program, r, AHEAD), steps_of(program, r)
+        here, moves = tables_from(program, r, width, at_x), tables_from(program, r, width, R)
+        ahead(slot, steps, facts, width, here, moves)
+    seed(program, 0, width, at_x.adjoints)
     for r in range(len(program.runs) - 1, -1, -1):
-        slot, steps = slot_of(program, r, TURN), of_run(program, r, program.steps)
-        reused = of_run(program, r, program.reused)
-        turn(slot, steps, reused, facts, width, values, adjoints, tangents, turned)
+        slot, steps = slot_of(program, r, TURN), steps_of(program, r)
+        here, moves = tables_from(program, r, width, at_x), tables_from(program, r, width, R)
+        turn(slot, steps, facts, width, here, moves)
 
 
 # ---------------------------------------------------------------- samples in, results out
@@ -473,7 +465,7 @@ def workspace_size(program: Program, batch: int, order: int = 1) -> int:
     itemsize = program.constants.itemsize
     lanes = VECTOR_BYTES // itemsize
     width = min(max(program.width // order, LINE // itemsize), max(1, -(-batch // lanes)) * lanes)
-    return order * (program.rows + program.reused_rows) * width
+    return order * size_of(program) * width
 
 
 @shared
@@ -491,30 +483,35 @@ def largest_workspace(program: Program) -> int:
         Number of floats: for `hvp` there are twice as many rows, at least half as wide.
     """
     widest = max(program.width // 2, LINE // program.constants.itemsize)
-    return 2 * (program.rows + program.reused_rows) * widest
+    return 2 * size_of(program) * widest
+
+
+@shared
+def size_of(program):
+    """Return how many rows values, adjoints and the tape have."""
+    return 2 * program.rows + program.taped
 
 
 @inlined
-def rows_of(program):
-    """Return how many rows both tables have."""
-    return program.rows + program.reused_rows
+def tables_of(program, work, width, i):
+    """Return the tables at a point, 0, or of their tangents, 1."""
+    first, rows = i * size_of(program) * width, program.rows * width
+    return Tables(
+        vector(work, first, rows),
+        vector(work, first + rows, rows),
+        vector(work, first + 2 * rows, program.taped * width),
+    )
 
 
 @inlined
-def section(program, work, width, i):
-    """Return the rows of VALUES, ADJOINTS, TANGENTS, or TURNED, the tangents of adjoints."""
-    first, rows = i // 2 * rows_of(program), program.rows
-    if i % 2 == 1:
-        first, rows = first + program.rows, program.reused_rows
-    return vector(work, first * width, rows * width)
-
-
-@inlined
-def clear_all_but_values(values, adjoints, tangents, turned):
-    """Set adjoints and tangents to 0, those of constants above all."""
-    fill(adjoints, 0)
-    fill(tangents, 0)
-    fill(turned, 0)
+def tables_of_both(program, work, width):
+    """Return the tables at a point and of their tangents, with the constants in place."""
+    at_x, R = tables_of(program, work, width, 0), tables_of(program, work, width, 1)
+    put_constants(program, width, at_x.values)
+    fill(at_x.adjoints, 0)
+    fill(R.values, 0)
+    fill(R.adjoints, 0)
+    return at_x, R
 
 
 @inlined

@@ -12,30 +12,26 @@ from ..gemm.tile import at, view
 from ..mlp.losses import Loss, Options, sample_weight
 from ..simd.views import fill, matrix, row, vector_at
 from .interpreter import (
-    ADJOINTS,
-    TANGENTS,
-    TURNED,
-    VALUES,
     Program,
-    clear_all_but_values,
     clear_inputs,
-    go_ahead,
+    go_ahead_and_turn,
     go_back,
     go_forward,
+    go_recording,
     put_constants,
     put_rows,
-    section,
     seed,
+    tables_of,
+    tables_of_both,
     take_rows,
-    turn_back,
     width_of,
 )
 
 # What the words of a program at an address are: places and extents, then numbers.
 (
-    STEPS, N_STEPS, REUSED, RUNS, N_RUNS, OUTPUTS, N_OUTPUTS, CONSTANTS, N_CONSTANTS,
-    TIES, SLOTS, N_SLOTS, N_INPUTS, ROWS, REUSED_ROWS, WIDTH, N_WORDS,
-) = range(17)  # fmt: skip
+    STEPS, N_STEPS, RUNS, N_RUNS, OUTPUTS, N_OUTPUTS, CONSTANTS, N_CONSTANTS,
+    TIES, SLOTS, N_SLOTS, N_INPUTS, ROWS, TAPED, WIDTH, N_WORDS,
+) = range(16)  # fmt: skip
 
 
 def make_words(program):
@@ -49,9 +45,8 @@ def make_words(program):
         (SLOTS, N_SLOTS, program.slots),
     ):
         words[place], words[size] = array.ctypes.data, len(array)
-    words[REUSED], words[TIES] = program.reused.ctypes.data, program.ties.ctypes.data
-    words[N_INPUTS], words[ROWS] = program.n_inputs, program.rows
-    words[REUSED_ROWS], words[WIDTH] = program.reused_rows, program.width
+    words[TIES], words[N_INPUTS] = program.ties.ctypes.data, program.n_inputs
+    words[ROWS], words[TAPED], words[WIDTH] = program.rows, program.taped, program.width
     return words
 
 
@@ -62,15 +57,14 @@ def program_at(address, like):
     n_steps, n_runs, n_slots = words[N_STEPS], words[N_RUNS], words[N_SLOTS]
     return Program(
         matrix(vector_at(words[STEPS], 3 * n_steps, index), 0, n_steps, 3),
-        matrix(vector_at(words[REUSED], 3 * n_steps, index), 0, n_steps, 3),
-        matrix(vector_at(words[RUNS], 3 * n_runs, index), 0, n_runs, 3),
+        matrix(vector_at(words[RUNS], 4 * n_runs, index), 0, n_runs, 4),
         vector_at(words[OUTPUTS], words[N_OUTPUTS], index),
         vector_at(words[CONSTANTS], words[N_CONSTANTS], like),
         vector_at(words[TIES], 2, like),
-        matrix(vector_at(words[SLOTS], 4 * n_slots, words[0]), 0, n_slots, 4),
+        matrix(vector_at(words[SLOTS], 5 * n_slots, words[0]), 0, n_slots, 5),
         words[N_INPUTS],
         words[ROWS],
-        words[REUSED_ROWS],
+        words[TAPED],
         words[WIDTH],
     )
 
@@ -82,12 +76,12 @@ def total(
     """Compute `losses.total` of a circuit."""
     program = program_at(options.circuit, a)
     width, result = width_of(program, a.shape[0], 1), 0.0
-    values = section(program, spare, width, ADJOINTS)
+    values = tables_of(program, spare, width, 0).values
     put_constants(program, width, values)
     for first in range(0, a.shape[0], width):
         count = min(width, a.shape[0] - first)
         _put(program, a, Y, first, count, width, values)
-        go_forward(program, program.reused, width, values)
+        go_forward(program, width, values)
         place = program.outputs[0] * width
         for j in range(count):
             result += sample_weight(weights, first + j) * values[place + j]
@@ -102,20 +96,17 @@ def slopes(
     """Compute `losses.slopes` of a circuit."""
     program = program_at(options.circuit, a)
     width, begin, n_out = width_of(program, a.shape[0], 1), program.constants.size, a.shape[1]
-    values, adjoints = (
-        section(program, spare, width, VALUES),
-        section(program, spare, width, ADJOINTS),
-    )
-    put_constants(program, width, values)
-    fill(adjoints, 0)
+    at_a = tables_of(program, spare, width, 0)
+    put_constants(program, width, at_a.values)
+    fill(at_a.adjoints, 0)
     for first in range(0, a.shape[0], width):
         count = min(width, a.shape[0] - first)
-        _put(program, a, Y, first, count, width, values)
-        clear_inputs(program, width, adjoints)
-        go_forward(program, program.steps, width, values)
-        seed(program, 0, width, adjoints)
-        go_back(program, width, values, adjoints)
-        take_rows(adjoints, begin, n_out, width, at(view(out), first, 0), count)
+        _put(program, a, Y, first, count, width, at_a.values)
+        clear_inputs(program, width, at_a.adjoints)
+        go_recording(program, width, at_a)
+        seed(program, 0, width, at_a.adjoints)
+        go_back(program, width, at_a)
+        take_rows(at_a.adjoints, begin, n_out, width, at(view(out), first, 0), count)
     _scale_rows(out, weights, scale)
 
 
@@ -127,26 +118,13 @@ def curved(
     """Compute `losses.curved` of a circuit."""
     program = program_at(options.circuit, a)
     width, begin, n_out = width_of(program, a.shape[0], 2), program.constants.size, a.shape[1]
-    values, adjoints = (
-        section(program, spare, width, VALUES),
-        section(program, spare, width, ADJOINTS),
-    )
-    tangents, turned = (
-        section(program, spare, width, TANGENTS),
-        section(program, spare, width, TURNED),
-    )
-    put_constants(program, width, values)
-    clear_all_but_values(values, adjoints, tangents, turned)
+    at_a, R = tables_of_both(program, spare, width)
     for first in range(0, a.shape[0], width):
         count = min(width, a.shape[0] - first)
-        _put(program, a, Y, first, count, width, values)
-        put_rows(Ra, first, count, begin, width, tangents)
-        clear_inputs(program, width, adjoints)
-        clear_inputs(program, width, turned)
-        go_ahead(program, width, values, tangents)
-        seed(program, 0, width, adjoints)
-        turn_back(program, width, values, adjoints, tangents, turned)
-        take_rows(turned, begin, n_out, width, at(view(out), first, 0), count)
+        _put(program, a, Y, first, count, width, at_a.values)
+        put_rows(Ra, first, count, begin, width, R.values)
+        go_ahead_and_turn(program, width, at_a, R)
+        take_rows(R.adjoints, begin, n_out, width, at(view(out), first, 0), count)
     _scale_rows(out, weights, scale)
 
 

@@ -3,16 +3,17 @@
 =============  ================================  ========================  =======================
 sort           value                             first derivatives         second derivatives
 =============  ================================  ========================  =======================
-``linear``     v = op(x, y)                      (v, x, y), numbers        none
+``linear``     v = op(x, y)                      (g,): numbers like g      none
 ``binary``     v = op(x, y)                      (v, x, y): by x, by y     (v, x, y): xx, xy, yy
-``selecting``  v = op(x, y), one operand of two  (ties, v, x, y)           none
-``unary``      v = op(x)                         (v, x): p                 (v, p, x)
+``selecting``  v = op(x, y), one operand of two  (x, y): the chosen one    none
+``unary``      v = op(x)                         (v, x): p                 (v, p, x), or none
 =============  ================================  ========================  =======================
 
-A derivative of `selecting` is 0 by an operand that was not chosen, which passes nothing back then;
-where x = y is a tie it is `ties` (2,). The kernels of a run of one operation (`runs`) are made of
-these. To add one, write its record here, and the one of the same name in
-`deltajit.circuits.primitives`.
+What was not chosen gets nothing on the way back, even if the adjoint of v is infinite: of
+`selecting` the chosen one is X, Y, NEITHER, or BOTH of a tie, whose derivatives are `Facts.ties`;
+of `unary` without a second derivative, x is chosen unless p is 0. The kernels of a run of one
+operation (`runs`) are made of these. To add one, write its record here, and the one of the same
+name in `deltajit.circuits.primitives`.
 """
 
 import math
@@ -33,6 +34,7 @@ from ..simd.vectors import (
     sqrt,
 )
 from . import runs
+from .runs import BOTH, NEITHER, X, Y
 
 OPERATIONS: dict[str, runs.Operation] = {}  # the names are NumPy's where it has the function
 LN2 = math.log(2)
@@ -61,27 +63,22 @@ def two(x):
     return broadcast(2, x)
 
 
-def nothing(ties, v, x, y):
-    """Return the derivatives of what is constant between its jumps."""
-    return zero(x), zero(x)
-
-
 # ---------------------------------------------------------------- x + y, x - y, x * y, x / y
 
-define(runs.linear, "add", lambda x, y: x + y, lambda ties, v, x, y: (one(x), one(x)))
-define(runs.linear, "subtract", lambda x, y: x - y, lambda ties, v, x, y: (one(x), -one(x)))
+define(runs.linear, "add", lambda x, y: x + y, lambda g: (one(g), one(g)))
+define(runs.linear, "subtract", lambda x, y: x - y, lambda g: (one(g), -one(g)))
 define(
     runs.binary,
     "multiply",
     lambda x, y: x * y,
-    lambda ties, v, x, y: (y, x),
+    lambda v, x, y: (y, x),
     lambda v, x, y: (zero(x), one(x), zero(x)),
 )
 define(
     runs.binary,
     "divide",
     lambda x, y: x / y,
-    lambda ties, v, x, y: (one(x) / y, select(v == zero(x), -v, -v * (one(x) / y))),
+    lambda v, x, y: (one(x) / y, select(v == zero(x), -v, -v * (one(x) / y))),
     lambda v, x, y: (zero(x), -(one(x) / y) * (one(x) / y), two(x) * (v / y) * (one(x) / y)),
 )
 
@@ -125,14 +122,14 @@ define(
     runs.binary,
     "power",
     lambda x, y: libm_power(x, y),
-    lambda ties, v, x, y: (by_base(x, y), times_log(v, f.log(x), x, y)),
+    lambda v, x, y: (by_base(x, y), times_log(v, f.log(x), x, y)),
     lambda v, x, y: power_curvatures(v, x, y),
 )
 define(
     runs.binary,
     "constant_power",  # y is a constant
     lambda x, y: libm_power(x, y),
-    lambda ties, v, x, y: (by_base(x, y), zero(x)),
+    lambda v, x, y: (by_base(x, y), zero(x)),
     lambda v, x, y: (by_base_twice(x, y), zero(x), zero(x)),
 )
 
@@ -169,7 +166,7 @@ define(
     runs.binary,
     "logaddexp",
     lambda x, y: logaddexp(x, y),
-    lambda ties, v, x, y: (logaddexp_slope(x, y), logaddexp_slope(y, x)),
+    lambda v, x, y: (logaddexp_slope(x, y), logaddexp_slope(y, x)),
     lambda v, x, y: with_signs(logaddexp_curvature(x, y)),
 )
 
@@ -177,15 +174,10 @@ define(
 
 
 @inlined
-def share(v, x, y, tie):
-    """dv/dx of the one of x and y that is v; NaN if v is."""
-    chosen = select(x == v, one(x), zero(x))
-    return select(x == y, broadcast(tie, x), select(v == v, chosen, v))
-
-
-def shares(ties, v, x, y):
-    """dv/dx and dv/dy of a maximum or minimum."""
-    return share(v, x, y, ties[0]), share(v, y, x, ties[1])
+def larger(x, y):
+    """Return which of x and y is the larger one."""
+    of_two = select(x < y, broadcast(Y, x), x + y)  # NaN
+    return select(x == y, broadcast(BOTH, x), select(x > y, broadcast(X, x), of_two))
 
 
 @inlined
@@ -200,36 +192,35 @@ def truth(condition, x):
     return select(condition, one(x), zero(x))
 
 
-define(runs.selecting, "maximum", lambda x, y: maximum(x, y), shares)
-define(runs.selecting, "minimum", lambda x, y: minimum(x, y), shares)
-define(runs.selecting, "less", lambda x, y: truth(x < y, x), nothing)
-define(runs.selecting, "less_equal", lambda x, y: truth(x <= y, x), nothing)
-define(runs.selecting, "equal", lambda x, y: truth(x == y, x), nothing)
+def neither(x, y):
+    """Return that no operand is chosen: the value is constant between its jumps."""
+    return broadcast(NEITHER, x)
+
+
+define(runs.selecting, "maximum", lambda x, y: maximum(x, y), lambda x, y: larger(x, y))
+define(runs.selecting, "minimum", lambda x, y: minimum(x, y), lambda x, y: larger(y, x))
+define(runs.selecting, "less", lambda x, y: truth(x < y, x), neither)
+define(runs.selecting, "less_equal", lambda x, y: truth(x <= y, x), neither)
+define(runs.selecting, "equal", lambda x, y: truth(x == y, x), neither)
 define(
     runs.selecting,
     "keep",  # y where x is not 0, else 0
     lambda x, y: select(x != zero(x), y, zero(x)),
-    lambda ties, v, x, y: (zero(x), truth(x != zero(x), x)),
+    lambda x, y: select(x != zero(x), broadcast(Y, x), broadcast(NEITHER, x)),
 )
 define(
     runs.selecting,
     "drop",  # y where x is 0, else 0
     lambda x, y: select(x != zero(x), zero(x), y),
-    lambda ties, v, x, y: (zero(x), select(x != zero(x), zero(x), one(x))),
+    lambda x, y: select(x != zero(x), broadcast(NEITHER, x), broadcast(Y, x)),
 )
+define(runs.unary, "negative", lambda x: -x, lambda v, x: -one(x), taped=0)
+define(runs.unary, "absolute", lambda x: absolute(x), lambda v, x: sign(x))
 define(
-    runs.selecting,
-    "absolute",
-    lambda x, y: absolute(x),
-    lambda ties, v, x, y: (sign(x), zero(x)),
-    n_operands=1,
-)
-define(
-    runs.selecting,
+    runs.unary,
     "relu",
-    lambda x, y: maximum(zero(x), x),
-    lambda ties, v, x, y: (select(x <= zero(x), zero(x), one(x)), zero(x)),
-    n_operands=1,
+    lambda x: maximum(zero(x), x),
+    lambda v, x: select(x <= zero(x), zero(x), one(x)),
 )
 
 # ---------------------------------------------------------------- of one operand
@@ -260,7 +251,7 @@ def softplus(x):
 
 
 for _name, *_functions in (
-    ("negative", lambda x: -x, lambda v, x: -one(x), lambda v, p, x: zero(x)),
+    ("square", lambda x: x * x, lambda v, x: x + x, lambda v, p, x: two(x)),
     ("sqrt", lambda x: sqrt(x), lambda v, x: broadcast(0.5, x) / v, lambda v, p, x: -p / (x + x)),
     ("exp", lambda x: f.exp(x), lambda v, x: v, lambda v, p, x: p),
     ("exp2", lambda x: f.exp2(x), lambda v, x: broadcast(LN2, x) * v,
@@ -289,5 +280,5 @@ CODES = {name: code for code, name in enumerate(OPERATIONS)}
 
 def slots_of(dtype):
     """Make `Program.slots`: of each operation its kernels for floats of a dtype."""
-    kernels = [(op.forward, op.backward, op.ahead, op.turn) for op in OPERATIONS.values()]
+    kernels = [op[3:] for op in OPERATIONS.values()]
     return np.array([[kernel.slot(dtype) for kernel in row] for row in kernels], np.int64)

@@ -384,10 +384,11 @@ def test_equal_constant_and_dead_parts():
     assert count(lambda x: (x * 0.0, x * -0.0), 1) == 2  # not the same number
 
 
-def test_steps_are_in_an_order_that_works():
+def test_steps_are_in_an_order_that_works(monkeypatch):
+    monkeypatch.setattr(blocks, "SEGMENT", 10_000)  # one segment, so that no row is used again
     c = dj.Circuit(random_function(3000, 5, pool=100), 6)
     program, graph = c.program, c.graph
-    steps, runs = program.steps.reshape(-1, 3), program.runs.reshape(-1, 3)
+    steps, runs = program.steps, program.runs
     assert sorted(graph.codes[graph.codes >= 0]) == sorted(
         np.repeat(runs[:, 0], runs[:, 2] - runs[:, 1])
     )
@@ -408,16 +409,7 @@ def test_segments_share_rows(monkeypatch):
     program = dj.Circuit(random_function(3000, 5, pool=100), 6).program
     ends = lowering._cuts(len(program.steps))
     assert len(ends) > 10
-    first_shared = [own_rows(program, table, ends) for table in (program.steps, program.reused)]
-    assert program.reused_rows - first_shared[1] <= 100
-    assert program.reused_rows < program.rows / 2
-    both = program.reused < first_shared[1]
-    assert np.array_equal(program.steps[both], program.reused[both])
-
-
-def own_rows(program, table, ends):
-    """Return where the rows that segments share begin; check that none reads another's."""
-    writers = {}
+    table, writers = program.steps, {}
     for s, (begin, end) in enumerate(itertools.pairwise(ends)):
         for v in table[begin:end, 0].tolist():
             writers.setdefault(v, set()).add(s)
@@ -429,7 +421,8 @@ def own_rows(program, table, ends):
             assert {x, y} <= known | here
             assert v not in known | here
             (known if v < first else here).add(v)
-    return first
+    assert program.rows - first <= 100
+    assert program.rows < len(table) / 2
 
 
 def test_operations_go_depth_first_if_so_fewer_rows_are_kept(monkeypatch):
@@ -441,7 +434,7 @@ def test_operations_go_depth_first_if_so_fewer_rows_are_kept(monkeypatch):
 
     program = dj.Circuit(f, 20).program
     assert len(program.steps) == 3 * 400 - 1
-    assert program.reused_rows < 200  # 400 sines are needed far away in the traced order
+    assert program.rows < 200  # 400 sines are needed far away in the traced order
 
 
 def test_nothing_is_compiled_for_a_circuit():

@@ -23,26 +23,23 @@ def lower(graph: Graph, dtype: DType) -> Program:
     graphs = graph, _depth_first(graph)
     graph, is_kept = min(((g, _is_kept(g, cuts)) for g in graphs), key=lambda pair: pair[1].sum())
     order, runs = _order(graph, cuts)
-    rows, reused = _rows(graph, order, cuts, is_kept[order], _is_read(graph)[order])
-    steps, again = (
-        np.stack([each[order], each[graph.x[order]], each[graph.y[order]]], axis=1)
-        for each in (rows, reused)
-    )
-    n_rows, n_reused = int(rows.max()) + 1, int(reused.max()) + 1
+    rows = _rows(graph, order, cuts, is_kept[order])
+    taped = np.array([operation.taped for operation in OPERATIONS.values()])[runs[:, 0]]
+    taped = np.append(0, np.cumsum(taped * (runs[:, 2] - runs[:, 1])))
+    n_rows, n_taped = int(rows.max()) + 1, int(taped[-1])
     with np.errstate(all="ignore"):  # constants may overflow or underflow float32
         constants = graph.constants.astype(dtype)
     return Program(
-        steps=steps,
-        reused=again,
-        runs=runs,
+        steps=np.stack([rows[order], rows[graph.x[order]], rows[graph.y[order]]], axis=1),
+        runs=np.column_stack([runs, taped[:-1]]).astype(np.int32),
         outputs=rows[graph.outputs],
         constants=constants,
         ties=np.array(graph.ties, dtype),
         slots=slots_of(dtype),
         n_inputs=graph.n_inputs,
         rows=n_rows,
-        reused_rows=n_reused,
-        width=blocks.samples_in_row(n_rows + n_reused, dtype.itemsize),
+        taped=n_taped,
+        width=blocks.samples_in_row(n_rows, n_taped, dtype.itemsize),
     )
 
 
@@ -92,33 +89,16 @@ def _is_kept(graph: Graph, cuts: list[int]) -> Array:
     return is_kept & (graph.codes >= 0)
 
 
-def _is_read(graph: Graph) -> Array:
-    """Mark the nodes whose values the way back reads: not those that are only added up."""
-    reads = np.array([operation.reads for operation in OPERATIONS.values()])
-    readers = np.flatnonzero(np.where(graph.codes >= 0, reads[graph.codes], False))
-    is_read = np.zeros(graph.codes.size, np.bool_)
-    for nodes in (readers, graph.x[readers], graph.y[readers]):
-        is_read[nodes] = True
-    return is_read
-
-
-def _rows(
-    graph: Graph, order: Array, cuts: list[int], is_kept: Array, is_read: Array
-) -> tuple[Array, Array]:
-    """(row of each node for the way back, and if segments share rows); flags follow `order`."""
+def _rows(graph: Graph, order: Array, cuts: list[int], is_kept: Array) -> Array:
+    """Choose the row of each node; segments share those that aren't kept. Flags follow `order`."""
     rows = np.full(graph.codes.size, -1, np.int32)
     n_constants, n_kept = graph.constants.size, int(is_kept.sum())
     first = n_constants + graph.n_inputs
     rows[graph.codes == schedule.CONSTANT] = np.arange(n_constants)
     rows[graph.codes == schedule.INPUT] = np.arange(n_constants, first)
     rows[order[is_kept]] = np.arange(first, first + n_kept)
-    reused = rows.copy()
-    reused[order[~is_kept]] = first + n_kept + _in_segments(~is_kept, cuts)
-    own, shared = is_read & ~is_kept, ~is_read & ~is_kept
-    n_own = int(own.sum())
-    rows[order[own]] = first + n_kept + np.arange(n_own)
-    rows[order[shared]] = first + n_kept + n_own + _in_segments(shared, cuts)
-    return rows, reused
+    rows[order[~is_kept]] = first + n_kept + _in_segments(~is_kept, cuts)
+    return rows
 
 
 def _in_segments(marked: Array, cuts: list[int]) -> Array:

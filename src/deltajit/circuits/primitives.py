@@ -171,6 +171,7 @@ _TABLE = {
         lambda v, x: (np.where(np.real(x) <= 0, 0.0, 1.0),),
         selects=True,
     ),
+    "square": Operation("{} ** 2", lambda x: x * x, lambda v, x: (2 * x,)),
     "sqrt": Operation("sqrt({})", _sqrt, lambda v, x: (0.5 / v,)),
     "exp": Operation("exp({})", np.exp, lambda v, x: (v,)),
     "exp2": Operation("exp2({})", exp2, lambda v, x: (math.log(2) * v,)),

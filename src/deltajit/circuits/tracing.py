@@ -237,7 +237,9 @@ def subtract(x: object, y: object) -> object:
 
 
 def multiply(x: object, y: object) -> object:
-    """Trace ``x * y``."""
+    """Trace ``x * y``; x times itself is a square."""
+    if _is_same(x, y):
+        return _apply("square", x, x)
     return y if _is(x, 1) else x if _is(y, 1) else _apply("multiply", x, y)
 
 
