@@ -16,7 +16,9 @@ from deltajit.network import Network
 from deltajit.training import callbacks, schedules
 from deltajit.training.callbacks import EarlyStopping, ReduceLROnPlateau, WeightAveraging
 from deltajit.training.full_batch import LBFGS, LevenbergMarquardt
+from deltajit.training.gauss_newton import GaussNewtonCG
 from deltajit.training.history import History
+from deltajit.training.kfac import KFAC
 from deltajit.training.loop import DivergedError
 from deltajit.uncertainty.laplace import Laplace
 from deltajit.version import VERSION
@@ -26,9 +28,10 @@ __version__ = VERSION
 load = Network.load
 
 __all__ = [
-    "LBFGS", "Circuit", "DifferentialLoss", "DivergedError", "EarlyStopping", "Ensemble",
-    "FormatError", "History", "Laplace", "LevenbergMarquardt", "Network", "ReduceLROnPlateau",
-    "Standardizer", "WeightAveraging", "callbacks", "circuit", "constructions", "kernels", "load",
-    "plot", "reference", "register_activation", "register_loss", "schedules", "Optimizer",
+    "KFAC", "LBFGS", "Circuit", "DifferentialLoss", "DivergedError", "EarlyStopping", "Ensemble",
+    "FormatError", "GaussNewtonCG", "History", "Laplace", "LevenbergMarquardt", "Network",
+    "ReduceLROnPlateau", "Standardizer", "WeightAveraging", "callbacks", "circuit",
+    "constructions", "kernels", "load", "plot", "reference", "register_activation",
+    "register_loss", "schedules", "Optimizer",
     *kernels.OPTIMIZERS,
 ]  # fmt: skip

@@ -25,7 +25,7 @@ from deltajit.io.files import Path
 from deltajit.kernels.blocks import LARGEST_BLOCK
 from deltajit.kernels.hints import hinted
 from deltajit.kernels.mlp import handle
-from deltajit.kernels.mlp.optimizers import Adam, Optimizer
+from deltajit.kernels.mlp.optimizers import Adam
 from deltajit.model import checks, custom, memory, scores
 from deltajit.model.architecture import Architecture, with_names
 from deltajit.model.checks import Seed
@@ -37,7 +37,7 @@ from deltajit.model.memory import Array, DType
 from deltajit.plot import units
 from deltajit.training import fitting, incremental
 from deltajit.training.feeds import Held, in_memory, source_of
-from deltajit.training.fitting import Options
+from deltajit.training.fitting import Method, Options
 from deltajit.training.full_batch import FullBatch
 from deltajit.training.history import History
 from deltajit.training.incremental import Progress
@@ -1216,7 +1216,7 @@ class Network(Described):
         Y: ArrayLike | None = None,
         epochs: int = 10,
         batch_size: int = 32,
-        optimizer: Optimizer | FullBatch | None = None,
+        optimizer: Method | FullBatch | None = None,
         *,
         validation_data: checks.Validation | None = None,
         validation_split: float | None = None,
@@ -1254,6 +1254,7 @@ class Network(Described):
             Rule by which theta moves: ``dj.Adam()`` by default. ``dj.LBFGS()``,
             ``dj.LevenbergMarquardt()`` and ``dj.Rprop()`` take every step on all samples, whatever
             batch_size is; the first two may end before `epochs` steps, when they have converged.
+            ``dj.GaussNewtonCG()`` and ``dj.KFAC()`` look at the curvature of each minibatch.
         validation_data : (X, Y) or (X, Y, sample_weight), optional
             Samples on which the loss is taken after each epoch.
         validation_split : float, optional
@@ -1362,7 +1363,7 @@ class Network(Described):
         self,
         X: ArrayLike | Iterable[Batch],
         Y: ArrayLike | None = None,
-        optimizer: Optimizer | None = None,
+        optimizer: Method | None = None,
         *,
         batch_size: int = 32,
         sample_weight: ArrayLike | None = None,
