@@ -133,7 +133,8 @@ def fit(
     batch_size = checks.whole(batch_size, "batch_size")
     method = checks.optimizer(Adam() if optimizer is None else optimizer)
     if isinstance(method, SecondOrder):
-        raise ValueError(f"optimizer must be one of gradients, got {type(method).__name__}")
+        name = type(method).__name__
+        raise ValueError(f"optimizer must be one that gradients are enough for, got {name}")
     architecture = net.architecture
     columns = rows.checked(architecture, X, Y, sample_weight)
     size = _block_size(architecture, len(columns[0]), block_size, batch_size if not passes else 0)
