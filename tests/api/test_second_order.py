@@ -189,6 +189,7 @@ def test_rates_of_a_schedule(optimizer):
 def test_bad_arguments(optimizer):
     net, X, Y, _ = case()
     before, name = net.theta.copy(), type(optimizer).__name__
+    drawn = net._rng.bit_generator.state
     for given in ({"clip_norm": 1.0}, {"dropout": 0.5}):
         for fit in (net.fit, net.partial_fit):
             with pytest.raises(ValueError, match=f"means nothing to {name}"):
@@ -198,6 +199,7 @@ def test_bad_arguments(optimizer):
             type(optimizer)(**{argument: 0})
     with pytest.raises(TypeError, match="optimizer must be one such as"):
         dj.Ensemble([3, 5, 2], 2).fit(X, Y, optimizer=optimizer)
+    assert net._rng.bit_generator.state == drawn
     np.testing.assert_array_equal(net.theta, before)
 
 

@@ -67,11 +67,11 @@ def fit(net: Any, source: Source, rng: np.random.Generator, options: Options) ->
         source.needs_all(method)
         batch_size = source.samples
     if isinstance(method, SecondOrder):
-        leave_out(method, dropout=dropout, clip_norm=options.clip_norm)
+        leave_out(net, options, "clip_norm")
     steps = 1 if options.schedule is None else source.steps(batch_size)
     rule = _rule(net, method, epochs, steps, options)
-    state = TrainingState(net, rule, History(), epochs, watchers.columns(), dropout)
-    state.optimizer = method
+    columns = watchers.columns()
+    state = TrainingState(net, rule, History(), epochs, columns, dropout, optimizer=method)
     kept = _checkpoint(state, source, batch_size, options)
     saved = kept.read(state, rng, watchers.callbacks) if kept and options.resume else None
 
@@ -113,9 +113,7 @@ def _fit_on_all(
     options: Options,
 ) -> History:
     """Train by LBFGS or LevenbergMarquardt, which have no minibatches, rates or state to keep."""
-    given = {name: getattr(options, name) for name in ("schedule", "clip_norm", "checkpoint")}
-    given["dropout"] = any(checks.dropout(options.dropout, len(net.sizes) - 2)) or None
-    leave_out(options.optimizer, **given)
+    leave_out(net, options, "schedule", "clip_norm", "checkpoint")
     state = TrainingState(net, None, History(), epochs, watchers.columns())
     source.needs_all(options.optimizer)
     objective = source.objective(net)
@@ -125,11 +123,13 @@ def _fit_on_all(
         return full_batch.train(loop, objective, cast(full_batch.FullBatch, options.optimizer))
 
 
-def leave_out(optimizer: object, **given: object) -> None:
-    """Raise ValueError if one of the arguments of these names isn't None."""
+def leave_out(net: Any, options: Any, *names: str) -> None:
+    """Raise ValueError if dropout or an option of these names is given."""
+    given = {name: getattr(options, name) for name in names}
+    given["dropout"] = any(checks.dropout(options.dropout, len(net.sizes) - 2)) or None
     for name, value in given.items():
         if value is not None:
-            method = type(optimizer).__name__
+            method = type(options.optimizer).__name__
             raise ValueError(f"{name} means nothing to {method}; leave it out")
 
 

@@ -56,10 +56,8 @@ def partial_fit(
         len(net.sizes) - 2,
         lambda: minibatches.seeds(rng) if kept is None else kept.copy(),
     )
-    if isinstance(options.optimizer, SecondOrder):
-        leave_out(options.optimizer, dropout=dropout, clip_norm=options.clip_norm)
-    fit = TrainingState(net, rule, History(), 1, ("loss",), dropout)
-    fit.optimizer = options.optimizer
+    method = options.optimizer
+    fit = TrainingState(net, rule, History(), 1, ("loss",), dropout, optimizer=method)
     try:
         train = source.training(fit, batch_size, rng, options.shuffle)
         loss = minibatches.epochs(fit, train)()
@@ -81,6 +79,8 @@ def _rule(net: Any, options: Options, before: Progress | None) -> Rule:
             f"{type(method).__name__} takes each step on all samples, which partial_fit never has; "
             "optimizer must be one such as dj.SGD(0.1) or dj.Adam()"
         )
+    if isinstance(method, SecondOrder):
+        leave_out(net, options, "clip_norm")
     if options.clip_norm is not None:
         checks.above_zero(options.clip_norm, "clip_norm")
     clip = float(options.clip_norm or 0)
