@@ -270,7 +270,7 @@ def test_what_is_cited(tmp_path, monkeypatch):
 
 def test_losses_over_time(monkeypatch, tmp_path):
     monkeypatch.setattr(second_order, "SECONDS", 0.05)
-    one = second_order.curve("surface", dj.Adam(), 64, schedule=dj.schedules.CosineDecay())
+    one = second_order.train("surface", dj.Adam(), 64, schedule=dj.schedules.CosineDecay())
     assert one["seconds"] == sorted(one["seconds"])
     assert one["loss"][-1] < one["loss"][0]
     assert second_order.after(one, one["seconds"][1]) == one["loss"][1]

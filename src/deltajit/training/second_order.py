@@ -125,7 +125,7 @@ class SecondOrderSteps:
         assert rule is not None
         if not (np.isfinite(before) and np.isfinite(batch.grad).all()):
             return np.nan
-        lr, number, (damping, *_) = self._state.lr, int(rule.count[0]) + 1, rule.state[0]
+        lr, number, damping = self._state.lr, int(rule.count[0]) + 1, float(rule.state[0, 0])
         previous, kept = np.split(rule.state[0, 1:], [theta.size])
         p, product = self._state.optimizer.step(batch, damping, previous, kept, number)
         tried = (theta + lr * p).astype(theta.dtype)
