@@ -42,7 +42,7 @@ bench-peers: .venv/bench .venv/peers .peers/jax-0.4.31 $(patsubst --%,.peers/%,$
 	for isa in native avx2; do $(BIN)/python -m bench.peers --isa $$isa $(PEERS) || exit 1; done
 
 # All figures and pictures of the documentation, beside other libraries; wants a quiet machine.
-CITED := single ensemble start distributed
+CITED := single ensemble start distributed second_order
 results: bench-peers
 	$(BIN)/python -m pytest bench/ --full --claims=report
 	for program in $(CITED); do $(BIN)/python -m bench.$$program || exit 1; done

@@ -11,7 +11,7 @@ import textwrap
 
 import numpy as np
 
-from bench import store, table
+from bench import second_order, store, table
 from bench.derivatives import GRADIENT, HVP, KEPT, LOSS
 from deltajit.plot import PALETTE
 
@@ -91,6 +91,7 @@ def update():
         for claim in claims.pop("claims"):
             claims["figures"].setdefault(claim["text"], {})[claim["subject"]] = claim["value"]
         del claims["groups"]
+    known.get("second_order", {}).pop("curves", None)
     return json.loads(json.dumps(known), parse_float=lambda number: float(f"{float(number):.4g}"))
 
 
@@ -185,12 +186,17 @@ def _tables(results):
     return [table.table(results, kind) for kind in table.UNITS]
 
 
+def _of_second_order(results):
+    return [second_order.table(results)]
+
+
 PROGRAMS = {
     "claims": _of_claims,
     "start": _of_start,
     "single": _of_single,
     "ensemble": _of_ensemble,
     "distributed": _of_distributed,
+    "second_order": _of_second_order,
     store.PEERS["native"]: _of_peers,
     store.PEERS["avx2"]: _tables,
 }
@@ -234,6 +240,8 @@ def main():
         print(cheap_gradient(claims, folder / "cheap_gradient.png"))
     if (peers := store.load("peers")) is not None:
         print(*_tables(peers), table.picture(peers, folder / "peers.png"), sep="\n\n")
+    if (curves := store.load("second_order")) is not None:
+        print(second_order.picture(curves, folder / "second_order.png"))
     if options.docs:
         figures = update()
         old, new = list(sentences(store.cited())), list(sentences(figures))

@@ -414,7 +414,7 @@ class Ensemble(Described):
         size = min(checks.whole(batch_size, "batch_size"), n)
         method = checks.optimizer(Adam() if optimizer is None else optimizer)
         if not hasattr(method, "rule"):
-            raise TypeError(f"optimizer must take minibatches, as dj.SGD or dj.Adam; got {method}")
+            raise TypeError(f"optimizer must be one such as dj.SGD or dj.Adam; got {method}")
         if getattr(method, "full_batch", False):
             size = n
         checks.schedule(schedule)

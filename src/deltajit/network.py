@@ -27,7 +27,7 @@ from deltajit.kernels.hints import hinted
 from deltajit.kernels.mlp import handle
 from deltajit.kernels.mlp.calls import calls_for
 from deltajit.kernels.mlp.derivatives import BY_INPUTS, BY_THETA, EXACT, GAUSS_NEWTON
-from deltajit.kernels.mlp.optimizers import Adam, Optimizer
+from deltajit.kernels.mlp.optimizers import Adam
 from deltajit.model import checks, custom, memory, scores
 from deltajit.model.architecture import Architecture, with_names
 from deltajit.model.checks import Seed
@@ -39,7 +39,7 @@ from deltajit.model.memory import Array, DType
 from deltajit.plot import units
 from deltajit.training import fitting, incremental
 from deltajit.training.feeds import Held, in_memory, source_of
-from deltajit.training.fitting import Options
+from deltajit.training.fitting import Method, Options
 from deltajit.training.full_batch import FullBatch
 from deltajit.training.history import History
 from deltajit.training.incremental import Progress
@@ -1224,7 +1224,7 @@ class Network(Described):
         Y: ArrayLike | None = None,
         epochs: int = 10,
         batch_size: int = 32,
-        optimizer: Optimizer | FullBatch | None = None,
+        optimizer: Method | FullBatch | None = None,
         *,
         validation_data: checks.Validation | None = None,
         validation_split: float | None = None,
@@ -1262,6 +1262,7 @@ class Network(Described):
             Rule by which theta moves: ``dj.Adam()`` by default. ``dj.LBFGS()``,
             ``dj.LevenbergMarquardt()`` and ``dj.Rprop()`` take every step on all samples, whatever
             batch_size is; the first two may end before `epochs` steps, when they have converged.
+            ``dj.GaussNewtonCG()`` and ``dj.KFAC()`` look at the curvature of each minibatch.
         validation_data : (X, Y) or (X, Y, sample_weight), optional
             Samples on which the loss is taken after each epoch.
         validation_split : float, optional
@@ -1372,7 +1373,7 @@ class Network(Described):
         self,
         X: ArrayLike | Iterable[Batch],
         Y: ArrayLike | None = None,
-        optimizer: Optimizer | None = None,
+        optimizer: Method | None = None,
         *,
         batch_size: int = 32,
         sample_weight: ArrayLike | None = None,

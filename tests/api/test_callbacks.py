@@ -57,7 +57,11 @@ def test_an_object_with_one_method_will_do():
     assert seen[-1] == net.loss(X, Y)
 
 
-@pytest.mark.parametrize("optimizer", [None, dj.LBFGS(), dj.LevenbergMarquardt()], ids=str)
+METHODS = [None, dj.LBFGS(), dj.LevenbergMarquardt(), dj.KFAC()]
+methods = pytest.mark.parametrize("optimizer", METHODS, ids=str)
+
+
+@methods
 def test_stop(optimizer):
     net, X, Y, held_out = problem()
     history = net.fit(
@@ -67,7 +71,7 @@ def test_stop(optimizer):
     assert len(history.loss) == len(history.val_loss) == 4
 
 
-@pytest.mark.parametrize("optimizer", [None, dj.LBFGS(), dj.LevenbergMarquardt()], ids=str)
+@methods
 @pytest.mark.parametrize("epochs", [0, 3])
 def test_no_epoch(optimizer, epochs):
     """None is asked for, or a callback stops fit before the first: no weight moves."""
@@ -308,7 +312,7 @@ def test_wrong_options(options, error, message):
     np.testing.assert_array_equal(net.theta, before)
 
 
-@pytest.mark.parametrize("optimizer", [None, dj.LBFGS(), dj.LevenbergMarquardt()], ids=str)
+@methods
 def test_an_epoch_that_can_not_be_noted_is_none(optimizer):
     """Theta is as before, where it is the first."""
     net, X, Y, held_out = problem()

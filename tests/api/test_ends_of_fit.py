@@ -155,7 +155,7 @@ def test_last_step_that_overflows_is_noticed():
 
 # ---------------------------------------------------------------- methods that take all samples
 
-FULL_BATCH = [dj.LBFGS(), dj.LevenbergMarquardt(), dj.Rprop()]
+FULL_BATCH = [dj.LBFGS(), dj.LevenbergMarquardt(), dj.Rprop(), dj.GaussNewtonCG(), dj.KFAC()]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e25])
@@ -219,7 +219,7 @@ def test_a_singular_matrix_is_no_step(scale, dense, monkeypatch):
 
 # ---------------------------------------------------------------- what callbacks are told of ends
 
-METHODS = [dj.SGD(1e-3), dj.LBFGS(), dj.LevenbergMarquardt()]
+METHODS = [dj.SGD(1e-3), dj.LBFGS(), dj.LevenbergMarquardt(), dj.GaussNewtonCG()]
 methods = pytest.mark.parametrize("optimizer", METHODS, ids=lambda x: type(x).__name__)
 
 

@@ -253,6 +253,7 @@ def test_wrong_options():
     wrong("block_size must be >= 1", block_size=0)
     wrong("batch_size must be >= 1", batch_size=0)
     wrong("local_epochs must be >= 1", local_epochs=0)
+    wrong("optimizer must be one that gradients are enough for, got KFAC", optimizer=dj.KFAC())
     wrong("local_epochs means nothing to LBFGS", local_epochs=1, optimizer=dj.LBFGS())
     wrong("sample_weight must not be 0", weights=np.zeros(N), optimizer=dj.LBFGS())
     wrong("sample_weight must not be 0", weights=np.zeros(N))

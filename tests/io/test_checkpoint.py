@@ -41,7 +41,7 @@ class Dies:
             raise RuntimeError("dead")
 
 
-OPTIMIZERS = [dj.SGD(0.05), dj.SGD(0.05, 0.9), dj.Adam(0.02), dj.Rprop(), dj.Lion(0.01)]
+OPTIMIZERS = [dj.SGD(0.05), dj.SGD(0.05, 0.9), dj.Adam(0.02), dj.Rprop(), dj.Lion(0.01), dj.KFAC()]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)

@@ -24,12 +24,14 @@ from bench import (
     peers,
     products,
     report,
+    second_order,
     start,
     store,
     table,
     worker,
 )
 
+import deltajit as dj
 from tests.helpers import processes
 
 SMALL = [case for case in cases.CASES if case.n_params < 30_000]
@@ -265,6 +267,16 @@ def test_what_is_cited(tmp_path, monkeypatch):
     }
     assert report.between([2.0, 1.2345]) == "1.2 to 2"
     assert report.between([440.4, 440.0]) == "440"
+
+
+def test_losses_over_time(monkeypatch, tmp_path):
+    monkeypatch.setattr(second_order, "SECONDS", 0.05)
+    one = second_order.train("surface", dj.Adam(), 64, schedule=dj.schedules.CosineDecay())
+    assert one["seconds"] == sorted(one["seconds"])
+    assert one["loss"][-1] < one["loss"][0]
+    assert second_order.after(one, one["seconds"][1]) == one["loss"][1]
+    picture = second_order.picture({"curves": {x: {"Adam": one} for x in "ab"}}, tmp_path / "a.png")
+    assert picture.stat().st_size > 10_000
 
 
 # ---------------------------------------------------------------- bench.start

@@ -37,20 +37,20 @@ FLOORS = """
     version
     reference.arrays reference.activations reference.losses reference.sweeps reference.passes
     reference.tangents reference.inputs reference.rollout
-    reference.optimizers reference.training reference
+    reference.optimizers reference.training reference.curvature reference
 
     model model.memory model.described
     circuits circuits.primitives circuits.graphs circuits.lowering circuits.tracing circuits.trace
     model.checks model.custom model.architecture
     model.initializers model.collapse model.data model.scores model.standardizer circuits.networks
     plot.axes plot.notebook plot.epochs plot.rates plot.nodes plot.walk plot.units
-    derivatives derivatives.linearization derivatives.objective derivatives.blackboard
-    derivatives.numbers derivatives.by_inputs
+    derivatives derivatives.linearization derivatives.kronecker derivatives.objective
+    derivatives.blackboard derivatives.numbers derivatives.by_inputs
     io io.files
     training training.schedules training.history training.callbacks training.checkpoint
     training.progress training.loop training.watchers training.minibatches training.members
-    training.rate_finder training.leaves training.feeds training.full_batch training.fitting
-    training.incremental
+    training.rate_finder training.second_order training.gauss_newton training.kfac
+    training.leaves training.feeds training.full_batch training.fitting training.incremental
     io.forms io.saving io.recognition io.torch_modules io.pytorch io.scikit_learn
     io.chain io.onnx_file io.onnx_elements io.onnx_graph io.onnx io.c_header
 

@@ -60,7 +60,7 @@ def test_networks(output, loss, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_fit(dtype):
     X, Y = data("squared_error")
-    for optimizer in (dj.Adam(), dj.SGD(1e-3), dj.LBFGS(), dj.LevenbergMarquardt()):
+    for optimizer in (dj.Adam(), dj.SGD(1e-3), dj.LBFGS(), dj.LevenbergMarquardt(), dj.KFAC()):
         net = dj.Network([3, 4, 2], dtype=dtype, rng=0)
         net.fit(
             X, Y, 3, optimizer=optimizer, progress=False, validation_data=(X, Y),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,11 +12,30 @@ from numpy.typing import ArrayLike
 from deltajit import kernels
 from deltajit.kernels.mlp.calls import calls_for
 from deltajit.kernels.mlp.derivatives import EXACT, GAUSS_NEWTON
+from deltajit.kernels.mlp.model import block_size
 from deltajit.model import checks, memory
 from deltajit.model.architecture import Architecture
 from deltajit.model.data import Data
 from deltajit.model.described import Described
 from deltajit.model.memory import Array
+
+
+class Sweep(NamedTuple):
+    """Hold both sweeps over a block of samples.
+
+    Attributes
+    ----------
+    rows : slice
+        Which samples these are.
+    a : list of ndarray, (b, n_l)
+        ``[X, a[1], ..., a[L]]``.
+    delta : list of ndarray, (b, n_l)
+        ``[delta[1], ..., delta[L]]`` of the loss of all samples, a mean.
+    """
+
+    rows: slice
+    a: list[Array]
+    delta: list[Array]
 
 
 class Linearization(Described):
@@ -206,6 +227,28 @@ class Linearization(Described):
         out = np.empty(theta.size, theta.dtype)
         self._calls.vjp(self._model, X, self._points, cotangent, out, self._work())
         return out
+
+    def sweeps(self) -> Iterator[Sweep]:
+        """Yield both sweeps, block by block of the samples.
+
+        Yields
+        ------
+        Sweep
+            Views of what is kept: not to be changed.
+        """
+        X, network = self._data.X, self._model.network[0]
+        units, n_out, size = int(network["units"]), int(network["n_out"]), block_size(len(X))
+        for first in range(0, len(X), size):
+            rows = slice(first, min(first + size, len(X)))
+            count = rows.stop - first
+            here = self._points[first * (2 * units + n_out) :]  # a, z of the outputs, delta
+            deltas = here[count * (units + n_out) :]
+            a, delta = [X[rows]], []
+            for layer in self._model.layers:
+                at, n = int(layer["a_at"]) * count, int(layer["n_out"])
+                a.append(here[at : at + count * n].reshape(count, n))
+                delta.append(deltas[at : at + count * n].reshape(count, n))
+            yield Sweep(rows, a, delta)
 
     def _second_order(self, kind: int, v: ArrayLike) -> Array:
         theta, (X, Y, weights) = self._model.theta, self._data

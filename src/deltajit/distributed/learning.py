@@ -20,6 +20,7 @@ from deltajit.training.fitting import Options
 from deltajit.training.full_batch import FullBatch
 from deltajit.training.history import History
 from deltajit.training.schedules import Schedule
+from deltajit.training.second_order import SecondOrder
 from deltajit.training.watchers import Metric
 
 BATCH = 2**16  # samples of a step
@@ -131,6 +132,9 @@ def fit(
         batch_size = BATCH if passes is None else LOCAL_BATCH
     batch_size = checks.whole(batch_size, "batch_size")
     method = checks.optimizer(Adam() if optimizer is None else optimizer)
+    if isinstance(method, SecondOrder):
+        name = type(method).__name__
+        raise ValueError(f"optimizer must be one that gradients are enough for, got {name}")
     architecture = net.architecture
     columns = rows.checked(architecture, X, Y, sample_weight)
     size = _block_size(architecture, len(columns[0]), block_size, batch_size if not passes else 0)

@@ -246,11 +246,13 @@ def validation_data(value: object) -> tuple[ArrayLike, ArrayLike, ArrayLike | No
 
 
 def optimizer(value: Any) -> Any:
-    """Check an object with a `rule` or `minimize`: dj.SGD(0.1), dj.Adam() or dj.LBFGS(), say."""
-    methods = [getattr(value, name, None) for name in ("rule", "minimize")]
+    """Check an object with one of these methods: dj.SGD(0.1), dj.LBFGS() or dj.KFAC(), say."""
+    methods = [getattr(value, name, None) for name in ("rule", "minimize", "remembered")]
     if isinstance(value, type) or not any(map(callable, methods)):
         asked = value if isinstance(value, str) else getattr(value, "__name__", "")
-        meant = hints.nearest(asked, [*OPTIMIZERS, "LBFGS", "LevenbergMarquardt"])
+        meant = hints.nearest(
+            asked, [*OPTIMIZERS, "LBFGS", "LevenbergMarquardt", "GaussNewtonCG", "KFAC"]
+        )
         hint = f"; did you mean optimizer=dj.{meant}()?" if meant else ""
         raise TypeError(
             f"optimizer must be one such as dj.SGD(0.1) or dj.Adam(), got {value!r}{hint}"

@@ -6,7 +6,7 @@ along v to machine precision (complex step: Squire & Trapp 1998), which is how t
 is checked.
 
 Modules, each importing only those before it: arrays, activations, losses, sweeps, passes,
-tangents, inputs, rollout, optimizers, training.
+tangents, inputs, rollout, optimizers, training, curvature.
 """
 
 from deltajit.reference.activations import (
@@ -19,6 +19,15 @@ from deltajit.reference.activations import (
     times_derivative,
 )
 from deltajit.reference.arrays import of_numbers, one_hot
+from deltajit.reference.curvature import (
+    gauss_newton_matrix,
+    gauss_newton_step,
+    joined,
+    kfac_step,
+    kronecker_factors,
+    kronecker_solve,
+    parted,
+)
 from deltajit.reference.inputs import input_hessian, input_jvp, input_vjp, jets, jets_vjp
 from deltajit.reference.losses import LOSSES, Loss, of_outputs, sample_losses
 from deltajit.reference.optimizers import (
@@ -63,11 +72,12 @@ from deltajit.reference.training import fit_epoch, sgd_step
 __all__ = [
     "ACTIVATIONS", "LOSSES", "OPTIMIZERS", "Activation", "Loss", "Model", "Sweep", "Trace",
     "accumulate_gradient", "activate", "adagrad_update", "adam_update", "backward", "clip",
-    "derivative", "dropout_masks", "fit_epoch", "forward", "gnvp", "hvp", "input_grad",
-    "input_hessian", "input_jvp", "input_vjp", "jacobian", "jets", "jets_vjp", "jvp",
-    "linear_activation_forward", "lion_update", "loss", "of_numbers", "of_outputs", "of_units",
-    "one_hot", "output_delta", "parameter_jacobian", "per_sample_grads", "predict",
-    "propagate_delta", "radam_update", "rmsprop_update", "rollout", "rollout_grad",
-    "rprop_update", "sample_losses", "second_derivative", "sgd_step", "sgd_update",
+    "derivative", "dropout_masks", "fit_epoch", "forward", "gauss_newton_matrix",
+    "gauss_newton_step", "gnvp", "hvp", "input_grad", "input_hessian", "input_jvp", "input_vjp",
+    "jacobian", "jets", "jets_vjp", "joined", "jvp", "kfac_step", "kronecker_factors",
+    "kronecker_solve", "linear_activation_forward", "lion_update", "loss", "of_numbers",
+    "of_outputs", "of_units", "one_hot", "output_delta", "parameter_jacobian", "parted",
+    "per_sample_grads", "predict", "propagate_delta", "radam_update", "rmsprop_update", "rollout",
+    "rollout_grad", "rprop_update", "sample_losses", "second_derivative", "sgd_step", "sgd_update",
     "times_derivative", "trace", "value_and_grad", "vjp",
 ]  # fmt: skip

@@ -14,7 +14,8 @@ from deltajit.model.data import Data, checked
 from deltajit.training.history import TrainingState
 from deltajit.training.leaves import BlockObjective, Blocks
 from deltajit.training.loop import pieces
-from deltajit.training.minibatches import Steps, Sums
+from deltajit.training.minibatches import Sums
+from deltajit.training.second_order import steps_of
 
 Train = Callable[[], Iterator[Sums]]
 
@@ -90,7 +91,7 @@ class Held(Finite):
         self, state: TrainingState, batch_size: int, rng: np.random.Generator, shuffle: bool
     ) -> Train:
         """Return a function that takes the steps of an epoch."""
-        step = Steps(state.net, cast(Any, state.rule), batch_size, state.dropout)
+        step = steps_of(state, batch_size, rng)
         order = self.orders(batch_size, rng, shuffle)
 
         def train() -> Iterator[Sums]:
@@ -120,7 +121,7 @@ class Mapped(Finite):
         self, state: TrainingState, batch_size: int, rng: np.random.Generator, shuffle: bool
     ) -> Train:
         """Return a function that takes the steps of an epoch."""
-        step = Steps(state.net, cast(Any, state.rule), batch_size, state.dropout)
+        step = steps_of(state, batch_size, rng)
         order = self.orders(batch_size, rng, shuffle)
         most = max(1, self._blocks.size // batch_size)
 
@@ -171,7 +172,7 @@ class Stream:
         self, state: TrainingState, batch_size: int, rng: np.random.Generator, shuffle: bool
     ) -> Train:
         """Return a function that takes the steps of an epoch."""
-        step = Steps(state.net, cast(Any, state.rule), READ, state.dropout)
+        step = steps_of(state, READ, rng)
 
         def train() -> Iterator[Sums]:
             number = -1

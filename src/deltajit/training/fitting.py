@@ -20,7 +20,10 @@ from deltajit.training.checkpoint import Checkpoint, restore
 from deltajit.training.feeds import Source
 from deltajit.training.history import History, TrainingState
 from deltajit.training.loop import Loop
+from deltajit.training.second_order import SecondOrder, fresh_rule
 from deltajit.training.watchers import Metric, Watchers, watched
+
+Method = Optimizer | SecondOrder
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Options:
 
     epochs: int
     batch_size: int
-    optimizer: Optimizer | full_batch.FullBatch
+    optimizer: Method | full_batch.FullBatch
     validation_data: checks.Validation | None
     schedule: schedules.Schedule | None
     clip_norm: float | None
@@ -63,9 +66,12 @@ def fit(net: Any, source: Source, rng: np.random.Generator, options: Options) ->
     if getattr(method, "full_batch", False):
         source.needs_all(method)
         batch_size = source.samples
+    if isinstance(method, SecondOrder):
+        leave_out(net, options, "clip_norm")
     steps = 1 if options.schedule is None else source.steps(batch_size)
     rule = _rule(net, method, epochs, steps, options)
-    state = TrainingState(net, rule, History(), epochs, watchers.columns(), dropout)
+    columns = watchers.columns()
+    state = TrainingState(net, rule, History(), epochs, columns, dropout, optimizer=method)
     kept = _checkpoint(state, source, batch_size, options)
     saved = kept.read(state, rng, watchers.callbacks) if kept and options.resume else None
 
@@ -107,12 +113,7 @@ def _fit_on_all(
     options: Options,
 ) -> History:
     """Train by LBFGS or LevenbergMarquardt, which have no minibatches, rates or state to keep."""
-    given = {name: getattr(options, name) for name in ("schedule", "clip_norm", "checkpoint")}
-    given["dropout"] = any(checks.dropout(options.dropout, len(net.sizes) - 2)) or None
-    for name, value in given.items():
-        if value is not None:
-            method = type(options.optimizer).__name__
-            raise ValueError(f"{name} means nothing to {method}; leave it out")
+    leave_out(net, options, "schedule", "clip_norm", "checkpoint")
     state = TrainingState(net, None, History(), epochs, watchers.columns())
     source.needs_all(options.optimizer)
     objective = source.objective(net)
@@ -122,12 +123,22 @@ def _fit_on_all(
         return full_batch.train(loop, objective, cast(full_batch.FullBatch, options.optimizer))
 
 
-def _rule(net: Any, optimizer: Optimizer, epochs: int, steps: int, options: Options) -> Rule:
+def leave_out(net: Any, options: Any, *names: str) -> None:
+    """Raise ValueError if dropout or an option of these names is given."""
+    given = {name: getattr(options, name) for name in names}
+    given["dropout"] = any(checks.dropout(options.dropout, len(net.sizes) - 2)) or None
+    for name, value in given.items():
+        if value is not None:
+            method = type(options.optimizer).__name__
+            raise ValueError(f"{name} means nothing to {method}; leave it out")
+
+
+def _rule(net: Any, optimizer: Method, epochs: int, steps: int, options: Options) -> Rule:
     """Return the optimizer's fresh state, with a rate for each update if there is a schedule."""
     checks.schedule(options.schedule)
     if options.clip_norm is not None:
         checks.above_zero(options.clip_norm, "clip_norm")
-    rule: Rule = optimizer.rule(net.n_params, net.dtype)
+    rule = fresh_rule(optimizer, net)
     rates = schedules.rates(options.schedule, float(rule.rates[0]), epochs, steps)
     return rule._replace(rates=rates, clip=float(options.clip_norm or 0))
 

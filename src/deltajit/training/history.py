@@ -162,6 +162,8 @@ class TrainingState:
         Number of epochs that a checkpoint has brought along.
     stopped : bool
         Whether `stop` has been called.
+    optimizer : object
+        Optimizer of the fit, as it was given; None of an `Ensemble`.
     """
 
     net: Any
@@ -172,6 +174,7 @@ class TrainingState:
     dropout: kernels.Dropout | None = None
     resumed: int = 0
     stopped: bool = False
+    optimizer: Any = None
 
     @property
     def theta(self) -> Array:

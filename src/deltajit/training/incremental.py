@@ -9,18 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltajit.kernels import Rule
-from deltajit.kernels.mlp.optimizers import Optimizer
 from deltajit.model import checks
 from deltajit.training import minibatches
 from deltajit.training.feeds import Source
+from deltajit.training.fitting import Method, leave_out
 from deltajit.training.history import History, TrainingState
+from deltajit.training.second_order import SecondOrder, fresh_rule
 
 
 @dataclass(frozen=True)
 class Progress:
     """Hold what `Network.partial_fit` keeps: an optimizer, its state, and the seed of dropout."""
 
-    optimizer: Optimizer
+    optimizer: Method
     rule: Rule
     seed: NDArray[np.uint64] | None
 
@@ -30,7 +31,7 @@ class Options:
     """Hold the arguments of `Network.partial_fit` of these names."""
 
     batch_size: int
-    optimizer: Optimizer
+    optimizer: Method
     clip_norm: float | None
     dropout: Any
     shuffle: bool
@@ -55,7 +56,8 @@ def partial_fit(
         len(net.sizes) - 2,
         lambda: minibatches.seeds(rng) if kept is None else kept.copy(),
     )
-    fit = TrainingState(net, rule, History(), 1, ("loss",), dropout)
+    method = options.optimizer
+    fit = TrainingState(net, rule, History(), 1, ("loss",), dropout, optimizer=method)
     try:
         train = source.training(fit, batch_size, rng, options.shuffle)
         loss = minibatches.epochs(fit, train)()
@@ -72,17 +74,19 @@ def _rule(net: Any, options: Options, before: Progress | None) -> Rule:
     An optimizer that differs in its learning rate alone goes on with that rate.
     """
     method = checks.optimizer(options.optimizer)
-    if not hasattr(method, "rule") or getattr(method, "full_batch", False):
+    if hasattr(method, "minimize") or getattr(method, "full_batch", False):
         raise ValueError(
             f"{type(method).__name__} takes each step on all samples, which partial_fit never has; "
             "optimizer must be one such as dj.SGD(0.1) or dj.Adam()"
         )
+    if isinstance(method, SecondOrder):
+        leave_out(net, options, "clip_norm")
     if options.clip_norm is not None:
         checks.above_zero(options.clip_norm, "clip_norm")
     clip = float(options.clip_norm or 0)
     if before is not None and before.optimizer == method:
         return before.rule._replace(clip=clip)
-    fresh: Rule = method.rule(net.n_params, net.dtype)
+    fresh = fresh_rule(method, net)
     if before is not None and type(before.optimizer) is type(method):
         old = before.rule
         if old.kernel == fresh.kernel and np.array_equal(old.hyper, fresh.hyper):

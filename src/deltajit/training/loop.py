@@ -2,7 +2,8 @@
 
 `Network.fit` comes here by `fitting.fit`, which checks its arguments and hands `Loop.run` the
 function of `minibatches.epochs` that trains for one epoch: by the kernel `epoch_of`, where the loop
-over minibatches is. LBFGS and LevenbergMarquardt come by `full_batch.train` and `Loop.drive`.
+over minibatches is, or by `second_order` for GaussNewtonCG and KFAC. LBFGS and LevenbergMarquardt
+come by `full_batch.train` and `Loop.drive`.
 """
 
 from __future__ import annotations

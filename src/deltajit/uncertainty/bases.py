@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
+from deltajit.derivatives import kronecker
+from deltajit.derivatives.kronecker import eigen
 from deltajit.model.memory import Array
 from deltajit.network import Network
 
@@ -84,29 +86,25 @@ class Kronecker:
     @classmethod
     def of(cls, net: Network, blocks: Iterator[Block]) -> Self:
         """Sum both factors of every layer, and diagonalize them."""
-        below = [truncated(net, depth) for depth in range(len(net.sizes) - 1)]
-        factors: list[Any] = [[0.0, 0.0] for _ in below]
+        layers = net.architecture.layers
+        factors: list[Any] = [[0.0, 0.0] for _ in layers]
         total = 0.0
         for X, w, rows in blocks:
             total += w.sum()
-            for factor, layer, part in zip(factors, net.architecture.layers, below, strict=True):
-                a = np.column_stack([part.predict(X) if part else X, np.ones(len(X))])
+            for factor, layer, a in zip(factors, layers, net.activations(X)[:-1], strict=True):
                 g = rows[:, layer["b_at"] : layer["b_at"] + layer["n_out"]]
-                factor[0] += (w[:, None] * a).T @ a
-                factor[1] += g.T @ g
+                A, S = kronecker.sums(a, w, g)
+                factor[0] += A
+                factor[1] += S
         pairs = [(eigen(A / total), eigen(S)) for A, S in factors]
         values = [np.outer(A, S).ravel() for (A, _), (S, _) in pairs]
         return cls(np.concatenate(values), tuple((A, S) for (_, A), (_, S) in pairs))
 
     def coordinates(self, J: Array) -> Array:
         """Return J times the Kronecker product of each layer's eigenvectors."""
-        parts, first = [], 0
-        for A, S in self.vectors:  # a layer's parameters are W transposed, then b: a matrix
-            last = first + len(A) * len(S)
-            matrices = J[:, first:last].reshape(-1, len(A), len(S))
-            parts.append((A.T @ matrices @ S).reshape(len(J), -1))
-            first = last
-        return np.concatenate(parts, axis=1)
+        layers = kronecker.matrices(J, [(len(A), len(S)) for A, S in self.vectors])
+        parts = [A.T @ M @ S for (A, S), M in zip(self.vectors, layers, strict=True)]
+        return np.concatenate([x.reshape(len(J), -1) for x in parts], axis=1)
 
 
 KINDS: dict[str, type[Basis]] = {
@@ -115,12 +113,6 @@ KINDS: dict[str, type[Basis]] = {
     "kronecker": Kronecker,
     "full": Dense,
 }
-
-
-def eigen(matrices: Array) -> tuple[Array, Array]:
-    """Return eigenvalues, none below 0, and eigenvectors of matrices that have none in truth."""
-    values, vectors = np.linalg.eigh(matrices)
-    return np.maximum(values, 0), vectors
 
 
 def sharing(architecture: Any, theta: Array, net: Network) -> Network:

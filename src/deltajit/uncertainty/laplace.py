@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deltajit import reference
+from deltajit.derivatives.kronecker import eigen
 from deltajit.derivatives.objective import Objective
 from deltajit.kernels.blocks import LARGEST_BLOCK
 from deltajit.kernels.mlp.calls import calls_for
@@ -18,7 +19,7 @@ from deltajit.model import checks, memory
 from deltajit.model.data import Data, checked
 from deltajit.model.memory import Array
 from deltajit.network import Network
-from deltajit.uncertainty.bases import KINDS, Block, eigen, sharing, truncated
+from deltajit.uncertainty.bases import KINDS, Block, sharing, truncated
 from deltajit.uncertainty.evidence import Evidence
 
 BLOCK = 2**22  # elements of a Jacobian that are held at once
