@@ -15,7 +15,7 @@ class Claim(NamedTuple):
     text: str
     subject: str
     figure: Figure
-    least: float = 0
+    least: float = -math.inf
     most: float = math.inf
 
     @property
@@ -31,13 +31,13 @@ class Claim(NamedTuple):
     @property
     def limits(self):
         """Such as ``<= 3``, ``0.95 to 1.05``."""
-        return f"{self.least:g} to {self.most:g}" if self.least else f"<= {self.most:g}"
+        return f"{self.least:g} to {self.most:g}" if self.least > -math.inf else f"<= {self.most:g}"
 
     @property
     def excess(self):
         """How far the figure is outside of its limits, as a share of the nearer one."""
         value = self.figure.value
-        return max(value / self.most - 1, 1 - value / self.least if self.least else -1)
+        return max(value / self.most - 1, 1 - value / self.least if self.least > -math.inf else -1)
 
     def sentence(self):
         """What a failed run says."""
