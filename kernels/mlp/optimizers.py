@@ -23,7 +23,7 @@ from .rules import Rule
 
 T = TypeVar("T")
 
-#: Classes of optimizers by name: all that `fit` takes, but for `LBFGS` and `LevenbergMarquardt`.
+#: Classes of optimizers by name: all that `fit` takes and whose updates are kernels.
 OPTIMIZERS: dict[str, "type[Optimizer]"] = {}
 
 
