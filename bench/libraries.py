@@ -73,6 +73,20 @@ class Deltajit(Library):
         return value, [*dW, *db]
 
 
+class Specialized(Deltajit):
+    """Deltajit's kernels compiled for the sizes of a tiny network: no peer, but a column."""
+
+    name = "specialized"
+
+    def __init__(self, problem):
+        super().__init__(problem)
+        self.net.specialize()
+
+    @classmethod
+    def takes(cls, row):
+        return max(row.sizes) * row.batch <= 1024
+
+
 class NumPy(Library):
     """Straightforward and fast: buffers made once, every operation in place, one flat theta."""
 
@@ -557,7 +571,7 @@ class Fann(Library):
         return [layer[:, :-1] for layer in self.layers] + [layer[:, -1] for layer in self.layers]
 
 
-LIBRARIES = [Deltajit, Jax, JaxBeforeThunks, Libxsmm, Fann, PyTorch, NumPy]
+LIBRARIES = [Deltajit, Specialized, Jax, JaxBeforeThunks, Libxsmm, Fann, PyTorch, NumPy]
 
 
 def available(libraries=LIBRARIES):

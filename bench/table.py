@@ -4,7 +4,7 @@ from bench import machine
 from deltajit.plot import PALETTE
 from deltajit.plot.axes import MARKERS
 
-OURS = "deltajit"
+OURS, SPECIALIZED = "deltajit", "specialized"
 PEERS = ("JAX", "JAX 0.4.31", "TensorFlow", "LIBXSMM", "FANN", "PyTorch", "NumPy", "scikit-learn")
 COLORS = [PALETTE[-1], *PALETTE[:-1], "#777777", "#882255"]
 UNITS = {"steps": "us a step", "products": "us a product", "fits": "ms a fit"}
@@ -13,16 +13,16 @@ UNITS = {"steps": "us a step", "products": "us a product", "fits": "ms a fit"}
 def table(report, kind):
     """Return Markdown: where it was measured, and a line for each row of a kind."""
     rows, threads = rows_of(report, kind), report["settings"]["threads"]
-    peers = [name for name in PEERS if any(name in row["seconds"] for row in rows)]
+    others = [n for n in (SPECIALIZED, *PEERS) if any(n in row["seconds"] for row in rows)]
     shares = [key for key in ("share of peak", "share of limit") if key in rows[0]]
     first = ["first step, s", "its peer's"] if kind == "steps" else []
-    header = [kind, f"{OURS}, {UNITS[kind]}", *peers, *shares, *first, "target"]
+    header = [kind, f"{OURS}, {UNITS[kind]}", *others, *shares, *first, "target"]
     lines = [f"{threads} core{'s' * (threads > 1)} of {machine.line(report['machine'])}.", ""]
     lines += [_line(header), _line(["---", *["---:"] * (len(header) - 2), "---"])]
     scale = 1e3 if kind == "fits" else 1e6
     for row in rows:
         times, (fastest, _) = ratios(row), best(row)
-        shown = [_ratio(times.get(name), name == fastest) for name in peers]
+        shown = [_ratio(times.get(name), name == fastest) for name in others]
         starts = [f"{row['start'][name]:.2f}" for name in (OURS, fastest)] if first else []
         cells = [f"{row['seconds'][OURS] * scale:.3g}", *shown]
         cells += [*(f"{row[share]:.0%}" for share in shares), *starts, verdict(row)]
@@ -36,13 +36,14 @@ def rows_of(report, kind):
 
 
 def ratios(row):
-    """Return {peer: how many times as long it takes}."""
+    """Return {peer, or our specialized kernels: how many times as long it takes}."""
     return {n: x / row["seconds"][OURS] for n, x in row["seconds"].items() if n != OURS}
 
 
 def best(row):
     """Return the fastest peer, and its ratio; without peers, ourselves."""
-    return min(ratios(row).items(), key=lambda pair: pair[1], default=(OURS, 1.0))
+    peers = {name: times for name, times in ratios(row).items() if name != SPECIALIZED}
+    return min(peers.items(), key=lambda pair: pair[1], default=(OURS, 1.0))
 
 
 def verdict(row):
@@ -95,9 +96,10 @@ def picture(report, path):
                 *zip(*points, strict=True), marker + "-", color=color, label=name, lw=0.8, ms=5
             )
     for k, row in enumerate(rows):
-        for name, ratio in ratios(row).items():
-            color, marker = style(PEERS.index(name) + 1)
-            right.plot(ratio, -k, marker, color=color)
+        for i, name in enumerate(PEERS, 1):
+            if name in row["seconds"]:
+                color, marker = style(i)
+                right.plot(ratios(row)[name], -k, marker, color=color)
         right.plot(row["over"], -k, "|", color="black", ms=18)
     right.plot([], [], "|", color="black", ms=12, label="target for the fastest peer")
     right.axvline(1, color="black", linewidth=1)

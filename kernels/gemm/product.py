@@ -55,10 +55,14 @@ def make_sweeps(vecs):
     ):  # fmt: skip
         packed = View(panel.data, panel.row * vecs // NR, panel.col)
         for i in range(first, m, rows):
-            h = min(i, m - rows)  # the last tile overlaps its forerunner, and stores what is new
-            below, target = at(base, h, 0), at(c, h, 0)
-            ahead = rows_ahead(a, next_b, i // rows, rows, k)
-            body(below, scale, at(a, h, 0), packed, target, ahead, k, n, i - h)
+            if vecs == NR and m - i <= MR_FEW:  # the last few rows
+                below, target = at(base, i, 0), at(c, i, 0)
+                small(below, scale, at(a, i, 0), packed, target, packed, k, n, m - i)
+            else:
+                h = min(i, m - rows)  # the last tile overlaps its forerunner, stores what is new
+                below, target = at(base, h, 0), at(c, h, 0)
+                ahead = rows_ahead(a, next_b, i // rows, rows, k)
+                body(below, scale, at(a, h, 0), packed, target, ahead, k, n, i - h)
 
     @kernel(name=f"sweep_{vecs}")
     def sweep(
@@ -98,8 +102,8 @@ def rows_ahead(a, next_b, t, rows, k):
 
 
 panel_buffer, block_buffer = make_buffer(NR), make_buffer(MC_PACKED + 2)
-(wide_packed, wide), (narrow_packed, narrow) = make_sweeps(NR), make_sweeps(1)
 one_row, small = make_tile(1, NR_ONE, SMALL), make_tile(MR_FEW, NR, SMALL)
+(wide_packed, wide), (narrow_packed, narrow) = make_sweeps(NR), make_sweeps(1)
 
 
 class Shape(NamedTuple):

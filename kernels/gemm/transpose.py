@@ -40,6 +40,36 @@ def pack_block(typingctx, a, b, m, n):
     return types.void(a, b, types.intp, types.intp), codegen
 
 
+@intrinsic
+def rows_to_columns(typingctx, a, b, n):
+    """Compute ``b[j, i] = a[i, j]`` for i < lanes, j < n, and zeros for n <= j < lanes."""
+
+    def codegen(context, bld, sig, args):
+        block = _Block(context, bld, a[0].dtype, (*args[:2], None, args[2]))
+        block.m = integer(block.lanes)
+        columns = block.transposed()
+        block.n = block.m
+        block.store_rows(columns)
+        return context.get_dummy_value()
+
+    return types.void(a, b, types.intp), codegen
+
+
+@intrinsic
+def columns_to_rows(typingctx, a, b, m):
+    """Compute ``b[j, i] = a[i, j]`` for i < m, j < lanes; a has `lanes` rows that may be read."""
+
+    def codegen(context, bld, sig, args):
+        block = _Block(context, bld, a[0].dtype, (*args[:2], None, None))
+        block.m = block.n = integer(block.lanes)
+        rows = block.transposed()
+        block.m = args[2]
+        block.store_rows(rows)
+        return context.get_dummy_value()
+
+    return types.void(a, b, types.intp), codegen
+
+
 @kernel
 def transpose(a: View, b: View, m: Word, n: Word, like: Vector):
     """Compute ``b[j, i] = a[i, j]`` for i < m, j < n, of Views with the dtype of `like`."""

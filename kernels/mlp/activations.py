@@ -37,6 +37,7 @@ from ..simd.vectors import (
     store_masked,
 )
 from ..simd.views import flat, get, put, row
+from .columns import columns_back, columns_of, largest_column, rows_by_columns, sum_of_columns
 
 
 class Activation(NamedTuple):
@@ -513,8 +514,24 @@ class hardswish:
 @kernel(name="activate.softmax")
 def softmax(z: Matrix, a: Matrix, parameter: Double):
     """Compute ``exp(z) / sum(exp(z))`` of each row, less its maximum so that nothing overflows."""
-    for b in range(z.shape[0]):
+    whole = rows_by_columns(z, 2)
+    for first in range(0, whole, lanes(z)):
+        _softmax_columns(z, a, first)
+    for b in range(whole, z.shape[0]):
         _softmax_row(row(z, b), row(a, b))
+
+
+@inlined
+def _softmax_columns(z, a, first):
+    """Compute softmax of as many rows as there are lanes: the same bits as row by row."""
+    x, n, width = columns_of(z, first), z.shape[1], lanes(z)
+    top = largest_column(x, n)
+    for j in range(n):
+        store(x, j * width, elementary.exp(load(x, j * width) - top))
+    inverse = broadcast(1, z) / sum_of_columns(x, n)
+    for j in range(n):
+        store(x, j * width, load(x, j * width) * inverse)
+    columns_back(x, a, first)
 
 
 @inlined

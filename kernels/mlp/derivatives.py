@@ -655,7 +655,7 @@ def _jacobian(
             forward_block(model, x, parts, None)
             if by == BY_INPUTS and width < n_out:
                 for i in range(width):
-                    jacobian_column(model, x, i, parts.a, t.Ra, target)
+                    jacobian_column(model, x, i, parts.a, t, target)
             else:
                 for o in range(n_out):
                     output_deltas(model, x, o, parts.a, t.delta)

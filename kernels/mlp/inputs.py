@@ -8,14 +8,14 @@ begins at the inputs moves no weight: of the R-operator (`tangents`) it leaves
     Rdelta_prev = (Rdelta @ W.T) * f'(z_prev) + delta_prev * (f'' / f') * Rz_prev
 """
 
-from ..abi import Matrix, OutMatrix, OutTensor4, OutVector, Vector, Word
+from ..abi import Matrix, OutMatrix, OutTensor4, OutVector, Word
 from ..compiler import inlined, kernel, njit
 from ..gemm.matmul import matmul
 from ..simd.views import copy, fill, matrix, row
 from ..status import BAD_OUT, BAD_V_OF_INPUTS, OK, VERSION, refuse
-from .activations import curve, tangent
+from .activations import curve
 from .entry import check_cotangent, check_inputs, check_matrix, check_work
-from .layers import back_layer, times_derivative
+from .layers import back_layer
 from .model import (
     Model,
     Tangents,
@@ -28,8 +28,8 @@ from .model import (
     top_of,
     weight,
 )
-from .sweeps import STRAIGHT, blocks, forward_block, function_at, rows_of
-from .tangents import output_deltas, propagate_all, to_inputs
+from .sweeps import STRAIGHT, blocks, forward_block, rows_of
+from .tangents import move_input, move_on, output_deltas, propagate_all, to_inputs, to_logits
 
 
 @njit
@@ -132,7 +132,7 @@ def _input_jvp(
             forward_block(model, x, parts, None)
             Rz = activation(t.Rz, bottom, here.count)
             matmul(rows_of(v, here), weight(model.theta, bottom), Rz)
-            _move(model, here.count, parts.a, t)
+            move_on(model, here.count, parts.a, t)
             copy(activation(t.Ra, top_of(model), here.count), rows_of(out, here))
     return status
 
@@ -149,13 +149,13 @@ def _input_vjp(
         or check_work(model, work, batch, 2)
     )
     if status == OK:
-        top, bottom = top_of(model), model.layers[0]
+        bottom = model.layers[0]
         for here in blocks(batch, block_size(batch)):
             parts, t = carve(network, work, here.m), carve_tangents(network, work, here.m)
-            _, a = forward_block(model, rows_of(X, here), parts, None)
-            delta = activation(t.delta, top, here.count)
+            forward_block(model, rows_of(X, here), parts, None)
+            delta = activation(t.delta, top_of(model), here.count)
             copy(rows_of(u, here), delta)
-            times_derivative(function_at(top), a, delta)
+            to_logits(model, parts.a, delta)
             propagate_all(model, here.count, parts.a, t.delta)
             delta = activation(t.delta, bottom, here.count)
             to_inputs(delta, weight(model.theta, bottom), rows_of(out, here))
@@ -195,29 +195,10 @@ def _input_hessian(
 
 
 @kernel
-def _move(model: Model, count: Word, a: Vector, t: Tangents):
-    """Compute Rz and Ra of all layers, given Rz of the first."""
-    for k in range(model.layers.size):
-        layer = model.layers[k]
-        x, Rz = source(a, layer, count), activation(t.Rz, layer, count)
-        Ra = activation(t.Ra, layer, count)
-        if k > 0:
-            Ra_prev = activation(t.Ra, model.layers[k - 1], count)
-            matmul(Ra_prev, weight(model.theta, layer), Rz)
-        if layer.tangent != 0:
-            tangent(layer.tangent, x, Rz, Ra, layer.parameter)
-        else:
-            copy(Rz, Ra)
-
-
-@kernel
 def hessian_row(model: Model, X: Matrix, i: Word, parts: Workspace, t: Tangents):
     """Compute row i of each sample's Hessian of the output that `t.delta` is of, into parts.X."""
     count, top, bottom = X.shape[0], top_of(model), model.layers[0]
-    W, Rz = weight(model.theta, bottom), activation(t.Rz, bottom, count)
-    for b in range(count):
-        copy(row(W, i), row(Rz, b))
-    _move(model, count, parts.a, t)
+    move_input(model, i, count, parts.a, t)
     here, below = t.Rdelta, t.Rdelta_prev
     Rdelta = matrix(here, 0, count, top.n_out)
     fill(Rdelta, 0)

@@ -356,9 +356,7 @@ def add(source, target):
 
 
 @kernel
-def jets_backward(
-    model: Model, X: Matrix, shape: Rows, parts: Workspace, j: Jets, grad: Vector
-):  # fmt: skip
+def jets_backward(model: Model, X: Matrix, shape: Rows, parts: Workspace, j: Jets, grad: Vector):
     """Add a block's gradient to `grad`, of adjoints of the outputs in parts.delta and j.g."""
     count, height = shape.count, shape.count * (shape.firsts + shape.seconds)
     here, below, g_here, g_below = parts.delta, parts.delta_prev, j.g, j.g_prev

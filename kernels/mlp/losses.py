@@ -29,10 +29,10 @@ from ..simd import elementary
 from ..simd.vectors import (
     absolute,
     accumulate,
+    any_lane,
     broadcast,
     count,
     first_lanes,
-    insert,
     lanes,
     load,
     load_masked,
@@ -40,9 +40,11 @@ from ..simd.vectors import (
     minimum,
     reduce_add,
     select,
+    store,
 )
-from ..simd.views import get, matrix, put, row
+from ..simd.views import fill, flat, get, matrix, put, row, vectors
 from .activations import largest, last_vector
+from .columns import columns_of, rows_by_columns
 
 
 class Loss(NamedTuple):
@@ -403,6 +405,8 @@ class poisson:
 
 # ---------------------------------------------------------------- cross_entropy, of a row
 
+MOST_ODDS = 2.0**60  # far above, a probability may be subnormal, and lack digits
+
 
 @kernel(name="total.cross_entropy")
 def cross_entropy_total(
@@ -413,19 +417,46 @@ def cross_entropy_total(
     With k the place of the largest logit, ``log(sum(exp(z))) - z_k = log1p(sum over j != k)``,
     which keeps its digits when the loss is small. Logarithms wait until a vector is full of them.
     """
-    width = lanes(z)
-    logs, linear = broadcast(0.0, 0.0), 0.0
-    for first in range(0, z.shape[0], width):
-        others = masses = broadcast(0, z)
-        for b in range(first, min(first + width, z.shape[0])):
-            top, other = _others(row(z, b))
-            mass, rest = _linear_part(row(z, b), row(Y, b), top)
-            w = sample_weight(weights, b)
-            linear += w * rest
-            others = insert(others, b - first, other)
-            masses = insert(masses, b - first, z.dtype.type(w * mass))
-        logs = accumulate(logs, masses * elementary.log1p(others))
+    logs, linear, x, w = broadcast(0.0, 0.0), 0.0, vectors(1, z), vectors(1, z)
+    by_columns = rows_by_columns(a, 4) if Y.shape[1] == 1 else 0
+    for first in range(0, z.shape[0], lanes(z)):
+        if first >= by_columns or not _odds_of_labels(a, Y, weights, first, x, w):
+            linear += _others_of_rows(z, Y, weights, first, x, w)
+        logs = accumulate(logs, load(w, 0) * elementary.log1p(load(x, 0)))
     return reduce_add(logs) + linear
+
+
+@inlined
+def _odds_of_labels(a, Y, weights, first, x, w):
+    """Compute the odds against the labels of as many rows as there are lanes, and their weights.
+
+    The loss is ``-log(a_y) = log1p(sum of all a but a_y / a_y)``. Returns whether the odds are good
+    to all digits, which they aren't if a_y underflows; a label that is no class has infinite ones.
+    """
+    columns, y, zero = columns_of(a, first), load(flat(Y), first), broadcast(0, a)
+    label = others = zero
+    for j in range(a.shape[1]):
+        v, is_label = load(columns, j * lanes(a)), y == broadcast(j, a)
+        label, others = select(is_label, v, label), others + select(is_label, zero, v)
+    odds = others / label
+    store(x, 0, odds)
+    store(w, 0, load(weights, first) if weights.size > 0 else broadcast(1, a))
+    return not any_lane(odds >= broadcast(MOST_ODDS, a))
+
+
+@inlined
+def _others_of_rows(z, Y, weights, first, x, w):
+    """Compute `_others` of up to a vector of rows, and their weights; returns the linear part."""
+    linear = 0.0
+    fill(x, 0)
+    fill(w, 0)
+    for b in range(first, min(first + lanes(z), z.shape[0])):
+        top, x[b - first] = _others(row(z, b))
+        mass, rest = _linear_part(row(z, b), row(Y, b), top)
+        weight = sample_weight(weights, b)
+        linear += weight * rest
+        w[b - first] = weight * mass
+    return linear
 
 
 @inlined
@@ -482,26 +513,32 @@ def cross_entropy_slopes(
     spare: Vector,
 ):  # fmt: skip
     """``a - y``; rows of Y need not sum to 1, hence ``a sum(y) - y``."""
+    if Y.shape[1] == 1:
+        _label_slopes(a, Y, weights, scale, out)
+        return
     for b in range(a.shape[0]):
         w = a.dtype.type(scale * sample_weight(weights, b))
-        if Y.shape[1] == 1:
-            _label_slopes(row(a, b), Y[b, 0], w, row(out, b))
-        else:
-            mass = a.dtype.type(sum_of(row(Y, b)))
-            for j in range(a.shape[1]):
-                out[b, j] = w * (a[b, j] * mass - Y[b, j])
+        mass = a.dtype.type(sum_of(row(Y, b)))
+        for j in range(a.shape[1]):
+            out[b, j] = w * (a[b, j] * mass - Y[b, j])
 
 
 @inlined
-def _label_slopes(a, y, w, out):
-    """``w (a - y)`` where y is a label."""
-    label = -1
-    if 0 <= y < a.size:
-        label = int(y)
-    else:
-        w = a.dtype.type(math.nan)
-    for j in range(0, a.size, lanes(a)):
-        put(out, j, w * (get(a, j) - _one_hot(label - j, a)))
+def _label_slopes(a, Y, weights, scale, out):
+    """``w (a - y)`` where each y is 1 for a label, else 0."""
+    A, D = weighted_rows(a, weights), weighted_rows(out, weights)
+    for b in range(A.shape[0]):
+        x, result = row(A, b), row(D, b)
+        w = broadcast(scale * sample_weight(weights, b), a)
+        for j in range(0, x.size, lanes(x)):
+            put(result, j, w * get(x, j))
+    for b in range(a.shape[0]):
+        w, y = a.dtype.type(scale * sample_weight(weights, b)), Y[b, 0]
+        if 0 <= y < a.shape[1]:
+            k = int(y)
+            out[b, k] = w * (a[b, k] - a.dtype.type(1))
+        else:
+            fill(row(out, b), math.nan)
 
 
 @inlined

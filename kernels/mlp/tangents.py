@@ -69,6 +69,13 @@ def linearize_block(model: Model, block: Block, mass: Double, parts: Workspace, 
     propagate_all(model, block.X.shape[0], parts.a, deltas)
 
 
+@inlined
+def to_logits(model, a, delta):
+    """Compute ``delta = u * f'(z)`` of the outputs, whose cotangent u `delta` holds before."""
+    top = top_of(model)
+    times_derivative(function_at(top), activation(a, top, delta.shape[0]), delta)
+
+
 @kernel
 def propagate_all(model: Model, count: Word, a: Vector, deltas: Vector):
     """Run BP2 from the top down, and keep the deltas of all layers."""
@@ -227,11 +234,10 @@ def gauss_newton_block(
 @kernel
 def vjp_block(model: Model, X: Matrix, u: Matrix, parts: Workspace, out: Vector):
     """Add to `out` what a block of samples contributes; `parts` holds its activations."""
-    top = top_of(model)
-    a, delta = activation(parts.a, top, X.shape[0]), matrix(parts.delta, 0, X.shape[0], top.n_out)
+    delta, one = matrix(parts.delta, 0, u.shape[0], u.shape[1]), u.dtype.type(1)
     copy(u, delta)
-    times_derivative(function_at(top), a, delta)
-    backward(model, X, a.dtype.type(1), out, parts.a, parts.delta, parts.delta_prev, None)
+    to_logits(model, parts.a, delta)
+    backward(model, X, one, out, parts.a, parts.delta, parts.delta_prev, None)
 
 
 @kernel
@@ -270,12 +276,12 @@ def _outer(x, d, c):
 @kernel
 def output_deltas(model: Model, X: Matrix, o: Word, a: Vector, deltas: Vector):
     """Compute the deltas of all layers as if output `o` were the loss."""
-    count, top = X.shape[0], top_of(model)
-    delta = activation(deltas, top, count)
+    count = X.shape[0]
+    delta = activation(deltas, top_of(model), count)
     fill(delta, 0)
     for b in range(count):
         delta[b, o] = 1
-    times_derivative(function_at(top), activation(a, top, count), delta)
+    to_logits(model, a, delta)
     propagate_all(model, count, a, deltas)
 
 
@@ -296,18 +302,37 @@ def jacobian_row(model: Model, X: Matrix, o: Word, parts: Workspace, deltas: Vec
 
 
 @kernel
-def jacobian_column(model: Model, X: Matrix, i: Word, a: Vector, Ra: Vector, out: Matrix):
+def jacobian_column(model: Model, X: Matrix, i: Word, a: Vector, t: Tangents, out: Matrix):
     """``out[b * n_out + o, i] = d output o / d input i`` of each sample, by a sweep forward."""
-    count, bottom = X.shape[0], model.layers[0]
-    W, moved = weight(model.theta, bottom), activation(Ra, bottom, count)
+    count, top = X.shape[0], top_of(model)
+    move_input(model, i, count, a, t)
+    moved = activation(t.Ra, top, count)
     for b in range(count):
-        copy(row(W, i), row(moved, b))
-    times_derivative(function_at(bottom), source(a, bottom, count), moved)
-    for k in range(1, model.layers.size):
-        layer, before = model.layers[k], moved
-        moved = activation(Ra, layer, count)
-        matmul(before, weight(model.theta, layer), moved)
-        times_derivative(function_at(layer), source(a, layer, count), moved)
+        for o in range(top.n_out):
+            out[b * top.n_out + o, i] = moved[b, o]
+
+
+@inlined
+def move_input(model, i, count, a, t):
+    """Compute the tangents of all layers along input i."""
+    bottom = model.layers[0]
+    W, Rz = weight(model.theta, bottom), activation(t.Rz, bottom, count)
     for b in range(count):
-        for o in range(moved.shape[1]):
-            out[b * moved.shape[1] + o, i] = moved[b, o]
+        copy(row(W, i), row(Rz, b))
+    move_on(model, count, a, t)
+
+
+@kernel
+def move_on(model: Model, count: Word, a: Vector, t: Tangents):
+    """Compute Rz and Ra of all layers, given Rz of the first."""
+    for k in range(model.layers.size):
+        layer = model.layers[k]
+        x, Rz = source(a, layer, count), activation(t.Rz, layer, count)
+        Ra = activation(t.Ra, layer, count)
+        if k > 0:
+            Ra_prev = activation(t.Ra, model.layers[k - 1], count)
+            matmul(Ra_prev, weight(model.theta, layer), Rz)
+        if layer.tangent != 0:
+            tangent(layer.tangent, x, Rz, Ra, layer.parameter)
+        else:
+            copy(Rz, Ra)

@@ -5,7 +5,8 @@ import math
 from ..abi import Double, Doubles, Matrix, OutVector, Vector, Word, Words
 from ..blocks import LARGEST_BLOCK, MOST_SAMPLES
 from ..compiler import inlined, kernel, njit
-from ..simd.views import copy, doubles, is_none, matrix, row, rows, vector
+from ..simd.vectors import lanes
+from ..simd.views import doubles, get, is_none, matrix, put, row, rows, vector
 from ..status import BAD_BATCH_SIZE, BAD_DROPOUT, BAD_ORDER, OK, VERSION, refuse
 from .dropout import Dropout, next_block
 from .entry import (
@@ -328,10 +329,18 @@ def _gather(samples, indices, parts):
     if _consecutive(indices):
         x, y = rows(X, indices[0], count), rows(Y, indices[0], count)
     else:
-        for i in range(count):
-            copy(row(X, indices[i]), row(x, i))
-            copy(row(Y, indices[i]), row(y, i))
+        _take_rows(X, indices, x)
+        _take_rows(Y, indices, y)
     return Block(x, y, w)
+
+
+@kernel
+def _take_rows(X: Matrix, indices: Words, x: Matrix):
+    """Compute ``x[i] = X[indices[i]]``."""
+    for i in range(indices.size):
+        source, target = row(X, indices[i]), row(x, i)
+        for j in range(0, target.size, lanes(X)):
+            put(target, j, get(source, j))
 
 
 @inlined

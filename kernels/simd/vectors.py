@@ -514,19 +514,6 @@ def first_lanes(context, count, like):
 
 
 @intrinsic
-def insert(context, v, i, x):
-    """Return v with x in lane i."""
-    if not isinstance(v, Vector) or x != v.dtype:
-        return None
-
-    def lower(context, builder, sig, args):
-        v, i, x = args
-        return builder.insert_element(v, x, builder.trunc(i, ir.IntType(32)))
-
-    return v(v, types.intp, x), lower
-
-
-@intrinsic
 def count(context, mask):
     """Return how many lanes of a mask are set."""
     if not isinstance(mask, Vector) or mask.dtype != types.boolean:

@@ -14,7 +14,16 @@ from numba.np.arrayobj import make_array
 
 from ..abi import Borrowed, Vector, array_at
 from ..compiler import inlined, kernel, shared
-from .vectors import dtype_of, lanes, load, load_masked, store, store_masked
+from .vectors import (
+    VECTOR_BYTES,
+    dtype_of,
+    lanes,
+    load,
+    load_masked,
+    store,
+    store_masked,
+    vector_of,
+)
 
 
 def _view(context, builder, view_type, buffer_type, buffer, at, shape):
@@ -197,15 +206,31 @@ def doubles(typingctx, count):
     """Return float64 numbers on the stack of the caller, for what a kernel returns."""
     if not isinstance(count, types.IntegerLiteral):
         return None
-    view_type, size = Borrowed(types.float64, 1), count.literal_value
+    return _on_stack(types.float64, count.literal_value, (count,))
+
+
+@intrinsic(prefer_literal=True)
+def vectors(typingctx, count, like):
+    """Return room for vectors with the dtype of `like` on the stack of the caller."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    kind = vector_of(dtype_of(like))
+    return _on_stack(kind.dtype, count.literal_value * kind.count, (count, like))
+
+
+def _on_stack(dtype, size, given):
+    """Return Numba's (signature, lowering) of `size` numbers on the stack of the caller."""
+    view_type = Borrowed(dtype, 1)
 
     def codegen(context, builder, signature, args):
+        element = context.get_data_type(dtype)
         with builder.goto_entry_block():
-            memory = builder.alloca(ir.ArrayType(ir.DoubleType(), size))
-        data = builder.bitcast(memory, ir.DoubleType().as_pointer())
+            memory = builder.alloca(ir.ArrayType(element, size))
+            memory.align = VECTOR_BYTES
+        data = builder.bitcast(memory, element.as_pointer())
         return array_at(context, builder, view_type, data, [ir.Constant(ir.IntType(64), size)])
 
-    return view_type(count), codegen
+    return view_type(*given), codegen
 
 
 # ---------------------------------------------------------------- sections of scratch memory

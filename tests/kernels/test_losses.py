@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 from deltajit.kernels import ACTIVATIONS, LOSSES
+from deltajit.kernels.mlp.losses import Options
 
 import deltajit as dj
 from deltajit import kernels, reference
@@ -220,3 +221,30 @@ def test_focal_of_labels_is_that_of_rows_and_no_class_gives_nan():
 def test_a_gamma_that_is_none(gamma):
     with pytest.raises((ValueError, TypeError), match="gamma must be"):
         dj.Network([1, 3], loss="focal", gamma=gamma)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_short_rows_of_softmax_and_labels(dtype):
+    """A vector of rows is transposed: their bits are those of each row, and labels are weighted."""
+    rng, empty = np.random.default_rng(3), np.empty(0, dtype)
+    softmax, total = ACTIVATIONS["softmax"].activate, LOSSES["cross_entropy"].total
+    tolerance = {"float32": 1e-6, "float64": 1e-14}[dtype]
+    for n, gap in itertools.product([2, 3, 5, 8, 9, 16, 17, 33, 65], (0, 800)):
+        z = 3 * rng.normal(size=(37, n)).astype(dtype)
+        labels, weights = rng.integers(n, size=37), rng.uniform(0.5, 2, 37).astype(dtype)
+        z[3, labels[3]] -= gap  # of 800, the label's probability underflows
+        a, in_place = np.empty_like(z), z.copy()
+        softmax(z, a, 0.0)
+        softmax(in_place, in_place, 0.0)
+        np.testing.assert_array_equal(in_place, a)
+        for b in (0, 20, 36):
+            alone = np.empty((1, n), dtype)
+            softmax(z[b : b + 1], alone, 0.0)
+            np.testing.assert_array_equal(a[b], alone[0])
+        losses = reference.sample_losses("cross_entropy", z.astype(float), a, np.eye(n)[labels])
+        Y = labels.astype(dtype)[:, None]
+        for w, expected in ((empty, losses.sum()), (weights, weights @ losses)):
+            value = total(z, a, Y, w, Options(0.0, 0), empty)
+            assert value == pytest.approx(expected, rel=tolerance)
+        Y[5] = n
+        assert math.isnan(total(z, a, Y, empty, Options(0.0, 0), empty))

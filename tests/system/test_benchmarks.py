@@ -120,6 +120,7 @@ def test_verdicts():
     row = {"seconds": {"deltajit": 1.0, "A": 1.5, "B": 3.0}, "over": 2, "peak": 0.8}
     row["share of peak"] = 0.7
     assert table.best(row) == ("A", 1.5)
+    assert table.best({"seconds": row["seconds"] | {"specialized": 0.5}}) == ("A", 1.5)
     assert table.verdict(row) == "2x, 80% of peak"
     assert table.verdict(row | {"over": 1.5, "peak": None}) == "met"
 

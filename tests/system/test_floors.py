@@ -22,9 +22,9 @@ FLOORS = """
     kernels.simd.elementary kernels.simd.ulp
     kernels.gemm kernels.gemm.tile kernels.gemm.transpose kernels.gemm.product kernels.gemm.narrow
     kernels.gemm.matmul kernels.gemm.parallel
-    kernels.mlp kernels.mlp.activations kernels.mlp.losses kernels.mlp.own kernels.mlp.model
-    kernels.mlp.sample kernels.mlp.layers kernels.mlp.special kernels.mlp.dropout kernels.mlp.entry
-    kernels.mlp.sweeps
+    kernels.mlp kernels.mlp.columns kernels.mlp.activations kernels.mlp.losses kernels.mlp.own
+    kernels.mlp.model kernels.mlp.sample kernels.mlp.layers kernels.mlp.special kernels.mlp.dropout
+    kernels.mlp.entry kernels.mlp.sweeps
     kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.inputs kernels.mlp.jets
     kernels.mlp.simulation kernels.mlp.rollout
     kernels.mlp.rules kernels.mlp.optimizers

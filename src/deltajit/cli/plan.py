@@ -94,7 +94,10 @@ def _tile(m: int, n: int, width: int) -> tuple[str, float]:
     last, columns = n % (vecs * width), n
     if last:  # its tile may be a narrower one
         columns += blocks.TILES[blocks.tile_of(m, last, width)][1] * width - last
-    return f"{rows} x {vecs}", _filled(m, rows) * n / columns
+    last, computed = m % rows, m + -m % rows
+    if vecs == blocks.NR and 0 < last <= blocks.MR_FEW:  # the last tile has fewer rows
+        computed += blocks.MR_FEW - rows
+    return f"{rows} x {vecs}", m / computed * n / columns
 
 
 def _filled(count: int, step: int) -> float:

@@ -333,7 +333,7 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
     ) -> tuple[Array, Array | None]:
         """Return labels 0, 1, ... as the kernels take them, and weights times class weights."""
         check_classification_targets(y)
-        kind = type_of_target(y)
+        kind = type_of_target(y) if y.ndim == 2 else "multiclass"
         if kind == "multiclass-multioutput":
             raise ValueError("y must hold one class a sample, or indicators 0 and 1 of labels")
         several = kind.startswith("multilabel")
