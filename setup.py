@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
@@ -50,13 +50,16 @@ class BuildWithCode(build_py):
         return subprocess.Popen(command, env={**os.environ, **settings})
 
 
+class WithCode(Distribution):
+    """A package that is not the same on every platform."""
+
+    def has_ext_modules(self):
+        """Return whether it has code."""
+        return HAS_CODE
+
+
 class PlatformWheel(bdist_wheel):
     """A wheel for any Python 3, on one platform."""
-
-    def finalize_options(self):
-        """Say that there is code in it."""
-        super().finalize_options()
-        self.root_is_pure = not HAS_CODE
 
     def get_tag(self):
         """Return (Python, ABI, platform): nothing depends on the C library but memcpy and libm."""
@@ -67,6 +70,7 @@ class PlatformWheel(bdist_wheel):
 
 
 setup(
+    distclass=WithCode,
     cmdclass={"build_py": BuildWithCode, "bdist_wheel": PlatformWheel},
     setup_requires=COMPILERS if HAS_CODE else [],
 )

@@ -53,8 +53,8 @@ class Linearization(Described):
     """
 
     __slots__ = (
-        "__dict__", "__weakref__", "_architecture", "_data", "_model", "_points", "_scratch",
-        "grad", "value",
+        "__dict__", "__weakref__", "_architecture", "_calls", "_data", "_model", "_points",
+        "_scratch", "grad", "value",
     )  # fmt: skip
 
     @classmethod
