@@ -33,7 +33,8 @@ OWNERS = {
 RIGHT = dict(
     X=X, Y=Y, v=V, u=Y, p=V, rng=np.random.default_rng(0), db=NET.biases, y=[0.0], n_inputs=2,
     n_members=2, dtype="float32", threshold=0.5, x=1.0, begin=0.0, end=1.0, n=3, block=9, theta=V,
-    epochs=2, report=print, f=abs, derivative=abs, value=abs, slope=abs, q=0.5,
+    epochs=2, report=print, f=abs, derivative=abs, value=abs, slope=abs, q=0.5, n_state=2,
+    n_control=1,
 )  # fmt: skip
 HELD = {"dj.DivergedError", "dj.FormatError", "dj.History", "dj.Optimizer"}  # hold what they get
 HELD |= {"Adam.update"}  # a kernel: those have a test of theirs

@@ -149,7 +149,7 @@ def test_mutants(path):
     for options in (
         dict(sizes=[3, 4, 2]),
         dict(sizes=[2, 2, 2, 2], activation=["relu", "leaky_relu"], dtype="float64", l2=0.5),
-        dict(sizes=[9, 16, 3], output="softmax"),
+        dict(sizes=[9, 32, 3], output="softmax"),
         dict(sizes=[1, 1], output="sigmoid"),
     ):
         some_net(**options).save(path)

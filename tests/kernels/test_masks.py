@@ -9,11 +9,10 @@ TARGET = {
     "NUMBA_CPU_FEATURES": "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+avx,+avx2,+fma",
 }
 ASSEMBLY = """
-from numba.core.registry import cpu_target
 from deltajit.kernels.gemm import narrow, product, transpose
 from deltajit.kernels.mlp import activations, layers
 
-machine = cpu_target.target_context.codegen()._tm
+machine = backend._machine()
 machine.emit_object = machine.emit_assembly
 print(json.dumps({
     kernel.name: backend.compile_to_object(kernel.__wrapped__, *kernel.types_for(real), "f")
