@@ -160,7 +160,7 @@ def test_wrong_data_is_refused(X, Y, message):
 def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="n_members must be >= 1"):
         dj.Ensemble([2, 1], 0)
-    with pytest.raises(TypeError, match="optimizer must be one such as dj.SGD"):
+    with pytest.raises(TypeError, match="optimizer must be one such as"):
         dj.Ensemble([2, 1], 2).fit(*data(4, 2, 1), optimizer=dj.LBFGS(), progress=False)
 
 
