@@ -614,6 +614,10 @@ class Helper:
     def __init__(self, function):
         functools.update_wrapper(self, function)
 
+    def __call__(self, *arguments):
+        """Run it in Python."""
+        return self.__wrapped__(*arguments)
+
     @functools.cached_property
     def dispatcher(self):
         """Return what Numba makes of it."""
