@@ -81,9 +81,12 @@ class Entry:
     def _made(self, real):
         """Return the function for floats of type `real`."""
         kernel = self._kernel
-        name = f"{kernel.symbol(real)}.entry"
-        module = _module(name, kernel.types_for(real)[0], kernel.address(real), self._results)
-        method = _Method(kernel.__name__.encode(), backend.load_module(module, name), FASTCALL)
+        name, address = f"{kernel.symbol(real)}.entry", kernel.address(real)
+        # A fork waits for this lock. llvmlite has one too, which a child would find held for ever.
+        with backend.lock:
+            module = _module(name, kernel.types_for(real)[0], address, self._results)
+            function = backend.load_module(module, name)
+        method = _Method(kernel.__name__.encode(), function, FASTCALL)
         _methods.append(method)
         return _new_function(method, None, None)
 
