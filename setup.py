@@ -41,7 +41,7 @@ class BuildWithCode(build_py):
         settings = {
             "DELTAJIT_ISA": level,
             "PYTHONPATH": os.pathsep.join(
-                [str(kernels.parents[1]), os.environ.get("PYTHONPATH", "")]
+                filter(None, [str(kernels.parents[1]), os.environ.get("PYTHONPATH")])
             ),
             "PYTHONHASHSEED": "0",
             "PYTHONDONTWRITEBYTECODE": "1",

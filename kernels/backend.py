@@ -189,7 +189,7 @@ class KernelCompiler(compiler.CompilerBase):
 
 
 class HelperCompiler(KernelCompiler):
-    """The same for what is linked into kernels."""
+    """Compile helpers, which are only linked into kernels."""
 
     lowering = HelperLowering
 

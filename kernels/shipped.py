@@ -53,10 +53,11 @@ def _warn(level, problem):
     warn_once(f"{file_name(level)} can't be read ({problem})", INSTEAD)
 
 
+@functools.cache
 def names(level):
     """Return the names of the kernels that are shipped for a level."""
     archive = _opened(level) if level in files() else None
-    return set() if archive is None else set(archive.namelist())
+    return frozenset() if archive is None else frozenset(archive.namelist())
 
 
 def load(level, name):

@@ -75,7 +75,7 @@ def _raise(status):
     if status == BAD_X_OF_CIRCUIT:
         raise ValueError("X must have a column for each input of the circuit")
     if status == BAD_V_OF_CIRCUIT:
-        raise ValueError("V must have a row for each row of X")
+        raise ValueError("V must have the shape of X")
     if status == MANY_OUTPUTS:
         raise ValueError("hvp is of a circuit with one output")
     if status == BAD_V_OF_INPUTS:
@@ -103,7 +103,9 @@ def _raise(status):
     if status == BAD_START:
         raise ValueError("start and start_grad must be (B, n_state)")
     if status == BAD_STEPS:
-        raise ValueError("steps and every must be at least 1")
+        raise ValueError(
+            "steps and every must be at least 1, and all states fewer than 2**62 numbers"
+        )
     if status == SMALL_WORK_OF_ROLLOUT:
         raise ValueError(
             "work is too small: rollout_size(model, step, batch, steps, every) is needed"

@@ -346,9 +346,7 @@ def _check_gradients(grad, batch, m, n):
 def _check_directions(program, X, V):
     """Check that V has the shape of X, and the circuit one output."""
     status = OK
-    if V.shape[1] != program.n_inputs:
-        status = BAD_X_OF_CIRCUIT
-    elif V.shape[0] != X.shape[0]:
+    if V.shape != X.shape:
         status = BAD_V_OF_CIRCUIT
     elif program.outputs.size != 1:
         status = MANY_OUTPUTS

@@ -37,7 +37,7 @@ from ..simd.vectors import (
     store_masked,
 )
 from ..simd.views import flat, get, put, row
-from .columns import columns_back, columns_of, largest_column, rows_by_columns, sum_of_columns
+from .by_columns import columns_back, columns_of, largest_column, rows_by_columns, sum_of_columns
 
 
 class Activation(NamedTuple):

@@ -7,6 +7,7 @@ from ..fastcall import Entry, entries
 from .derivatives import _jacobian, _jvp, _linearize, _product, _sample_gradients, _vjp
 from .inputs import _input_hessian, _input_jvp, _input_vjp
 from .jets import _jets, _jets_vjp
+from .rollout import _rollout, _rollout_grad
 from .rules import _update
 from .sampling import _predict_with_dropout
 from .sweeps import _loss, _predict, _value_and_grad
@@ -19,7 +20,6 @@ calls_for = entries(
     predict_with_dropout=Entry(_predict_with_dropout, 0),
     loss=Entry(_loss, 1),
     value_and_grad=Entry(_value_and_grad, 1),
-    fit_epoch=FIT_EPOCH,
     update=Entry(_update, 0),
     linearize=Entry(_linearize, 1),
     product=Entry(_product, 0),  # the last argument: EXACT or GAUSS_NEWTON
@@ -32,4 +32,6 @@ calls_for = entries(
     input_hessian=Entry(_input_hessian, 0),
     jets=Entry(_jets, 0),
     jets_vjp=Entry(_jets_vjp, 0),
+    rollout=Entry(_rollout, 1),
+    rollout_grad=Entry(_rollout_grad, 1),
 )

@@ -7,7 +7,7 @@ targets y, and the parameter p of the network's loss (huber's threshold, the qua
     slope(a, y, p)      d value / d a, which BP1 multiplies by f'(z). Where the loss belongs to an
                         `output`, f' cancels, and it is delta itself, ``a - y``
     curve(a, y, p)      d slope / d a; where the loss belongs to an output, d delta / d a
-    turn(a, y, p)       the same where `curve`, not negative, is only the Gauss-Newton part of it
+    turn(a, y, p)       likewise, where `curve`, of Gauss-Newton, leaves out what may be negative
 
 What belongs to an output is computed from z where that avoids overflow and cancellation. Losses of
 a whole row (cross_entropy, focal, gaussian_nll) are kernels, and so are circuits (`circuit.loss`).
@@ -44,7 +44,7 @@ from ..simd.vectors import (
 )
 from ..simd.views import fill, flat, get, matrix, put, row, vectors
 from .activations import largest, last_vector
-from .columns import columns_of, rows_by_columns
+from .by_columns import columns_of, rows_by_columns
 
 
 class Loss(NamedTuple):

@@ -15,9 +15,11 @@ sqrt(T) steps that makes 2 sqrt(T) states (Griewank & Walther 2000 go on to log(
 all sums is that of time, so that segments don't change the bits.
 """
 
+import math
 from typing import NamedTuple
 
 from ..abi import Doubles, Matrix, OutMatrix, OutTensor, OutVector, Vector, Word
+from ..blocks import MOST_SAMPLES
 from ..compiler import inlined, kernel, njit, shared
 from ..simd.views import copy, cut, doubles, fill, floats, matrix, row, vector
 from ..status import (
@@ -186,7 +188,13 @@ def memory_sizes(network, step, batch, steps, every):
 @shared
 def segments(steps, every):
     """Return how many segments there are; the last may be shorter."""
-    return (steps + every - 1) // every
+    return (steps - 1) // every + 1
+
+
+@inlined
+def most_steps(step, batch):
+    """Return for how many steps the sizes of `Memory` are numbers of 63 bits."""
+    return MOST_SAMPLES // max(1, batch * (step.n_state + step.n_control))
 
 
 # ---------------------------------------------------------------- arguments are checked
@@ -229,7 +237,7 @@ def _rollout_grad(
     if status == OK:
         if start.shape[1] != step.n_state or start_grad.shape != start.shape:
             status = BAD_START
-        elif steps < 1 or every < 1:
+        elif every < 1 or not 1 <= steps <= most_steps(step, batch):
             status = BAD_STEPS
         elif work.size < rollout_size(model, step, batch, steps, every):
             status = SMALL_WORK_OF_ROLLOUT
@@ -309,6 +317,7 @@ def take_step(model: Model, step: Step, point: Matrix, parts: Memory, work: Vect
         x = row(point, b)
         copy(vector(state, b * (n_state + 1), n_state), vector(x, 0, n_state))
         copy(row(controls, b), vector(x, n_state, step.n_control))
+    fill(state, math.nan)  # so that what a step of a user's forgets shows
     advance(step.advance, point, state, step.context, parts.spare)
     for b in range(batch):
         value[0] += state[b, n_state]

@@ -65,7 +65,10 @@ def advance(X: Matrix, out: Matrix, context: Word, spare: Vector):
 
 @prototype
 def pull(X: Matrix, u: Matrix, out: Matrix, context: Word, spare: Vector):
-    """Compute the gradient of ``sum(u * step(X))`` with respect to X, into `out`."""
+    """Compute the gradient of ``sum(u * step(X))`` with respect to X, into `out`.
+
+    u (B, n_state + 1), whose last column, of the cost, is 1.
+    """
 
 
 def lower_call(context, builder, signature, args):

@@ -28,6 +28,8 @@ else:
             return importlib.import_module(f"{__name__}.{name}")
         if name == "__all__" or not name.startswith("_"):
             public = importlib.import_module(f"{__name__}.public")
+            if name in globals():  # a module that has just been imported
+                return globals()[name]
             if name in ("__all__", *public.__all__):
                 value = globals()[name] = getattr(public, name)
                 return value

@@ -18,6 +18,7 @@ from deltajit.kernels.backend import jit_is_on
 from deltajit.kernels.circuit.interpreter import largest_workspace
 from deltajit.kernels.circuit.loss import make_words
 from deltajit.kernels.circuit.step import advance_circuit, pull_circuit
+from deltajit.kernels.mlp.calls import calls_for
 from deltajit.kernels.mlp.simulation import advance_own, pull_own
 from deltajit.model import checks, memory
 from deltajit.model.memory import Array, DType
@@ -55,7 +56,8 @@ class Dynamics:
     ----------
     step : function
         ``step(state, control, out)`` writes the next state into `out`, and returns what the step
-        costs. It takes vectors (n_state,), (n_control,), (n_state,), one trajectory at a time.
+        costs. It takes vectors (n_state,), (n_control,), (n_state,), one trajectory at a time. The
+        first two are only read, and every number of `out` must be written: else it is NaN.
     n_state, n_control : int
         How many numbers a state has, and a control.
     adjoint : function, optional
@@ -216,7 +218,7 @@ class Dynamics:
         controls = np.empty((T, len(first), self.n_control), self._kind)
         states[0] = first
         work = self.workspace(net, 1, len(first))
-        cost = kernels.rollout(net.model, self._step, states, controls, work)
+        cost = calls_for(self._kind).rollout(net.model, self._step, states, controls, work)
         if single:
             return Rollout(cost, states[:, 0], controls[:, 0])
         return Rollout(cost, states, controls)
@@ -262,7 +264,7 @@ class Dynamics:
         checks.not_empty(first, "start")
         T = checks.whole(steps, "steps")
         grad, start_grad = np.empty_like(net.theta), np.empty_like(first)
-        cost = kernels.rollout_grad(
+        cost = calls_for(self._kind).rollout_grad(
             net.model, self._step, first, T, _every(every, T), grad, start_grad,
             self.workspace(net, T, len(first), every),
         )  # fmt: skip

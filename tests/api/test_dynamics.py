@@ -195,6 +195,25 @@ def test_copies(simulations):
     assert (simulation.n_state, simulation.n_control, simulation.dtype.name) == (4, 2, "float64")
 
 
+@pytest.mark.parametrize(("steps", "every"), [(2**61, 1), (0, 1), (3, 0)])
+def test_sizes_that_no_memory_has(simulations, steps, every):
+    d = simulations["traced", "float64"]
+    grad, start, work = np.ones(NET.n_params), starts(1), d.workspace(NET, 3)
+    with pytest.raises(ValueError, match="steps and every must be"):
+        kernels.rollout_grad(NET.model, d.step, start, steps, every, grad, start.copy(), work)
+    assert (grad == 1).all()
+
+
+def test_all_states_are_kept_however_many_that_are(simulations):
+    d, found = simulations["traced", "float64"], []
+    for every in (3, 2**62):
+        grad, by_start = np.empty(NET.n_params), np.empty((1, 4))
+        work = d.workspace(NET, 3)
+        kernels.rollout_grad(NET.model, d.step, starts(1), 3, every, grad, by_start, work)
+        found.append(grad)
+    np.testing.assert_array_equal(*found)
+
+
 def forgetful(state, control, out):
     out[0] = state[0]
     return state[0]

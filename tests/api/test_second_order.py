@@ -8,9 +8,9 @@ import pytest
 
 import deltajit as dj
 from deltajit import reference
+from deltajit.training import kfac
 from deltajit.training.gauss_newton import conjugate_gradients
-from deltajit.training.kfac import DRAWS
-from deltajit.training.second_order import adapted
+from deltajit.training.second_order import MOST, adapted
 from tests.helpers.networks import make_case, relative_error
 
 METHODS = [dj.GaussNewtonCG(), dj.KFAC()]
@@ -53,7 +53,7 @@ def test_kfac_steps(loss, batch):
     for number in (1, 2):
         model = net.reference
         a = reference.predict(model, X)
-        drawn = a - DRAWS[loss](a, 2.0 * rng.integers(2, size=a.shape) - 1)
+        drawn = a - kfac.DRAWS[loss](a, 2.0 * rng.integers(2, size=a.shape) - 1)
         new = reference.kronecker_factors(model, X, drawn, w)
         keep = 1 - 1 / number
         means = zip(factors or new, new, strict=True)
@@ -84,7 +84,7 @@ def test_draws_have_the_curvature(loss):
     z = rng.normal(size=(4, 3))
     a = reference.activate(OUTPUTS[loss], z)
     signs = np.array([*itertools.product([-1.0, 1.0], repeat=3)])
-    draws = [DRAWS[loss](a, x * np.ones(a.shape)) for x in signs]
+    draws = [kfac.DRAWS[loss](a, x * np.ones(a.shape)) for x in signs]
     moments = np.mean([d[:, :, None] * d[:, None, :] for d in draws], axis=0)
     unit = np.eye(3)
     slopes = [reference.times_derivative(OUTPUTS[loss], a, e[None], 0.01) for e in unit]
@@ -126,6 +126,16 @@ def test_damping():
     assert adapted(3.0, 0.5) == 3.0
     for ratio in (0.2, -1.0, np.nan):
         assert adapted(3.0, ratio) == 4.5
+        assert adapted(MOST, ratio) == MOST  # at an optimum it would grow for ever
+
+
+def test_directions_of_very_different_length():
+    short, long = 1e-9, 1.0
+    matrix, b = (
+        np.array([[2 * short**2, short * long], [short * long, long**2]]),
+        [3 * short, 2 * long],
+    )
+    np.testing.assert_allclose(kfac._solve(matrix, b) * [short, long], [1, 1], 1e-12)
 
 
 @methods

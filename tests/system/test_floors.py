@@ -22,7 +22,7 @@ FLOORS = """
     kernels.simd.elementary kernels.simd.ulp
     kernels.gemm kernels.gemm.tile kernels.gemm.transpose kernels.gemm.product kernels.gemm.narrow
     kernels.gemm.matmul kernels.gemm.parallel
-    kernels.mlp kernels.mlp.columns kernels.mlp.activations kernels.mlp.losses kernels.mlp.own
+    kernels.mlp kernels.mlp.by_columns kernels.mlp.activations kernels.mlp.losses kernels.mlp.own
     kernels.mlp.model kernels.mlp.sample kernels.mlp.layers kernels.mlp.special kernels.mlp.dropout
     kernels.mlp.entry kernels.mlp.sweeps
     kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.inputs kernels.mlp.jets
@@ -229,6 +229,7 @@ import sys
 import deltajit
 
 print([name in sys.modules for name in ("numpy", "numba", "deltajit.public")])
+assert deltajit.network.Network is deltajit.Network
 from deltajit import *
 
 print(Network is deltajit.Network, Adam is deltajit.Adam, "Network" in dir(deltajit))

@@ -33,6 +33,6 @@ def matrices(flat: Array, shapes: Iterable[tuple[int, int]]) -> Iterator[Array]:
 
 
 def eigen(matrices: Array) -> tuple[Array, Array]:
-    """Return eigenvalues, none below 0, and eigenvectors of matrices that have none in truth."""
+    """Return eigenvalues and eigenvectors of positive semidefinite matrices; none is below 0."""
     values, vectors = np.linalg.eigh(matrices)
     return np.maximum(values, 0), vectors

@@ -115,6 +115,7 @@ def _fit_on_all(
     """Train by LBFGS or LevenbergMarquardt, which have no minibatches, rates or state to keep."""
     leave_out(net, options, "schedule", "clip_norm", "checkpoint")
     state = TrainingState(net, None, History(), epochs, watchers.columns())
+    state.optimizer = options.optimizer
     source.needs_all(options.optimizer)
     objective = source.objective(net)
     note = partial(watchers.end_epoch, state)

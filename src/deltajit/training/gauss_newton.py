@@ -24,7 +24,7 @@ class GaussNewtonCG(SecondOrder):  # numpydoc ignore=PR02
     the quadratic model of the loss any more. A step that doesn't lower the minibatch's loss isn't
     taken. The damping shrinks by a third where the model predicts the change of the loss well, and
     grows by half where it doesn't. Minibatches should be large, of 500 samples or all: each step
-    goes to the minimum of its own minibatch. `clip_norm` and `dropout` mean nothing to it.
+    goes to the minimum of its own minibatch. `clip_norm` and `dropout` are refused.
 
     Parameters
     ----------

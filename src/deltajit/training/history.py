@@ -163,7 +163,7 @@ class TrainingState:
     stopped : bool
         Whether `stop` has been called.
     optimizer : object
-        Optimizer of the fit, as it was given; None of an `Ensemble`.
+        Optimizer of the fit, as it was given to `Network.fit`; None elsewhere.
     """
 
     net: Any

@@ -42,8 +42,8 @@ class KFAC(SecondOrder):  # numpydoc ignore=PR02
     is the combination of that natural gradient and of the step before that minimizes the quadratic
     model of the minibatch's loss, with the exact Gauss-Newton matrix, times lr. A step that doesn't
     lower the minibatch's loss isn't taken. The damping shrinks by a third where the model predicts
-    the change of the loss well, and grows by half where it doesn't. `clip_norm` and `dropout` mean
-    nothing to it.
+    the change of the loss well, and grows by half where it doesn't. `clip_norm` and `dropout` are
+    refused.
 
     Parameters
     ----------
@@ -178,7 +178,13 @@ def _average(layers: list[_Layer], batch: Batch, decay: float) -> None:
 
 
 def _solve(matrix: Array, b: Array) -> Array:
-    """Solve two equations, or one if the step before is 0; NaN if a number isn't finite."""
+    """Solve two equations, or one if the step before is 0; NaN if a number isn't finite.
+
+    They are scaled first: one direction may be much shorter than the other.
+    """
     if not np.isfinite(matrix).all():
         return np.full_like(b, np.nan)
-    return np.asarray(np.linalg.lstsq(matrix, b, rcond=1e-7)[0])
+    scale = np.sqrt(np.maximum(np.diag(matrix), 0))
+    scale[scale == 0] = 1
+    scaled = matrix / np.outer(scale, scale)
+    return np.asarray(np.linalg.lstsq(scaled, b / scale, rcond=1e-7)[0] / scale)

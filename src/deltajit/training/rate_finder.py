@@ -122,7 +122,7 @@ def learning_rate_finder(
     data = checked(net.architecture, X, Y, sample_weight, finite=True)
     method = checks.optimizer(Adam() if optimizer is None else optimizer)
     if not hasattr(method, "rule") or getattr(method, "full_batch", False):
-        raise ValueError(f"optimizer must be one of minibatches, such as dj.Adam(); got {method!r}")
+        raise ValueError(f"optimizer must be one such as dj.SGD(0.1) or dj.Adam(), got {method!r}")
     checks.above_zero(lowest, "lowest")
     if checks.real(highest, "highest") <= lowest:
         raise ValueError(f"highest must be above lowest={lowest}, got {highest}")

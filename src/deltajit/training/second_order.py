@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deltajit import kernels
 from deltajit.derivatives.linearization import Linearization
+from deltajit.kernels.mlp.calls import calls_for
 from deltajit.model import checks, memory
 from deltajit.model.architecture import Architecture
 from deltajit.model.data import Data
@@ -18,7 +19,8 @@ from deltajit.training.history import TrainingState
 from deltajit.training.minibatches import Steps, Sums
 
 FACTOR = 1.5  # by which the damping changes
-LEAST = 1e-12  # damping, below which a sum with it rounds to the other number
+# Damping: below, a sum with it rounds to the other number; above, steps are none.
+LEAST, MOST = 1e-12, 1e12
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class SecondOrder:
 
 
 class Batch:
-    """Be a minibatch, seen from theta.
+    """Hold a minibatch, and what the loss on it looks like around theta.
 
     Attributes
     ----------
@@ -82,7 +84,7 @@ class Batch:
         """Return the loss at another theta."""
         model, (X, Y, weights) = self.architecture.model(theta, self._threads), self.data
         work = memory.empty(kernels.workspace_size(model, len(X)), theta.dtype)
-        return float(kernels.loss(model, X, Y, work, weights))
+        return float(calls_for(theta.dtype).loss(model, X, Y, weights, work))
 
     def product(self, v: Array, damping: float) -> Array:
         """Return ``(G + damping I) @ v``; NaN for a v that the network's dtype can't hold."""
@@ -143,7 +145,7 @@ def adapted(damping: float, ratio: float) -> float:
     """Return the damping of the next step, by ``change of the loss / q(p)`` (Martens 2010)."""
     if ratio > 3 / 4:
         return max(damping / FACTOR, LEAST)
-    return damping if ratio >= 1 / 4 else damping * FACTOR
+    return damping if ratio >= 1 / 4 else min(damping * FACTOR, MOST)
 
 
 def fresh_rule(optimizer: Any, net: Any) -> kernels.Rule:
