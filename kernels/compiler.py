@@ -615,8 +615,8 @@ class Helper:
         functools.update_wrapper(self, function)
 
     def __call__(self, *arguments):
-        """Run it in Python."""
-        return self.__wrapped__(*arguments)
+        """Refuse: it is made of vector registers and addresses."""
+        raise TypeError(f"{self.__name__} is for jitted code, and can't be called from Python")
 
     @functools.cached_property
     def dispatcher(self):

@@ -201,8 +201,9 @@ def test_means_for_squared_error_are_predictions():
 def test_labels_and_probabilities_are_the_same():
     net, X, _ = case("softmax", "cross_entropy")
     labels = np.arange(len(X)) % 2
-    one, other = dj.Laplace(net, X, labels), dj.Laplace(net, X, np.eye(2)[labels])
+    one, other = (dj.Laplace(net, X, Y, prior_precision=2.0) for Y in (labels, np.eye(2)[labels]))
     np.testing.assert_array_equal(one.predict(X), other.predict(X))
+    assert one.log_evidence == pytest.approx(other.log_evidence, rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)

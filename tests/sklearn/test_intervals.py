@@ -39,7 +39,8 @@ def intervals(X, y, method, seed, coverage):
     return *model.predict_interval(X[test], coverage, data=data, method=method), y[test]
 
 
-@pytest.mark.parametrize("method", ["conformal", pytest.param("ensemble", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["conformal", "ensemble"])
 @pytest.mark.parametrize("samples", [diabetes, wine])
 def test_coverage_is_nominal(samples, method):
     """Within 3 points, over 20 splits."""
