@@ -90,3 +90,19 @@ def test_early_stopping_needs_weight_on_both_sides(estimator, share):
     model = estimator(early_stopping=True, validation_fraction=share, random_state=0, max_iter=2)
     with pytest.raises(ValueError, match="sample_weight must not be 0 for every sample that early"):
         model.fit(X, y, weights)
+
+
+@pytest.mark.parametrize(
+    ("rows", "weights", "message"),
+    [(3, None, "validation set is too small"), (20, np.eye(20)[0], "sample_weight must not be 0")],
+)
+@pytest.mark.parametrize("make", BOTH)
+def test_a_split_that_fails_changes_nothing(make, rows, weights, message):
+    X, y = digits()
+    model = make(hidden_layer_sizes=4, standardize=True, max_iter=2).fit(X, y)
+    before, state = model.predict(X), dict(model.__dict__)
+    model.set_params(early_stopping=True)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X[:rows] + 1, y[:rows], weights)
+    np.testing.assert_array_equal(model.predict(X), before)
+    assert all(value is state[name] for name, value in model.__dict__.items() if name[-1] == "_")

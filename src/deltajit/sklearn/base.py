@@ -487,6 +487,12 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
             else:
                 self._recalled(net)
             descent.project(net, bounds)
+            order = np.arange(samples.size)
+            if self.solver != "lbfgs":
+                if first or not incremental or not hasattr(self, "_optimizer"):
+                    self._optimizer = descent.Optimizer(self, net, self._random_state)
+                if self.early_stopping and validated is None:
+                    order, validated = self._split(samples)
         tasks = None
         if not incremental:
             metadata = None if sample_weight is None else {"sample_weight": sample_weight}
@@ -495,7 +501,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         if self.solver == "lbfgs":
             self._fit_lbfgs(net, samples, bounds)
         else:
-            self._fit_stochastic(net, samples, validated, bounds, first, tasks)
+            self._fit_stochastic(net, samples, order, validated, bounds, first, tasks)
         descent.project(net, bounds)  # Ctrl-C may have come between a step and this
         if tasks is not None:
             tasks.end(net)
@@ -578,21 +584,17 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         self,
         net: Network,
         samples: Samples,
+        order: NDArray[np.int64],
         validation: Samples | None,
         bounds: Bounds | None,
         first: bool,
         tasks: Tasks | None,
     ) -> None:
-        """Train by SGD or Adam, until losses or validation scores no longer improve.
+        """Train by SGD or Adam on the rows `order`, until losses or scores no longer improve.
 
         Without `tasks` it is one epoch of `partial_fit`.
         """
         incremental = tasks is None
-        if first or not incremental or not hasattr(self, "_optimizer"):
-            self._optimizer = descent.Optimizer(self, net, self._random_state)
-        order = np.arange(samples.size)
-        if self.early_stopping and validation is None:
-            order, validation = self._split(samples)
         self._start_curves(net, first, validation is not None)
         batch_size = self._batch_size(len(order))
         penalty = self._penalty()
