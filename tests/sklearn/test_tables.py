@@ -244,6 +244,18 @@ def test_a_fit_that_fails_changes_nothing():
     np.testing.assert_array_equal(fitted.predict(FRAME), before)
 
 
+def test_ctrl_c_while_samples_are_checked_changes_nothing(monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    fitted = model().fit(FRAME, y)
+    before = fitted.predict(FRAME)
+    monkeypatch.setattr("deltajit.sklearn.base.bounds_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.fit(FRAME.assign(age=0.0, city=CITIES[::-1][codes]), y)
+    np.testing.assert_array_equal(fitted.predict(FRAME), before)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -76,11 +76,11 @@ def has_epochs(estimator: MultilayerPerceptron) -> bool:
 
 @contextlib.contextmanager
 def _unchanged_by_errors(estimator: MultilayerPerceptron) -> Iterator[None]:
-    """Restore an estimator's attributes if the block raises an error."""
+    """Restore an estimator's attributes if the block raises an error, or Ctrl-C ends it."""
     before = dict(estimator.__dict__)
     try:
         yield
-    except Exception:
+    except BaseException:
         estimator.__dict__.clear()
         estimator.__dict__.update(before)
         raise
