@@ -260,6 +260,7 @@ def test_ctrl_c_while_samples_are_checked_changes_nothing(monkeypatch):
     ("options", "message"),
     [
         ({"categorical_features": "all"}, "categorical_features must be one of 'from_dtype'"),
+        ({"categorical_features": "all", "missing": "indicator"}, "categorical_features must be"),
         ({"categorical_features": ["town"]}, "categorical_features must list columns of X"),
         ({"categorical_features": [3]}, "categorical_features must list columns of X"),
         ({"categorical_features": [True]}, "categorical_features must list columns of X"),

@@ -33,12 +33,10 @@ TEXT = ("category", "categorical", "enum", "str", "string")  # dtypes of pandas 
 
 def needs_table(wanted: Columns, missing: str, X: Any) -> bool:
     """Return whether X is to be encoded, or all columns hold numbers as they are."""
-    if missing == "indicator":
-        return True
     if isinstance(wanted, str):
         checks.choice(wanted, "categorical_features", ("from_dtype",))
-        return any(_of_text(X))
-    return wanted is not None
+        wanted = wanted if any(_of_text(X)) else None
+    return missing == "indicator" or wanted is not None
 
 
 def categorical_columns(wanted: Columns, X: Any, names: Sequence[str], count: int) -> Mask:
