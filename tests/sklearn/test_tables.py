@@ -66,6 +66,16 @@ def test_tables_of_all_kinds_give_the_same(kind):
     np.testing.assert_array_equal(model(**options).fit(X, y).predict(X), expected)
 
 
+@pytest.mark.parametrize("kind", ["string", "large_string", "dictionary"])
+def test_columns_of_arrow_are_of_text(kind):
+    arrow = pytest.importorskip("pyarrow")
+    text = arrow.dictionary(arrow.int32(), arrow.string())
+    if kind != "dictionary":
+        text = getattr(arrow, kind)()
+    X = FRAME.astype({"age": pd.ArrowDtype(arrow.float64()), "city": pd.ArrowDtype(text)})
+    np.testing.assert_array_equal(model().fit(X, y).encode(X), model().fit(FRAME, y).encode(FRAME))
+
+
 @pytest.mark.parametrize("kind", ["pandas", "nullable", "array", "polars"])
 def test_missing_values_are_indicated(kind):
     X, options = HOLES, {}
