@@ -147,6 +147,20 @@ def test_embeddings_are_the_only_free_weights_of_their_layer(solver):
     assert fitted.score(HOLES, y) > 0.5
 
 
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+@pytest.mark.parametrize("targets", [1, 2])
+def test_a_loss_has_the_penalty_of_free_weights(solver, targets):
+    Y = np.column_stack([y, -y]) if targets == 2 else y
+    options = {"alpha": 2.0, "l1": 0.5, "learning_rate_init": 1e-12, "standardize_target": False}
+    options |= {"max_iter": 1, "batch_size": 100}  # so short steps that theta stays
+    fitted = model(solver=solver, embedding_size=2, **options).fit(FRAME, Y)
+    W = np.concatenate([fitted.coefs_[0][:, 2:].ravel(), *map(np.ravel, fitted.coefs_[1:])])
+    weight = N if solver == "lbfgs" else 100
+    errors = fitted.predict(FRAME).reshape(Y.shape) - Y
+    expected = (errors**2).mean() / 2 + (W @ W + 0.5 * abs(W).sum()) / weight
+    assert fitted.loss_ == pytest.approx(expected, rel=1e-9)
+
+
 def test_two_columns_have_embeddings_of_their_own():
     X = FRAME.assign(colour=np.array(["red", "blue"])[codes % 2])
     W = model(embedding_size=3).fit(X, y).coefs_[0].T

@@ -630,7 +630,9 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
             net.theta[:] = self._best_theta
 
     def _penalty(self) -> descent.Penalty:
-        return descent.Penalty(self.alpha, self.l1)
+        embedding = self._embedding()
+        ones = 0 if embedding is None else embedding.table.n_plain
+        return descent.Penalty(self.alpha, self.l1, ones)
 
     def _reported(self, loss: float, net: Network, weight: float) -> float:
         """Convert a loss of samples of this weight, penalty included, to scikit-learn's.
