@@ -66,6 +66,16 @@ def test_tables_of_all_kinds_give_the_same(kind):
     np.testing.assert_array_equal(model(**options).fit(X, y).predict(X), expected)
 
 
+@pytest.mark.parametrize("kind", ["string", "large_string", "dictionary"])
+def test_columns_of_arrow_are_of_text(kind):
+    arrow = pytest.importorskip("pyarrow")
+    text = arrow.dictionary(arrow.int32(), arrow.string())
+    if kind != "dictionary":
+        text = getattr(arrow, kind)()
+    X = FRAME.astype({"age": pd.ArrowDtype(arrow.float64()), "city": pd.ArrowDtype(text)})
+    np.testing.assert_array_equal(model().fit(X, y).encode(X), model().fit(FRAME, y).encode(FRAME))
+
+
 @pytest.mark.parametrize("kind", ["pandas", "nullable", "array", "polars"])
 def test_missing_values_are_indicated(kind):
     X, options = HOLES, {}
@@ -135,6 +145,20 @@ def test_embeddings_are_the_only_free_weights_of_their_layer(solver):
     np.testing.assert_array_equal(b, 0)
     assert (W[4:, 4:] != 0).all()
     assert fitted.score(HOLES, y) > 0.5
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+@pytest.mark.parametrize("targets", [1, 2])
+def test_a_loss_has_the_penalty_of_free_weights(solver, targets):
+    Y = np.column_stack([y, -y]) if targets == 2 else y
+    options = {"alpha": 2.0, "l1": 0.5, "learning_rate_init": 1e-12, "standardize_target": False}
+    options |= {"max_iter": 1, "batch_size": 100}  # so short steps that theta stays
+    fitted = model(solver=solver, embedding_size=2, **options).fit(FRAME, Y)
+    W = np.concatenate([fitted.coefs_[0][:, 2:].ravel(), *map(np.ravel, fitted.coefs_[1:])])
+    weight = N if solver == "lbfgs" else 100
+    errors = fitted.predict(FRAME).reshape(Y.shape) - Y
+    expected = (errors**2).mean() / 2 + (W @ W + 0.5 * abs(W).sum()) / weight
+    assert fitted.loss_ == pytest.approx(expected, rel=1e-9)
 
 
 def test_two_columns_have_embeddings_of_their_own():
@@ -244,10 +268,23 @@ def test_a_fit_that_fails_changes_nothing():
     np.testing.assert_array_equal(fitted.predict(FRAME), before)
 
 
+def test_ctrl_c_while_samples_are_checked_changes_nothing(monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    fitted = model().fit(FRAME, y)
+    before = fitted.predict(FRAME)
+    monkeypatch.setattr("deltajit.sklearn.base.bounds_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.fit(FRAME.assign(age=0.0, city=CITIES[::-1][codes]), y)
+    np.testing.assert_array_equal(fitted.predict(FRAME), before)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"categorical_features": "all"}, "categorical_features must be one of 'from_dtype'"),
+        ({"categorical_features": "all", "missing": "indicator"}, "categorical_features must be"),
         ({"categorical_features": ["town"]}, "categorical_features must list columns of X"),
         ({"categorical_features": [3]}, "categorical_features must list columns of X"),
         ({"categorical_features": [True]}, "categorical_features must list columns of X"),

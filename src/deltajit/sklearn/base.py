@@ -76,11 +76,11 @@ def has_epochs(estimator: MultilayerPerceptron) -> bool:
 
 @contextlib.contextmanager
 def _unchanged_by_errors(estimator: MultilayerPerceptron) -> Iterator[None]:
-    """Restore an estimator's attributes if the block raises an error."""
+    """Restore an estimator's attributes if the block raises an error, or Ctrl-C ends it."""
     before = dict(estimator.__dict__)
     try:
         yield
-    except Exception:
+    except BaseException:
         estimator.__dict__.clear()
         estimator.__dict__.update(before)
         raise
@@ -630,7 +630,9 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
             net.theta[:] = self._best_theta
 
     def _penalty(self) -> descent.Penalty:
-        return descent.Penalty(self.alpha, self.l1)
+        embedding = self._embedding()
+        ones = 0 if embedding is None else embedding.table.n_plain
+        return descent.Penalty(self.alpha, self.l1, ones)
 
     def _reported(self, loss: float, net: Network, weight: float) -> float:
         """Convert a loss of samples of this weight, penalty included, to scikit-learn's.

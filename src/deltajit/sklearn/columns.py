@@ -8,6 +8,7 @@ size of them: a first layer of identity activation, in which all other weights a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,17 +29,16 @@ Mask = NDArray[np.bool_]
 Columns = str | ArrayLike | None  # what `categorical_features` may be
 
 MOST = 1000  # categories of a column: each is a column of numbers
-TEXT = ("category", "categorical", "enum", "str", "string")  # dtypes of pandas and polars
+# Dtypes of pandas, polars and Arrow, without their parameters.
+TEXT = ("category", "categorical", "enum", "str", "string", "large_string", "dictionary")
 
 
 def needs_table(wanted: Columns, missing: str, X: Any) -> bool:
     """Return whether X is to be encoded, or all columns hold numbers as they are."""
-    if missing == "indicator":
-        return True
     if isinstance(wanted, str):
         checks.choice(wanted, "categorical_features", ("from_dtype",))
-        return any(_of_text(X))
-    return wanted is not None
+        wanted = wanted if any(_of_text(X)) else None
+    return missing == "indicator" or wanted is not None
 
 
 def categorical_columns(wanted: Columns, X: Any, names: Sequence[str], count: int) -> Mask:
@@ -224,7 +224,7 @@ def _of_text(X: Any) -> list[bool]:
     """Return whether each column of a data frame has a dtype of categories or text."""
     if not hasattr(X, "dtypes"):
         return []
-    kinds = [str(kind).split("(")[0].lower() for kind in X.dtypes]
+    kinds = [re.split(r"[(\[<]", str(kind))[0].lower() for kind in X.dtypes]
     return [
         kind in TEXT or (kind == "object" and any(isinstance(x, str) for x in X[name]))
         for name, kind in zip(X.columns, kinds, strict=True)

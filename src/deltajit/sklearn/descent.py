@@ -28,20 +28,29 @@ from deltajit.training.minibatches import Steps, dropout_of
 
 
 class Penalty(NamedTuple):
-    """Penalize weights by ``alpha/2 * sum(W**2) + l1 * sum(|W|)`` over the samples' weight."""
+    """Penalize weights by ``alpha/2 * sum(W**2) + l1 * sum(|W|)`` over the samples' weight.
+
+    The kernels' penalty is also of so many fixed weights of 1, which a loss is to leave out.
+    """
 
     alpha: float
     l1: float
+    ones: int
 
     def over(self, model: kernels.Model, weight: float) -> None:
         """Set the model's penalties for samples of this weight."""
         model.network["l2"], model.network["l1"] = self.alpha / weight, self.l1 / weight
 
+    def of_ones(self, weight: float) -> float:
+        """Compute what fixed weights add to the kernels' loss of samples of this weight."""
+        return self.ones * (0.5 * self.alpha + self.l1) / weight
+
     def value(self, net: Network, weight: float) -> float:
-        """Compute the penalty in the loss of samples of this weight."""
+        """Compute the penalty, of free weights, in the loss of samples of this weight."""
         squares = sum(float(np.vdot(W, W)) for W in net.weights)
         sizes = sum(float(abs(W).sum()) for W in net.weights)
-        return (0.5 * self.alpha * squares + self.l1 * sizes) / weight
+        whole = (0.5 * self.alpha * squares + self.l1 * sizes) / weight
+        return whole - self.of_ones(weight)
 
 
 class Optimizer:
@@ -131,7 +140,7 @@ def epochs(
                 weight = weight_of(rows)
                 if weight > 0:
                     penalty.over(net.model, weight)
-                    total += train(rows) * len(rows)
+                    total += (train(rows) - penalty.of_ones(weight)) * len(rows)
                     project(net, bounds)
                 if not math.isfinite(total):
                     return total / len(order)
@@ -158,7 +167,7 @@ def lbfgs(
 
     def loss_and_grad(theta: Array) -> tuple[float, Array]:
         net.theta[:] = theta
-        loss, slope = 0.0, np.zeros(net.n_params)
+        loss, slope = -penalty.of_ones(samples.weight), np.zeros(net.n_params)
         for part in parts(samples.X):
             some = samples.pick(part).dense()
             share = some.weight / samples.weight
