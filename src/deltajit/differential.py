@@ -134,9 +134,7 @@ class DifferentialLoss:
             raise ValueError(
                 f"net must be of the circuit's dtype {self.circuit.dtype}, got {net.dtype}"
             )
-        model = net.model
-        if theta is not None:
-            model = model._replace(theta=checks.shaped(theta, "theta", net.theta.shape, net.dtype))
+        model = checks.model_at(net.model, theta)
         directions = by_inputs.axes_or(self.directions, model)
         points, _ = checks.matrix(X, "X", net.sizes[0], net.dtype)
         checks.not_empty(points, "X")

@@ -558,7 +558,7 @@ class Network(Described):
             for.
         """
         data = self._data(X, Y, sample_weight)
-        model = self._model if theta is None else self._at(theta)
+        model = checks.model_at(self._model, theta)
         work = self._scratch.work
         value: float = self._calls.loss(model, data.X, data.Y, data.weights, work)
         return value
@@ -658,7 +658,7 @@ class Network(Described):
             grad = checks.buffer(out, "out", architecture.n_params, architecture.dtype)
         model, call = self._model, self._calls.value_and_grad
         if theta is not None:
-            model = self._at(theta)
+            model = checks.model_at(self._model, theta)
         return call(model, samples, targets, weights, grad, self._scratch.work), grad
 
     def grad(
@@ -1712,14 +1712,6 @@ class Network(Described):
     def _data(self, X: ArrayLike, Y: ArrayLike, weights: ArrayLike | None) -> Data:
         return checked(self._architecture, X, Y, weights)
 
-    def _at(self, theta: ArrayLike | None) -> kernels.Model:
-        """Return the model with other parameters; None are the network's own."""
-        if theta is None:
-            return self._model
-        return self._model._replace(
-            theta=checks.shaped(theta, "theta", self.theta.shape, self.dtype)
-        )
-
     def _predict_by(
         self,
         theta: ArrayLike | None,
@@ -1730,7 +1722,7 @@ class Network(Described):
         """Compute `predict` with other parameters, or with units left out."""
         samples = checks.samples(X, "X", self.sizes[0], self.dtype)
         out = np.empty((*samples.shape[:-1], self.sizes[-1]), self.dtype)
-        model, work = self._at(theta), self._scratch.work
+        model, work = checks.model_at(self._model, theta), self._scratch.work
         generator = self._rng if rng is None else checks.generator(rng)
         share = 0.0 if dropout is None else dropout
         left_out = dropout_of(share, len(self.sizes) - 2, lambda: seeds(generator))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deltajit.circuits.tracing import holds_nodes
-from deltajit.kernels import LOSSES, hints, ranges
+from deltajit.kernels import LOSSES, Model, hints, ranges
 from deltajit.kernels.blocks import MOST_THREADS
 from deltajit.kernels.gemm.parallel import usable_cores
 from deltajit.kernels.mlp.optimizers import OPTIMIZERS
@@ -363,6 +363,14 @@ def shaped(value: object, name: str, shape: tuple[int, ...], kind: DType) -> Arr
     if values.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {values.shape}")
     return values
+
+
+def model_at(model: Model, theta: object) -> Model:
+    """Return a model with other parameters, the argument `theta`; None are its own."""
+    if theta is None:
+        return model
+    own = model.theta
+    return model._replace(theta=shaped(theta, "theta", own.shape, own.dtype))
 
 
 def layers(value: object, name: str, views: Sequence[Array]) -> list[Array]:

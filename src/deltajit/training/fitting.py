@@ -114,8 +114,8 @@ def _fit_on_all(
 ) -> History:
     """Train by LBFGS or LevenbergMarquardt, which have no minibatches, rates or state to keep."""
     leave_out(net, options, "schedule", "clip_norm", "checkpoint")
-    state = TrainingState(net, None, History(), epochs, watchers.columns())
-    state.optimizer = options.optimizer
+    columns, method = watchers.columns(), options.optimizer
+    state = TrainingState(net, None, History(), epochs, columns, optimizer=method)
     source.needs_all(options.optimizer)
     objective = source.objective(net)
     note = partial(watchers.end_epoch, state)

@@ -19,8 +19,6 @@ from deltajit.training.loop import DivergedError
 
 Sums = tuple[float, float]  # of the samples' weighted losses, and of their weights
 
-_entry: Any = FIT_EPOCH
-
 
 class Steps:
     """Train a network on minibatches, in memory that is kept from call to call."""
@@ -31,7 +29,7 @@ class Steps:
         grad, work = memory.empty(net.n_params, net.dtype), net.workspace(batch_size)
         self._model, self._dropout = net.model, dropout
         self._batch_size, self._state = batch_size, (rule, grad, work)
-        self._call: Callable[..., Sums] = _entry.unchecked(net.dtype)
+        self._call: Callable[..., Sums] = FIT_EPOCH.unchecked(net.dtype)
         self._known: set[object] = set()  # what samples were: nothing else differs between calls
 
     def __call__(self, rows: NDArray[np.int64], X: Array, Y: Array, weights: Array | None) -> Sums:
@@ -51,7 +49,7 @@ class Steps:
         arguments = self._model, (X, Y, weights), rows, size, *self._state, self._dropout
         kinds = python_kind((X, Y, rows, weights))
         if kinds not in self._known:
-            _entry.check(self._model.theta.dtype, *arguments)
+            FIT_EPOCH.check(self._model.theta.dtype, *arguments)
             self._known.add(kinds)
         return self._call(*arguments)
 
