@@ -53,6 +53,17 @@ FEW, WIDE, NARROW = range(3)
 TILES = {FEW: (MR_FEW, NR), WIDE: (int(MR), NR), NARROW: (int(MR_NARROW), 1)}  # rows x vectors
 
 
+# Depth of a product from which on a tile pays: the rows of b and NR vectors of sums are held in
+# half of the registers, of which there are 32 with AVX-512 and 16 without.
+SHALLOW = 8 if VECTOR_BYTES == 64 else 4
+
+
+@shared
+def is_shallow(n, k, width):
+    """Return whether a product of n columns, k deep, keeps b in registers."""
+    return k <= SHALLOW and n % width == 0
+
+
 @shared
 def tile_of(m, n, width):
     """Choose the tiles of a product of m rows for n columns, of `width` lanes a vector.

@@ -28,10 +28,12 @@ from ..blocks import (
     NR,
     NR_ONE,
     UNROLL,
+    is_shallow,
     tile_of,
 )
 from ..compiler import inlined, kernel
 from ..simd.vectors import VECTOR_BYTES
+from .shallow import shallow_product
 from .tile import BODY, HEAD, SMALL, View, Writer, at, integer, make_buffer, make_tile
 from .transpose import pack_block
 
@@ -122,6 +124,9 @@ def product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k:
     m, n = shape
     panel = panel_buffer(b)
     width = panel.row // NR
+    if is_shallow(n, k, width):
+        shallow_product(base, scale, a, b, c, m, n, k, width)
+        return
     if tile_of(m, n, width) == FEW:
         few_rows(base, scale, a, b, c, shape, k)
         return
@@ -194,6 +199,14 @@ def transposed_product(base: View, a: View, b: View, c: View, shape: Shape, k: W
     Panels are packed from b's rows by transposing blocks in registers, so nobody needs b.T.
     """
     m, n = shape
+    panel = panel_buffer(b)
+    width = panel.row // NR
+    if is_shallow(n, k, width):
+        for j in range(0, n, NR * width):
+            _pack_transposed(at(b, j, 0), panel, n - j, k, NR)
+            s, z, left = at(base, 0, j), at(c, 0, j), min(n - j, NR * width)
+            shallow_product(s, unit(c), a, panel, z, m, left, k, width)
+        return
     for p in range(0, k, KC):
         depth = min(k - p, KC)
         for i in range(0, m, height_of(m)):
