@@ -20,6 +20,7 @@ from numba.extending import overload, register_jitable
 
 from ..compiler import HELPER
 from .vectors import (
+    HAS_FMA,
     VECTOR_BYTES,
     absolute,
     any_lane,
@@ -91,6 +92,7 @@ class Constants(NamedTuple):
     break_bits: np.integer
     one_less_break_bits: np.integer
     four_bits: np.integer
+    sign_mask: np.integer
     integer_zero: np.integer
     integer_one: np.integer
     integer_two: np.integer
@@ -152,6 +154,7 @@ def _constants(real, integer, ln2_high, ln2_low, *, tuples, **limits):
         "break_bits": log_break,
         "one_less_break_bits": one - log_break,
         "four_bits": bits(4),
+        "sign_mask": np.iinfo(integer).min,
         "integer_zero": 0,
         "integer_one": 1,
         "integer_two": 2,
@@ -351,14 +354,15 @@ def _tanh_table():
     """Return (centers, values, coefficients of 5 powers) of `_tanh_by_table`, each 32 float32.
 
     Interval i holds the x whose exponent and first two bits of mantissa, as one number, are i
-    modulo 32: from 1/8 to 10 four to an octave, and all smaller ones in the last before them. There
-    ``tanh(x) = value + t (c0 + c1 t + ...)``, t = x - center: a center is such a float near the
-    middle that its tanh is almost one, so it costs no digits; the polynomial interpolates.
+    modulo 32: from 1/16 to 10 four to an octave, and all smaller ones in the last before them,
+    around 0. There ``tanh(x) = value + t (c0 + c1 t + ...)``, t = x - center: a center is such a
+    float near the middle that its tanh is almost one, so it costs no digits; the polynomial
+    interpolates.
     """
     centers, values, powers = np.zeros(32, np.float32), np.zeros(32, np.float32), np.zeros((5, 32))
-    for i in range(_FIRST_INTERVAL, _FIRST_INTERVAL + 26):
+    for i in range(_FIRST_INTERVAL, _FIRST_INTERVAL + 30):
         begin, end = np.array([i, i + 1], np.int32).__lshift__(21).view(np.float32).astype(float)
-        if i == _FIRST_INTERVAL:  # tanh(x) = x + x (c0 + ...): see where it is used
+        if i == _FIRST_INTERVAL:
             begin = center = 0.0
         elif end > _F32.tanh_highest:  # as far as it goes; and tanh(10) is 1 in float32
             end, center = float(_F32.tanh_highest), 10.0
@@ -370,9 +374,8 @@ def _tanh_table():
         centers[i % 32], values[i % 32] = center, np.tanh(center)
 
         def slope(t, center=center):
-            """(tanh(center + t) - tanh(center)) / t, without cancellation; less 1 at center 0."""
-            steep = np.tanh(t) / t * (1 - np.tanh(center) * np.tanh(center + t))
-            return steep if center else steep - 1
+            """(tanh(center + t) - tanh(center)) / t, without cancellation."""
+            return np.tanh(t) / t * (1 - np.tanh(center) * np.tanh(center + t))
 
         domain = [begin - center, end - center]
         fit = np.polynomial.Chebyshev.interpolate(slope, 4, domain)
@@ -380,14 +383,14 @@ def _tanh_table():
     return [centers, values, *powers.astype(np.float32)]
 
 
-_FIRST_INTERVAL = int(np.float32(0.125).view(np.int32) >> 21) - 1
+_FIRST_INTERVAL = int(np.float32(0.0625).view(np.int32) >> 21) - 1
 _TANH_LOOKUPS = [make_lookup(column) for column in _tanh_table()] if VECTOR_BYTES == 64 else None
 
 
 def _tanh_by_table(k):
     """Compute tanh without a division, in float32 with AVX-512, in half the time."""
     center_of, value_of, lookup_0, lookup_1, lookup_2, lookup_3, lookup_4 = _TANH_LOOKUPS
-    first, to_interval, table_begin = np.int32(_FIRST_INTERVAL), np.int32(21), np.float32(0.125)
+    first, to_interval = np.int32(_FIRST_INTERVAL), np.int32(21)
 
     def tanh(x):
         a = minimum(k.tanh_highest, absolute(x))
@@ -397,8 +400,7 @@ def _tanh_by_table(k):
         p = fma(p, t, lookup_2(i))
         p = fma(p, t, lookup_1(i))
         p = fma(p, t, lookup_0(i))
-        value = select(a < table_begin, a, value_of(i))
-        return copysign(fma(p, t, value), x)
+        return copysign(fma(p, t, value_of(i)), x)
 
     return tanh
 
@@ -408,7 +410,9 @@ def tanh(k):
     """Hyperbolic tangent."""
     if k is _F32 and VECTOR_BYTES == 64:
         return _tanh_by_table(k)
-    high, low = -k.half * k.ln2_high, -k.half * k.ln2_low
+    # With FMA, ln2 / 2 as a float32 is near enough: it is wrong by 3e-9 of itself.
+    is_near = k is _F32 and HAS_FMA
+    high, low = -k.half * (k.ln2 if is_near else k.ln2_high), -k.half * k.ln2_low
 
     def tanh(x):
         # e**2a = 2**n (1 + t) / (1 - t), with t = tanh(r), a = n ln2 / 2 + r. Where n becomes 1 and
@@ -416,14 +420,18 @@ def tanh(k):
         a = minimum(k.tanh_highest, absolute(x))
         rounded = fma(a - k.tanh_shift, k.tanh_slope, k.biased_rounder)
         n = rounded - k.biased_rounder
-        r = fma(n, low, fma(n, high, a))
+        r = fma(n, high, a)
+        if not is_near:
+            r = fma(n, low, r)
         square = r * r
         t = fma(r * square, polynomial(square, k.tanh), r)
         # tanh(a) = numerator / (numerator + 2 (1 - t)): the larger it is, the less does an error of
         # the numerator, which is on both sides, matter.
         scale = as_float(shift_left(as_integer(rounded), k.mantissa))
         numerator = fma(t, scale + k.one, scale - k.one)
-        return copysign(numerator / (numerator + fma(t, -k.two, k.two)), x)
+        y = numerator / (numerator + fma(t, -k.two, k.two))
+        sign = integer_and(as_integer(x), k.sign_mask)
+        return as_float(integer_add(as_integer(y), sign))  # one instruction less than copysign
 
     return tanh
 
