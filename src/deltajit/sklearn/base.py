@@ -659,7 +659,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
 
     def _start_curves(self, net: Network, first: bool, validated: bool) -> None:
         """Empty the curves of a fit that starts anew, or watches other numbers than the last."""
-        if not first and hasattr(self, "loss_curve_"):
+        if not first and hasattr(self, "validation_scores_"):
             before = self.validation_scores_ is not None, self.best_loss_ is None
             if before == (validated, bool(self.early_stopping)):
                 return
