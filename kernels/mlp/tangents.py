@@ -141,10 +141,13 @@ def hessian_block(
         Rdelta = matrix(here, 0, count, layer.n_out)
         a_prev, dW, db = _below(model, block.X, parts.a, k), weight(out, layer), bias(out, layer)
         Ra_prev = matrix(tangents.Ra, 0, 0, 1)
-        work = 2 * a_prev.size * layer.n_out
         if k > 0:
+            Ra_prev = activation(tangents.Ra, model.layers[k - 1], count)
+        work, state = 2 * a_prev.size * layer.n_out, (delta, Rdelta, a_prev, Ra_prev, dW)
+        _gradient_rows(state, dW.shape, False, work, model.threads)
+        column_sum_add(Rdelta, Rdelta.dtype.type(1), db, ZERO, db.size)
+        if k > 0:  # behind the gradient, which has brought a_prev into cache
             lower = model.layers[k - 1]
-            Ra_prev = activation(tangents.Ra, lower, count)
             W, V = weight(model.theta, layer), weight(v, layer)
             point = Point(
                 source(parts.a, lower, count),
@@ -156,9 +159,6 @@ def hessian_block(
             Rdelta_prev = matrix(below, 0, count, layer.n_in)
             state = (delta, Rdelta, W, V, point, Rdelta_prev)
             _backward_rows(state, Rdelta_prev.shape, False, work, model.threads)
-        gradient_state = (delta, Rdelta, a_prev, Ra_prev, dW)
-        _gradient_rows(gradient_state, dW.shape, False, work, model.threads)
-        column_sum_add(Rdelta, Rdelta.dtype.type(1), db, ZERO, db.size)
         here, below = below, here
 
 
