@@ -16,10 +16,10 @@ from ..gemm.matmul import (
     Part,
     column_sum_add,
     matmul,
+    matmul_add,
     matmul_bias,
-    matmul_pair,
     matmul_transposed,
-    matmul_transposed_pair,
+    matmul_transposed_add,
     outer_add,
     whole,
 )
@@ -114,10 +114,9 @@ def _forward_rows(
 ):  # fmt: skip
     first, count = part.row, part.rows
     below, Rz, Ra = rows(a_prev, first, count), rows(Rz, first, count), rows(Ra, first, count)
+    matmul_bias(below, V, vb, Rz, whole(Rz))
     if Ra_prev.shape[0] > 0:
-        matmul_pair(below, V, vb, rows(Ra_prev, first, count), W, Rz)
-    else:
-        matmul_bias(below, V, vb, Rz, whole(Rz))
+        matmul_add(rows(Ra_prev, first, count), W, Rz)
     if f.tangent != 0:
         tangent(f.tangent, rows(x, first, count), Rz, Ra, f.parameter)
     else:
@@ -180,7 +179,8 @@ def _backward_rows(
 ):  # fmt: skip
     first, count = part.row, part.rows
     out = rows(Rdelta_prev, first, count)
-    matmul_transposed_pair(rows(Rdelta, first, count), W, rows(delta, first, count), V, out)
+    matmul_transposed(rows(Rdelta, first, count), W, out, whole(out))
+    matmul_transposed_add(rows(delta, first, count), V, out)
     if point.curve != 0:
         x, u, Rz = (
             rows(point.x, first, count),
