@@ -210,7 +210,9 @@ def _transposed_panels(base, a, b, c, m, n, depth):
     j = 0
     while j < n:
         s, y, z, left = at(base, 0, j), at(b, j, 0), at(c, 0, j), n - j
-        next_b = panel if j > 0 else View(panel.data, ZERO, ZERO)  # what follows is in order
+        next_b = panel if j > 0 else View(panel.data, ZERO, ZERO)
+        if j > 0 and b.row == depth:  # one piece of memory, by pieces as long as a panel's rows
+            next_b = View(at(y, panel.row, 0).data, panel.row, panel.col)
         if tile_of(m, left, width) != NARROW:
             _pack_transposed(y, panel, left, depth, NR)
             if m < MR:
