@@ -132,21 +132,25 @@ def product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k:
         if packs:
             _packed(base, scale, x, y, c, panel, shape, depth)
         else:
-            for i in range(0, m, height_of(m)):
-                s, z, rows = at(base, i, 0), at(c, i, 0), min(m - i, height_of(m))
+            i = ZERO
+            while i < m:
+                rows = height_of(m - i)
+                s, z = at(base, i, 0), at(c, i, 0)
                 _panels(s, scale, at(x, i, 0), y, z, panel, rows, n, depth)
+                i += rows
         base = c
 
 
 @inlined
 def height_of(m):
-    """Return the rows of the blocks that m rows of a are cut into: as equal as can be, at most MC.
+    """Return the rows of the next block of a, of which m rows are left: as equal as can be.
 
-    A block stays in L2 while the panels of b go by.
+    A block, of about MC rows at most, stays in L2 while the panels of b go by. None is left with
+    fewer rows than a tile has, since each takes its share of what its forerunners left.
     """
     blocks = (m + MC - 1) // MC
     height = (m + blocks - 1) // blocks
-    return height + -height % CHUNK_OF_ROWS
+    return min(m, height + -height % CHUNK_OF_ROWS)
 
 
 @kernel
@@ -196,9 +200,12 @@ def transposed_product(base: View, a: View, b: View, c: View, shape: Shape, k: W
     m, n = shape
     for p in range(0, k, KC):
         depth = min(k - p, KC)
-        for i in range(0, m, height_of(m)):
-            s, x, z, rows = at(base, i, 0), at(a, i, p), at(c, i, 0), min(m - i, height_of(m))
+        i = ZERO
+        while i < m:
+            rows = height_of(m - i)
+            s, x, z = at(base, i, 0), at(a, i, p), at(c, i, 0)
             _transposed_panels(s, x, at(b, 0, p), z, rows, n, depth)
+            i += rows
         base = c
 
 
