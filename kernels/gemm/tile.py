@@ -43,7 +43,11 @@ class Writer:
     def __init__(self, context, builder, dtype):
         self.bld, self.element = builder, context.get_data_type(dtype)
         self.bytes = dtype.bitwidth // 8
-        self.lanes = VECTOR_BYTES // self.bytes
+        self.shorten(VECTOR_BYTES // self.bytes)
+
+    def shorten(self, count):
+        """Let vectors have no more lanes than hold `count` elements, and than a register has."""
+        self.lanes = min(VECTOR_BYTES // self.bytes, 1 << (count - 1).bit_length())
         self.type = ir.VectorType(self.element, self.lanes)
 
     def call(self, name, result, *args):
