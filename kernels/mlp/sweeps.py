@@ -323,15 +323,23 @@ def own_step(
 @inlined
 def special_forward(model, count):
     """Return the slot of `own_forward` for so many samples; 0 if the network has none."""
-    network = model.network[0]
-    return network.forward_one if count == 1 else network.forward
+    network, slot = model.network[0], model.network[0].forward
+    if count == 1:
+        slot = network.forward_one
+    elif count == network.batch:
+        slot = network.forward_batch
+    return slot
 
 
 @inlined
 def special_step(model, count):
     """Return the slot of `own_step` for so many samples; 0 if the network has none."""
-    network = model.network[0]
-    return network.step_one if count == 1 else network.step
+    network, slot = model.network[0], model.network[0].step
+    if count == 1:
+        slot = network.step_one
+    elif count == network.batch:
+        slot = network.step_batch
+    return slot
 
 
 @inlined
