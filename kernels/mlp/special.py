@@ -17,7 +17,7 @@ from ..gemm.product import ZERO, panel_buffer
 from ..gemm.tile import SMALL, View, at, make_tile, view, zeros
 from ..gemm.transpose import pack_block
 from ..simd.vectors import lanes
-from ..simd.views import copy, cut, flat, is_same, matrix, row, vector
+from ..simd.views import cut, flat, matrix, row, vector
 from .losses import Options
 from .model import SPECIAL, Model
 from .sample import add_outer, back_row, forward_row
@@ -192,11 +192,11 @@ def make_forward(layers, forward_layer, is_top=True):
         if not is_top:
             a = matrix(scratch.a, a_at * count, count, n_out)
             z = matrix(scratch.a, (a_at + of_z * n_out) * count, count, n_out)
+        if activate is None:
+            z = a
         forward_layer(x, matrix(theta, W_at, n_in, n_out), vector(theta, b_at, n_out), z)
         if activate is not None:
             activate(z, a, parameter)
-        elif not is_same(z, a):
-            copy(z, a)
 
     return forward
 
@@ -294,6 +294,8 @@ def sweeps_of(layers, facts, batch):
         scratch, options = scratch_of(work, count), Options(parameter, circuit)
         a = matrix(scratch.a, top_at * count, count, n_out)
         z, delta = matrix(scratch.z, 0, count, n_out), matrix(scratch.delta, 0, count, n_out)
+        if top.activate is None:
+            z = a
         sweep_forward(theta, x, scratch, a)
         value = total(z, a, y, weights, options, spare)
         slopes(a, y, weights, 1.0 / mass, delta, options, spare)

@@ -301,7 +301,10 @@ def forward_block(model, X, parts, dropout):
 def outputs(model, parts, count):
     """Return (logits z, activations a) of the output layer, (B, n_out)."""
     top = top_of(model)
-    return matrix(parts.z, 0, count, top.n_out), activation(parts.a, top, count)
+    z, a = matrix(parts.z, 0, count, top.n_out), activation(parts.a, top, count)
+    if top.activate == 0:  # they are one
+        z = a
+    return z, a
 
 
 # ---------------------------------------------------------------- kernels of one list of layers
