@@ -11,7 +11,7 @@ import numpy as np
 from ..abi import Matrix, Real, Vector, Word
 from ..blocks import KC, MR_FEW, MR_NARROW, NR
 from ..compiler import inlined, kernel
-from ..simd.vectors import VECTOR_BYTES, broadcast, fma, lanes
+from ..simd.vectors import VECTOR_BYTES, broadcast, fma, lanes, load, reduce_add
 from ..simd.views import flat, get, put, put_first
 from .product import ZERO, Shape, few_rows, panel_buffer, product, unit
 from .tile import BODY, SMALL, View, at, make_buffer, make_tile, row_sums, view, zeros
@@ -96,19 +96,32 @@ def sum_add(a, weights, row_of_weights, scale, c, first, count):
 def narrow_sum_add(a: Matrix, weights: Vector, scale: Real, c: Vector, first: Word, count: Word):
     """Compute `sum_add` of few columns, by four chains each: one would wait for itself."""
     x, (m, n), width = flat(a), a.shape, lanes(a)
-    fours = m - m % 4
+    if n == 1:  # lanes go along the rows
+        c[0] += scale * reduce_add(_column_sum(x, weights))
+        return
+    fours = max(m - (width + n - 1) // n, 0) // 4 * 4  # from the others on vectors may be masked
     for j in range(first, first + count, width):
         here = min(width, first + count - j)
         s = t = u = v = broadcast(0, x)
         for i in range(0, fours, 4):
             k = i * n + j
-            s = _term(s, weights, i, get(x, k))  # and of other columns, which are not stored
-            t = _term(t, weights, i + 1, get(x, k + n))
-            u = _term(u, weights, i + 2, get(x, k + 2 * n))
-            v = _term(v, weights, i + 3, get(x, k + 3 * n))
+            s = _term(s, weights, i, load(x, k))  # and of other columns, which are not stored
+            t = _term(t, weights, i + 1, load(x, k + n))
+            u = _term(u, weights, i + 2, load(x, k + 2 * n))
+            v = _term(v, weights, i + 3, load(x, k + 3 * n))
         for i in range(fours, m):
             s = _term(s, weights, i, get(x, i * n + j))
         put_first(c, j, fma((s + t) + (u + v), scale, get(c, j)), here)
+
+
+@inlined
+def _column_sum(x, weights):
+    """Return vectors of x, times those of `weights` if there are some, added up."""
+    total = broadcast(0, x)
+    for i in range(0, x.size, lanes(x)):
+        v = get(x, i)
+        total = total + v if weights.size == 0 else fma(v, get(weights, i), total)
+    return total
 
 
 @inlined

@@ -28,6 +28,7 @@ from ..blocks import (
     NR,
     NR_ONE,
     PIECE,
+    SHORT,
     UNROLL,
     tile_of,
 )
@@ -112,6 +113,7 @@ def rows_ahead(a, next_b, t, rows, k):
 
 panel_buffer, block_buffer = make_buffer(NR), make_buffer(MC_PACKED + 4)
 one_row, small = make_tile(1, NR_ONE, SMALL), make_tile(MR_FEW, NR, SMALL)
+slim = make_tile(MR_FEW, 1, SMALL)
 (wide_packed, wide), (narrow_packed, narrow) = make_sweeps(NR), make_sweeps(1)
 
 
@@ -120,6 +122,38 @@ class Shape(NamedTuple):
 
     rows: Word
     columns: Word
+
+
+def make_unpacked(vecs):
+    """Make ``product(base, scale, a, b, c, shape, k)`` by tiles that read b where it lies."""
+    rows = ACCUMULATORS // vecs
+    tile = make_tile(rows, vecs, SMALL)
+
+    @inlined
+    def product(base, scale, a, b, c, shape, k):
+        (m, n), width = shape, VECTOR_BYTES // size_of(c)
+        panel = View(c.data, 0, 1)  # nothing is parked
+        for p in range(0, max(k, 1), KC):
+            depth = min(k - p, KC)
+            for j in range(0, n, vecs * width):
+                for i in range(0, m, rows):
+                    s, x, z = at(base, i, j), at(a, i, p), at(c, i, j)
+                    tile(s, scale, x, at(b, p, j), z, panel, depth, n - j, min(m - i, rows))
+            base = c
+
+    return product
+
+
+unpacked_narrow, unpacked_wide = make_unpacked(1), make_unpacked(NR)
+
+
+@kernel
+def unpacked(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k: Word):
+    """Compute the product of a short a, for which packing b would not pay."""
+    if shape.columns <= VECTOR_BYTES // size_of(c):
+        unpacked_narrow(base, scale, a, b, c, shape, k)
+    else:
+        unpacked_wide(base, scale, a, b, c, shape, k)
 
 
 @kernel
@@ -133,6 +167,9 @@ def product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k:
     width = panel.row // NR
     if tile_of(m, n, width) == FEW:
         few_rows(base, scale, a, b, c, shape, k)
+        return
+    if m <= SHORT and n <= SHORT:
+        unpacked(base, scale, a, b, c, shape, k)
         return
     packs = a.row == 1 and n > 2 * panel.row and m * k >= BIG * width
     most = min(MC, MC_PACKED * width) if packs else MC
@@ -178,6 +215,8 @@ def few_rows(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k
                 s, y, z, left = at(base, i, j), at(b, p, j), at(c, i, j), n - j
                 if rows == 1:
                     one_row(s, scale, x, y, z, panel, depth, left, rows)
+                elif n <= width:
+                    slim(s, scale, x, y, z, panel, depth, left, rows)
                 else:
                     small(s, scale, x, y, z, panel, depth, left, rows)
         base = c

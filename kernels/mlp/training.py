@@ -253,11 +253,10 @@ def check_dropout(model, dropout):
 @inlined
 def _check_order(order, count):
     """Check that there is an `order`, and that every index in it is that of a sample."""
-    status = BAD_ORDER if is_none(order) else OK
+    signs, last = 0, -1  # no branch: LLVM makes vectors of it
     for i in range(order.size):
-        if order[i] < 0 or order[i] >= count:
-            status = BAD_ORDER
-    return status
+        signs, last = signs | order[i], max(last, order[i])
+    return BAD_ORDER if is_none(order) or signs < 0 or last >= count else OK
 
 
 # ---------------------------------------------------------------- arguments are checked
@@ -346,10 +345,12 @@ def _take_rows(X: Matrix, indices: Words, x: Matrix):
 @inlined
 def _consecutive(indices):
     """Return whether each index is one more than the one before."""
-    i = 1
-    while i < indices.size and indices[i] == indices[i - 1] + 1:
-        i += 1
-    return i >= indices.size
+    first, others = indices[0], 0
+    if indices[indices.size - 1] - first == indices.size - 1:  # rarely, of an order that is shuffled
+        for i in range(indices.size):
+            others |= indices[i] - first - i
+        return others == 0
+    return False
 
 
 @inlined
