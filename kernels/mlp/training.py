@@ -5,7 +5,7 @@ import math
 from ..abi import Double, Doubles, Matrix, OutVector, Vector, Word, Words
 from ..blocks import LARGEST_BLOCK, MOST_SAMPLES
 from ..compiler import inlined, kernel, njit
-from ..simd.vectors import lanes
+from ..simd.vectors import lanes, load, store
 from ..simd.views import doubles, get, is_none, matrix, put, row, rows, vector
 from ..status import BAD_BATCH_SIZE, BAD_DROPOUT, BAD_ORDER, OK, VERSION, refuse
 from .dropout import Dropout, next_block
@@ -336,10 +336,18 @@ def _gather(samples, indices, parts):
 @kernel
 def _take_rows(X: Matrix, indices: Words, x: Matrix):
     """Compute ``x[i] = X[indices[i]]``."""
-    for i in range(indices.size):
-        source, target = row(X, indices[i]), row(x, i)
-        for j in range(0, target.size, lanes(X)):
-            put(target, j, get(source, j))
+    n, width = X.shape[1], lanes(X)
+    whole = n - n % width
+    if n == 1:
+        for i in range(indices.size):
+            x[i, 0] = X[indices[i], 0]
+    else:
+        for i in range(indices.size):
+            source, target = row(X, indices[i]), row(x, i)
+            for j in range(0, whole, width):
+                store(target, j, load(source, j))
+            if whole < n:
+                put(target, whole, get(source, whole))
 
 
 @inlined
