@@ -30,30 +30,40 @@ def fitted(make, options, X, y):
         return make(**options).fit(X, y)
 
 
-def print_scores():
-    """Print a row for each data set and solver: mean test scores and their standard errors."""
+def scores():
+    """Yield (data set, solver, ours, theirs): mean test scores, and their standard errors."""
     from sklearn import datasets
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import StandardScaler
 
-    print(ROW.format("data", "solver", "score", "scikit-learn's"))
     for name in DATA:
         X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
         makers = estimators()
         if name == "diabetes":
             y, makers = (y - y.mean()) / y.std(), estimators("MLPRegressor")
         for solver, options in SOLVERS.items():
-            scores = [], []
+            found = [], []
             for seed in range(SEEDS):
                 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=seed)
                 scaler = StandardScaler().fit(X_train)
                 settings = {"solver": solver, "max_iter": 300, "random_state": seed, **options}
-                for each, make in zip(scores, makers, strict=True):
+                for each, make in zip(found, makers, strict=True):
                     model = fitted(make, settings, scaler.transform(X_train), y_train)
                     each.append(model.score(scaler.transform(X_test), y_test))
-            errors = (statistics.stdev(each) / SEEDS**0.5 for each in scores)
-            pairs = zip(map(statistics.mean, scores), errors, strict=True)
-            print(ROW.format(name, solver, *(f"{m:.4f} +- {e:.4f}" for m, e in pairs)), flush=True)
+            yield name, solver, *map(mean_and_error, found)
+
+
+def mean_and_error(values):
+    """Return the mean, and its standard error."""
+    return statistics.mean(values), statistics.stdev(values) / len(values) ** 0.5
+
+
+def print_scores():
+    """Print a row for each data set and solver."""
+    print(ROW.format("data", "solver", "score", "scikit-learn's"))
+    for *names, ours, theirs in scores():
+        pairs = (f"{mean:.4f} +- {error:.4f}" for mean, error in (ours, theirs))
+        print(ROW.format(*names, *pairs), flush=True)
 
 
 class Fit(Kind):

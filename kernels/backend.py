@@ -142,11 +142,16 @@ class HelperLowering(NativeLowering):
     _name = "deltajit_helper_lowering"
 
     def run_pass(self, state):
-        """Lower to LLVM's IR."""
+        """Lower to LLVM's IR, without counting references: arrays of helpers own nothing.
+
+        Only Numba's types need to believe in counts, since a helper may return an array.
+        """
         state.library = HelperLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
         state.flags = state.flags.copy()
         state.flags.no_compile = True
+        context, state.targetctx = state.targetctx, state.targetctx.subtarget(enable_nrt=False)
         super().run_pass(state)
+        state.targetctx = context
         found, library = state["cr"], state.library
         name = found.fndesc.qualname.rpartition(".")[2]
         key = _dynfunc.make_function(

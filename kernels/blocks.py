@@ -38,6 +38,7 @@ NR = 2  # vectors of columns of a tile for many rows
 MR = np.intp(ACCUMULATORS // NR)  # and its rows
 MR_NARROW = np.intp(ACCUMULATORS)  # rows of a tile of one vector
 NR_ONE = 4  # vectors of a tile of one row, which has as many chains
+SHORT = 64  # rows and columns of a product at most, to read b where it lies
 MR_FEW = 5 if VECTOR_BYTES == 64 else 4  # rows of the tile that reads b where it lies
 
 # Rows of a panel, which takes two thirds of L1 at most: of 48 KB, with AVX-512, it is 32 KB. More
@@ -127,8 +128,9 @@ def way_gradient(shape, k, width):
 
 
 # A transposed a that is larger than L2 would leave it between two panels, and each of its columns
-# is on a page of its own: from BIG vectors (1 MB) on, MC_PACKED vectors of its rows are packed.
-BIG, MC_PACKED = 2**20 // VECTOR_BYTES, 15
+# is on a page of its own: from BIG vectors (1 MB) on, MC_PACKED vectors of its rows are packed,
+# PIECE columns at a time, whose lines stay in L1 until all tiles have taken their parts.
+BIG, MC_PACKED, PIECE = 2**19 // VECTOR_BYTES, 16, 8
 
 # ---------------------------------------------------------------- threads
 

@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 from ..abi import Word
-from ..blocks import INNER, NR, TRANSPOSED, group_of, way_forward, way_gradient
+from ..blocks import INNER, TRANSPOSED, group_of, way_forward, way_gradient
 from ..compiler import inlined
 from ..simd.vectors import lanes
-from ..simd.views import flat, matrix, row, rows
+from ..simd.views import flat, row, rows
 from .narrow import matvec, narrow_outer_add, product_by_2, product_by_4, sum_add
 from .product import ZERO, product, transposed_product
 from .tile import View, at, ones, view, zeros
@@ -50,12 +50,24 @@ def matmul_add(a, b, c):
 @inlined
 def matmul_transposed(a, b, c, part):
     """Compute ``c = a @ b.T``, a part of c alone."""
+    _transposed(zeros(view(c)), a, b, c, part)
+
+
+@inlined
+def matmul_transposed_add(a, b, c):
+    """Compute ``c += a @ b.T``."""
+    _transposed(view(c), a, b, c, whole(c))
+
+
+@inlined
+def _transposed(base, a, b, c, part):
+    """Compute ``base + a @ b.T``, a part of c alone."""
     x, y, z, k = at(view(a), part.row, 0), at(view(b), part.column, 0), view_of(c, part), a.shape[1]
-    shape = part.rows, part.columns
+    base, shape = at(base, part.row, part.column), (part.rows, part.columns)
     if k == 1:  # a column lies in memory like a row
-        product(zeros(z), a.dtype.type(1), x, View(y.data, y.col, y.row), z, shape, k)
+        product(base, a.dtype.type(1), x, View(y.data, y.col, y.row), z, shape, k)
     else:
-        transposed_product(zeros(z), x, y, z, shape, k)
+        transposed_product(base, x, y, z, shape, k)
 
 
 @inlined
@@ -104,29 +116,3 @@ def outer_add(a, b, scale, c, part):
 def column_sum_add(a, scale, c, first, count):
     """Compute ``c += scale * a.sum(axis=0)``, columns `first` to ``first + count`` alone."""
     sum_add(a, None, ones(view(a)), scale, c, first, count)
-
-
-@inlined
-def matmul_pair(a, b, bias, a2, b2, c):
-    """``c = a @ b + bias + a2 @ b2``, a panel of columns after the other, while c is in cache."""
-    x, y, x2, y2, z, (m, n) = view(a), view(b), view(a2), view(b2), view(c), c.shape
-    one, step = a.dtype.type(1), NR * lanes(a)
-    for j in range(0, n, step):
-        shape, here = (m, min(step, n - j)), at(z, 0, j)
-        product(at(view(bias), 0, j), one, x, at(y, 0, j), here, shape, a.shape[1])
-        product(here, one, x2, at(y2, 0, j), here, shape, a2.shape[1])
-
-
-@inlined
-def matmul_transposed_pair(a, b, a2, b2, c):
-    """Compute ``c = a @ b.T + a2 @ b2.T``, as `matmul_pair`."""
-    if b.shape[1] == 1:
-        matmul_transposed(a, b, c, whole(c))
-        matmul_add(a2, matrix(b2, 0, 1, b2.shape[0]), c)
-        return
-    x, y, x2, y2, z, (m, n) = view(a), view(b), view(a2), view(b2), view(c), c.shape
-    step = NR * lanes(a)
-    for j in range(0, n, step):
-        shape, here = (m, min(step, n - j)), at(z, 0, j)
-        transposed_product(zeros(z), x, at(y, j, 0), here, shape, a.shape[1])
-        transposed_product(here, x2, at(y2, j, 0), here, shape, a2.shape[1])

@@ -27,6 +27,8 @@ from ..blocks import (
     NARROW,
     NR,
     NR_ONE,
+    PIECE,
+    SHORT,
     UNROLL,
     is_shallow,
     tile_of,
@@ -45,7 +47,8 @@ def make_sweeps(vecs):
 
     The first finds the panel packed; the second reads b where it lies, and packs it as it goes.
     `next_b` is where the panel lies that comes next, to be prefetched; stride 0 for the first
-    panel, whose sweep is the first to read a.
+    panel, whose sweep is the first to read a. `step` is 0, or that of an a packed by
+    `_packed_panels`.
     """
     rows = np.intp(ACCUMULATORS // vecs)
     head, body = (make_tile(int(rows), vecs, kind) for kind in (HEAD, BODY))
@@ -53,23 +56,24 @@ def make_sweeps(vecs):
     @kernel(name=f"sweep_packed_{vecs}")
     def sweep_packed(
         base: View, scale: Real, a: View, c: View, panel: View, next_b: View, first: Word, m: Word,
-        n: Word, k: Word,
+        n: Word, k: Word, step: Word,
     ):  # fmt: skip
         packed = View(panel.data, panel.row * vecs // NR, panel.col)
         for i in range(first, m, rows):
             if vecs == NR and m - i <= MR_FEW:  # the last few rows
                 below, target = at(base, i, 0), at(c, i, 0)
-                small(below, scale, at(a, i, 0), packed, target, packed, k, n, m - i)
+                small(below, scale, tile_of_a(a, i, i, step), packed, target, packed, k, n, m - i)
             else:
                 h = min(i, m - rows)  # the last tile overlaps its forerunner, stores what is new
                 below, target = at(base, h, 0), at(c, h, 0)
                 ahead = rows_ahead(a, next_b, i // rows, rows, k)
-                body(below, scale, at(a, h, 0), packed, target, ahead, k, n, i - h)
+                x = tile_of_a(a, i, h, step)
+                body(below, scale, x, packed, target, ahead, k, n, i - h)
 
     @kernel(name=f"sweep_{vecs}")
     def sweep(
         base: View, scale: Real, a: View, b: View, c: View, panel: View, next_b: View, m: Word,
-        n: Word, k: Word,
+        n: Word, k: Word, step: Word,
     ):  # fmt: skip
         first = ZERO
         if n >= panel.row * vecs // NR:
@@ -77,9 +81,15 @@ def make_sweeps(vecs):
             first = rows
         else:
             _pack(b, panel, n, k, vecs)
-        sweep_packed(base, scale, a, c, panel, next_b, first, m, n, k)
+        sweep_packed(base, scale, a, c, panel, next_b, first, m, n, k, step)
 
     return sweep_packed, sweep
+
+
+@inlined
+def tile_of_a(a, i, h, step):
+    """Return what a tile reads of a: number i // MR of the pieces of a packed a, else row h on."""
+    return View(at(View(a.data, step, 1), i, 0).data, a.row, a.col) if step else at(a, h, 0)
 
 
 @inlined
@@ -103,8 +113,9 @@ def rows_ahead(a, next_b, t, rows, k):
     return ahead
 
 
-panel_buffer, block_buffer = make_buffer(NR), make_buffer(MC_PACKED + 2)
+panel_buffer, block_buffer = make_buffer(NR), make_buffer(MC_PACKED + 4)
 one_row, small = make_tile(1, NR_ONE, SMALL), make_tile(MR_FEW, NR, SMALL)
+slim = make_tile(MR_FEW, 1, SMALL)
 (wide_packed, wide), (narrow_packed, narrow) = make_sweeps(NR), make_sweeps(1)
 
 
@@ -113,6 +124,38 @@ class Shape(NamedTuple):
 
     rows: Word
     columns: Word
+
+
+def make_unpacked(vecs):
+    """Make ``product(base, scale, a, b, c, shape, k)`` by tiles that read b where it lies."""
+    rows = ACCUMULATORS // vecs
+    tile = make_tile(rows, vecs, SMALL)
+
+    @inlined
+    def product(base, scale, a, b, c, shape, k):
+        (m, n), width = shape, VECTOR_BYTES // size_of(c)
+        panel = View(c.data, 0, 1)  # nothing is parked
+        for p in range(0, max(k, 1), KC):
+            depth = min(k - p, KC)
+            for j in range(0, n, vecs * width):
+                for i in range(0, m, rows):
+                    s, x, z = at(base, i, j), at(a, i, p), at(c, i, j)
+                    tile(s, scale, x, at(b, p, j), z, panel, depth, n - j, min(m - i, rows))
+            base = c
+
+    return product
+
+
+unpacked_narrow, unpacked_wide = make_unpacked(1), make_unpacked(NR)
+
+
+@kernel
+def unpacked(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k: Word):
+    """Compute the product of a short a, for which packing b would not pay."""
+    if shape.columns <= VECTOR_BYTES // size_of(c):
+        unpacked_narrow(base, scale, a, b, c, shape, k)
+    else:
+        unpacked_wide(base, scale, a, b, c, shape, k)
 
 
 @kernel
@@ -130,28 +173,36 @@ def product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k:
     if tile_of(m, n, width) == FEW:
         few_rows(base, scale, a, b, c, shape, k)
         return
+    if m <= SHORT and n <= SHORT:
+        unpacked(base, scale, a, b, c, shape, k)
+        return
     packs = a.row == 1 and n > 2 * panel.row and m * k >= BIG * width
+    most = min(MC, MC_PACKED * width) if packs else MC
     for p in range(0, max(k, 1), KC):
         depth = min(k - p, KC)
         x, y = at(a, 0, p), at(b, p, 0)
-        if packs:
-            _packed(base, scale, x, y, c, panel, shape, depth)
-        else:
-            for i in range(0, m, height_of(m)):
-                s, z, rows = at(base, i, 0), at(c, i, 0), min(m - i, height_of(m))
-                _panels(s, scale, at(x, i, 0), y, z, panel, rows, n, depth)
+        i = ZERO
+        while i < m:
+            rows = height_of(m - i, most)
+            s, z = at(base, i, 0), at(c, i, 0)
+            if packs:
+                _packed_panels(s, scale, at(x, i, 0), y, z, panel, rows, n, depth)
+            else:
+                _panels(s, scale, at(x, i, 0), y, z, panel, rows, n, depth, ZERO)
+            i += rows
         base = c
 
 
 @inlined
-def height_of(m):
-    """Return the rows of the blocks that m rows of a are cut into: as equal as can be, at most MC.
+def height_of(m, most):
+    """Return the rows of the next block of a, of which m rows are left: as equal as can be.
 
-    A block stays in L2 while the panels of b go by.
+    A block, of about `most` rows at most, stays in L2 while the panels of b go by. None is left with
+    fewer rows than a tile has, since each takes its share of what its forerunners left.
     """
-    blocks = (m + MC - 1) // MC
+    blocks = (m + most - 1) // most
     height = (m + blocks - 1) // blocks
-    return height + -height % CHUNK_OF_ROWS
+    return min(m, height + -height % CHUNK_OF_ROWS)
 
 
 @kernel
@@ -169,6 +220,8 @@ def few_rows(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k
                 s, y, z, left = at(base, i, j), at(b, p, j), at(c, i, j), n - j
                 if rows == 1:
                     one_row(s, scale, x, y, z, panel, depth, left, rows)
+                elif n <= width:
+                    slim(s, scale, x, y, z, panel, depth, left, rows)
                 else:
                     small(s, scale, x, y, z, panel, depth, left, rows)
         base = c
@@ -176,19 +229,20 @@ def few_rows(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k
 
 @kernel
 def _panels(
-    base: View, scale: Real, a: View, b: View, c: View, panel: View, m: Word, n: Word, depth: Word
-):
+    base: View, scale: Real, a: View, b: View, c: View, panel: View, m: Word, n: Word, depth: Word,
+    step: Word,
+):  # fmt: skip
     """Compute all columns of a product of m >= MR rows, at most KC deep."""
     width = panel.row // NR
     j = 0
     while j < n:
         s, y, z, left = at(base, 0, j), at(b, 0, j), at(c, 0, j), n - j
         next_b = View(at(y, 0, panel.row).data, b.row if j > 0 else ZERO, b.col)
-        if tile_of(m, left, width) != NARROW:
-            wide(s, scale, a, y, z, panel, next_b, m, left, depth)
+        if step or tile_of(m, left, width) != NARROW:
+            wide(s, scale, a, y, z, panel, next_b, m, left, depth, step)
             j += NR * width
         else:
-            narrow(s, scale, a, y, z, panel, next_b, m, left, depth)
+            narrow(s, scale, a, y, z, panel, next_b, m, left, depth, ZERO)
             j += width
 
 
@@ -209,9 +263,12 @@ def transposed_product(base: View, a: View, b: View, c: View, shape: Shape, k: W
         return
     for p in range(0, k, KC):
         depth = min(k - p, KC)
-        for i in range(0, m, height_of(m)):
-            s, x, z, rows = at(base, i, 0), at(a, i, p), at(c, i, 0), min(m - i, height_of(m))
+        i = ZERO
+        while i < m:
+            rows = height_of(m - i, MC)
+            s, x, z = at(base, i, 0), at(a, i, p), at(c, i, 0)
             _transposed_panels(s, x, at(b, 0, p), z, rows, n, depth)
+            i += rows
         base = c
 
 
@@ -223,17 +280,19 @@ def _transposed_panels(base, a, b, c, m, n, depth):
     j = 0
     while j < n:
         s, y, z, left = at(base, 0, j), at(b, j, 0), at(c, 0, j), n - j
-        next_b = panel if j > 0 else View(panel.data, ZERO, ZERO)  # what follows is in order
+        next_b = panel if j > 0 else View(panel.data, ZERO, ZERO)
+        if j > 0 and b.row == depth:  # one piece of memory, by pieces as long as a panel's rows
+            next_b = View(at(y, panel.row, 0).data, panel.row, panel.col)
         if tile_of(m, left, width) != NARROW:
             _pack_transposed(y, panel, left, depth, NR)
             if m < MR:
                 _small_packed(s, one, a, z, panel, m, left, depth)
             else:
-                wide_packed(s, one, a, z, panel, next_b, ZERO, m, left, depth)
+                wide_packed(s, one, a, z, panel, next_b, ZERO, m, left, depth, ZERO)
             j += NR * width
         else:
             _pack_transposed(y, View(panel.data, width, panel.col), left, depth, 1)
-            narrow_packed(s, one, a, z, panel, next_b, ZERO, m, left, depth)
+            narrow_packed(s, one, a, z, panel, next_b, ZERO, m, left, depth, ZERO)
             j += width
 
 
@@ -266,27 +325,21 @@ def _pack_transposed(b, panel, n, depth, vecs):
 
 
 @kernel
-def _packed(
-    base: View, scale: Real, a: View, b: View, c: View, panel: View, shape: Shape, depth: Word
+def _packed_panels(
+    base: View, scale: Real, a: View, b: View, c: View, panel: View, m: Word, n: Word, depth: Word
 ):
-    """Compute `_panels` of a large transposed view a, by blocks of its rows that are packed first.
+    """Compute `_panels` of a transposed view a, packed first: a tile's rows of a are one piece.
 
     Each of its columns is on a page of its own, far from the next.
     """
-    m, n = shape
-    block = block_buffer(b)
-    width = panel.row // NR
-    i = 0
-    while i < m:
-        rows = m - i
-        if rows > block.row:
-            rows = MC_PACKED * width
-        for q in range(depth):
-            for h in range(0, rows, width):
-                copy_vector(View(at(a, i + h, q).data, 0, 1), at(block, q, h), rows - h)
-        x = View(block.data, 1, block.row)
-        _panels(at(base, i, 0), scale, x, b, at(c, i, 0), panel, rows, n, depth)
-        i += rows
+    block, step = block_buffer(b), depth + 1  # the last column's vectors reach over
+    for first in range(0, depth, PIECE):
+        for i in range(0, m, MR):
+            h = i if m - i <= MR_FEW else min(i, m - MR)  # as the sweep has it
+            x, place = at(a, h, first), at(View(block.data, step, MR), i, first)
+            for q in range(min(depth - first, PIECE)):
+                copy_column(at(x, 0, q), at(place, 0, q), m - h)
+    _panels(base, scale, View(block.data, 1, MR), b, c, panel, m, n, depth, step)
 
 
 @intrinsic
@@ -307,6 +360,29 @@ def size_of(typingctx, v):
         return context.get_constant(types.intp, v[0].dtype.bitwidth // 8)
 
     return types.intp(v), codegen
+
+
+@intrinsic
+def copy_column(typingctx, a, b, n):
+    """Copy MR elements at a, of which there are n, to b, and what follows them in their vectors."""
+
+    def codegen(context, bld, sig, args):
+        out = Writer(context, bld, a[0].dtype)
+        out.shorten(int(MR))
+        (a_p, _, _), (b_p, _, _) = (cgutils.unpack_tuple(bld, v) for v in args[:2])
+        vectors = range(-(-int(MR) // out.lanes))
+        masks = out.masks(args[2], len(vectors))
+        is_full = bld.icmp_signed(">=", args[2], integer(len(vectors) * out.lanes))
+        x = out.either(
+            is_full,
+            lambda: [out.load(a_p, v) for v in vectors],
+            lambda: [out.load(a_p, v, masks[v]) for v in vectors],
+        )
+        for v in vectors:
+            out.store(x[v], b_p, v)
+        return context.get_dummy_value()
+
+    return types.void(a, b, types.intp), codegen
 
 
 @intrinsic

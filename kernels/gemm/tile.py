@@ -43,7 +43,11 @@ class Writer:
     def __init__(self, context, builder, dtype):
         self.bld, self.element = builder, context.get_data_type(dtype)
         self.bytes = dtype.bitwidth // 8
-        self.lanes = VECTOR_BYTES // self.bytes
+        self.shorten(VECTOR_BYTES // self.bytes)
+
+    def shorten(self, count):
+        """Let vectors have no more lanes than hold `count` elements, and than a register has."""
+        self.lanes = min(VECTOR_BYTES // self.bytes, 1 << (count - 1).bit_length())
         self.type = ir.VectorType(self.element, self.lanes)
 
     def call(self, name, result, *args):
@@ -309,7 +313,7 @@ class _Tile(Writer):
         if self.kind == HEAD:
             ahead = self.bld.mul(self.b[1], integer(AHEAD))
             for v in range(self.vecs):
-                self.prefetch(self.step(b, self.bld.add(ahead, integer(v * self.lanes))))
+                self.prefetch(self.step(b, self.bld.add(ahead, integer((v + 1) * self.lanes - 1))))
                 self.store(row_of_b[v], aside, v)
             aside = self.step(aside, integer(self.vecs * self.lanes))
         sums = []
@@ -348,6 +352,7 @@ class _Tile(Writer):
         row = self.bld.and_(todo, integer((1 << bits) - 1))
         v = self.bld.and_(self.bld.lshr(todo, integer(bits)), integer(self.vecs - 1))
         offset = self.bld.add(self.bld.mul(row, self.c[1]), self.bld.mul(v, integer(self.lanes)))
+        offset = self.bld.add(offset, integer(self.lanes - 1))
         self.prefetch(self.step(self.row(self.c, self.rows), offset), write=True)
 
     def prefetch_aside(self, state):
@@ -355,7 +360,7 @@ class _Tile(Writer):
         place = len(self.anchors) + 1
         p = state[place]
         for offset in range(0, UNROLL * self.rows, LINE_BYTES // self.bytes):
-            self.prefetch(self.step(p, integer(offset)), level=2)
+            self.prefetch(self.step(p, integer(offset + LINE_BYTES // self.bytes - 1)), level=2)
         return [*state[:place], self.step(p, self.aside[1]), *state[place + 1 :]]
 
     def store_rows(self, acc):

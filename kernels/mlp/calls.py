@@ -10,10 +10,11 @@ from .jets import _jets, _jets_vjp
 from .rollout import _rollout, _rollout_grad
 from .rules import _update
 from .sampling import _predict_with_dropout
+from .shuffle import _shuffle
 from .sweeps import _loss, _predict, _value_and_grad
 from .training import _fit_epoch
 
-FIT_EPOCH = Entry(_fit_epoch, 2)
+FIT_EPOCH, SHUFFLE = Entry(_fit_epoch, 2), Entry(_shuffle, 0)
 
 calls_for = entries(
     predict=Entry(_predict, 0),

@@ -34,11 +34,13 @@ LAYER = _record("n_in n_out W_at b_at a_at activate tangent curve bend of_z of_r
 # widest: units of the widest layer. spare: floats that a circuit as loss needs. total, slopes,
 # curved, turned: slots of the loss. needs_derivative: whether BP1 needs f'. takes_labels: whether Y
 # may be class labels. circuit: address of its `circuit.loss.Part`. parameter: of the loss. l2, l1:
-# of the penalty. forward, step, forward_one, step_one: slots of `special`; mostly 0.
-SPECIAL = ("forward", "step"), ("forward_one", "step_one")  # of a block, of one sample
+# of the penalty. forward, step, and those for one sample and for `batch`: slots of `special`; mostly
+# 0.
+SPECIAL = ("forward", "step"), ("forward_one", "step_one"), ("forward_batch", "step_batch")
 NETWORK = _record(
     "n_in n_out n_targets n_layers n_params itemsize units widest spare total slopes curved turned "
-    "needs_derivative takes_labels circuit forward step forward_one step_one",
+    "needs_derivative takes_labels circuit batch forward step forward_one step_one forward_batch "
+    "step_batch",
     "parameter l2 l1",
 )
 
@@ -86,7 +88,7 @@ def _named(table):
     Slots of `special` stay behind: without them a model computes the same.
     """
     plain, names = table.copy(), {}
-    for column in {*SPECIAL[0], *SPECIAL[1]}.intersection(table.dtype.names):
+    for column in set(sum(SPECIAL, ())).intersection(table.dtype.names):
         plain[column] = 0
     for column in set(SLOTS).intersection(table.dtype.names):
         for row, slot in enumerate(table[column].tolist()):

@@ -17,7 +17,7 @@ from ..gemm.product import ZERO, panel_buffer
 from ..gemm.tile import SMALL, View, at, make_tile, view, zeros
 from ..gemm.transpose import pack_block
 from ..simd.vectors import lanes
-from ..simd.views import copy, cut, flat, is_same, matrix, row, vector
+from ..simd.views import cut, flat, matrix, row, vector
 from .losses import Options
 from .model import SPECIAL, Model
 from .sample import add_outer, back_row, forward_row
@@ -192,11 +192,11 @@ def make_forward(layers, forward_layer, is_top=True):
         if not is_top:
             a = matrix(scratch.a, a_at * count, count, n_out)
             z = matrix(scratch.a, (a_at + of_z * n_out) * count, count, n_out)
+        if activate is None:
+            z = a
         forward_layer(x, matrix(theta, W_at, n_in, n_out), vector(theta, b_at, n_out), z)
         if activate is not None:
             activate(z, a, parameter)
-        elif not is_same(z, a):
-            copy(z, a)
 
     return forward
 
@@ -257,13 +257,13 @@ class Facts(NamedTuple):
 
 
 @functools.cache
-def sweeps_of(layers, facts, is_one):
-    """Make the kernels ``forward`` and ``step`` of a list of layers: of one sample, or of a block.
+def sweeps_of(layers, facts, batch):
+    """Make the kernels ``forward`` and ``step`` of a list of layers, for a block of `batch` samples.
 
-    The arguments of ``step`` are those of `sweeps.block_gradient`.
+    The arguments of ``step`` are those of `sweeps.block_gradient`. A batch of 0 is one of any size.
     """
     n_in, n_out, units, widest, needs_derivative, *options, total, slopes = facts
-    forward_layer, back_layer, gradient_layer = ONE if is_one else BLOCK
+    forward_layer, back_layer, gradient_layer = ONE if batch == 1 else BLOCK
     sweep_forward = make_forward(layers, forward_layer)
     sweep_backward = make_backward(layers, back_layer, gradient_layer)
     top, (parameter, circuit) = layers[-1], options
@@ -276,7 +276,7 @@ def sweeps_of(layers, facts, is_one):
 
     @inlined
     def samples(X):
-        return 1 if is_one else X.shape[0]
+        return batch or X.shape[0]
 
     @kernel(name="special_forward", is_kept=False)
     def forward(theta: Vector, X: Matrix, out: OutMatrix, work: Vector):
@@ -294,6 +294,8 @@ def sweeps_of(layers, facts, is_one):
         scratch, options = scratch_of(work, count), Options(parameter, circuit)
         a = matrix(scratch.a, top_at * count, count, n_out)
         z, delta = matrix(scratch.z, 0, count, n_out), matrix(scratch.delta, 0, count, n_out)
+        if top.activate is None:
+            z = a
         sweep_forward(theta, x, scratch, a)
         value = total(z, a, y, weights, options, spare)
         slopes(a, y, weights, 1.0 / mass, delta, options, spare)
@@ -308,25 +310,29 @@ def sweeps_of(layers, facts, is_one):
 # ---------------------------------------------------------------- for callers
 
 
-def specialize(model: Model) -> None:
+def specialize(model: Model, batch: int = 0) -> None:
     """Give a small network kernels of its own, compiled for its list of layers.
 
     All that predicts or trains by this model uses them from then on, from Python and from jitted
     code, as do copies of the tuple. Results keep their bits. Kernels are compiled when they are
-    first needed, one set for single samples and one for batches, and are shared by networks of the
-    same layers; nothing of them is kept on disk. They use one thread.
+    first needed, one set for single samples, one for batches, and one for those of `batch` samples,
+    whose loops have no rest; they are shared by networks of the same layers, and nothing of them is
+    kept on disk. They use one thread.
 
     Parameters
     ----------
     model : Model
         A network, as `net.model`; its table is changed.
+    batch : int
+        How many samples most batches have; 0 where nobody knows.
     """
     network = model.network[0]
     layers = tuple(_constants(Layer, record) for record in model.layers)
     facts = _constants(Facts, network)
     dtype = model.theta.dtype
-    for is_one, names in enumerate(SPECIAL):
-        for name, made in zip(names, sweeps_of(layers, facts, bool(is_one)), strict=True):
+    network["batch"] = batch
+    for count, names in zip((0, 1, batch), SPECIAL, strict=True):
+        for name, made in zip(names, sweeps_of(layers, facts, count), strict=True):
             model.network[name] = made.slot(dtype)
 
 

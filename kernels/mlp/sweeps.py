@@ -301,7 +301,10 @@ def forward_block(model, X, parts, dropout):
 def outputs(model, parts, count):
     """Return (logits z, activations a) of the output layer, (B, n_out)."""
     top = top_of(model)
-    return matrix(parts.z, 0, count, top.n_out), activation(parts.a, top, count)
+    z, a = matrix(parts.z, 0, count, top.n_out), activation(parts.a, top, count)
+    if top.activate == 0:  # they are one
+        z = a
+    return z, a
 
 
 # ---------------------------------------------------------------- kernels of one list of layers
@@ -323,15 +326,23 @@ def own_step(
 @inlined
 def special_forward(model, count):
     """Return the slot of `own_forward` for so many samples; 0 if the network has none."""
-    network = model.network[0]
-    return network.forward_one if count == 1 else network.forward
+    network, slot = model.network[0], model.network[0].forward
+    if count == 1:
+        slot = network.forward_one
+    elif count == network.batch:
+        slot = network.forward_batch
+    return slot
 
 
 @inlined
 def special_step(model, count):
     """Return the slot of `own_step` for so many samples; 0 if the network has none."""
-    network = model.network[0]
-    return network.step_one if count == 1 else network.step
+    network, slot = model.network[0], model.network[0].step
+    if count == 1:
+        slot = network.step_one
+    elif count == network.batch:
+        slot = network.step_batch
+    return slot
 
 
 @inlined

@@ -16,10 +16,10 @@ from ..gemm.matmul import (
     Part,
     column_sum_add,
     matmul,
+    matmul_add,
     matmul_bias,
-    matmul_pair,
     matmul_transposed,
-    matmul_transposed_pair,
+    matmul_transposed_add,
     outer_add,
     whole,
 )
@@ -114,10 +114,9 @@ def _forward_rows(
 ):  # fmt: skip
     first, count = part.row, part.rows
     below, Rz, Ra = rows(a_prev, first, count), rows(Rz, first, count), rows(Ra, first, count)
+    matmul_bias(below, V, vb, Rz, whole(Rz))
     if Ra_prev.shape[0] > 0:
-        matmul_pair(below, V, vb, rows(Ra_prev, first, count), W, Rz)
-    else:
-        matmul_bias(below, V, vb, Rz, whole(Rz))
+        matmul_add(rows(Ra_prev, first, count), W, Rz)
     if f.tangent != 0:
         tangent(f.tangent, rows(x, first, count), Rz, Ra, f.parameter)
     else:
@@ -141,10 +140,13 @@ def hessian_block(
         Rdelta = matrix(here, 0, count, layer.n_out)
         a_prev, dW, db = _below(model, block.X, parts.a, k), weight(out, layer), bias(out, layer)
         Ra_prev = matrix(tangents.Ra, 0, 0, 1)
-        work = 2 * a_prev.size * layer.n_out
         if k > 0:
+            Ra_prev = activation(tangents.Ra, model.layers[k - 1], count)
+        work, state = 2 * a_prev.size * layer.n_out, (delta, Rdelta, a_prev, Ra_prev, dW)
+        _gradient_rows(state, dW.shape, False, work, model.threads)
+        column_sum_add(Rdelta, Rdelta.dtype.type(1), db, ZERO, db.size)
+        if k > 0:  # behind the gradient, which has brought a_prev into cache
             lower = model.layers[k - 1]
-            Ra_prev = activation(tangents.Ra, lower, count)
             W, V = weight(model.theta, layer), weight(v, layer)
             point = Point(
                 source(parts.a, lower, count),
@@ -156,9 +158,6 @@ def hessian_block(
             Rdelta_prev = matrix(below, 0, count, layer.n_in)
             state = (delta, Rdelta, W, V, point, Rdelta_prev)
             _backward_rows(state, Rdelta_prev.shape, False, work, model.threads)
-        gradient_state = (delta, Rdelta, a_prev, Ra_prev, dW)
-        _gradient_rows(gradient_state, dW.shape, False, work, model.threads)
-        column_sum_add(Rdelta, Rdelta.dtype.type(1), db, ZERO, db.size)
         here, below = below, here
 
 
@@ -180,7 +179,8 @@ def _backward_rows(
 ):  # fmt: skip
     first, count = part.row, part.rows
     out = rows(Rdelta_prev, first, count)
-    matmul_transposed_pair(rows(Rdelta, first, count), W, rows(delta, first, count), V, out)
+    matmul_transposed(rows(Rdelta, first, count), W, out, whole(out))
+    matmul_transposed_add(rows(delta, first, count), V, out)
     if point.curve != 0:
         x, u, Rz = (
             rows(point.x, first, count),

@@ -5,7 +5,7 @@ import math
 from ..abi import Double, Doubles, Matrix, OutVector, Vector, Word, Words
 from ..blocks import LARGEST_BLOCK, MOST_SAMPLES
 from ..compiler import inlined, kernel, njit
-from ..simd.vectors import lanes
+from ..simd.vectors import lanes, load, store
 from ..simd.views import doubles, get, is_none, matrix, put, row, rows, vector
 from ..status import BAD_BATCH_SIZE, BAD_DROPOUT, BAD_ORDER, OK, VERSION, refuse
 from .dropout import Dropout, next_block
@@ -253,10 +253,10 @@ def check_dropout(model, dropout):
 @inlined
 def _check_order(order, count):
     """Check that there is an `order`, and that every index in it is that of a sample."""
-    outside = int(is_none(order))
-    for i in range(order.size):  # without a branch: several at a time
-        outside |= (order[i] < 0) | (order[i] >= count)
-    return OK if outside == 0 else BAD_ORDER
+    signs, last = 0, -1  # no branch: LLVM makes vectors of it
+    for i in range(order.size):
+        signs, last = signs | order[i], max(last, order[i])
+    return BAD_ORDER if is_none(order) or signs < 0 or last >= count else OK
 
 
 # ---------------------------------------------------------------- arguments are checked
@@ -336,21 +336,29 @@ def _gather(samples, indices, parts):
 @kernel
 def _take_rows(X: Matrix, indices: Words, x: Matrix):
     """Compute ``x[i] = X[indices[i]]``."""
-    for i in range(indices.size):
-        source, target = row(X, indices[i]), row(x, i)
-        for j in range(0, target.size, lanes(X)):
-            put(target, j, get(source, j))
+    n, width = X.shape[1], lanes(X)
+    whole = n - n % width
+    if n == 1:
+        for i in range(indices.size):
+            x[i, 0] = X[indices[i], 0]
+    else:
+        for i in range(indices.size):
+            source, target = row(X, indices[i]), row(x, i)
+            for j in range(0, whole, width):
+                store(target, j, load(source, j))
+            if whole < n:
+                put(target, whole, get(source, whole))
 
 
 @inlined
 def _consecutive(indices):
     """Return whether each index is one more than the one before."""
-    last, breaks = indices.size - 1, 0
-    if indices[last] - indices[0] != last:
-        return False
-    for i in range(last):  # without a branch: several at a time
-        breaks |= indices[i + 1] - indices[i] - 1
-    return breaks == 0
+    first, others = indices[0], 0
+    if indices[indices.size - 1] - first == indices.size - 1:  # rarely, of an order that is shuffled
+        for i in range(indices.size):
+            others |= indices[i] - first - i
+        return others == 0
+    return False
 
 
 @inlined

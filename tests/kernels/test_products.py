@@ -51,6 +51,11 @@ def _every_product(a, a_T, b, bias, c, scale, first, count):
     return plain, biased, added, summed
 
 
+@numba.njit
+def product_alone(a, b, c):
+    matmul(a, b, c)
+
+
 def operands(dtype, m, k, n, seed=0):
     rng = np.random.default_rng(seed)
     shapes = ((m, k), (k, n), (n,), (m, n))
@@ -97,6 +102,16 @@ def test_large_transposed_operand_is_packed(dtype):
     assert a.nbytes >= BIG * VECTOR_BYTES
     outer = every_product(a, b, bias, c, c.dtype.type(1), 0, m)[2]
     assert_within(outer, expect(c, 1.0, a, b, dtype), "packed")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [1453, 4097])  # the last of as many equal blocks would have one
+def test_nothing_is_written_beyond_the_last_row(dtype, rows):
+    a, b, _, c = operands(dtype, rows + 16, 1, 64)
+    beyond = c[rows:].copy()
+    product_alone(a[:rows], b, c[:rows])
+    np.testing.assert_array_equal(c[rows:], beyond)
+    np.testing.assert_array_equal(c[:rows], a[:rows] * b)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -28,7 +28,8 @@ FLOORS = """
     kernels.mlp.tangents kernels.mlp.derivatives kernels.mlp.inputs kernels.mlp.jets
     kernels.mlp.simulation kernels.mlp.rollout
     kernels.mlp.rules kernels.mlp.optimizers
-    kernels.mlp.training kernels.mlp.sampling kernels.mlp.calls kernels.mlp.stacked
+    kernels.mlp.training kernels.mlp.sampling kernels.mlp.shuffle kernels.mlp.calls
+    kernels.mlp.stacked
     kernels.mlp.handle
     kernels.circuit.runs kernels.circuit.operations kernels.circuit.schedule
     kernels.circuit.interpreter kernels.circuit.entries kernels.circuit.loss kernels.circuit.step

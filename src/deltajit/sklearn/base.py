@@ -38,7 +38,16 @@ from deltajit.network import Network
 from deltajit.sklearn import descent
 from deltajit.sklearn.bounds import bounds_of
 from deltajit.sklearn.columns import Embedding, Table, categorical_columns, needs_table, rows_of
-from deltajit.sklearn.samples import DENSE, FLOATS, Matrix, Samples, checked_weights, dense, parts
+from deltajit.sklearn.samples import (
+    DENSE,
+    FLOATS,
+    Matrix,
+    Samples,
+    checked_weights,
+    dense,
+    parts,
+    shuffled,
+)
 from deltajit.sklearn.tasks import CallbackSupportMixin, Tasks, tear_down
 from deltajit.training.history import History, TrainingState
 from deltajit.training.loop import Loop
@@ -609,7 +618,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
             if tasks is not None:
                 tasks.begin_epoch()
             if self.shuffle:
-                order = self._shuffled(order)
+                order = shuffled(order, self._random_state)
             return self._reported(epoch(order), net, batch_size) + beyond
 
         def note(loss: float, start: float) -> None:
@@ -659,7 +668,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
 
     def _start_curves(self, net: Network, first: bool, validated: bool) -> None:
         """Empty the curves of a fit that starts anew, or watches other numbers than the last."""
-        if not first and hasattr(self, "loss_curve_"):
+        if not first and hasattr(self, "validation_scores_"):
             before = self.validation_scores_ is not None, self.best_loss_ is None
             if before == (validated, bool(self.early_stopping)):
                 return
@@ -705,12 +714,6 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
                 stacklevel=5,
             )
         return min(int(self.batch_size), n)
-
-    def _shuffled(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the next order of samples, as scikit-learn draws it."""
-        places = np.arange(len(order))
-        self._random_state.shuffle(places)
-        return order[places]
 
     def _note(self, loss: float, seen: int, net: Network, validation: Samples | None) -> None:
         """Record an epoch over `seen` samples: extend the curves, and see whether they improve."""

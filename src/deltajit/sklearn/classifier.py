@@ -332,14 +332,18 @@ class MLPClassifier(ClassifierMixin, MultilayerPerceptron):  # type: ignore[misc
         self, y: Matrix, weights: Array | None, dtype: DType, first: bool, incremental: bool
     ) -> tuple[Array, Array | None]:
         """Return labels 0, 1, ... as the kernels take them, and weights times class weights."""
-        check_classification_targets(y)
+        classes = np.unique(y) if y.ndim == 1 and y.dtype.kind in "biu" else None
+        if classes is None or 2 * len(classes) > len(y):  # few integers are beyond doubt
+            check_classification_targets(y)
         kind = type_of_target(y) if y.ndim == 2 else "multiclass"
         if kind == "multiclass-multioutput":
             raise ValueError("y must hold one class a sample, or indicators 0 and 1 of labels")
         several = kind.startswith("multilabel")
         if several:
             y = dense(y)
-        self._check_classes(np.arange(y.shape[1]) if several else np.unique(y), incremental)
+        if classes is None:
+            classes = np.arange(y.shape[1]) if several else np.unique(y)
+        self._check_classes(classes, incremental)
         if first:
             n_classes = len(self.classes_)
             self.out_activation_ = "softmax" if n_classes > 2 and not several else "logistic"

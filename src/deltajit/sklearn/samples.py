@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_array
 
+from deltajit.kernels.mlp.calls import SHUFFLE
+from deltajit.kernels.mlp.shuffle import MOST, NEXT_UINT32
 from deltajit.model.memory import Array
 
 Matrix = Any  # array_like or a sparse matrix of scipy, which has no types
@@ -19,6 +22,9 @@ FLOATS = (np.float64, np.float32)  # dtypes of X that networks compute in
 
 # Elements of a sparse X that are made dense at once: 64 MB of float32.
 DENSE = 2**24
+
+_address_in = ctypes.pythonapi.PyCapsule_GetPointer
+_address_in.restype, _address_in.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
 
 
 class Samples(NamedTuple):
@@ -86,3 +92,16 @@ def checked_weights(
     if weights.max() == 0:
         raise ValueError(f"{name} must not be zero for every sample")
     return np.ascontiguousarray(weights)
+
+
+def shuffled(order: NDArray[np.int64], random_state: np.random.RandomState) -> NDArray[np.int64]:
+    """Return an order as ``random_state.shuffle`` leaves it, in less than half the time."""
+    order, bits = order.copy(), random_state._bit_generator
+    if len(order) > MOST:
+        random_state.shuffle(order)
+    else:
+        place = _address_in(bits.capsule, b"BitGenerator")
+        state = ctypes.c_int64.from_address(place).value
+        with bits.lock:
+            SHUFFLE.unchecked(np.dtype(np.float64))(state, place + NEXT_UINT32, order)
+    return order
