@@ -79,10 +79,9 @@ class Writer:
         """Store a vector; lanes that are masked off do not touch memory."""
         return write.store(self.bld, x, self.at(p, v), self.bytes, mask)
 
-    def prefetch(self, p, write=False, level=1):
-        """Bring the line at p into a cache; an address that is not mapped does no harm."""
-        args = p, *(ir.Constant(I32, x) for x in (int(write), 4 - level, 1))
-        self.call("prefetch.p0", ir.VoidType(), *args)
+    def prefetch(self, p, to_write=False, level=1):
+        """Bring the line at p into a cache."""
+        write.prefetch(self.bld, p, to_write, level)
 
     def muladd(self, x, y, z):
         """x * y + z."""
@@ -353,7 +352,7 @@ class _Tile(Writer):
         v = self.bld.and_(self.bld.lshr(todo, integer(bits)), integer(self.vecs - 1))
         offset = self.bld.add(self.bld.mul(row, self.c[1]), self.bld.mul(v, integer(self.lanes)))
         offset = self.bld.add(offset, integer(self.lanes - 1))
-        self.prefetch(self.step(self.row(self.c, self.rows), offset), write=True)
+        self.prefetch(self.step(self.row(self.c, self.rows), offset), to_write=True)
 
     def prefetch_aside(self, state):
         """Prefetch a part of a row of `aside` into L2, as much as a turn reads of a; one row on."""
