@@ -46,6 +46,7 @@ MR_FEW = 5 if VECTOR_BYTES == 64 else 4  # rows of the tile that reads b where i
 KC = min(256, 2 * L1 * 1024 // 3 // (NR * VECTOR_BYTES) // 32 * 32)
 # Rows of a whose KC columns, of float32, take half of L2 at most: they stay while panels go by.
 MC = min(256, L2 * 1024 // 2 // (4 * KC) // 32 * 32)
+MC_TRANSPOSED = 256  # the same for b.T, whose panels cost more to pack than rows of a beyond L2
 AHEAD = 24  # rows of b that are prefetched ahead: no hardware prefetcher follows long strides
 
 # ---------------------------------------------------------------- products

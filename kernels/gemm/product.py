@@ -22,6 +22,7 @@ from ..blocks import (
     KC,
     MC,
     MC_PACKED,
+    MC_TRANSPOSED,
     MR,
     MR_FEW,
     NARROW,
@@ -101,7 +102,11 @@ def rows_ahead(a, next_b, t, rows, k):
     pages of their own. Here each sweep reads its first operand once, evenly.
     """
     chunk, turns = rows * UNROLL, k // UNROLL
-    if next_b.row != 0:
+    if next_b.row == 1:  # transposed: each tile reads a column
+        ahead = View(at(next_b, 0, t).data, UNROLL, ZERO)
+        if t >= NR * (VECTOR_BYTES // size_of(a)):  # all of them were
+            ahead = View(next_b.data, ZERO, ZERO)
+    elif next_b.row != 0:
         ahead = at(next_b, t * turns, 0)
         if t >= UNROLL:  # all its rows were
             ahead = View(next_b.data, ZERO, ZERO)
@@ -197,8 +202,8 @@ def product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k:
 def height_of(m, most):
     """Return the rows of the next block of a, of which m rows are left: as equal as can be.
 
-    A block, of about `most` rows at most, stays in L2 while the panels of b go by. None is left with
-    fewer rows than a tile has, since each takes its share of what its forerunners left.
+    A block, of about `most` rows at most, stays in L2 while the panels of b go by. Each takes its
+    share of what its forerunners left, so that none has fewer rows than a tile.
     """
     blocks = (m + most - 1) // most
     height = (m + blocks - 1) // blocks
@@ -265,7 +270,7 @@ def transposed_product(base: View, a: View, b: View, c: View, shape: Shape, k: W
         depth = min(k - p, KC)
         i = ZERO
         while i < m:
-            rows = height_of(m - i, MC)
+            rows = height_of(m - i, MC_TRANSPOSED)
             s, x, z = at(base, i, 0), at(a, i, p), at(c, i, 0)
             _transposed_panels(s, x, at(b, 0, p), z, rows, n, depth)
             i += rows
@@ -280,9 +285,7 @@ def _transposed_panels(base, a, b, c, m, n, depth):
     j = 0
     while j < n:
         s, y, z, left = at(base, 0, j), at(b, j, 0), at(c, 0, j), n - j
-        next_b = panel if j > 0 else View(panel.data, ZERO, ZERO)
-        if j > 0 and b.row == depth:  # one piece of memory, by pieces as long as a panel's rows
-            next_b = View(at(y, panel.row, 0).data, panel.row, panel.col)
+        next_b = View(at(y, NR * width, 0).data, 1 if j > 0 else ZERO, y.row)
         if tile_of(m, left, width) != NARROW:
             _pack_transposed(y, panel, left, depth, NR)
             if m < MR:
