@@ -39,6 +39,11 @@ MR = np.intp(ACCUMULATORS // NR)  # and its rows
 MR_NARROW = np.intp(ACCUMULATORS)  # rows of a tile of one vector
 NR_ONE = 4  # vectors of a tile of one row, which has as many chains
 MR_FEW = 5 if VECTOR_BYTES == 64 else 4  # rows of the tile that reads b where it lies
+MR_TALL = 10 if VECTOR_BYTES == 64 else MR_FEW  # of that which reads it once for so many
+
+# Rows of b that a shallow product keeps in registers, NR vectors each, at most, and rows of c that
+# go by together: with their chains, and an element of a, all 32 registers or 16 are taken.
+SHALLOW, ROWS_SHALLOW = 10 if VECTOR_BYTES == 64 else 5, 2
 
 # Rows of a panel, which takes two thirds of L1 at most: of 48 KB, with AVX-512, it is 32 KB. More
 # than 256 were no faster on any CPU that we tried (``python -m bench.blocks``), nor where they fit.
@@ -67,6 +72,15 @@ def tile_of(m, n, width):
     else:
         tile = NARROW
     return tile
+
+
+@shared
+def is_shallow(m, n, k, width):
+    """Return whether a product, k deep, of m rows for n columns goes by strips of whole vectors.
+
+    Of up to NR vectors the last may overlap the one before.
+    """
+    return 0 < k <= SHALLOW and m >= MR and (width <= n <= NR * width or n % width == 0)
 
 
 @shared

@@ -24,14 +24,18 @@ from ..blocks import (
     MC_PACKED,
     MR,
     MR_FEW,
+    MR_TALL,
     NARROW,
     NR,
     NR_ONE,
+    ROWS_SHALLOW,
     UNROLL,
+    is_shallow,
     tile_of,
 )
 from ..compiler import inlined, kernel
 from ..simd.vectors import VECTOR_BYTES
+from .shallow import strip
 from .tile import BODY, HEAD, SMALL, View, Writer, at, integer, make_buffer, make_tile
 from .transpose import pack_block
 
@@ -103,6 +107,7 @@ def rows_ahead(a, next_b, t, rows, k):
 
 panel_buffer, block_buffer = make_buffer(NR), make_buffer(MC_PACKED + 2)
 one_row, small = make_tile(1, NR_ONE, SMALL), make_tile(MR_FEW, NR, SMALL)
+tall = make_tile(MR_TALL, NR, SMALL)
 (wide_packed, wide), (narrow_packed, narrow) = make_sweeps(NR), make_sweeps(1)
 
 
@@ -122,6 +127,9 @@ def product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k:
     m, n = shape
     panel = panel_buffer(b)
     width = panel.row // NR
+    if is_shallow(m, n, k, width):
+        shallow_product(base, scale, a, b, c, shape, k)
+        return
     if tile_of(m, n, width) == FEW:
         few_rows(base, scale, a, b, c, shape, k)
         return
@@ -157,16 +165,30 @@ def few_rows(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k
     width = VECTOR_BYTES // size_of(c)
     for p in range(0, max(k, 1), KC):
         depth = min(k - p, KC)
-        for i in range(0, m, MR_FEW):
-            x, rows = at(a, i, p), min(m - i, MR_FEW)
+        for i in range(0, m, MR_TALL):
+            x, rows = at(a, i, p), min(m - i, MR_TALL)
             step = (NR_ONE if rows == 1 else NR) * width
             for j in range(0, n, step):
                 s, y, z, left = at(base, i, j), at(b, p, j), at(c, i, j), n - j
                 if rows == 1:
                     one_row(s, scale, x, y, z, panel, depth, left, rows)
+                elif rows > MR_FEW:
+                    tall(s, scale, x, y, z, panel, depth, left, rows)
                 else:
                     small(s, scale, x, y, z, panel, depth, left, rows)
         base = c
+
+
+@kernel
+def shallow_product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k: Word):
+    """Compute the product by strips, which keep b in registers: see `is_shallow`."""
+    m, n = shape
+    step, pairs = NR * VECTOR_BYTES // size_of(c), m - m % ROWS_SHALLOW
+    for j in range(0, n, step):
+        s, y, z = at(base, 0, j), at(b, 0, j), at(c, 0, j)
+        strip(s, scale, a, y, z, pairs, min(step, n - j), k)
+    if pairs < m:
+        few_rows(at(base, pairs, 0), scale, at(a, pairs, 0), b, at(c, pairs, 0), (1, n), k)
 
 
 @kernel
