@@ -42,8 +42,8 @@ MR_FEW = 5 if VECTOR_BYTES == 64 else 4  # rows of the tile that reads b where i
 MR_TALL = 10 if VECTOR_BYTES == 64 else MR_FEW  # of that which reads it once for so many
 
 # Rows of b that a shallow product keeps in registers, NR vectors each, at most, and rows of c that
-# go by together: with their chains, and an element of a, all 32 registers or 16 are taken.
-SHALLOW, ROWS_SHALLOW = 10 if VECTOR_BYTES == 64 else 5, 2
+# go by together: of 32 registers 26 are taken. Of 16 more than 10 are no faster than tiles.
+SHALLOW, ROWS_SHALLOW = (10, 2) if VECTOR_BYTES == 64 else (4, 1)
 
 # Rows of a panel, which takes two thirds of L1 at most: of 48 KB, with AVX-512, it is 32 KB. More
 # than 256 were no faster on any CPU that we tried (``python -m bench.blocks``), nor where they fit.
@@ -75,12 +75,12 @@ def tile_of(m, n, width):
 
 
 @shared
-def is_shallow(m, n, k, width):
-    """Return whether a product, k deep, of m rows for n columns goes by strips of whole vectors.
+def is_shallow(n, k, width):
+    """Return whether a product of n columns, k deep, goes by strips that keep b in registers.
 
-    Of up to NR vectors the last may overlap the one before.
+    They are of whole vectors, but the second of two may overlap the first.
     """
-    return 0 < k <= SHALLOW and m >= MR and (width <= n <= NR * width or n % width == 0)
+    return 0 < k <= SHALLOW and (n % width == 0 or width < n < NR * width)
 
 
 @shared

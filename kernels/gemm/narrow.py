@@ -12,7 +12,7 @@ from ..abi import Matrix, Real, Vector, Word
 from ..blocks import KC, MR_FEW, MR_NARROW, NR
 from ..compiler import inlined, kernel
 from ..simd.vectors import VECTOR_BYTES, broadcast, fma, lanes
-from ..simd.views import flat, get, put, put_first
+from ..simd.views import flat, get, get_first, put, put_first, vectors
 from .product import ZERO, Shape, few_rows, panel_buffer, product, unit
 from .tile import BODY, SMALL, View, at, make_buffer, make_tile, row_sums, view, zeros
 from .transpose import make_interleave, transpose_add
@@ -95,25 +95,31 @@ def sum_add(a, weights, row_of_weights, scale, c, first, count):
 @kernel
 def narrow_sum_add(a: Matrix, weights: Vector, scale: Real, c: Vector, first: Word, count: Word):
     """Compute `sum_add` of few columns, by four chains each: one would wait for itself."""
-    x, (m, n), width = flat(a), a.shape, lanes(a)
-    fours = m - m % 4
+    width, step, factors = lanes(a), 1, weights
+    if weights.size == 0:
+        step, factors = 0, vectors(1, a)
+        factors[0] = 1
     for j in range(first, first + count, width):
         here = min(width, first + count - j)
-        s = t = u = v = broadcast(0, x)
-        for i in range(0, fours, 4):
-            k = i * n + j
-            s = _term(s, weights, i, get(x, k))  # and of other columns, which are not stored
-            t = _term(t, weights, i + 1, get(x, k + n))
-            u = _term(u, weights, i + 2, get(x, k + 2 * n))
-            v = _term(v, weights, i + 3, get(x, k + 3 * n))
-        for i in range(fours, m):
-            s = _term(s, weights, i, get(x, i * n + j))
-        put_first(c, j, fma((s + t) + (u + v), scale, get(c, j)), here)
+        if here == width:
+            sums = _sums(a, factors, step, j, width)
+        else:
+            sums = _sums(a, factors, step, j, here)
+        put_first(c, j, fma(sums, scale, get(c, j)), here)
 
 
 @inlined
-def _term(total, weights, i, x):
-    """``total + weights[i] * x``."""
-    if weights.size == 0:
-        return total + x
-    return fma(x, weights[i], total)
+def _sums(a, weights, step, j, count):
+    """Return ``weights[:: step] @ a`` of `count` columns from j on."""
+    x, (m, n) = flat(a), a.shape
+    fours = m - m % 4
+    s = t = u = v = broadcast(0, x)
+    for i in range(0, fours, 4):
+        k, q = i * n + j, i * step
+        s = fma(get_first(x, k, count), weights[q], s)
+        t = fma(get_first(x, k + n, count), weights[q + step], t)
+        u = fma(get_first(x, k + 2 * n, count), weights[q + 2 * step], u)
+        v = fma(get_first(x, k + 3 * n, count), weights[q + 3 * step], v)
+    for i in range(fours, m):
+        s = fma(get_first(x, i * n + j, count), weights[i * step], s)
+    return (s + t) + (u + v)

@@ -35,7 +35,7 @@ from ..blocks import (
 )
 from ..compiler import inlined, kernel
 from ..simd.vectors import VECTOR_BYTES
-from .shallow import strip
+from .shallow import make_strip
 from .tile import BODY, HEAD, SMALL, View, Writer, at, integer, make_buffer, make_tile
 from .transpose import pack_block
 
@@ -108,6 +108,7 @@ def rows_ahead(a, next_b, t, rows, k):
 panel_buffer, block_buffer = make_buffer(NR), make_buffer(MC_PACKED + 2)
 one_row, small = make_tile(1, NR_ONE, SMALL), make_tile(MR_FEW, NR, SMALL)
 tall = make_tile(MR_TALL, NR, SMALL)
+wide_strip, narrow_strip = make_strip(NR), make_strip(1)
 (wide_packed, wide), (narrow_packed, narrow) = make_sweeps(NR), make_sweeps(1)
 
 
@@ -127,7 +128,7 @@ def product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k:
     m, n = shape
     panel = panel_buffer(b)
     width = panel.row // NR
-    if is_shallow(m, n, k, width):
+    if is_shallow(n, k, width):
         shallow_product(base, scale, a, b, c, shape, k)
         return
     if tile_of(m, n, width) == FEW:
@@ -183,12 +184,15 @@ def few_rows(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k
 def shallow_product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k: Word):
     """Compute the product by strips, which keep b in registers: see `is_shallow`."""
     m, n = shape
-    step, pairs = NR * VECTOR_BYTES // size_of(c), m - m % ROWS_SHALLOW
-    for j in range(0, n, step):
-        s, y, z = at(base, 0, j), at(b, 0, j), at(c, 0, j)
-        strip(s, scale, a, y, z, pairs, min(step, n - j), k)
-    if pairs < m:
-        few_rows(at(base, pairs, 0), scale, at(a, pairs, 0), b, at(c, pairs, 0), (1, n), k)
+    width, rows = VECTOR_BYTES // size_of(c), m - m % ROWS_SHALLOW
+    for j in range(0, n, NR * width):
+        s, y, z, left = at(base, 0, j), at(b, 0, j), at(c, 0, j), n - j
+        if left > width:
+            wide_strip(s, scale, a, y, z, rows, min(left, NR * width), k)
+        else:
+            narrow_strip(s, scale, a, y, z, rows, left, k)
+    if rows < m:
+        few_rows(at(base, rows, 0), scale, at(a, rows, 0), b, at(c, rows, 0), (1, n), k)
 
 
 @kernel
@@ -216,6 +220,14 @@ def transposed_product(base: View, a: View, b: View, c: View, shape: Shape, k: W
     Panels are packed from b's rows by transposing blocks in registers, so nobody needs b.T.
     """
     m, n = shape
+    panel = panel_buffer(b)
+    width = panel.row // NR
+    if is_shallow(n, k, width):
+        for j in range(0, n, NR * width):
+            _pack_transposed(at(b, j, 0), panel, n - j, k, NR)
+            s, z, left = at(base, 0, j), at(c, 0, j), min(n - j, NR * width)
+            shallow_product(s, unit(c), a, panel, z, (m, left), k)
+        return
     for p in range(0, k, KC):
         depth = min(k - p, KC)
         for i in range(0, m, height_of(m)):

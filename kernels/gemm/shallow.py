@@ -1,6 +1,6 @@
-"""A strip of a product so shallow that all of b stays in registers while the rows of c go by.
+"""Products that are a few rows of b deep: b stays in registers while the rows of c go by.
 
-A tile would spend more time at its edges than in its loop.
+A tile would take longer to begin and to end than for so few multiply-adds.
 """
 
 from llvmlite import ir
@@ -8,68 +8,67 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..blocks import NR, ROWS_SHALLOW, SHALLOW
+from ..blocks import ROWS_SHALLOW, SHALLOW
 from .tile import I8, Writer, integer
 
 
-@intrinsic
-def strip(typingctx, base, scale, a, b, c, m, n, k):
-    """Compute ``c = base + scale * a @ b`` for 0 < k <= SHALLOW, m a multiple of ROWS_SHALLOW.
+def make_strip(vecs):
+    """Make ``strip(base, scale, a, b, c, m, n, k)``: ``c = base + scale * a @ b``.
 
-    n columns: from one vector to NR, of which the last may overlap the one before.
+    n columns, from one vector to `vecs`, of which the last may overlap the one before; m is a
+    multiple of ROWS_SHALLOW, and 0 < k <= SHALLOW.
     """
 
-    def codegen(context, bld, sig, args):
-        _Strip(context, bld, a[0].dtype, args).write()
-        return context.get_dummy_value()
+    @intrinsic
+    def strip(typingctx, base, scale, a, b, c, m, n, k):
+        def codegen(context, bld, sig, args):
+            _Strip(context, bld, a[0].dtype, vecs, args).write()
+            return context.get_dummy_value()
 
-    return types.void(base, scale, a, b, c, types.intp, types.intp, types.intp), codegen
+        return types.void(base, scale, a, b, c, types.intp, types.intp, types.intp), codegen
+
+    return strip
 
 
 class _Strip(Writer):
     """Writes a strip: b into registers, and for each depth a loop over rows of c."""
 
-    def __init__(self, context, builder, dtype, args):
+    def __init__(self, context, builder, dtype, vecs, args):
         super().__init__(context, builder, dtype)
         self.base, self.scale, self.a, self.b, self.c = (
             x if i == 1 else cgutils.unpack_tuple(builder, x) for i, x in enumerate(args[:5])
         )
         self.m, n, self.k = args[5:]
         last = builder.sub(n, integer(self.lanes))
-        starts = (integer(v * self.lanes) for v in range(NR - 1))
-        self.starts = [*(self.least(start, last) for start in starts), last]
+        starts = [integer(v * self.lanes) for v in range(vecs - 1)]
+        is_inside = [builder.icmp_signed("<", start, last) for start in starts]
+        self.starts = [*map(builder.select, is_inside, starts, [last] * len(starts)), last]
         self.half = -(-SHALLOW // 2)
         self.offsets = self.multiples(self.a[2], self.half)
 
-    def least(self, x, y):
-        """The smaller of two integers."""
-        return self.bld.select(self.bld.icmp_signed("<", x, y), x, y)
-
     def write(self):
         """Write it all."""
-        bld, last = self.bld, self.bld.sub(self.k, integer(1))
-        # In place of rows of b that do not exist the last one is read.
-        numbers = [self.least(integer(q), last) for q in range(SHALLOW)]
-        b = [self.vectors(self.b, number) for number in numbers]
+        bld, step = self.bld, integer(ROWS_SHALLOW)
         end = bld.append_basic_block("end")
         depths = bld.switch(self.k, end)
         for depth in range(1, SHALLOW + 1):
             block = bld.append_basic_block("depth")
             depths.add_case(integer(depth), block)
             bld.position_at_end(block)
-            step = integer(ROWS_SHALLOW)
+            b = [self.vectors(self.b, integer(q)) for q in range(depth)]
             with cgutils.for_range_slice(bld, integer(0), self.m, step) as (i, _):
-                self.write_rows([bld.add(i, integer(r)) for r in range(ROWS_SHALLOW)], b[:depth])
+                self.write_rows([bld.add(i, integer(r)) for r in range(ROWS_SHALLOW)], b)
             bld.branch(end)
         bld.position_at_end(end)
 
     def write_rows(self, rows, b):
         """Write a few rows of c. All of base is read before any is written: it may be c."""
-        sums = [[ir.Constant(self.type, None)] * NR for _ in rows]
+        sums = [[ir.Constant(self.type, None)] * len(self.starts) for _ in rows]
         anchors = [self.anchors(row) for row in rows]
         for q, row_of_b in enumerate(b):
             for r in range(len(rows)):
-                anchors[r] = [self.hide(p, *sums[r] * (q > 0)) for p in anchors[r]]
+                if len(rows) > 1:  # or LLVM loads all of a first, and moves b out of registers
+                    anchors[r] = [self.hide(p, *sums[r] * (q > 0)) for p in anchors[r]]
                 p = self.bld.bitcast(anchors[r][q // self.half], I8.as_pointer())
                 p = self.bld.gep(p, [self.offsets[q % self.half]], source_etype=I8)
                 p = self.bld.bitcast(p, self.element.as_pointer())

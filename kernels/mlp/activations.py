@@ -36,7 +36,7 @@ from ..simd.vectors import (
     store,
     store_masked,
 )
-from ..simd.views import flat, get, put, row
+from ..simd.views import flat, get, put, row, vector
 from .by_columns import columns_back, columns_of, largest_column, rows_by_columns, sum_of_columns
 
 
@@ -107,7 +107,7 @@ def make_activate(name, value, is_kept):
 
     @kernel(name=f"activate.{name}", is_kept=is_kept)
     def activate_units(z: Matrix, a: Matrix, parameter: Double):
-        x, y = flat(z), flat(a)
+        x, y = flat(z), vector(a, 0, z.size)
         p = broadcast(parameter, x)
         for i in range(0, x.size, lanes(x)):
             put(y, i, value(get(x, i), p))
@@ -120,7 +120,7 @@ def make_tangent(name, derivative, is_kept):
 
     @kernel(name=f"tangent.{name}", is_kept=is_kept)
     def tangent_of_units(x: Matrix, Rz: Matrix, Ra: Matrix, parameter: Double):
-        at, y, out = flat(x), flat(Rz), flat(Ra)
+        at, y, out = flat(x), vector(Rz, 0, x.size), vector(Ra, 0, x.size)
         p = broadcast(parameter, x)
         for i in range(0, at.size, lanes(at)):
             put(out, i, get(y, i) * derivative(get(at, i), p))

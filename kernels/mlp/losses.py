@@ -135,11 +135,11 @@ def sample_weight(weights, b):
 
 
 @inlined
-def weighted_rows(x, weights):
-    """Return x (B, n), or without weights one long row, whose vectors are full."""
-    count, width = x.shape
+def weighted_rows(x, a, weights):
+    """Return x, of the shape (B, n) of a; without weights as one long row of full vectors."""
+    count, width = a.shape
     if weights.size == 0:
-        count, width = 1, x.size
+        count, width = 1, a.size
     return matrix(x, 0, count, width)
 
 
@@ -150,7 +150,8 @@ def make_total(name, value, is_kept):
     def total_of_outputs(
         z: Matrix, a: Matrix, Y: Matrix, weights: Vector, options: Options, spare: Vector
     ) -> Double:
-        Z, A, T = weighted_rows(z, weights), weighted_rows(a, weights), weighted_rows(Y, weights)
+        Z, A = weighted_rows(z, a, weights), weighted_rows(a, a, weights)
+        T = weighted_rows(Y, a, weights)
         p, zero, result = broadcast(options.parameter, z), broadcast(0, z), 0.0
         for b in range(Z.shape[0]):
             zb, ab, yb, losses = row(Z, b), row(A, b), row(T, b), broadcast(0.0, 0.0)
@@ -171,7 +172,8 @@ def make_slopes(name, slope, is_kept):
         a: Matrix, Y: Matrix, weights: Vector, scale: Double, out: Matrix, options: Options,
         spare: Vector,
     ):  # fmt: skip
-        A, T, D = weighted_rows(a, weights), weighted_rows(Y, weights), weighted_rows(out, weights)
+        A, T = weighted_rows(a, a, weights), weighted_rows(Y, a, weights)
+        D = weighted_rows(out, a, weights)
         p = broadcast(options.parameter, a)
         for b in range(A.shape[0]):
             ab, yb, db = row(A, b), row(T, b), row(D, b)
@@ -526,7 +528,7 @@ def cross_entropy_slopes(
 @inlined
 def _label_slopes(a, Y, weights, scale, out):
     """``w (a - y)`` where each y is 1 for a label, else 0."""
-    A, D = weighted_rows(a, weights), weighted_rows(out, weights)
+    A, D = weighted_rows(a, a, weights), weighted_rows(out, a, weights)
     for b in range(A.shape[0]):
         x, result = row(A, b), row(D, b)
         w = broadcast(scale * sample_weight(weights, b), a)

@@ -253,11 +253,10 @@ def check_dropout(model, dropout):
 @inlined
 def _check_order(order, count):
     """Check that there is an `order`, and that every index in it is that of a sample."""
-    status = BAD_ORDER if is_none(order) else OK
-    for i in range(order.size):
-        if order[i] < 0 or order[i] >= count:
-            status = BAD_ORDER
-    return status
+    outside = int(is_none(order))
+    for i in range(order.size):  # without a branch: several at a time
+        outside |= (order[i] < 0) | (order[i] >= count)
+    return OK if outside == 0 else BAD_ORDER
 
 
 # ---------------------------------------------------------------- arguments are checked
@@ -346,10 +345,12 @@ def _take_rows(X: Matrix, indices: Words, x: Matrix):
 @inlined
 def _consecutive(indices):
     """Return whether each index is one more than the one before."""
-    i = 1
-    while i < indices.size and indices[i] == indices[i - 1] + 1:
-        i += 1
-    return i >= indices.size
+    last, breaks = indices.size - 1, 0
+    if indices[last] - indices[0] != last:
+        return False
+    for i in range(last):  # without a branch: several at a time
+        breaks |= indices[i + 1] - indices[i] - 1
+    return breaks == 0
 
 
 @inlined

@@ -157,11 +157,16 @@ def unpack(typingctx, x, count):
 @inlined
 def get(x, i):
     """Return the vector of x from place i on, 0 beyond its end."""
-    rest = x.size - i
-    if rest >= lanes(x):  # a full vector is never masked: without AVX-512 that is slow
+    return get_first(x, i, x.size - i)
+
+
+@inlined
+def get_first(x, i, count):
+    """Return the first `count` elements of x, or a full vector, from place i on; 0 behind them."""
+    if count >= lanes(x):  # a full vector is never masked: without AVX-512 that is slow
         v = load(x, i)
     else:
-        v = load_masked(x, i, rest)
+        v = load_masked(x, i, count)
     return v
 
 

@@ -70,7 +70,7 @@ def _delta(pair: tuple[int, int], m: int, width: int) -> Product:
     what = "-".join(map(str, pair)), "BP2", (m, k, n)
     if blocks.way_delta(m) == blocks.INNER:  # lanes along what is summed, as many rows at a time
         return Product(*what, "outputs", f"{width} sums", _filled(n, width) * _filled(k, width))
-    return Product(*what, "inputs", *_tile(m, n, width))
+    return Product(*what, "inputs", *_product(m, k, n, width))
 
 
 def _gradient(pair: tuple[int, int], k: int, width: int) -> Product:
@@ -87,9 +87,9 @@ def _gradient(pair: tuple[int, int], k: int, width: int) -> Product:
 
 
 def _product(m: int, k: int, n: int, width: int) -> tuple[str, float]:
-    """Return `_tile` of a product whose b lies in memory as it is: it may go by strips."""
-    if blocks.is_shallow(m, n, k, width):
-        return f"{blocks.ROWS_SHALLOW} x {blocks.NR}", _filled(n, blocks.NR * width)
+    """Return `_tile`, or that of a product that goes by strips."""
+    if blocks.is_shallow(n, k, width):
+        return f"{blocks.ROWS_SHALLOW} x {min(blocks.NR, -(-n // width))}", _filled(n, width)
     return _tile(m, n, width)
 
 
