@@ -25,10 +25,12 @@ from ..blocks import (
     MC_TRANSPOSED,
     MR,
     MR_FEW,
+    MR_TALL,
     NARROW,
     NR,
     NR_ONE,
     PIECE,
+    ROWS_SHALLOW,
     SHORT,
     UNROLL,
     is_shallow,
@@ -36,7 +38,7 @@ from ..blocks import (
 )
 from ..compiler import inlined, kernel
 from ..simd.vectors import VECTOR_BYTES
-from .shallow import shallow_product
+from .shallow import make_strip
 from .tile import BODY, HEAD, SMALL, View, Writer, at, integer, make_buffer, make_tile
 from .transpose import pack_block
 
@@ -120,7 +122,8 @@ def rows_ahead(a, next_b, t, rows, k):
 
 panel_buffer, block_buffer = make_buffer(NR), make_buffer(MC_PACKED + 4)
 one_row, small = make_tile(1, NR_ONE, SMALL), make_tile(MR_FEW, NR, SMALL)
-slim = make_tile(MR_FEW, 1, SMALL)
+slim, tall = make_tile(MR_TALL, 1, SMALL), make_tile(MR_TALL, NR, SMALL)
+wide_strip, narrow_strip = make_strip(NR), make_strip(1)
 (wide_packed, wide), (narrow_packed, narrow) = make_sweeps(NR), make_sweeps(1)
 
 
@@ -173,7 +176,7 @@ def product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k:
     panel = panel_buffer(b)
     width = panel.row // NR
     if is_shallow(n, k, width):
-        shallow_product(base, scale, a, b, c, m, n, k, width)
+        shallow_product(base, scale, a, b, c, shape, k)
         return
     if tile_of(m, n, width) == FEW:
         few_rows(base, scale, a, b, c, shape, k)
@@ -218,8 +221,8 @@ def few_rows(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k
     width = VECTOR_BYTES // size_of(c)
     for p in range(0, max(k, 1), KC):
         depth = min(k - p, KC)
-        for i in range(0, m, MR_FEW):
-            x, rows = at(a, i, p), min(m - i, MR_FEW)
+        for i in range(0, m, MR_TALL):
+            x, rows = at(a, i, p), min(m - i, MR_TALL)
             step = (NR_ONE if rows == 1 else NR) * width
             for j in range(0, n, step):
                 s, y, z, left = at(base, i, j), at(b, p, j), at(c, i, j), n - j
@@ -227,9 +230,26 @@ def few_rows(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k
                     one_row(s, scale, x, y, z, panel, depth, left, rows)
                 elif n <= width:
                     slim(s, scale, x, y, z, panel, depth, left, rows)
+                elif rows > MR_FEW:
+                    tall(s, scale, x, y, z, panel, depth, left, rows)
                 else:
                     small(s, scale, x, y, z, panel, depth, left, rows)
         base = c
+
+
+@kernel
+def shallow_product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k: Word):
+    """Compute the product by strips, which keep b in registers: see `is_shallow`."""
+    m, n = shape
+    width, rows = VECTOR_BYTES // size_of(c), m - m % ROWS_SHALLOW
+    for j in range(0, n, NR * width):
+        s, y, z, left = at(base, 0, j), at(b, 0, j), at(c, 0, j), n - j
+        if left > width:
+            wide_strip(s, scale, a, y, z, rows, min(left, NR * width), k)
+        else:
+            narrow_strip(s, scale, a, y, z, rows, left, k)
+    if rows < m:
+        few_rows(at(base, rows, 0), scale, at(a, rows, 0), b, at(c, rows, 0), (1, n), k)
 
 
 @kernel
@@ -264,7 +284,7 @@ def transposed_product(base: View, a: View, b: View, c: View, shape: Shape, k: W
         for j in range(0, n, NR * width):
             _pack_transposed(at(b, j, 0), panel, n - j, k, NR)
             s, z, left = at(base, 0, j), at(c, 0, j), min(n - j, NR * width)
-            shallow_product(s, unit(c), a, panel, z, m, left, k, width)
+            shallow_product(s, unit(c), a, panel, z, (m, left), k)
         return
     for p in range(0, k, KC):
         depth = min(k - p, KC)

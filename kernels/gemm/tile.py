@@ -111,10 +111,29 @@ class Writer:
                 phi.add_incoming(x, block)
         return phis
 
-    def hide(self, x):
-        """Return x by an empty assembly statement, so that LLVM can't see where it comes from."""
-        kind = ir.FunctionType(x.type, [x.type])
-        return self.bld.call(ir.InlineAsm(kind, "", "=r,0"), [x])
+    def hide(self, x, *vectors):
+        """Return x by an empty assembly statement, so that LLVM can't see where it comes from.
+
+        With `vectors`, LLVM takes x to depend on them: what is read there is read no earlier, and
+        waits in no register.
+        """
+        kind = ir.FunctionType(x.type, [x.type, *(v.type for v in vectors)])
+        code = ir.InlineAsm(kind, "", ",".join(["=r,0", *["X"] * len(vectors)]))
+        return self.bld.call(code, [x, *vectors])
+
+    def multiples(self, stride, count):
+        """Offsets in bytes of the first `count` multiples of a stride, from 0 on.
+
+        x86 scales odd ones by 1, 2, 4 or 8 for free. Hidden, because LLVM else adds up strides: a
+        chain of additions as slow as the multiply-adds, or spills.
+        """
+        bld = self.bld
+        odd = {r: self.hide(bld.mul(integer(r * self.bytes), stride)) for r in range(1, count, 2)}
+        powers = [r & -r for r in range(count)]
+        return [
+            bld.mul(odd[r // power], integer(power)) if r else integer(0)
+            for r, power in enumerate(powers)
+        ]
 
 
 @intrinsic
@@ -268,11 +287,9 @@ class _Tile(Writer):
         return self.loop(state, self.bld.urem(turns, integer(UNROLL)), 1)
 
     def address_a(self):
-        """Two pointers into a, half the rows each, and odd multiples of its row stride in bytes.
+        """Two pointers into a, half the rows each, and multiples of its row stride.
 
-        x86 scales these by 1, 2, 4 or 8 for free. Hidden, because LLVM else sees row r as row r - 1
-        plus a stride: a chain of additions as slow as the multiply-adds, or spills. The rows of a
-        small tile are in no such order: one pointer, and an offset each.
+        The rows of a small tile are in no such order: one pointer, and an offset each.
         """
         if self.kind == SMALL:
             self.anchors = [self.a[0]]
@@ -283,15 +300,7 @@ class _Tile(Writer):
             return
         half = -(-self.rows // 2)
         self.anchors = [self.hide(self.row(self.a, r)) for r in range(0, self.rows, half)]
-        odd = {
-            r: self.hide(self.bld.mul(integer(r * self.bytes), self.a[1]))
-            for r in range(1, half, 2)
-        }
-        powers = [r & -r for r in range(half)]
-        self.offset = [
-            self.bld.mul(odd[r // power], integer(power)) if r else integer(0)
-            for r, power in enumerate(powers)
-        ]
+        self.offset = self.multiples(self.a[1], half)
 
     def element_of_a(self, anchors, r):
         """a[r, k] in every lane."""
