@@ -122,7 +122,7 @@ def rows_ahead(a, next_b, t, rows, k):
 
 panel_buffer, block_buffer = make_buffer(NR), make_buffer(MC_PACKED + 4)
 one_row, small = make_tile(1, NR_ONE, SMALL), make_tile(MR_FEW, NR, SMALL)
-slim, tall = make_tile(MR_TALL, 1, SMALL), make_tile(MR_TALL, NR, SMALL)
+slim, tall = make_tile(MR_FEW, 1, SMALL), make_tile(MR_TALL, NR, SMALL)
 wide_strip, narrow_strip = make_strip(NR), make_strip(1)
 (wide_packed, wide), (narrow_packed, narrow) = make_sweeps(NR), make_sweeps(1)
 
@@ -228,10 +228,10 @@ def few_rows(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k
                 s, y, z, left = at(base, i, j), at(b, p, j), at(c, i, j), n - j
                 if rows == 1:
                     one_row(s, scale, x, y, z, panel, depth, left, rows)
-                elif n <= width:
-                    slim(s, scale, x, y, z, panel, depth, left, rows)
                 elif rows > MR_FEW:
                     tall(s, scale, x, y, z, panel, depth, left, rows)
+                elif n <= width:
+                    slim(s, scale, x, y, z, panel, depth, left, rows)
                 else:
                     small(s, scale, x, y, z, panel, depth, left, rows)
         base = c
