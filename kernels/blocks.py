@@ -40,7 +40,7 @@ MR_NARROW = np.intp(ACCUMULATORS)  # rows of a tile of one vector
 NR_ONE = 4  # vectors of a tile of one row, which has as many chains
 SHORT = 64  # rows and columns of a product at most, to read b where it lies
 MR_FEW = 5 if VECTOR_BYTES == 64 else 4  # rows of the tile that reads b where it lies
-MR_TALL = 10 if VECTOR_BYTES == 64 else MR_FEW  # of that which reads it once for so many
+MR_TALL = 10 if VECTOR_BYTES == 64 else 5  # of that which reads it once for so many
 
 # Rows of b that a shallow product keeps in registers, NR vectors each, at most, and rows of c that
 # go by together: of 32 registers 26 are taken. Of 16 more than 10 are no faster than tiles.
@@ -67,7 +67,7 @@ def tile_of(m, n, width):
     FEW reads b where it lies, since packing would not pay; WIDE (MR x NR vectors) and NARROW
     (MR_NARROW x 1) go through packed panels.
     """
-    if m < MR or (MR < m < MR_NARROW and n <= NR * width):
+    if m < MR or (MR < m < MR_NARROW and n <= 2 * NR * width):
         tile = FEW
     elif n > width or m < MR_NARROW:
         tile = WIDE
