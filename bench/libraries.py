@@ -80,7 +80,7 @@ class Specialized(Deltajit):
 
     def __init__(self, problem):
         super().__init__(problem)
-        self.net.specialize()
+        self.net.specialize(self.case.batch)
 
     @classmethod
     def takes(cls, row):

@@ -2,12 +2,11 @@
 
 from ..abi import Matrix, OutMatrix, OutVector, Word
 from ..compiler import kernel, njit
-from ..simd.views import matrix
 from ..status import OK, VERSION, refuse
 from .dropout import Dropout, next_block
 from .entry import check_inputs, check_matrix, check_work
 from .model import Model, block_size, carve
-from .sweeps import blocks, forward, rows_of
+from .sweeps import blocks, forward, logits, rows_of
 from .training import check_dropout
 
 
@@ -59,8 +58,8 @@ def _predict_with_dropout(
     if status == OK:
         for here in blocks(batch, block_size(batch)):
             parts = carve(model.network[0], work, here.m)
-            z = matrix(parts.z, 0, here.count, out.shape[1])
-            forward(model, rows_of(X, here), parts.a, z, rows_of(out, here), dropout)
+            y = rows_of(out, here)
+            forward(model, rows_of(X, here), parts.a, logits(model, parts, y), y, dropout)
             if dropout.keep.size > 0:
                 next_block(dropout)
     return status

@@ -13,7 +13,7 @@ from ..blocks import ACCUMULATORS, INNER, KC, MR, NR, TILED, way_forward, way_gr
 from ..compiler import inlined, kernel, kernel_at
 from ..gemm.matmul import column_sum_add, matmul_bias, matmul_rows, outer_add, whole
 from ..gemm.narrow import matvec, narrow_sum_add
-from ..gemm.product import ZERO, panel_buffer
+from ..gemm.product import ZERO, panel_buffer, unpacked_narrow, unpacked_wide
 from ..gemm.tile import SMALL, View, at, make_tile, view, zeros
 from ..gemm.transpose import pack_block
 from ..simd.vectors import lanes
@@ -29,10 +29,10 @@ row_forward, row_back, row_gradient = forward_row.inlined, back_row.inlined, add
 # ---------------------------------------------------------------- one layer, of any sizes
 
 
-def make_product(vecs, is_transposed=False):
+def make_transposed(vecs):
     """Make ``product(base, scale, a, b, c, shape, k)`` by tiles of so many vectors.
 
-    A b that `is_transposed` is given as b.T, and packed.
+    b is given as b.T, and packed.
     """
     rows = ACCUMULATORS // vecs
     tile = make_tile(rows, vecs, SMALL)
@@ -44,13 +44,10 @@ def make_product(vecs, is_transposed=False):
         for p in range(0, k, KC):
             depth = min(k - p, KC)
             for j in range(0, n, vecs * width):
-                y = at(b, p, j)
-                if is_transposed:
-                    y = panel
-                    _pack(at(b, j, p), panel, n - j, depth, vecs)
+                _pack(at(b, j, p), panel, n - j, depth, vecs)
                 for i in range(0, m, rows):
                     s, x, z = at(base, i, j), at(a, i, p), at(c, i, j)
-                    tile(s, scale, x, y, z, panel, depth, n - j, min(m - i, rows))
+                    tile(s, scale, x, panel, z, panel, depth, n - j, min(m - i, rows))
             base = c
 
     return product
@@ -65,17 +62,16 @@ def _pack(b, panel, n, depth, vecs):
             pack_block(at(b, v * width, q), at(panel, q, v * width), n - v * width, depth - q)
 
 
-narrow, wide = make_product(1), make_product(NR)
-narrow_transposed, wide_transposed = make_product(1, True), make_product(NR, True)
+narrow_transposed, wide_transposed = make_transposed(1), make_transposed(NR)
 
 
 @inlined
 def _product(base, scale, a, b, c, shape, k, width):
     """Compute ``c = base + scale * a @ b``."""
     if shape[1] <= width:
-        narrow(base, scale, a, b, c, shape, k)
+        unpacked_narrow(base, scale, a, b, c, shape, k)
     else:
-        wide(base, scale, a, b, c, shape, k)
+        unpacked_wide(base, scale, a, b, c, shape, k)
 
 
 @kernel(is_kept=False)
@@ -258,7 +254,7 @@ class Facts(NamedTuple):
 
 @functools.cache
 def sweeps_of(layers, facts, batch):
-    """Make the kernels ``forward`` and ``step`` of a list of layers, for blocks of `batch` samples.
+    """Make the kernels ``forward`` and ``step`` of a list of layers, for `batch` samples.
 
     The arguments of ``step`` are those of `sweeps.block_gradient`. A batch of 0 is one of any size.
     """
@@ -268,7 +264,7 @@ def sweeps_of(layers, facts, batch):
     sweep_backward = make_backward(layers, back_layer, gradient_layer)
     top, (parameter, circuit) = layers[-1], options
     top_at, tangent = top.a_at, top.tangent if needs_derivative else None
-    top_parameter = top.parameter
+    top_parameter, is_straight = top.parameter, top.activate is None
 
     @inlined
     def scratch_of(work, count):
@@ -294,7 +290,7 @@ def sweeps_of(layers, facts, batch):
         scratch, options = scratch_of(work, count), Options(parameter, circuit)
         a = matrix(scratch.a, top_at * count, count, n_out)
         z, delta = matrix(scratch.z, 0, count, n_out), matrix(scratch.delta, 0, count, n_out)
-        if top.activate is None:
+        if is_straight:
             z = a
         sweep_forward(theta, x, scratch, a)
         value = total(z, a, y, weights, options, spare)
@@ -325,7 +321,14 @@ def specialize(model: Model, batch: int = 0) -> None:
         A network, as `net.model`; its table is changed.
     batch : int
         How many samples most batches have; 0 where nobody knows.
+
+    Raises
+    ------
+    ValueError
+        If batch is negative.
     """
+    if batch < 0:
+        raise ValueError(f"batch must be the samples of a batch, or 0, got {batch}")
     network = model.network[0]
     layers = tuple(_constants(Layer, record) for record in model.layers)
     facts = _constants(Facts, network)

@@ -244,7 +244,7 @@ def predict_of(model, X, out, work):
         if slot != 0:
             own_forward(slot, model.theta, x, y, parts.a)
         else:
-            forward(model, x, parts.a, matrix(parts.z, 0, here.count, out.shape[1]), y, None)
+            forward(model, x, parts.a, logits(model, parts, y), y, None)
 
 
 @inlined
@@ -301,10 +301,17 @@ def forward_block(model, X, parts, dropout):
 def outputs(model, parts, count):
     """Return (logits z, activations a) of the output layer, (B, n_out)."""
     top = top_of(model)
-    z, a = matrix(parts.z, 0, count, top.n_out), activation(parts.a, top, count)
-    if top.activate == 0:  # they are one
+    a = activation(parts.a, top, count)
+    return logits(model, parts, a), a
+
+
+@inlined
+def logits(model, parts, a):
+    """Return where the logits of outputs a go: they are one for an identity."""
+    z = matrix(parts.z, 0, a.shape[0], a.shape[1])
+    if top_of(model).activate == 0:
         z = a
-    return z, a
+    return z
 
 
 # ---------------------------------------------------------------- kernels of one list of layers

@@ -514,6 +514,28 @@ def first_lanes(context, count, like):
 
 
 @intrinsic
+def first_of(context, v):
+    """Return the first lane of a vector."""
+
+    def lower(context, builder, sig, args):
+        return builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
+
+    return v.dtype(v), lower
+
+
+@intrinsic
+def first_only(context, x):
+    """Return the vector whose first lane is x; the others are 0."""
+    vector = vector_of(x)
+
+    def lower(context, builder, sig, args):
+        zero = ir.Constant(context.get_value_type(vector), None)
+        return builder.insert_element(zero, args[0], ir.Constant(ir.IntType(32), 0))
+
+    return vector(x), lower
+
+
+@intrinsic
 def count(context, mask):
     """Return how many lanes of a mask are set."""
     if not isinstance(mask, Vector) or mask.dtype != types.boolean:

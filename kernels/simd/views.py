@@ -19,6 +19,8 @@ from . import write
 from .vectors import (
     VECTOR_BYTES,
     dtype_of,
+    first_of,
+    first_only,
     lanes,
     load,
     load_masked,
@@ -175,6 +177,8 @@ def get(x, i):
     rest = x.size - i
     if rest >= lanes(x):  # a full vector is never masked: without AVX-512 that is slow
         v = load(x, i)
+    elif rest == 1:  # a masked access and a scalar one wait for each other
+        v = first_only(x[i])
     else:
         v = load_masked(x, i, rest)
     return v
@@ -191,6 +195,8 @@ def put_first(x, i, v, count):
     """Store the first `count` lanes of a vector, or all, from place i of x on."""
     if count >= lanes(x):
         store(x, i, v)
+    elif count == 1:
+        x[i] = first_of(v)
     else:
         store_masked(x, i, v, count)
 

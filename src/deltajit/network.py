@@ -399,12 +399,22 @@ class Network(Described):
         addresses: NDArray[np.int64] = handle.make_handle(self._model, work)
         return addresses
 
-    def specialize(self) -> None:
+    def specialize(self, batch: int | None = None) -> None:
         """Compile kernels for this very list of layers, which tiny networks are faster with.
 
         Predictions, losses, gradients and fits use them from then on, as does `model` in jitted
         code; the bits stay the same, and one thread does it all. What is needed is compiled when it
         is needed, in about a second, in each process anew. A copy has to be asked again.
+
+        Parameters
+        ----------
+        batch : int, optional
+            Samples of a minibatch: batches of this very size get kernels of their own, faster yet.
+
+        Raises
+        ------
+        ValueError
+            If batch is not a whole number >= 1.
 
         Examples
         --------
@@ -415,7 +425,8 @@ class Network(Described):
         >>> bool((net.predict([0.5, -1.0]) == before).all())
         True
         """
-        kernels.specialize(self._model)
+        size = 0 if batch is None else checks.whole(batch, "batch")
+        kernels.specialize(self._model, size)
 
     @property
     def reference(self) -> reference.Model:

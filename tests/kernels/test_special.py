@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from deltajit.kernels import compiler
+from deltajit.kernels.mlp.model import SPECIAL
 
 import deltajit as dj
 from tests.helpers.networks import awkward
@@ -13,10 +14,10 @@ from tests.helpers.networks import awkward
 BATCHES = (1, 2, 9, 32, 300)
 
 
-def pair(*args, **kwargs):
+def pair(*args, batch=None, **kwargs):
     """Return two equal networks, the second of which is specialized."""
     plain, special = dj.Network(*args, **kwargs), dj.Network(*args, **kwargs)
-    special.specialize()
+    special.specialize(batch)
     return plain, special
 
 
@@ -54,6 +55,13 @@ def test_bits_of_other_activations():
     check(plain, special, *samples(plain))
 
 
+def test_bits_of_one_size_of_batches():
+    plain, special = pair([2, 16, 1], "tanh", batch=32)
+    check(plain, special, *samples(plain))
+    with pytest.raises(ValueError, match="batch"):
+        special.specialize(0)
+
+
 def test_bits_with_labels_weights_and_dropout():
     plain, special = pair([6, 20, 4], "relu", "softmax")
     X, Y = samples(plain)
@@ -66,14 +74,14 @@ def test_bits_with_labels_weights_and_dropout():
 
 
 def test_they_are_used_and_made_once_for_equal_layers():
-    _, net = pair([3, 5, 2])
-    _, other = pair([3, 5, 2], rng=1)
+    _, net = pair([3, 5, 2], batch=4)
+    _, other = pair([3, 5, 2], batch=4, rng=1)
     net.predict(np.zeros(3))
     names = [name for name in compiler.in_use() if "special_forward" in name]
     other.predict(np.zeros(3))
     assert names == [name for name in compiler.in_use() if "special_forward" in name]
-    slots = [net.model.network[name] for name in ("forward", "step", "forward_one", "step_one")]
-    assert len({int(slot[0]) for slot in slots} - {0}) == 4
+    slots = [net.model.network[name] for name in sum(SPECIAL, ())]
+    assert len({int(slot[0]) for slot in slots} - {0}) == 6
 
 
 def test_copies_compute_the_same_without_them():
