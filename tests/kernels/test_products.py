@@ -22,6 +22,7 @@ from tests.helpers.networks import DTYPES, awkward
 
 # Above and below the heights of all tiles and blocks, the depth of a panel, and what is packed.
 LARGE = [(64, 300, 70), (25, 129, 49), (13, 257, 1), (5, 400, 200), (2 * MC + 5, 20, 33)]
+LARGE += [(70, 65, n) for n in (6, 12, 24)]  # one and a half vectors of columns
 
 
 @numba.njit
