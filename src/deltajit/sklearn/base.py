@@ -87,12 +87,9 @@ def has_epochs(estimator: MultilayerPerceptron) -> bool:
 def _unchanged_by_errors(estimator: MultilayerPerceptron) -> Iterator[None]:
     """Restore an estimator's attributes if the block raises an error, or Ctrl-C ends it."""
     before = dict(estimator.__dict__)
-    lengths = {name: len(x) for name, x in before.items() if isinstance(x, list)}  # of curves
     try:
         yield
     except BaseException:
-        for name, length in lengths.items():
-            del before[name][length:]
         estimator.__dict__.clear()
         estimator.__dict__.update(before)
         raise
@@ -505,21 +502,21 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
                     self._optimizer = descent.Optimizer(self, net, self._random_state)
                 if self.early_stopping and validated is None:
                     order, validated = self._split(samples)
-            tasks = None
-            if not incremental:
-                metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-                epochs = 0 if self.solver == "lbfgs" else self.max_iter
-                tasks = Tasks(self, epochs, {"X": X, "y": y, "metadata": metadata})
-            if self.solver == "lbfgs":
-                self._fit_lbfgs(net, samples, bounds)
-            else:
-                self._fit_stochastic(net, samples, order, validated, bounds, first, tasks)
-            descent.project(net, bounds)  # Ctrl-C may have come between a step and this
-            if tasks is not None:
-                tasks.end(net)
-            if not np.isfinite(net.theta).all():
-                raise ValueError(NOT_FINITE)
-            self._bind(net)
+        tasks = None
+        if not incremental:
+            metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+            epochs = 0 if self.solver == "lbfgs" else self.max_iter
+            tasks = Tasks(self, epochs, {"X": X, "y": y, "metadata": metadata})
+        if self.solver == "lbfgs":
+            self._fit_lbfgs(net, samples, bounds)
+        else:
+            self._fit_stochastic(net, samples, order, validated, bounds, first, tasks)
+        descent.project(net, bounds)  # Ctrl-C may have come between a step and this
+        if tasks is not None:
+            tasks.end(net)
+        if not np.isfinite(net.theta).all():
+            raise ValueError(NOT_FINITE)
+        self._bind(net)
         return self
 
     def _samples(
@@ -753,7 +750,7 @@ class MultilayerPerceptron(CallbackSupportMixin, BaseEstimator):  # type: ignore
         if score > self.best_validation_score_:
             self.best_validation_score_ = score
             if self.early_stopping:
-                self._best_theta = net.theta.copy()
+                self._best_theta[:] = net.theta
         return stuck
 
     def _finished(self) -> bool:
