@@ -93,9 +93,13 @@ def group_of(n, width):
 
 @shared
 def is_narrow(shape, k, width):
-    """Return whether ``c = a.T @ b``, k deep, is faster as c.T, with lanes along the rows of c."""
+    """Return whether ``c = a.T @ b``, k deep, is faster as c.T, with lanes along the rows of c.
+
+    It is where the last vector of its columns, the only or the second one, would be mostly empty.
+    """
     m, n = shape
-    return 8 * n <= 5 * width and m >= width and k >= 2 * width
+    few, little_over = 8 * n <= 5 * width, width < n and 2 * n <= 3 * width
+    return (few or little_over) and m >= width and k >= 2 * width
 
 
 # Ways of a layer's products: by inner products, by tiles whose vectors hold several rows of b, by

@@ -17,7 +17,7 @@ from .product import ZERO, Shape, few_rows, panel_buffer, product, unit
 from .tile import BODY, SMALL, View, at, make_buffer, make_tile, row_sums, view, zeros
 from .transpose import make_interleave, transpose_add
 
-strip_buffer = make_buffer(NR, VECTOR_BYTES // 4)
+strip_buffer = make_buffer(NR, 3 * VECTOR_BYTES // 8)
 
 
 @kernel
@@ -78,7 +78,8 @@ def narrow_outer_add(a: View, b: View, scale: Real, c: View, shape: Shape, k: Wo
         here = min(m - i, NR * width)
         product(zeros(b), one, transposed, at(a, 0, i), strip, (n, here), k)
         for h in range(0, here, width):
-            transpose_add(scale, at(strip, 0, h), at(c, i + h, 0), n, here - h)
+            for j in range(0, n, width):
+                transpose_add(scale, at(strip, j, h), at(c, i + h, j), n - j, here - h)
 
 
 @inlined

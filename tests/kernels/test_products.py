@@ -24,6 +24,7 @@ from tests.helpers.networks import DTYPES, awkward
 LARGE = [(64, 300, 70), (25, 129, 49), (13, 257, 1), (5, 400, 200), (2 * MC + 5, 20, 33)]
 # All depths of strips that keep b in registers; odd rows, columns that overlap or end half a step.
 LARGE += [(23, k, n) for k in range(1, SHALLOW + 2) for n in (10, 30, 48)]
+LARGE += [(70, 65, n) for n in (6, 12, 24)]  # one and a half vectors of columns
 
 
 @numba.njit
