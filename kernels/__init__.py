@@ -43,7 +43,7 @@ Floors, each importing only from those before it:
                     `shipped` reads what comes with a wheel, which `ship` makes
 ``simd``            vector registers, views of buffers, elementary functions and their check
 ``blocks``          every block size and choice among kernels, with its reason
-``gemm``            the register tile, products by panels, narrow ones, threads
+``gemm``            the register tile, products by panels, shallow and narrow ones, threads
 ``mlp``             records (activations, losses, optimizers), the three layer kernels, sweeps,
                     tangents, training, ensembles
 ``circuit``         records of operations, runs of them, the interpreter

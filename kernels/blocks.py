@@ -40,29 +40,24 @@ MR_NARROW = np.intp(ACCUMULATORS)  # rows of a tile of one vector
 NR_ONE = 4  # vectors of a tile of one row, which has as many chains
 SHORT = 64  # rows, columns and depth of a product at most, to read b where it lies
 MR_FEW = 5 if VECTOR_BYTES == 64 else 4  # rows of the tile that reads b where it lies
+MR_TALL = 10 if VECTOR_BYTES == 64 else MR_FEW  # of that which reads it once for so many
+
+# Rows of b that a shallow product keeps in registers, NR vectors each, at most, and rows of c that
+# go by together: of 32 registers 26 are taken. Of 16 more than 10 are no faster than tiles.
+SHALLOW, ROWS_SHALLOW = (10, 2) if VECTOR_BYTES == 64 else (4, 1)
 
 # Rows of a panel, which takes two thirds of L1 at most: of 48 KB, with AVX-512, it is 32 KB. More
 # than 256 were no faster on any CPU that we tried (``python -m bench.blocks``), nor where they fit.
 KC = min(256, 2 * L1 * 1024 // 3 // (NR * VECTOR_BYTES) // 32 * 32)
 # Rows of a whose KC columns, of float32, take half of L2 at most: they stay while panels go by.
 MC = min(256, L2 * 1024 // 2 // (4 * KC) // 32 * 32)
+MC_TRANSPOSED = 256  # the same for b.T, whose panels cost more to pack than rows of a beyond L2
 AHEAD = 24  # rows of b that are prefetched ahead: no hardware prefetcher follows long strides
 
 # ---------------------------------------------------------------- products
 
 FEW, WIDE, NARROW = range(3)
 TILES = {FEW: (MR_FEW, NR), WIDE: (int(MR), NR), NARROW: (int(MR_NARROW), 1)}  # rows x vectors
-
-
-# Depth of a product from which on a tile pays: the rows of b and NR vectors of sums are held in
-# half of the registers, of which there are 32 with AVX-512 and 16 without.
-SHALLOW = 8 if VECTOR_BYTES == 64 else 4
-
-
-@shared
-def is_shallow(n, k, width):
-    """Return whether a product of n columns, k deep, keeps b in registers."""
-    return k <= SHALLOW and n % width == 0
 
 
 @shared
@@ -79,6 +74,15 @@ def tile_of(m, n, width):
     else:
         tile = NARROW
     return tile
+
+
+@shared
+def is_shallow(n, k, width):
+    """Return whether a product of n columns, k deep, goes by strips that keep b in registers.
+
+    They are of whole vectors, but the second of two may overlap the first.
+    """
+    return 0 < k <= SHALLOW and (n % width == 0 or width < n < NR * width)
 
 
 @shared
@@ -153,6 +157,10 @@ LARGEST_BLOCK = 256
 MOST_SAMPLES = 2**62
 
 LINE, L3 = 64, 2**23  # bytes of a cache line, and of L3 for each core, at least
+
+# Bytes that a loop over units prefetches ahead: what it reads left L2 layers ago, and a hardware
+# prefetcher begins anew on each page. Nine layers of 256 units: 2 % of a product with the Hessian.
+LOOK_AHEAD = 20 * LINE
 
 # Steps in a segment of a circuit: values or adjoints of 16 samples in float64 are 256 KB then, and
 # stay in L2. With 1,024, gradients of 1e6 operations take 6 to 8 % longer, since runs are shorter;

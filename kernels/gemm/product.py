@@ -22,12 +22,15 @@ from ..blocks import (
     KC,
     MC,
     MC_PACKED,
+    MC_TRANSPOSED,
     MR,
     MR_FEW,
+    MR_TALL,
     NARROW,
     NR,
     NR_ONE,
     PIECE,
+    ROWS_SHALLOW,
     SHORT,
     UNROLL,
     is_shallow,
@@ -35,7 +38,7 @@ from ..blocks import (
 )
 from ..compiler import inlined, kernel
 from ..simd.vectors import VECTOR_BYTES
-from .shallow import shallow_product
+from .shallow import make_strip
 from .tile import BODY, HEAD, SMALL, View, Writer, at, integer, make_buffer, make_tile
 from .transpose import pack_block
 
@@ -101,7 +104,11 @@ def rows_ahead(a, next_b, t, rows, k):
     pages of their own. Here each sweep reads its first operand once, evenly.
     """
     chunk, turns = rows * UNROLL, k // UNROLL
-    if next_b.row != 0:
+    if next_b.row == 1:  # transposed: each tile reads a column
+        ahead = View(at(next_b, 0, t).data, UNROLL, ZERO)
+        if t >= NR * (VECTOR_BYTES // size_of(a)):  # all of them were
+            ahead = View(next_b.data, ZERO, ZERO)
+    elif next_b.row != 0:
         ahead = at(next_b, t * turns, 0)
         if t >= UNROLL:  # all its rows were
             ahead = View(next_b.data, ZERO, ZERO)
@@ -115,7 +122,8 @@ def rows_ahead(a, next_b, t, rows, k):
 
 panel_buffer, block_buffer = make_buffer(NR), make_buffer(MC_PACKED + 4)
 one_row, small = make_tile(1, NR_ONE, SMALL), make_tile(MR_FEW, NR, SMALL)
-slim = make_tile(MR_FEW, 1, SMALL)
+slim, tall = make_tile(MR_FEW, 1, SMALL), make_tile(MR_TALL, NR, SMALL)
+wide_strip, narrow_strip = make_strip(NR), make_strip(1)
 (wide_packed, wide), (narrow_packed, narrow) = make_sweeps(NR), make_sweeps(1)
 
 
@@ -168,7 +176,7 @@ def product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k:
     panel = panel_buffer(b)
     width = panel.row // NR
     if is_shallow(n, k, width):
-        shallow_product(base, scale, a, b, c, m, n, k, width)
+        shallow_product(base, scale, a, b, c, shape, k)
         return
     if tile_of(m, n, width) == FEW:
         few_rows(base, scale, a, b, c, shape, k)
@@ -197,8 +205,8 @@ def product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k:
 def height_of(m, most):
     """Return the rows of the next block of a, of which m rows are left: as equal as can be.
 
-    A block, of about `most` rows at most, stays in L2 while the panels of b go by. None is left with
-    fewer rows than a tile has, since each takes its share of what its forerunners left.
+    A block, of about `most` rows at most, stays in L2 while the panels of b go by. Each takes its
+    share of what its forerunners left, so that none has fewer rows than a tile.
     """
     blocks = (m + most - 1) // most
     height = (m + blocks - 1) // blocks
@@ -213,18 +221,35 @@ def few_rows(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k
     width = VECTOR_BYTES // size_of(c)
     for p in range(0, max(k, 1), KC):
         depth = min(k - p, KC)
-        for i in range(0, m, MR_FEW):
-            x, rows = at(a, i, p), min(m - i, MR_FEW)
+        for i in range(0, m, MR_TALL):
+            x, rows = at(a, i, p), min(m - i, MR_TALL)
             step = (NR_ONE if rows == 1 else NR) * width
             for j in range(0, n, step):
                 s, y, z, left = at(base, i, j), at(b, p, j), at(c, i, j), n - j
                 if rows == 1:
                     one_row(s, scale, x, y, z, panel, depth, left, rows)
+                elif rows > MR_FEW:
+                    tall(s, scale, x, y, z, panel, depth, left, rows)
                 elif n <= width:
                     slim(s, scale, x, y, z, panel, depth, left, rows)
                 else:
                     small(s, scale, x, y, z, panel, depth, left, rows)
         base = c
+
+
+@kernel
+def shallow_product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k: Word):
+    """Compute the product by strips, which keep b in registers: see `is_shallow`."""
+    m, n = shape
+    width, rows = VECTOR_BYTES // size_of(c), m - m % ROWS_SHALLOW
+    for j in range(0, n, NR * width):
+        s, y, z, left = at(base, 0, j), at(b, 0, j), at(c, 0, j), n - j
+        if left > width:
+            wide_strip(s, scale, a, y, z, rows, min(left, NR * width), k)
+        else:
+            narrow_strip(s, scale, a, y, z, rows, left, k)
+    if rows < m:
+        few_rows(at(base, rows, 0), scale, at(a, rows, 0), b, at(c, rows, 0), (1, n), k)
 
 
 @kernel
@@ -259,13 +284,13 @@ def transposed_product(base: View, a: View, b: View, c: View, shape: Shape, k: W
         for j in range(0, n, NR * width):
             _pack_transposed(at(b, j, 0), panel, n - j, k, NR)
             s, z, left = at(base, 0, j), at(c, 0, j), min(n - j, NR * width)
-            shallow_product(s, unit(c), a, panel, z, m, left, k, width)
+            shallow_product(s, unit(c), a, panel, z, (m, left), k)
         return
     for p in range(0, k, KC):
         depth = min(k - p, KC)
         i = ZERO
         while i < m:
-            rows = height_of(m - i, MC)
+            rows = height_of(m - i, MC_TRANSPOSED)
             s, x, z = at(base, i, 0), at(a, i, p), at(c, i, 0)
             _transposed_panels(s, x, at(b, 0, p), z, rows, n, depth)
             i += rows
@@ -280,9 +305,7 @@ def _transposed_panels(base, a, b, c, m, n, depth):
     j = 0
     while j < n:
         s, y, z, left = at(base, 0, j), at(b, j, 0), at(c, 0, j), n - j
-        next_b = panel if j > 0 else View(panel.data, ZERO, ZERO)
-        if j > 0 and b.row == depth:  # one piece of memory, by pieces as long as a panel's rows
-            next_b = View(at(y, panel.row, 0).data, panel.row, panel.col)
+        next_b = View(at(y, NR * width, 0).data, 1 if j > 0 else ZERO, y.row)
         if tile_of(m, left, width) != NARROW:
             _pack_transposed(y, panel, left, depth, NR)
             if m < MR:

@@ -79,10 +79,9 @@ class Writer:
         """Store a vector; lanes that are masked off do not touch memory."""
         return write.store(self.bld, x, self.at(p, v), self.bytes, mask)
 
-    def prefetch(self, p, write=False, level=1):
-        """Bring the line at p into a cache; an address that is not mapped does no harm."""
-        args = p, *(ir.Constant(I32, x) for x in (int(write), 4 - level, 1))
-        self.call("prefetch.p0", ir.VoidType(), *args)
+    def prefetch(self, p, to_write=False, level=1):
+        """Bring the line at p into a cache."""
+        write.prefetch(self.bld, p, to_write, level)
 
     def muladd(self, x, y, z):
         """x * y + z."""
@@ -112,10 +111,29 @@ class Writer:
                 phi.add_incoming(x, block)
         return phis
 
-    def hide(self, x):
-        """Return x by an empty assembly statement, so that LLVM can't see where it comes from."""
-        kind = ir.FunctionType(x.type, [x.type])
-        return self.bld.call(ir.InlineAsm(kind, "", "=r,0"), [x])
+    def hide(self, x, *vectors):
+        """Return x by an empty assembly statement, so that LLVM can't see where it comes from.
+
+        With `vectors`, LLVM takes x to depend on them: what is read there is read no earlier, and
+        waits in no register.
+        """
+        kind = ir.FunctionType(x.type, [x.type, *(v.type for v in vectors)])
+        code = ir.InlineAsm(kind, "", ",".join(["=r,0", *["X"] * len(vectors)]))
+        return self.bld.call(code, [x, *vectors])
+
+    def multiples(self, stride, count):
+        """Offsets in bytes of the first `count` multiples of a stride, from 0 on.
+
+        x86 scales odd ones by 1, 2, 4 or 8 for free. Hidden, because LLVM else adds up strides: a
+        chain of additions as slow as the multiply-adds, or spills.
+        """
+        bld = self.bld
+        odd = {r: self.hide(bld.mul(integer(r * self.bytes), stride)) for r in range(1, count, 2)}
+        powers = [r & -r for r in range(count)]
+        return [
+            bld.mul(odd[r // power], integer(power)) if r else integer(0)
+            for r, power in enumerate(powers)
+        ]
 
 
 @intrinsic
@@ -269,11 +287,9 @@ class _Tile(Writer):
         return self.loop(state, self.bld.urem(turns, integer(UNROLL)), 1)
 
     def address_a(self):
-        """Two pointers into a, half the rows each, and odd multiples of its row stride in bytes.
+        """Two pointers into a, half the rows each, and multiples of its row stride.
 
-        x86 scales these by 1, 2, 4 or 8 for free. Hidden, because LLVM else sees row r as row r - 1
-        plus a stride: a chain of additions as slow as the multiply-adds, or spills. The rows of a
-        small tile are in no such order: one pointer, and an offset each.
+        The rows of a small tile are in no such order: one pointer, and an offset each.
         """
         if self.kind == SMALL:
             self.anchors = [self.a[0]]
@@ -284,15 +300,7 @@ class _Tile(Writer):
             return
         half = -(-self.rows // 2)
         self.anchors = [self.hide(self.row(self.a, r)) for r in range(0, self.rows, half)]
-        odd = {
-            r: self.hide(self.bld.mul(integer(r * self.bytes), self.a[1]))
-            for r in range(1, half, 2)
-        }
-        powers = [r & -r for r in range(half)]
-        self.offset = [
-            self.bld.mul(odd[r // power], integer(power)) if r else integer(0)
-            for r, power in enumerate(powers)
-        ]
+        self.offset = self.multiples(self.a[1], half)
 
     def element_of_a(self, anchors, r):
         """a[r, k] in every lane."""
@@ -353,7 +361,7 @@ class _Tile(Writer):
         v = self.bld.and_(self.bld.lshr(todo, integer(bits)), integer(self.vecs - 1))
         offset = self.bld.add(self.bld.mul(row, self.c[1]), self.bld.mul(v, integer(self.lanes)))
         offset = self.bld.add(offset, integer(self.lanes - 1))
-        self.prefetch(self.step(self.row(self.c, self.rows), offset), write=True)
+        self.prefetch(self.step(self.row(self.c, self.rows), offset), to_write=True)
 
     def prefetch_aside(self, state):
         """Prefetch a part of a row of `aside` into L2, as much as a turn reads of a; one row on."""

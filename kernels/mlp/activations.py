@@ -36,7 +36,7 @@ from ..simd.vectors import (
     store,
     store_masked,
 )
-from ..simd.views import flat, get, put, row, vector
+from ..simd.views import flat, get, look_ahead, put, row, vector
 from .by_columns import columns_back, columns_of, largest_column, rows_by_columns, sum_of_columns
 
 
@@ -123,6 +123,7 @@ def make_tangent(name, derivative, is_kept):
         at, y, out = flat(x), vector(Rz, 0, x.size), vector(Ra, 0, x.size)
         p = broadcast(parameter, x)
         for i in range(0, at.size, lanes(at)):
+            look_ahead(at, i)
             put(out, i, get(y, i) * derivative(get(at, i), p))
 
     return tangent_of_units
@@ -136,6 +137,9 @@ def make_curve(name, derivative, curvature, is_kept):
         at, d, y, out = flat(x), flat(delta), flat(Rz), flat(g)
         p = broadcast(parameter, x)
         for i in range(0, at.size, lanes(at)):
+            look_ahead(at, i)
+            look_ahead(d, i)
+            look_ahead(y, i)
             v = get(at, i)
             turned = get(d, i) * curvature(v, p) * get(y, i)
             put(out, i, fma(get(out, i), derivative(v, p), turned))

@@ -258,7 +258,7 @@ class Facts(NamedTuple):
 
 @functools.cache
 def sweeps_of(layers, facts, batch):
-    """Make the kernels ``forward`` and ``step`` of a list of layers, for a block of `batch` samples.
+    """Make the kernels ``forward`` and ``step`` of a list of layers, for blocks of `batch` samples.
 
     The arguments of ``step`` are those of `sweeps.block_gradient`. A batch of 0 is one of any size.
     """

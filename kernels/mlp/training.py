@@ -354,7 +354,7 @@ def _take_rows(X: Matrix, indices: Words, x: Matrix):
 def _consecutive(indices):
     """Return whether each index is one more than the one before."""
     first, others = indices[0], 0
-    if indices[indices.size - 1] - first == indices.size - 1:  # rarely, of an order that is shuffled
+    if indices[indices.size - 1] - first == indices.size - 1:  # rarely, if shuffled
         for i in range(indices.size):
             others |= indices[i] - first - i
         return others == 0

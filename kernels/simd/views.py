@@ -13,7 +13,9 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 from ..abi import Borrowed, Vector, array_at
+from ..blocks import LOOK_AHEAD
 from ..compiler import inlined, kernel, shared
+from . import write
 from .vectors import (
     VECTOR_BYTES,
     dtype_of,
@@ -152,6 +154,19 @@ def unpack(typingctx, x, count):
 
 
 # ---------------------------------------------------------------- vector registers, to the very end
+
+
+@intrinsic
+def look_ahead(typingctx, x, i):
+    """Prefetch what a loop over a vector x will read that is at place i."""
+
+    def codegen(context, builder, signature, args):
+        pointer = make_array(x)(context, builder, args[0]).data
+        place = builder.add(args[1], ir.Constant(args[1].type, LOOK_AHEAD * 8 // x.dtype.bitwidth))
+        write.prefetch(builder, builder.gep(pointer, [place]))
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp), codegen
 
 
 @inlined

@@ -55,6 +55,12 @@ def store(builder, value, pointer, align, mask=None):
     return call(builder, f"masked.store.{overload(value.type)}.p0", ir.VoidType(), *args)
 
 
+def prefetch(builder, pointer, to_write=False, level=1):
+    """Bring the line at a pointer into a cache; an address that is not mapped does no harm."""
+    args = pointer, *(ir.Constant(I32, x) for x in (int(to_write), 4 - level, 1))
+    call(builder, "prefetch.p0", ir.VoidType(), *args)
+
+
 def multiply_add(builder, a, b, c):
     """a * b + c, rounded once if the target has FMA; llvm.fma would be a call of libm without."""
     return call(builder, f"fmuladd.{overload(a.type)}", a.type, a, b, c)

@@ -5,7 +5,7 @@ import itertools
 import numba
 import numpy as np
 import pytest
-from deltajit.kernels.blocks import BIG, MC
+from deltajit.kernels.blocks import BIG, MC, SHALLOW
 from deltajit.kernels.gemm.matmul import (
     Part,
     column_sum_add,
@@ -22,6 +22,8 @@ from tests.helpers.networks import DTYPES, awkward
 
 # Above and below the heights of all tiles and blocks, the depth of a panel, and what is packed.
 LARGE = [(64, 300, 70), (25, 129, 49), (13, 257, 1), (5, 400, 200), (2 * MC + 5, 20, 33)]
+# All depths of strips that keep b in registers; odd rows, columns that overlap or end half a step.
+LARGE += [(23, k, n) for k in range(1, SHALLOW + 2) for n in (10, 30, 48)]
 
 
 @numba.njit

@@ -20,8 +20,8 @@ FLOORS = """
     kernels.ranges kernels.hints
     kernels.simd kernels.simd.write kernels.simd.vectors kernels.blocks kernels.simd.views
     kernels.simd.elementary kernels.simd.ulp
-    kernels.gemm kernels.gemm.tile kernels.gemm.transpose kernels.gemm.product kernels.gemm.narrow
-    kernels.gemm.matmul kernels.gemm.parallel
+    kernels.gemm kernels.gemm.tile kernels.gemm.transpose kernels.gemm.shallow kernels.gemm.product
+    kernels.gemm.narrow kernels.gemm.matmul kernels.gemm.parallel
     kernels.mlp kernels.mlp.by_columns kernels.mlp.activations kernels.mlp.losses kernels.mlp.own
     kernels.mlp.model kernels.mlp.sample kernels.mlp.layers kernels.mlp.special kernels.mlp.dropout
     kernels.mlp.entry kernels.mlp.sweeps

@@ -56,7 +56,7 @@ def _forward(pair: tuple[int, int], m: int, width: int) -> Product:
     if way == blocks.INNER:
         return Product(*what, "inputs", f"{width} sums", _filled(m, width) * _filled(k, width))
     if way == blocks.TILED:
-        return Product(*what, "outputs", *_tile(m, n, width))
+        return Product(*what, "outputs", *_product(m, k, n, width))
     if m == 1:  # as many chains, but a vector each
         return Product(*what, "outputs", f"1 x {group}", n / width * _filled(k, group))
     few, rows = blocks.MR_FEW, int(blocks.MR_NARROW)
@@ -70,7 +70,7 @@ def _delta(pair: tuple[int, int], m: int, width: int) -> Product:
     what = "-".join(map(str, pair)), "BP2", (m, k, n)
     if blocks.way_delta(m) == blocks.INNER:  # lanes along what is summed, as many rows at a time
         return Product(*what, "outputs", f"{width} sums", _filled(n, width) * _filled(k, width))
-    return Product(*what, "inputs", *_tile(m, n, width))
+    return Product(*what, "inputs", *_product(m, k, n, width))
 
 
 def _gradient(pair: tuple[int, int], k: int, width: int) -> Product:
@@ -83,7 +83,14 @@ def _gradient(pair: tuple[int, int], k: int, width: int) -> Product:
         return Product(*what, "inputs", "row sum", _filled(m, width))
     if way == blocks.TRANSPOSED:
         return Product(*what, "inputs", *_tile(n, min(m, blocks.NR * width), width))  # a strip
-    return Product(*what, "outputs", *_tile(m, n, width))
+    return Product(*what, "outputs", *_product(m, k, n, width))
+
+
+def _product(m: int, k: int, n: int, width: int) -> tuple[str, float]:
+    """Return `_tile`, or that of a product that goes by strips."""
+    if blocks.is_shallow(n, k, width):
+        return f"{blocks.ROWS_SHALLOW} x {min(blocks.NR, -(-n // width))}", _filled(n, width)
+    return _tile(m, n, width)
 
 
 def _tile(m: int, n: int, width: int) -> tuple[str, float]:
@@ -91,6 +98,8 @@ def _tile(m: int, n: int, width: int) -> tuple[str, float]:
     if m == 1:
         return f"1 x {blocks.NR_ONE}", _filled(n, width)
     rows, vecs = blocks.TILES[blocks.tile_of(m, n, width)]
+    if blocks.MR_FEW == rows < m:
+        rows = blocks.MR_TALL
     last, columns = n % (vecs * width), n
     if last:  # its tile may be a narrower one
         columns += blocks.TILES[blocks.tile_of(m, last, width)][1] * width - last
