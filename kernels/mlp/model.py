@@ -34,8 +34,7 @@ LAYER = _record("n_in n_out W_at b_at a_at activate tangent curve bend of_z of_r
 # widest: units of the widest layer. spare: floats that a circuit as loss needs. total, slopes,
 # curved, turned: slots of the loss. needs_derivative: whether BP1 needs f'. takes_labels: whether Y
 # may be class labels. circuit: address of its `circuit.loss.Part`. parameter: of the loss. l2, l1:
-# of the penalty. forward, step, and those for one sample and for `batch`: slots of `special`; mostly
-# 0.
+# of the penalty. forward, step, and those for one sample and for `batch`: slots of `special`, or 0.
 SPECIAL = ("forward", "step"), ("forward_one", "step_one"), ("forward_batch", "step_batch")
 NETWORK = _record(
     "n_in n_out n_targets n_layers n_params itemsize units widest spare total slopes curved turned "
