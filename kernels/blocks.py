@@ -38,7 +38,7 @@ NR = 2  # vectors of columns of a tile for many rows
 MR = np.intp(ACCUMULATORS // NR)  # and its rows
 MR_NARROW = np.intp(ACCUMULATORS)  # rows of a tile of one vector
 NR_ONE = 4  # vectors of a tile of one row, which has as many chains
-SHORT = 64  # rows and columns of a product at most, to read b where it lies
+SHORT = 64  # rows, columns and depth of a product at most, to read b where it lies
 MR_FEW = 5 if VECTOR_BYTES == 64 else 4  # rows of the tile that reads b where it lies
 MR_TALL = 10 if VECTOR_BYTES == 64 else 5  # of that which reads it once for so many
 

@@ -181,7 +181,7 @@ def product(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k:
     if tile_of(m, n, width) == FEW:
         few_rows(base, scale, a, b, c, shape, k)
         return
-    if m <= SHORT and n <= SHORT:
+    if max(m, n, k) <= SHORT:
         unpacked(base, scale, a, b, c, shape, k)
         return
     packs = a.row == 1 and n > 2 * panel.row and m * k >= BIG * width
