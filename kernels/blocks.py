@@ -135,8 +135,8 @@ def way_gradient(shape, k, width):
     return way
 
 
-# A transposed a that is larger than L2 would leave it between two panels, and each of its columns
-# is on a page of its own: from BIG vectors (1 MB) on, MC_PACKED vectors of its rows are packed,
+# A large transposed a would leave L2 between two panels, and each of its columns is on a page of
+# its own: from BIG vectors (512 KB) on, MC_PACKED vectors of its rows are packed,
 # PIECE columns at a time, whose lines stay in L1 until all tiles have taken their parts.
 BIG, MC_PACKED, PIECE = 2**19 // VECTOR_BYTES, 16, 8
 

@@ -101,7 +101,8 @@ def test_onnx_policy(run):
     found = run()
     assert found["net"].architecture.activations == ("silu", "silu", "silu", "tanh")
     assert np.abs(found["actions"]).max() <= 1
-    assert found.get("difference", 0) < 4e-6  # of ONNX Runtime, where it is
+    # Of ONNX Runtime, where it is: both are up to 4e-6 from the actions in float64.
+    assert found.get("difference", 0) < 8e-6
 
 
 @pytest.mark.slow

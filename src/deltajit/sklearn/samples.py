@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,9 +21,6 @@ FLOATS = (np.float64, np.float32)  # dtypes of X that networks compute in
 
 # Elements of a sparse X that are made dense at once: 64 MB of float32.
 DENSE = 2**24
-
-_address_in = ctypes.pythonapi.PyCapsule_GetPointer
-_address_in.restype, _address_in.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
 
 
 class Samples(NamedTuple):
@@ -100,8 +96,8 @@ def shuffled(order: NDArray[np.int64], random_state: np.random.RandomState) -> N
     if len(order) > MOST:
         random_state.shuffle(order)
     else:
-        place = _address_in(bits.capsule, b"BitGenerator")
-        state = ctypes.c_int64.from_address(place).value
+        interface = bits.ctypes
+        draw = interface.bit_generator.value + NEXT_UINT32
         with bits.lock:
-            SHUFFLE.unchecked(np.dtype(np.float64))(state, place + NEXT_UINT32, order)
+            SHUFFLE.unchecked(np.dtype(np.float64))(interface.state_address, draw, order)
     return order
