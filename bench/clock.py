@@ -30,7 +30,7 @@ def race(contestants, seconds, chunk_seconds, least_rounds=7, clock=time.process
     Goes on for `seconds`, at least `least_rounds` rounds, each in a new order. A turn of about
     `chunk_seconds` is run twice and timed the second time, since in training the caches hold the
     network, not what ran before it. A turn of more than a hundred chunks is run once: beside it,
-    filling the caches is nothing. (Of ten it was 5 %, for whichever of two members was the longer.)
+    filling the caches is nothing. (Of ten it was 5 %, for those just beyond.)
     """
     rng = np.random.default_rng(0)
     chunks = [_chunk(contestant, chunk_seconds, clock) for contestant in contestants]

@@ -150,8 +150,10 @@ class HelperLowering(NativeLowering):
         state.flags = state.flags.copy()
         state.flags.no_compile = True
         context, state.targetctx = state.targetctx, state.targetctx.subtarget(enable_nrt=False)
-        super().run_pass(state)
-        state.targetctx = context
+        try:
+            super().run_pass(state)
+        finally:
+            state.targetctx = context
         found, library = state["cr"], state.library
         name = found.fndesc.qualname.rpartition(".")[2]
         key = _dynfunc.make_function(

@@ -38,9 +38,9 @@ NR = 2  # vectors of columns of a tile for many rows
 MR = np.intp(ACCUMULATORS // NR)  # and its rows
 MR_NARROW = np.intp(ACCUMULATORS)  # rows of a tile of one vector
 NR_ONE = 4  # vectors of a tile of one row, which has as many chains
-SHORT = 64  # rows, columns and depth of a product at most, to read b where it lies
 MR_FEW = 5 if VECTOR_BYTES == 64 else 4  # rows of the tile that reads b where it lies
-MR_TALL = 10 if VECTOR_BYTES == 64 else 5  # of that which reads it once for so many
+MR_TALL = 10 if VECTOR_BYTES == 64 else 5  # and where there are more, so that b is read once
+SHORT = 64  # rows, columns and depth of a product at most, whose MR x NR tiles pack no b
 
 # Rows of b that a shallow product keeps in registers, NR vectors each, at most, and rows of c that
 # go by together: of 32 registers 26 are taken. Of 16 more than 10 are no faster than tiles.

@@ -159,8 +159,8 @@ unpacked_narrow, unpacked_wide = make_unpacked(1), make_unpacked(NR)
 
 @kernel
 def unpacked(base: View, scale: Real, a: View, b: View, c: View, shape: Shape, k: Word):
-    """Compute the product of a short a, for which packing b would not pay."""
-    if shape.columns <= VECTOR_BYTES // size_of(c):
+    """Compute a product that is short in rows, columns and depth: packing b would not pay."""
+    if shape[1] <= VECTOR_BYTES // size_of(c):
         unpacked_narrow(base, scale, a, b, c, shape, k)
     else:
         unpacked_wide(base, scale, a, b, c, shape, k)

@@ -36,8 +36,15 @@ from ..simd.vectors import (
     store,
     store_masked,
 )
-from ..simd.views import flat, get, look_ahead, put, row, vector
-from .by_columns import columns_back, columns_of, largest_column, rows_by_columns, sum_of_columns
+from ..simd.views import flat, get, look_ahead, put, row, vector, vectors
+from .by_columns import (
+    MOST_COLUMNS,
+    columns_back,
+    columns_of,
+    largest_column,
+    rows_by_columns,
+    sum_of_columns,
+)
 
 
 class Activation(NamedTuple):
@@ -528,7 +535,8 @@ def softmax(z: Matrix, a: Matrix, parameter: Double):
 @inlined
 def _softmax_columns(z, a, first):
     """Compute softmax of as many rows as there are lanes: the same bits as row by row."""
-    x, n, width = columns_of(z, first), z.shape[1], lanes(z)
+    x, n, width = vectors(MOST_COLUMNS, z), z.shape[1], lanes(z)
+    columns_of(z, first, x)
     top = largest_column(x, n)
     for j in range(n):
         store(x, j * width, elementary.exp(load(x, j * width) - top))

@@ -11,6 +11,8 @@ from ..gemm.transpose import columns_to_rows, rows_to_columns
 from ..simd.vectors import lanes, load, select, store
 from ..simd.views import matrix, vectors
 
+MOST_COLUMNS = 64  # four vectors of the longest there are
+
 
 @inlined
 def rows_by_columns(z, most):
@@ -23,13 +25,12 @@ def rows_by_columns(z, most):
 
 
 @inlined
-def columns_of(z, first):
-    """Return a vector of each column, at most 64, of rows of z from `first` on, on the stack."""
-    x, n = vectors(64, z), z.shape[1]
+def columns_of(z, first, x):
+    """Write a vector of each column, of rows of z from `first` on, into the vectors x."""
+    n = z.shape[1]
     for j in range(0, n, lanes(z)):
         k = _place(j, n, lanes(z))
         rows_to_columns(at(view(z), first, k), at(view(_matrix(x)), k, 0), n - k)
-    return x
 
 
 @inlined

@@ -600,14 +600,13 @@ def _activations(model, X, points, work, here):
 @inlined
 def _point(model, points, work, here):
     """Return a workspace with the activations kept of a block of samples, and the deltas kept."""
-    units, n_out = model.network[0].units, model.network[0].n_out
-    parts = carve(model.network[0], work, here.m)
-    at_a = here.first * (2 * units + n_out)
-    at_z = at_a + here.count * units
-    at_delta = at_z + here.count * n_out
-    a, z = vector(points, at_a, here.count * units), vector(points, at_z, here.count * n_out)
-    kept = Workspace(a, z, parts.delta, parts.delta_prev, parts.X, parts.Y, parts.w, parts.spare)
-    return kept, vector(points, at_delta, here.count * units)
+    parts, units = carve(model.network[0], work, here.m), model.network[0].units
+    first, size = 2 * here.first * units, here.count * units
+    a, deltas = vector(points, first, size), vector(points, first + size, size)
+    kept = Workspace(
+        a, parts.z, parts.delta, parts.delta_prev, parts.X, parts.Y, parts.w, parts.spare
+    )
+    return kept, deltas
 
 
 # ---------------------------------------------------------------- of each sample

@@ -44,7 +44,7 @@ from ..simd.vectors import (
 )
 from ..simd.views import fill, flat, get, matrix, put, row, vectors
 from .activations import largest, last_vector
-from .by_columns import columns_of, rows_by_columns
+from .by_columns import MOST_COLUMNS, columns_of, rows_by_columns
 
 
 class Loss(NamedTuple):
@@ -435,7 +435,8 @@ def _odds_of_labels(a, Y, weights, first, x, w):
     The loss is ``-log(a_y) = log1p(sum of all a but a_y / a_y)``. Returns whether the odds are good
     to all digits, which they aren't if a_y underflows; a label that is no class has infinite ones.
     """
-    columns, y, zero = columns_of(a, first), load(flat(Y), first), broadcast(0, a)
+    columns, y, zero = vectors(MOST_COLUMNS, a), load(flat(Y), first), broadcast(0, a)
+    columns_of(a, first, columns)
     label = others = zero
     for j in range(a.shape[1]):
         v, is_label = load(columns, j * lanes(a)), y == broadcast(j, a)

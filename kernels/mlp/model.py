@@ -293,5 +293,4 @@ def points_size(model: Model, batch: Word) -> int:
     int
         Number of floats, of theta's dtype.
     """
-    network = model.network[0]
-    return int(batch * (2 * network["units"] + network["n_out"]))
+    return int(2 * batch * model.network[0]["units"])

@@ -9,21 +9,31 @@ import functools
 from typing import Any, NamedTuple
 
 from ..abi import Double, Matrix, OutMatrix, Real, Vector
-from ..blocks import ACCUMULATORS, INNER, KC, MR, NR, TILED, way_forward, way_gradient
+from ..blocks import (
+    ACCUMULATORS,
+    INNER,
+    KC,
+    MOST_SAMPLES,
+    MR,
+    NR,
+    TILED,
+    way_forward,
+    way_gradient,
+)
 from ..compiler import inlined, kernel, kernel_at
 from ..gemm.matmul import column_sum_add, matmul_bias, matmul_rows, outer_add, whole
 from ..gemm.narrow import matvec, narrow_sum_add
-from ..gemm.product import ZERO, panel_buffer, unpacked_narrow, unpacked_wide
+from ..gemm.product import ZERO, panel_buffer, unpacked
 from ..gemm.tile import SMALL, View, at, make_tile, view, zeros
 from ..gemm.transpose import pack_block
 from ..simd.vectors import lanes
-from ..simd.views import cut, flat, matrix, row, vector
+from ..simd.views import copy, cut, flat, matrix, row, vector
 from .losses import Options
-from .model import SPECIAL, Model
+from .model import SPECIAL, Model, block_size
 from .sample import add_outer, back_row, forward_row
 
 # The text of kernels.
-inner_products, few_sums = matvec.inlined, narrow_sum_add.inlined
+inner_products, few_sums, product = matvec.inlined, narrow_sum_add.inlined, unpacked.inlined
 row_forward, row_back, row_gradient = forward_row.inlined, back_row.inlined, add_outer.inlined
 
 # ---------------------------------------------------------------- one layer, of any sizes
@@ -65,22 +75,13 @@ def _pack(b, panel, n, depth, vecs):
 narrow_transposed, wide_transposed = make_transposed(1), make_transposed(NR)
 
 
-@inlined
-def _product(base, scale, a, b, c, shape, k, width):
-    """Compute ``c = base + scale * a @ b``."""
-    if shape[1] <= width:
-        unpacked_narrow(base, scale, a, b, c, shape, k)
-    else:
-        unpacked_wide(base, scale, a, b, c, shape, k)
-
-
 @kernel(is_kept=False)
 def forward_block(x: Matrix, W: Matrix, b: Vector, z: Matrix):
     """Compute ``z = x @ W + b``."""
-    width, way = lanes(z), way_forward(z.shape[1], lanes(z))
+    way = way_forward(z.shape[1], lanes(z))
     if way == TILED:
         one, k = x.dtype.type(1), x.shape[1]
-        _product(view(b), one, view(x), view(W), view(z), z.shape, k, width)
+        product(view(b), one, view(x), view(W), view(z), z.shape, k)
     elif way == INNER:
         inner_products(x, flat(W), flat(z), b[0])
     else:
@@ -95,7 +96,7 @@ def back_block(delta: Matrix, W: Matrix, out: Matrix):
     if out.shape[0] < MR:
         matmul_rows(delta, W, out)
     elif k == 1:  # a column lies in memory like a row
-        _product(zeros(z), one, x, View(y.data, y.col, y.row), z, out.shape, k, width)
+        product(zeros(z), one, x, View(y.data, y.col, y.row), z, out.shape, k)
     elif out.shape[1] <= width:
         narrow_transposed(zeros(z), one, x, y, z, out.shape, k)
     else:
@@ -109,7 +110,7 @@ def gradient_block(x: Matrix, delta: Matrix, scale: Real, dW: Matrix, db: Vector
     if way == TILED:
         a, c = view(x), view(dW)
         turned = View(a.data, a.col, a.row)
-        _product(c, scale, turned, view(delta), c, dW.shape, count, width)
+        product(c, scale, turned, view(delta), c, dW.shape, count)
     elif way == INNER and dW.size <= 4 * width:
         few_sums(x, flat(delta), scale, flat(dW), ZERO, dW.size)
     else:
@@ -176,6 +177,7 @@ def make_forward(layers, forward_layer, is_top=True):
     below = make_forward(others, forward_layer, False)
     n_in, n_out, W_at, b_at, a_at, of_z, parameter, activate, _ = layer
     x_at, is_first = others[-1].a_at if others else 0, not others
+    is_alone = is_top and is_first  # its outputs may take the place of the inputs
 
     @inlined
     def forward(theta, X, scratch, out):
@@ -188,11 +190,13 @@ def make_forward(layers, forward_layer, is_top=True):
         if not is_top:
             a = matrix(scratch.a, a_at * count, count, n_out)
             z = matrix(scratch.a, (a_at + of_z * n_out) * count, count, n_out)
-        if activate is None:
+        if activate is None and not is_alone:
             z = a
         forward_layer(x, matrix(theta, W_at, n_in, n_out), vector(theta, b_at, n_out), z)
         if activate is not None:
             activate(z, a, parameter)
+        elif is_alone:
+            copy(z, a)
 
     return forward
 
@@ -320,23 +324,31 @@ def specialize(model: Model, batch: int = 0) -> None:
     model : Model
         A network, as `net.model`; its table is changed.
     batch : int
-        How many samples most batches have; 0 where nobody knows.
+        How many samples most batches have; 0 if there is no such number. Of more than 256 the
+        blocks that a batch is cut into count.
 
     Raises
     ------
+    TypeError
+        If batch is not a whole number.
     ValueError
-        If batch is negative.
+        If batch is negative, or larger than any batch.
     """
-    if batch < 0:
+    if isinstance(batch, bool) or not hasattr(batch, "__index__"):
+        raise TypeError(f"batch must be a whole number, got {batch!r}")
+    if not 0 <= batch <= MOST_SAMPLES:
         raise ValueError(f"batch must be the samples of a batch, or 0, got {batch}")
+    size = int(block_size(int(batch))) if batch else 0
     network = model.network[0]
     layers = tuple(_constants(Layer, record) for record in model.layers)
     facts = _constants(Facts, network)
     dtype = model.theta.dtype
-    network["batch"] = batch
-    for count, names in zip((0, 1, batch), SPECIAL, strict=True):
-        for name, made in zip(names, sweeps_of(layers, facts, count), strict=True):
-            model.network[name] = made.slot(dtype)
+    sets = [sweeps_of(layers, facts, count) for count in (0, 1, size)]
+    network["batch"] = 0  # until its kernels are there
+    for names, made in zip(SPECIAL, sets, strict=True):
+        for name, each in zip(names, made, strict=True):
+            network[name] = each.slot(dtype)
+    network["batch"] = size
 
 
 def _constants(kind, record):

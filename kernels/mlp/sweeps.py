@@ -307,9 +307,12 @@ def outputs(model, parts, count):
 
 @inlined
 def logits(model, parts, a):
-    """Return where the logits of outputs a go: they are one for an identity."""
+    """Return where the logits of outputs a go: they are one for an identity.
+
+    But not for one layer alone, whose caller may want its outputs in place of the inputs.
+    """
     z = matrix(parts.z, 0, a.shape[0], a.shape[1])
-    if top_of(model).activate == 0:
+    if top_of(model).activate == 0 and model.layers.size > 1:
         z = a
     return z
 

@@ -232,7 +232,10 @@ def doubles(typingctx, count):
 
 @intrinsic(prefer_literal=True)
 def vectors(typingctx, count, like):
-    """Return room for vectors with the dtype of `like` on the stack of the caller."""
+    """Return room for vectors with the dtype of `like` on the stack of the caller.
+
+    It ends with the function that asks for it, an inlined one too, and must not be returned.
+    """
     if not isinstance(count, types.IntegerLiteral):
         return None
     kind = vector_of(dtype_of(like))

@@ -410,6 +410,7 @@ class Network(Described):
         ----------
         batch : int, optional
             Samples of a minibatch: batches of this very size get kernels of their own, faster yet.
+            Of more than 256 samples it is the blocks that they are cut into which do.
 
         Raises
         ------

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import deltajit as dj
-from deltajit import reference
+from deltajit import kernels, reference
 from tests.helpers.networks import DTYPES, awkward, grid, make_case, relative_error
 
 STEP = 1e-30
@@ -187,3 +187,13 @@ def test_agrees_with_jax():
     expected = jax.jvp(jax.grad(loss), (theta,), (v,))[1]
     assert relative_error(net.hvp(X, Y, v), np.asarray(expected)) <= 1e-5
     assert relative_error(net.grad(X, Y), np.asarray(jax.grad(loss)(theta))) <= 1e-5
+
+
+@pytest.mark.parametrize("output", ["identity", "tanh"])
+def test_points_are_filled(output):
+    """What is kept is the same whatever the memory held before."""
+    net = dj.Network([3, 4, 2], output=output, loss="squared_error", rng=0)
+    X, Y = np.ones((5, 3), net.dtype), np.zeros((5, 2), net.dtype)
+    points = np.full(kernels.points_size(net.model, 5), np.nan, net.dtype)
+    kernels.linearize(net.model, X, Y, np.empty_like(net.theta), points, net.workspace(5, 2))
+    assert np.isfinite(points).all()

@@ -6,9 +6,11 @@ import pickle
 import numpy as np
 import pytest
 from deltajit.kernels import compiler
+from deltajit.kernels.mlp import special
 from deltajit.kernels.mlp.model import SPECIAL
 
 import deltajit as dj
+from deltajit import kernels
 from tests.helpers.networks import awkward
 
 BATCHES = (1, 2, 9, 32, 300)
@@ -56,10 +58,57 @@ def test_bits_of_other_activations():
 
 
 def test_bits_of_one_size_of_batches():
-    plain, special = pair([2, 16, 1], "tanh", batch=32)
-    check(plain, special, *samples(plain))
+    plain, net = pair([2, 16, 1], "tanh", batch=32)
+    check(plain, net, *samples(plain))
     with pytest.raises(ValueError, match="batch"):
-        special.specialize(0)
+        net.specialize(0)
+    for batch, error in [
+        (-1, ValueError),
+        (2**63, ValueError),
+        (2.9, TypeError),
+        (True, TypeError),
+    ]:
+        with pytest.raises(error, match="batch"):
+            kernels.specialize(net.model, batch)
+    assert net.model.network["batch"] == 32
+    net.specialize(1000)
+    assert net.model.network["batch"] == 250  # it is cut into four
+
+
+def test_what_fails_changes_nothing(monkeypatch):
+    _, net = pair([3, 5, 2], batch=4)
+    X = np.ones((8, 3), net.dtype)
+    before, made = net.predict(X), special.sweeps_of
+
+    def interrupted(layers, facts, batch):
+        if batch == 8:
+            raise KeyboardInterrupt
+        return made(layers, facts, batch)
+
+    monkeypatch.setattr(special, "sweeps_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        net.specialize(8)
+    np.testing.assert_array_equal(net.predict(X), before)
+
+
+def test_one_layer_alone_may_write_over_its_inputs():
+    for net in pair([40, 40]):
+        X, _ = samples(net, 20)
+        expected = net.predict(X)
+        kernels.predict(net.model, X, X, net.workspace(20))
+        np.testing.assert_array_equal(X, expected)
+
+
+@pytest.mark.parametrize("n_out", [10, 16])
+def test_bits_of_many_classes(n_out):
+    plain, net = pair([4, n_out], [], "softmax")
+    X, Y = samples(net, 32)
+    np.testing.assert_array_equal(net.predict(X), plain.predict(X))
+    for targets in (Y.argmax(axis=1), Y / Y.sum(axis=1, keepdims=True)):
+        for there, here in zip(
+            plain.value_and_grad(X, targets), net.value_and_grad(X, targets), strict=True
+        ):
+            np.testing.assert_array_equal(here, there)
 
 
 def test_bits_with_labels_weights_and_dropout():

@@ -12,7 +12,7 @@ from deltajit.sklearn import samples
 def test_orders_and_draws_are_those_of_numpy(n, bits, most, monkeypatch):
     monkeypatch.setattr(samples, "MOST", most)
     theirs, ours = (np.random.RandomState(bits(3)) for _ in range(2))
-    order = np.arange(n)[::-1].copy()
+    order = np.arange(n, dtype=np.int32)[::-1].copy()
     for _ in range(3):
         result = samples.shuffled(order, ours)
         theirs.shuffle(order)

@@ -88,7 +88,7 @@ def _gradient(pair: tuple[int, int], k: int, width: int) -> Product:
 
 def _product(m: int, k: int, n: int, width: int) -> tuple[str, float]:
     """Return `_tile`, or that of a product that goes by strips."""
-    if blocks.is_shallow(n, k, width):
+    if m > 1 and blocks.is_shallow(n, k, width):
         return f"{blocks.ROWS_SHALLOW} x {min(blocks.NR, -(-n // width))}", _filled(n, width)
     return _tile(m, n, width)
 
@@ -97,9 +97,12 @@ def _tile(m: int, n: int, width: int) -> tuple[str, float]:
     """Return rows x vectors of a product's tiles, and the share of their work that is useful."""
     if m == 1:
         return f"1 x {blocks.NR_ONE}", _filled(n, width)
-    rows, vecs = blocks.TILES[blocks.tile_of(m, n, width)]
-    if blocks.MR_FEW == rows < m:
+    kind = blocks.tile_of(m, n, width)
+    rows, vecs = blocks.TILES[kind]
+    if kind == blocks.FEW and m > rows:
         rows = blocks.MR_TALL
+    elif kind == blocks.FEW and n <= width:
+        vecs = 1
     last, columns = n % (vecs * width), n
     if last:  # its tile may be a narrower one
         columns += blocks.TILES[blocks.tile_of(m, last, width)][1] * width - last

@@ -92,7 +92,7 @@ def checked_weights(
 
 def shuffled(order: NDArray[np.int64], random_state: np.random.RandomState) -> NDArray[np.int64]:
     """Return an order as ``random_state.shuffle`` leaves it, in less than half the time."""
-    order, bits = order.copy(), random_state._bit_generator
+    order, bits = np.array(order, np.int64), random_state._bit_generator
     if len(order) > MOST:
         random_state.shuffle(order)
     else:
