@@ -6,7 +6,7 @@ import tempfile
 from bench import store
 
 NETWORKS = [(16, 64, 64, 8), (4, 32, 16, 4), (2, 16, 1)]
-NAMES = {"deltajit": "deltajit", "NumPy": "NumPy", "PyTorch": "PyTorch", "JAX scan": "JAX (jit)"}
+NAMES = {"deltajit": "deltajit", "NumPy": "NumPy", "PyTorch": "PyTorch", "JAX": "JAX (jit)"}
 SECONDS, CHUNK_SECONDS = 3.0, 0.002
 
 
@@ -23,8 +23,9 @@ def run():
             checks.check(library, problem)
         calls = loops([library(problem) for library in found]).items()
         times = medians([Contestant(*c, 1 << 40) for c in calls], SECONDS, CHUNK_SECONDS)
-        results[case.name] = {name: 1e9 * t for name, t in times.items()}
-        print(f"{case.name}, one sample, float32: median ns a call")
+        network, _, _ = case.name.partition(",")
+        results[network] = {name: 1e9 * t for name, t in times.items()}
+        print(f"{network}, one sample, float32: median ns a call")
         for name, seconds in times.items():
             print(f"  {name:42}{seconds * 1e9:10.0f}")
     return {"ns a call": results}
