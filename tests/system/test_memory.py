@@ -1,7 +1,9 @@
 """Memory: kernels touch what they are given and nothing else."""
 
+import ast
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -145,3 +147,35 @@ def test_temporaries_live_until_a_kernel_returns():
     """What the C library frees it fills with other bytes."""
     temporary, kept = answer(TEMPORARIES, MALLOC_PERTURB_="165")
     assert temporary == kept
+
+
+ROOM = {"vectors", "doubles", "panel_buffer", "block_buffer", "strip_buffer"}
+
+
+def returns_room(function):
+    """Return whether a function returns memory on its own stack, which ends with it."""
+
+    def is_room(value):
+        return isinstance(value, ast.Call) and getattr(value.func, "id", "") in ROOM
+
+    rooms = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign):
+            target, value = node.targets[0], node.value
+            pairs = [(target, value)]
+            if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+                pairs = zip(target.elts, value.elts, strict=True)
+            rooms |= {name.id for name, x in pairs if is_room(x)}
+    returned = [n.value for n in ast.walk(function) if isinstance(n, ast.Return)]
+    parts = [part for value in returned for part in getattr(value, "elts", [value])]
+    return any(is_room(part) or getattr(part, "id", None) in rooms for part in parts)
+
+
+def test_no_function_returns_room_on_its_stack():
+    """Inlined ones neither: LLVM gives their room to others once their text has ended."""
+    wrong = "def columns_of(z):\n    x, n = vectors(64, z), z.size\n    return x"
+    assert returns_room(ast.parse(wrong))
+    for path in sorted(Path(kernels.__path__[0]).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                assert not returns_room(node), f"{path.name}: {node.name}"
