@@ -237,12 +237,12 @@ class Linearization(Described):
             Views of what is kept: not to be changed.
         """
         X, network = self._data.X, self._model.network[0]
-        units, n_out, size = int(network["units"]), int(network["n_out"]), block_size(len(X))
+        units, size = int(network["units"]), block_size(len(X))
         for first in range(0, len(X), size):
             rows = slice(first, min(first + size, len(X)))
             count = rows.stop - first
-            here = self._points[first * (2 * units + n_out) :]  # a, z of the outputs, delta
-            deltas = here[count * (units + n_out) :]
+            here = self._points[2 * first * units :]  # a, then delta
+            deltas = here[count * units :]
             a, delta = [X[rows]], []
             for layer in self._model.layers:
                 at, n = int(layer["a_at"]) * count, int(layer["n_out"])
