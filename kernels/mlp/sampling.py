@@ -59,7 +59,8 @@ def _predict_with_dropout(
         for here in blocks(batch, block_size(batch)):
             parts = carve(model.network[0], work, here.m)
             y = rows_of(out, here)
-            forward(model, rows_of(X, here), parts.a, logits(model, parts, y), y, dropout)
+            z = logits(model, parts, y, model.layers.size > 1)
+            forward(model, rows_of(X, here), parts.a, z, y, dropout)
             if dropout.keep.size > 0:
                 next_block(dropout)
     return status

@@ -240,11 +240,12 @@ def predict_of(model, X, out, work):
     for here in blocks(X.shape[0], block_size(X.shape[0])):
         parts = carve(model.network[0], work, here.m)
         x, y = rows_of(X, here), rows_of(out, here)
-        slot = special_forward(model, here.count)
+        slot, _ = special(model, here.count)
         if slot != 0:
             own_forward(slot, model.theta, x, y, parts.a)
         else:
-            forward(model, x, parts.a, logits(model, parts, y), y, None)
+            z = logits(model, parts, y, model.layers.size > 1)
+            forward(model, x, parts.a, z, y, None)
 
 
 @inlined
@@ -277,7 +278,7 @@ def block_gradient(model, block, mass, scale, grad, parts, dropout):
     `mass` is the weight of all blocks. Returns the block's ``sum(weight * loss)``.
     """
     X, Y, weights = block
-    factor, slot = model.theta.dtype.type(scale), special_step(model, X.shape[0])
+    factor, (_, slot) = model.theta.dtype.type(scale), special(model, X.shape[0])
     if slot != 0 and not drops(dropout):
         value = own_step(slot, model.theta, X, Y, weights, mass, factor, grad, parts.a, parts.spare)
     else:
@@ -302,17 +303,17 @@ def outputs(model, parts, count):
     """Return (logits z, activations a) of the output layer, (B, n_out)."""
     top = top_of(model)
     a = activation(parts.a, top, count)
-    return logits(model, parts, a), a
+    return logits(model, parts, a, True), a
 
 
 @inlined
-def logits(model, parts, a):
-    """Return where the logits of outputs a go: they are one for an identity.
+def logits(model, parts, a, is_apart):
+    """Return where the logits of outputs a go: they are one for an identity, if a `is_apart`.
 
-    But not for one layer alone, whose caller may want its outputs in place of the inputs.
+    It is not where a caller wants outputs, of one layer alone, in place of the inputs.
     """
     z = matrix(parts.z, 0, a.shape[0], a.shape[1])
-    if top_of(model).activate == 0 and model.layers.size > 1:
+    if top_of(model).activate == 0 and is_apart:
         z = a
     return z
 
@@ -334,25 +335,15 @@ def own_step(
 
 
 @inlined
-def special_forward(model, count):
-    """Return the slot of `own_forward` for so many samples; 0 if the network has none."""
-    network, slot = model.network[0], model.network[0].forward
+def special(model, count):
+    """Return the slots of `own_forward` and `own_step` for so many samples; 0 if there is none."""
+    network = model.network[0]
+    slots = network.forward, network.step
     if count == 1:
-        slot = network.forward_one
+        slots = network.forward_one, network.step_one
     elif count == network.batch:
-        slot = network.forward_batch
-    return slot
-
-
-@inlined
-def special_step(model, count):
-    """Return the slot of `own_step` for so many samples; 0 if the network has none."""
-    network, slot = model.network[0], model.network[0].step
-    if count == 1:
-        slot = network.step_one
-    elif count == network.batch:
-        slot = network.step_batch
-    return slot
+        slots = network.forward_batch, network.step_batch
+    return slots
 
 
 @inlined
